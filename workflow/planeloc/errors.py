@@ -1,0 +1,9 @@
+"""The one exception that users are meant to see."""
+
+
+class PlanelocError(Exception):
+    """Something the user can mend.
+
+    The message is one line: which file or setting, what is wrong with it, what to do. The command line prints it
+    without a traceback and exits with code 1; every other exception is a bug of ours and keeps its traceback.
+    """

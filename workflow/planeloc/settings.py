@@ -1,0 +1,91 @@
+"""Settings of the stages: dataclasses whose fields carry help and bounds, checked strictly.
+
+A typo must not become a silent default, so unknown names are errors. The command line and the configuration file use the
+same names: ``threshold`` in ``config.yaml`` under ``localize:`` is ``planeloc localize --threshold``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from planeloc.errors import PlanelocError
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with a help text (say the unit) and the values it may take."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    )
+
+
+def check(settings: Any) -> None:
+    """Raise `PlanelocError` naming the first setting that is out of its bounds."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        minimum, maximum = field.metadata.get("minimum"), field.metadata.get("maximum")
+        choices = field.metadata.get("choices")
+        if choices and value not in choices:
+            raise PlanelocError(f"setting {field.name}: {value!r} is not one of {', '.join(choices)}")
+        if minimum is not None and value < minimum:
+            raise PlanelocError(f"setting {field.name}: {value} is below its minimum of {minimum}")
+        if maximum is not None and value > maximum:
+            raise PlanelocError(f"setting {field.name}: {value} is above its maximum of {maximum}")
+
+
+def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """Build a settings dataclass from a mapping; unknown names raise `PlanelocError` quoting `where` and what is known."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise PlanelocError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    try:
+        settings = cls(**values)
+    except TypeError as error:
+        raise PlanelocError(f"{where}: {error}") from None
+    check(settings)
+    return settings
+
+
+def options(cls: type) -> Callable:
+    """Turn every field of a settings dataclass into a click option; the command gets them as one `settings` argument."""
+    types = typing.get_type_hints(cls)
+
+    def decorate(command: Callable) -> Callable:
+        def wrapper(**arguments: Any) -> Any:
+            values = {field.name: arguments.pop(field.name) for field in dataclasses.fields(cls)}
+            return command(settings=from_mapping(cls, values, "command line"), **arguments)
+
+        wrapper.__name__ = command.__name__
+        wrapper.__doc__ = command.__doc__
+        wrapper.__click_params__ = list(getattr(command, "__click_params__", []))
+        for field in reversed(dataclasses.fields(cls)):
+            wrapper = _option(field, types[field.name])(wrapper)
+        return wrapper
+
+    return decorate
+
+
+def _option(field: dataclasses.Field, kind: type) -> Callable:
+    name = field.name.replace("_", "-")
+    choices = field.metadata.get("choices")
+    flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+    return click.option(
+        flag,
+        field.name,
+        type=click.Choice(choices) if choices else kind,
+        default=field.default,
+        show_default=True,
+        help=field.metadata.get("help"),
+    )
