@@ -1,5 +1,7 @@
 """The table of localizations: what goes in comes out, and equal tables are equal files."""
 
+import resource
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -69,6 +71,18 @@ def test_an_error_in_the_block_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert (tmp_path / "a.h5").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
+    """A limit on the size of files stands for the full disk: the same failed write, without a disk to fill."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            localizations.write(tmp_path / "a.h5", some_table(70_000), METADATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_are_not_ours(tmp_path):

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from planeloc import hdf5
 from planeloc.errors import PlanelocError
-from planeloc.files import atomic_path
 
 COLUMNS: dict[str, tuple[str, str, str]] = {
     "frame": ("int32", "1", "frame, counted from 0"),
@@ -42,6 +42,7 @@ REQUIRED = ("frame", "x", "y", "z")
 _FORMAT = "planeloc localizations 1"
 _CHUNK_ROWS = 1 << 16
 _GROUP = "localizations"
+_STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def empty() -> pd.DataFrame:
@@ -66,25 +67,17 @@ class LocalizationsWriter:
         self._metadata = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
         self._waiting: list[dict[str, np.ndarray]] = []
         self._waiting_rows = 0
-        self._context = ExitStack()
+        self._creation = hdf5.create(self.path)
 
     def __enter__(self) -> LocalizationsWriter:
-        partial = self._context.enter_context(atomic_path(self.path))
-        with ExitStack() as opening:  # an error while opening must still remove the partial file
-            opening.push(self._context.__exit__)
-            # libver and the absent timestamps keep the bytes a function of the content alone
-            self._file = self._context.enter_context(h5py.File(partial, "w", libver="v110", track_order=True))
-            self._file.attrs["format"] = _FORMAT
-            self._file.attrs["metadata"] = self._metadata
-            group = self._file.create_group(_GROUP, track_order=True)
-            for name, (dtype, unit, meaning) in COLUMNS.items():
-                column = group.create_dataset(
-                    name, (0,), dtype, chunks=(_CHUNK_ROWS,), maxshape=(None,), compression="gzip", compression_opts=4,
-                    shuffle=True, fletcher32=True,
-                )  # fmt: skip
-                column.attrs["units"] = unit
-                column.attrs["meaning"] = meaning
-            opening.pop_all()
+        self._file = self._creation.__enter__()
+        self._file.attrs["format"] = _FORMAT
+        self._file.attrs["metadata"] = self._metadata
+        group = self._file.create_group(_GROUP, track_order=True)
+        for name, (dtype, unit, meaning) in COLUMNS.items():
+            column = group.create_dataset(name, (0,), dtype, maxshape=(None,), **_STORAGE)
+            column.attrs["units"] = unit
+            column.attrs["meaning"] = meaning
         return self
 
     def append(self, table: pd.DataFrame) -> None:
@@ -97,13 +90,12 @@ class LocalizationsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            try:
-                self._write_waiting(last=True)
-            except BaseException as problem:
-                self._context.__exit__(type(problem), problem, problem.__traceback__)
-                raise
-        self._context.__exit__(kind, error, traceback)
+        if kind is not None:
+            self._creation.__exit__(kind, error, traceback)
+            return
+        with ExitStack() as closing:
+            closing.push(self._creation)
+            self._write_waiting(last=True)
 
     def _write_waiting(self, last: bool) -> None:
         """Write the waiting rows chunk by chunk, always in the same order; what fills no chunk waits, unless `last`."""
@@ -118,6 +110,7 @@ class LocalizationsWriter:
                 column.resize((self.rows + rows,))
                 column[self.rows :] = values[start : start + rows]
             self.rows += rows
+            self._file.raise_failed_write()
         self._waiting = [{name: values[stop:].copy() for name, values in columns.items()}]
         self._waiting_rows -= stop
 
