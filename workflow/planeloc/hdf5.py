@@ -1,7 +1,7 @@
 """Creating HDF5 files: whole or not at all, with the same bytes for the same content, and safe on a full disk.
 
-The HDF5 library does not survive a write that fails: it keeps objects that it can no longer write and crashes the process
-when they are freed (measured: 1.14 with a full disk ends in a segmentation fault). So it writes into a `_Sink`, which
+The HDF5 library does not survive a write that fails: it keeps objects that it can no longer write and crashes
+when they are freed (measured: 1.14 on a full disk ends in a segmentation fault). So it writes into a `_Sink`, which
 keeps the first error to itself; the error is raised when HDF5 has let go of the file.
 """
 
