@@ -155,3 +155,16 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise PlanelocError(
             f"{path}: not a readable planeloc table of localizations ({error}); make it again with `planeloc localize`"
         ) from None
+
+
+def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:
+    """One entry of the metadata, or `PlanelocError` naming the file and the key that it lacks."""
+    if metadata.get(key) is None:
+        raise PlanelocError(f"{path}: the table's metadata lack {key}; make the table again with `planeloc localize`")
+    return metadata[key]
+
+
+def field_nm(path: str | Path, metadata: Mapping[str, Any]) -> tuple[float, float]:
+    """Width and height of the field of view, nm."""
+    pixel = metadata_value(path, metadata, "pixel_size_nm")
+    return metadata_value(path, metadata, "width_px") * pixel, metadata_value(path, metadata, "height_px") * pixel
