@@ -1,6 +1,7 @@
 """From camera counts to photons and back, and the noise on the way.
 
-Conversion (as everywhere in planeloc): photons = (counts − offset) · electrons_per_count / em_gain / quantum_efficiency.
+Conversion (as everywhere in planeloc): photons = (counts − offset) · electrons_per_count / em_gain /
+quantum_efficiency.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Camera:
 
     @property
     def excess_noise(self) -> float:
-        """Factor by which EM multiplication raises the variance of the shot noise: 2 − 1/gain (Robbins and Hadwen 2003)."""
+        """Factor by which EM multiplication raises the variance of the shot noise: 2 − 1/gain (Robbins and
+        Hadwen 2003).
+        """
         return 2.0 - 1.0 / self.em_gain
 
     def photons(self, counts: ArrayLike) -> NDArray[np.float32]:
@@ -47,8 +50,8 @@ class Camera:
     def expose(self, photons: ArrayLike, random: np.random.Generator) -> NDArray[np.uint16]:
         """Expected photons → noisy counts, as the camera would write them.
 
-        Shot noise is Poisson in photoelectrons; EM multiplication is a gamma distribution with the number of electrons as its
-        shape (the high-gain limit of the multiplication cascade); read noise is Gaussian.
+        Shot noise is Poisson in photoelectrons; EM multiplication is a gamma distribution with the number of electrons
+        as its shape (the high-gain limit of the multiplication cascade); read noise is Gaussian.
         """
         electrons = random.poisson(np.asarray(photons, dtype=np.float64) * self.quantum_efficiency).astype(np.float64)
         if self.em_gain > 1:

@@ -1,7 +1,7 @@
 """Writing files so that a reader never sees half of one, and naming what was read.
 
-Every output is written beside its final name and renamed when it is whole: a killed run leaves a ``.partial`` file, never
-something that looks finished.
+Every output is written beside its final name and renamed when it is whole: a killed run leaves a ``.partial`` file,
+never something that looks finished.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _HASH_BLOCK_BYTES = 1 << 20
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary sibling of `path` to write to (file or folder); rename it to `path` if the block succeeds.
 
-    The sibling keeps the suffix of `path`, since many writers choose their format by it. If the block raises, the sibling is
-    removed and whatever stood at `path` before is untouched. A full disk becomes a `PlanelocError`.
+    The sibling keeps the suffix of `path`, since many writers choose their format by it. If the block raises, the
+    sibling is removed and whatever stood at `path` before is untouched. A full disk becomes a `PlanelocError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield partial
         if path.is_dir():
             shutil.rmtree(path)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         _remove(partial)
         if error.errno in (28, 122):  # ENOSPC, EDQUOT
@@ -75,7 +75,7 @@ def read_json(path: str | Path) -> Any:
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -1,8 +1,8 @@
 """Affine maps between cameras, and the file that holds them.
 
-Coordinates are camera pixels counted from the OUTER CORNER of pixel (0, 0): the centre of pixel i is i + 0.5; x runs along
-columns, y along rows. A `Registration` maps reference coordinates to each camera's, because that is the direction in which
-images are sampled: for every pixel of the reference, where does it lie on this camera?
+Coordinates are camera pixels counted from the OUTER CORNER of pixel (0, 0): the centre of pixel i is i + 0.5; x runs
+along columns, y along rows. A `Registration` maps reference coordinates to each camera's, because that is the direction
+in which images are sampled: for every pixel of the reference, where does it lie on this camera?
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The microscope file: what cannot be measured from beads, written down once and kept with the data.
 
-A YAML file with the pixel size, how the cameras' images lie in the files, and every camera's data sheet. The order of the
-cameras is the order of the planes; plane 0 is the reference.
+A YAML file with the pixel size, how the cameras' images lie in the files, and every camera's data sheet. The order of
+the cameras is the order of the planes; plane 0 is the reference.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What a point of light looks like on every plane.
 
-The paper's model (Aritake et al. 2021, Eq. 4 and 5): on the plane focused at depth d_p an emitter at (x, y, z) is a Gaussian
-whose SQUARED width follows a defocus curve of Δz = d_p − z,
+The paper's model (Aritake et al. 2021, Eq. 4 and 5): on the plane focused at depth d_p an emitter at (x, y, z) is a
+Gaussian whose SQUARED width follows a defocus curve of Δz = d_p − z,
 
     w(Δz) = w0² (1 + (Δz/d)² + A (Δz/d)³ + B (Δz/d)⁴)      [nm²]
 
-The paper's Eq. 6 prints the peak as a'/(2π w²), which does not conserve light; a'/(2π w) does, and is what is used here.
-Photons are counted over all planes together: plane p receives the fraction brightness[p].
+The paper's Eq. 6 prints the peak as a'/(2π w²), which does not conserve light; a'/(2π w) does, and is what is used
+here. Photons are counted over all planes together: plane p receives the fraction brightness[p].
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Settings of the stages: dataclasses whose fields carry help and bounds, checked strictly.
 
-A typo must not become a silent default, so unknown names are errors. The command line and the configuration file use the
-same names: ``threshold`` in ``config.yaml`` under ``localize:`` is ``planeloc localize --threshold``.
+A typo must not become a silent default, so unknown names are errors. The command line and the configuration file use
+the same names: ``threshold`` in ``config.yaml`` under ``localize:`` is ``planeloc localize --threshold``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def check(settings: Any) -> None:
 
 
 def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    """Build a settings dataclass from a mapping; unknown names raise `PlanelocError` quoting `where` and what is known."""
+    """Build a settings dataclass from a mapping; unknown names raise `PlanelocError` quoting `where` and what
+    is known.
+    """
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -59,7 +61,9 @@ def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 
 def options(cls: type) -> Callable:
-    """Turn every field of a settings dataclass into a click option; the command gets them as one `settings` argument."""
+    """Turn every field of a settings dataclass into a click option; the command gets them as one `settings`
+    argument.
+    """
     types = typing.get_type_hints(cls)
 
     def decorate(command: Callable) -> Callable:

@@ -1,0 +1,102 @@
+"""Networks and their weight files.
+
+A weight file is safetensors: tensors, and a JSON record of the network's shape, of the microscope it was made for and
+of what it has seen in training. Nothing in it is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from planeloc.errors import PlanelocError
+from planeloc.files import atomic_path
+from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
+from planeloc.optics import GaussianPSF
+from planeloc.simulation import Scene
+
+_FORMAT = "planeloc network 1"
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """What must be known to use a network rightly."""
+
+    architecture: Architecture
+    psf: GaussianPSF
+    scene: Scene
+    input_scale: float  # photons that the network sees as 1
+
+    @property
+    def voxel_nm(self) -> tuple[float, float, float]:
+        """Size (x, y, z) of the output voxels on the microscope that the network was made for."""
+        lateral = self.psf.pixel_size_nm / self.scene.upsampling
+        return lateral, lateral, self.scene.voxel_depth_nm
+
+    def build(self) -> UpsamplingNetwork:
+        """A network of this shape with fresh weights."""
+        voxels = (self.scene.window_px * self.scene.upsampling) ** 2 * self.scene.depth_slices
+        return UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture.as_dict(),
+            "psf": self.psf.as_dict(),
+            "scene": self.scene.as_dict(),
+            "input_scale": self.input_scale,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkRecord:
+        return cls(
+            Architecture.from_dict(values["architecture"]),
+            GaussianPSF.from_dict(values["psf"]),
+            Scene.from_dict(values["scene"]),
+            float(values["input_scale"]),
+        )
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Write tensors and a JSON record as safetensors, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as partial:
+        safetensors.torch.save_file(plain, partial, metadata={"format": _FORMAT, "record": json.dumps(record)})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote, or raise `PlanelocError` naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise PlanelocError(f"{path}: no such weight file; make one with `planeloc train`")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise PlanelocError(f"{path}: not planeloc weights; make them with `planeloc train`")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["record"])  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, ValueError):
+        raise PlanelocError(f"{path}: damaged or not planeloc weights; make them with `planeloc train`") from None
+
+
+def save_network(path: str | Path, network: UpsamplingNetwork, record: NetworkRecord) -> None:
+    save_tensors(path, network.state_dict(), record.as_dict())
+
+
+def load_network(path: str | Path) -> tuple[UpsamplingNetwork, NetworkRecord]:
+    """Read a network, ready for inference. Raises `PlanelocError` where file and record do not fit together."""
+    tensors, values = load_tensors(path)
+    try:
+        record = NetworkRecord.from_dict(values)
+        network = record.build()
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise PlanelocError(
+            f"{path}: weights and their record disagree; make them again with `planeloc train`"
+        ) from None
+    return network.eval(), record

@@ -1,0 +1,98 @@
+"""Does a network fit the microscope at hand? Said in what a microscopist would notice: depths that come out wrong,
+and light.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from planeloc.networks import NetworkRecord
+from planeloc.optics import GaussianPSF
+from planeloc.simulation import Scene
+
+_WINDOW_PX = 15
+_DEPTH_STEP_NM = 5.0
+_BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
+_PHOTONS_FACTOR = 1.5  # how far the movie's molecules may be from those of training
+_NOISE_FACTOR = 1.5
+
+
+def mistaken_depths(truth: GaussianPSF, model: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
+    """By how much depths come out wrong (nm, one per depth) if images of PSF `truth` are read with PSF `model`.
+
+    Noise-free least squares over depth and photons, the emitter in the middle of a pixel. The pixel sizes may differ: a
+    network sees pixels, not nanometres.
+    """
+    candidates = np.arange(depths_nm.min() - _BEYOND_NM, depths_nm.max() + _BEYOND_NM, _DEPTH_STEP_NM)
+    seen, library = _unit_images(truth, depths_nm), _unit_images(model, candidates)
+    likeness = seen @ library.T
+    best = likeness.argmax(axis=1).clip(1, len(candidates) - 2)
+    rows = np.arange(len(best))
+    before, at, after = (likeness[rows, best + step] for step in (-1, 0, 1))
+    vertex = 0.5 * (before - after) / np.minimum(before - 2 * at + after, -1e-15)
+    return candidates[best] + vertex.clip(-1, 1) * _DEPTH_STEP_NM - depths_nm
+
+
+def _unit_images(psf: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
+    """(depths, pixels of all planes), each of length 1."""
+    z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
+    centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
+    images = psf.expected_photons(centre, centre, z, torch.ones_like(z), (_WINDOW_PX, _WINDOW_PX)).flatten(1)
+    return (images / images.norm(dim=1, keepdim=True)).numpy()
+
+
+def disagreements(record: NetworkRecord, psf: GaussianPSF, scene: Scene, maximum_depth_error_nm: float) -> list[str]:
+    """Why a network should not be used with a microscope and its light: one sentence for each reason, none if it fits.
+
+    `psf` and `scene` describe what is at hand; `record` says what the network was made for.
+    """
+    if record.psf.planes != psf.planes:
+        return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
+    return [
+        *_voxel_reasons(record.scene, scene),
+        *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
+        *_light_reasons(record.scene, scene),
+    ]
+
+
+def _voxel_reasons(made_for: Scene, scene: Scene) -> list[str]:
+    have = (made_for.upsampling, made_for.voxel_depth_nm)
+    want = (scene.upsampling, scene.voxel_depth_nm)
+    if have == want:
+        return []
+    return [f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; 1/{want[0]} and {want[1]:g} nm are asked for"]
+
+
+def _psf_reasons(record: NetworkRecord, psf: GaussianPSF, scene: Scene, limit_nm: float) -> list[str]:
+    low, high = record.scene.depth_range_nm
+    reasons = []
+    if scene.depth_range_nm[0] < low - limit_nm - 25 or scene.depth_range_nm[1] > high + limit_nm + 25:
+        needed = f"{scene.depth_range_nm[0]:g} to {scene.depth_range_nm[1]:g} are needed"
+        reasons.append(f"it covers depths {low:g} to {high:g} nm; {needed}")
+    worst = float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
+    if worst > limit_nm:
+        reasons.append(
+            f"with the PSF that it was made for, depths on this microscope would be wrong by up to {worst:.0f} nm"
+            f" (limit {limit_nm:g} nm)"
+        )
+    return reasons
+
+
+def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
+    reasons = []
+    low, high = made_for.photons
+    middle = 0.5 * sum(scene.photons)
+    if not low / _PHOTONS_FACTOR < middle < high * _PHOTONS_FACTOR:
+        reasons.append(f"molecules have about {middle:.0f} photons; it has seen {low:.0f} to {high:.0f}")
+    have, want = _pixel_noise(made_for), _pixel_noise(scene)
+    if want > have * _NOISE_FACTOR:
+        reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
+    return reasons
+
+
+def _pixel_noise(scene: Scene) -> float:
+    """Standard deviation of a dark pixel, photons, at the brightest background."""
+    shot = scene.background[1] / scene.quantum_efficiency * (2.0 if scene.em_multiplication else 1.0)
+    return float(np.sqrt(shot + scene.read_noise_photons**2))

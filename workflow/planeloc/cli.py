@@ -1,0 +1,266 @@
+"""The command line: one verb per stage. Parses, calls one function, turns expected errors into one line and exit
+code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planeloc import __version__
+from planeloc.calibration import CalibrateSettings, calibrate
+from planeloc.conversion import ConvertSettings, convert
+from planeloc.errors import PlanelocError
+from planeloc.evaluation import EvaluateSettings, evaluate
+from planeloc.filtering import FilterSettings, filter_localizations
+from planeloc.localization import LocalizeSettings, localize
+from planeloc.microscope import read_microscope
+from planeloc.provenance import write_provenance
+from planeloc.registration import RegisterSettings, register
+from planeloc.rendering import RenderSettings, render
+from planeloc.settings import options
+from planeloc.training import TrainSettings, train
+
+FILE = click.Path(path_type=Path)
+
+
+def _file(name: str, help: str, *, required: bool = True, multiple: bool = False) -> Callable:
+    return click.option(name, type=FILE, help=help, required=required, multiple=multiple)
+
+
+_provenance = _file("--provenance", "Record of this run (JSON).", required=False)
+_microscope = _file("--microscope", "Microscope file (YAML).")
+_beads = _file("--beads", "Bead stack; one for each camera, in plane order.", multiple=True)
+_figure = _file("--figure", "Figure (PNG).")
+_quality = _file("--quality", "Quality values and verdicts (JSON).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, package_name="planeloc")
+def planeloc() -> None:
+    """3D super-resolution images from the movies of a multi-plane microscope.
+
+    The verbs in the order in which they are used: calibrate, register, convert, train, localize, filter, render,
+    evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md.
+    """
+
+
+@planeloc.command("simulate")
+@_file("--settings", "What to simulate (YAML).")
+@_file("--output", "Folder for the camera files, the microscope file and the truth.")
+def simulate_command(settings: Path, output: Path) -> None:
+    """Write an acquisition as a microscope would leave it, with the truth beside it."""
+    from planeloc.acquisition import simulate
+
+    simulate(settings, output)
+
+
+@planeloc.command("calibrate")
+@_beads
+@_microscope
+@click.option("--z-step-nm", type=float, required=True, help="Step of the scan between slices, nm, positive.")
+@click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
+@_file("--output", "PSF (HDF5).")
+@_figure
+@_quality
+@_provenance
+@options(CalibrateSettings)
+def calibrate_command(
+    beads: tuple[Path, ...],
+    microscope: Path,
+    z_step_nm: float,
+    scan: str,
+    output: Path,
+    figure: Path,
+    quality: Path,
+    provenance: Path | None,
+    settings: CalibrateSettings,
+) -> None:
+    """Fit the PSF of every plane to z-stacks of beads."""
+    calibrate(list(beads), read_microscope(microscope), z_step_nm, scan, output, figure, quality, settings)
+    used = {"z_step_nm": z_step_nm, "scan": scan}
+    _record(provenance, "calibrate", settings, [*beads, microscope], [output, figure, quality], used)
+
+
+@planeloc.command("register")
+@_beads
+@_microscope
+@_file("--output", "Affine map of every camera (JSON).")
+@_figure
+@_quality
+@_provenance
+@options(RegisterSettings)
+def register_command(
+    beads: tuple[Path, ...],
+    microscope: Path,
+    output: Path,
+    figure: Path,
+    quality: Path,
+    provenance: Path | None,
+    settings: RegisterSettings,
+) -> None:
+    """Find how the cameras' fields lie on each other, from images of the same beads."""
+    register(list(beads), read_microscope(microscope), output, figure, quality, settings)
+    _record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
+
+
+@planeloc.command("convert")
+@_file("--movie", "Camera file; one for each camera, in plane order.", multiple=True)
+@_microscope
+@_file("--store", "Movie (a zarr folder).")
+@_file("--manifest", "What the movie is and the checksums of its parts (JSON).")
+@_provenance
+@options(ConvertSettings)
+def convert_command(
+    movie: tuple[Path, ...],
+    microscope: Path,
+    store: Path,
+    manifest: Path,
+    provenance: Path | None,
+    settings: ConvertSettings,
+) -> None:
+    """Gather camera files into one compressed, checksummed movie of raw counts."""
+    convert(list(movie), read_microscope(microscope), store, manifest, settings)
+    _record(provenance, "convert", settings, [*movie, microscope], [manifest])
+
+
+@planeloc.command("train")
+@_file("--psf", "PSF from calibrate; default: the paper's microscope.", required=False)
+@_file("--microscope", "Microscope file (YAML); default: the paper's cameras.", required=False)
+@_file("--movie", "Manifest of a movie to measure the light from; may be repeated.", required=False, multiple=True)
+@_file("--start-from", "Weights to adopt if they fit, else to begin with.", required=False)
+@_file("--output", "Weights (safetensors).")
+@_file("--record", "How the weights came about (JSON).")
+@_figure
+@_provenance
+@options(TrainSettings)
+def train_command(
+    psf: Path | None,
+    microscope: Path | None,
+    movie: tuple[Path, ...],
+    start_from: Path | None,
+    output: Path,
+    record: Path,
+    figure: Path,
+    provenance: Path | None,
+    settings: TrainSettings,
+) -> None:
+    """Provide the network for a microscope: adopt given weights if they fit it, else train."""
+    used = train(psf, microscope, list(movie), start_from, output, record, figure, settings)
+    inputs = [path for path in (psf, microscope, start_from, *movie) if path]
+    _record(provenance, "train", settings, inputs, [output, record, figure], used)
+
+
+@planeloc.command("localize")
+@_file("--movie", "Manifest of the movie.")
+@_file("--registration", "Maps from register.")
+@_file("--psf", "PSF from calibrate.")
+@_file("--weights", "Network from train.")
+@_file("--output", "Table of localizations (HDF5).")
+@_provenance
+@options(LocalizeSettings)
+def localize_command(
+    movie: Path,
+    registration: Path,
+    psf: Path,
+    weights: Path,
+    output: Path,
+    provenance: Path | None,
+    settings: LocalizeSettings,
+) -> None:
+    """Find the molecules in every frame of a movie."""
+    used = localize(movie, registration, psf, weights, output, settings)
+    _record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
+
+
+@planeloc.command("filter")
+@_file("--localizations", "Table from localize.")
+@_file("--output", "Filtered table (HDF5).")
+@_file("--picasso", "Filtered table for Picasso (HDF5, with its YAML beside it).")
+@_file("--thunderstorm", "Filtered table for ThunderSTORM (CSV).")
+@_provenance
+@options(FilterSettings)
+def filter_command(
+    localizations: Path,
+    output: Path,
+    picasso: Path,
+    thunderstorm: Path,
+    provenance: Path | None,
+    settings: FilterSettings,
+) -> None:
+    """Keep the localizations that can be trusted, and export them."""
+    filter_localizations(localizations, output, picasso, thunderstorm, settings)
+    _record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
+
+
+@planeloc.command("render")
+@_file("--localizations", "Filtered table.")
+@_file("--depth-image", "Depth-coloured picture (PNG).")
+@_file("--voxel-image", "Picture of the voxels seen more than once (PNG).")
+@_file("--tiff", "Rendered density (OME-TIFF).")
+@_file("--voxel-tiff", "Frames per voxel (OME-TIFF).")
+@_provenance
+@options(RenderSettings)
+def render_command(
+    localizations: Path,
+    depth_image: Path,
+    voxel_image: Path,
+    tiff: Path,
+    voxel_tiff: Path,
+    provenance: Path | None,
+    settings: RenderSettings,
+) -> None:
+    """Draw the super-resolution pictures."""
+    render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
+    _record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff])
+
+
+@planeloc.command("evaluate")
+@_file("--localizations", "Filtered table.")
+@_file("--truth", "Where the molecules were (CSV), if known.", required=False)
+@_file("--output", "Measures and verdicts (JSON).")
+@_figure
+@_provenance
+@options(EvaluateSettings)
+def evaluate_command(
+    localizations: Path,
+    truth: Path | None,
+    output: Path,
+    figure: Path,
+    provenance: Path | None,
+    settings: EvaluateSettings,
+) -> None:
+    """Measure a table, against the truth where it is known."""
+    evaluate(localizations, truth, output, figure, settings)
+    inputs = [path for path in (localizations, truth) if path]
+    _record(provenance, "evaluate", settings, inputs, [output, figure])
+
+
+def _record(
+    path: Path | None,
+    stage: str,
+    settings: Any,
+    inputs: list[Path],
+    outputs: list[Path],
+    used: dict[str, Any] | None = None,
+) -> None:
+    if path:
+        write_provenance(path, stage, asdict(settings), list(inputs), outputs, used)
+
+
+def main() -> None:
+    """Entry point: one line and exit code 1 for what the user can mend, 2 for wrong usage."""
+    try:
+        planeloc()
+    except PlanelocError as error:
+        print(f"planeloc: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""How much light there is: background under the molecules, and photons in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from planeloc.camera import Camera
+from planeloc.errors import PlanelocError
+from planeloc.fitting import NoiseModel, fit_gaussians
+from planeloc.movie import Movie
+from planeloc.optics import GaussianPSF
+
+_BACKGROUND_SMOOTHING_PX = 2.0
+_FEWEST_FRAMES = 16  # with fewer, a molecule that stays on looks like background
+_WINDOW_PX = 7
+_DETECTION_SIGMAS = 6.0
+_FEWEST_EMITTERS = 30
+_CHUNKS = 8
+
+
+def background_photons(photons: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Background (planes, y, x) of a stretch of frames (frames, planes, y, x).
+
+    The median over time, smoothed: blinking molecules are dark most of the time, and background varies slowly in the
+    field. Of very few frames, each plane's median is used.
+    """
+    if len(photons) < _FEWEST_FRAMES:
+        level = np.median(photons, axis=(0, 2, 3))
+        return np.broadcast_to(level[:, None, None], photons.shape[1:]).astype(np.float32)
+    median = np.median(photons, axis=0).astype(np.float32)
+    return np.stack([ndimage.gaussian_filter(plane, _BACKGROUND_SMOOTHING_PX, mode="nearest") for plane in median])
+
+
+def read_photons(movie: Movie, start: int, stop: int) -> NDArray[np.float32]:
+    """Frames [start, stop) in photons, each plane by its own camera."""
+    counts = movie.read(start, stop)
+    return np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(movie.microscope.cameras)], axis=1)
+
+
+def fit_photons(
+    residual: Tensor, psf: GaussianPSF, positions_px: Tensor, z_nm: Tensor, image: Tensor, window_px: int = _WINDOW_PX
+) -> tuple[Tensor, Tensor]:
+    """Photons of molecules at known places, by linear least squares over a window on every plane.
+
+    Parameters
+    ----------
+    residual : (batch, planes, rows, columns), photons above background.
+    positions_px : (n, planes, 2): where each molecule is on every camera, (x, y) px.
+    z_nm, image : (n,): depth, and index in the batch.
+
+    Returns
+    -------
+    photons (n,), summed over all planes; excess (n,), photons per pixel above the background on the brightest plane.
+    """
+    n, planes = positions_px.shape[:2]
+    rows, columns = residual.shape[-2:]
+    side = min(window_px, rows, columns)
+    corner = (positions_px - side / 2).round().long()
+    limit = torch.tensor([columns - side, rows - side], device=residual.device)
+    corner = corner.clamp(min=torch.zeros_like(limit), max=limit)
+    steps = torch.arange(side, device=residual.device)
+    index_y = (corner[..., 1, None] + steps)[..., :, None]
+    index_x = (corner[..., 0, None] + steps)[..., None, :]
+    plane = torch.arange(planes, device=residual.device)[None, :, None, None]
+    data = residual[image[:, None, None, None], plane, index_y, index_x]
+    shift_nm = (positions_px - corner).to(z_nm.dtype) * psf.pixel_size_nm
+    zero = torch.zeros_like(z_nm)
+    model = psf.expected_photons(zero, zero, z_nm, torch.ones_like(z_nm), (side, side), shift_nm).to(data.dtype)
+    mean_model, mean_data = model.mean(dim=(2, 3), keepdim=True), data.mean(dim=(2, 3), keepdim=True)
+    centred = model - mean_model
+    photons = (centred * (data - mean_data)).sum(dim=(1, 2, 3)) / (centred**2).sum(dim=(1, 2, 3)).clamp(min=1e-12)
+    offset = (mean_data - photons[:, None, None, None] * mean_model)[..., 0, 0]
+    brightest = model.amax(dim=(2, 3)).argmax(dim=1)
+    return photons, offset[torch.arange(n, device=offset.device), brightest]
+
+
+@dataclass(frozen=True)
+class Light:
+    """What a network must expect: photons of a molecule (5th to 95th percentile, all planes together) and the
+    background.
+    """
+
+    photons: tuple[float, float]
+    background: tuple[float, float]  # darkest and brightest plane, photons per pixel
+    emitters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure_light(movies: list[Movie], psf: GaussianPSF) -> Light:
+    """Measure photons and background from some stretches of the movies.
+
+    On every plane, bright spots as narrow as in focus are fitted; the flux in focus over the plane's share of the light
+    is the molecule's photons. Raises `PlanelocError` where there are too few to tell.
+    """
+    photons, background = [], []
+    for movie in movies:
+        starts = range(0, movie.frames, movie.chunk_frames)
+        for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _CHUNKS).astype(int))]:
+            frames = read_photons(movie, start, min(start + movie.chunk_frames, movie.frames))
+            level = background_photons(frames)
+            background.append(np.median(level, axis=(1, 2)))
+            for plane, camera in enumerate(movie.microscope.cameras):
+                spots = _spots(frames[:, plane] - level[plane])
+                photons.append(_photons_in_focus(spots, level[plane], camera, psf) / psf.brightness[plane])
+    found = np.concatenate(photons)
+    if len(found) < _FEWEST_EMITTERS:
+        names = ", ".join(str(movie.manifest) for movie in movies)
+        raise PlanelocError(
+            f"{names}: only {len(found)} molecules in focus found to measure the light from, {_FEWEST_EMITTERS} are"
+            " needed; check offset and gain in the microscope file, or give train: photons and background"
+        )
+    low, high = np.quantile(found, (0.05, 0.95))
+    levels = np.median(background, axis=0)
+    return Light((float(low), float(high)), (float(levels.min()), float(levels.max())), len(found))
+
+
+def _spots(residual: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Windows (n, side, side) around bright isolated maxima of (frames, y, x) photons above background."""
+    smooth = ndimage.gaussian_filter(residual, (0, 1, 1))
+    noise = 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
+    side, half = _WINDOW_PX, _WINDOW_PX // 2
+    maximum = ndimage.maximum_filter(smooth, (0, side, side)) if len(smooth) else smooth
+    frame, y, x = np.nonzero((smooth == maximum) & (smooth > _DETECTION_SIGMAS * noise))
+    inside = (y >= half) & (x >= half) & (y < smooth.shape[1] - half) & (x < smooth.shape[2] - half)
+    frame, y, x = frame[inside], y[inside], x[inside]
+    steps = np.arange(-half, half + 1)
+    return residual[frame[:, None, None], y[:, None, None] + steps[:, None], x[:, None, None] + steps]
+
+
+def _photons_in_focus(
+    spots: NDArray[np.float32], background: NDArray[np.float32], camera: Camera, psf: GaussianPSF
+) -> NDArray[np.float64]:
+    """Flux (photons on this plane) of the spots that are about as narrow as the PSF in focus."""
+    if not len(spots):
+        return np.empty(0)
+    variance = camera.read_noise_photons() ** 2 + camera.excess_noise * float(np.median(background).clip(min=0))
+    fits = fit_gaussians(spots, noise=NoiseModel(camera.excess_noise, variance), estimator="least_squares")
+    waist = (psf.waist_nm / psf.pixel_size_nm) ** 2
+    width = fits.squared_width_px2[:, 0]
+    good = fits.converged & (width > 0.6 * waist) & (width < 1.5 * waist)
+    return (2 * np.pi * width * fits.peak)[good]

@@ -1,0 +1,137 @@
+"""Training scenes: a few emitters in a small window, seen by the planes with random shifts between the cameras.
+
+Everything is drawn on the device that trains, from one generator, so that a seed and a step number name a batch:
+training can be interrupted anywhere and goes on with the very same data. Defaults are the paper's Table 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planeloc.camera import Camera
+from planeloc.optics import GaussianPSF, paper_psf
+from planeloc.sampling import reference_grid, sample_planes
+
+# Table 2's weights U[0.3, 1] times the 1,356 photons that a' = 5e7 puts on the 192 nm pixels of each of four planes.
+PAPER_PHOTONS = (0.3 * 4 * 5.0e7 / 192.0**2, 4 * 5.0e7 / 192.0**2)
+PAPER_BACKGROUND = (4.0, 4.0)  # "rate parameter of Poisson noise"
+PAPER_CAMERA = Camera("paper", offset_counts=0, read_noise_electrons=3.0)  # "variance of Gaussian noise" 9
+
+_MARGIN_PX = 3  # beyond the window, for the interpolation's support
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a training image may contain; also the record of what a network has seen."""
+
+    window_px: int = 16
+    emitters: int = 3
+    photons: tuple[float, float] = PAPER_PHOTONS  # uniform, summed over all planes
+    background: tuple[float, float] = PAPER_BACKGROUND  # photons per pixel and plane, uniform per image
+    read_noise_photons: float = PAPER_CAMERA.read_noise_photons()
+    quantum_efficiency: float = 1.0
+    em_multiplication: bool = False  # gamma-distributed gain: doubles the variance of the shot noise
+    upsampling: int = 8  # voxels per pixel, laterally
+    voxel_depth_nm: float = 50.0
+    depth_range_nm: tuple[float, float] = (-800.0, 800.0)
+    drift_voxels: int = (
+        2  # per image, plane and axis: a whole number of voxels, uniform in ±this; 0: the non-robust network
+    )
+    registration_resampling: bool = True  # sample planes 1… at random sub-pixel offsets, as localization will
+
+    @property
+    def depth_slices(self) -> int:
+        low, high = self.depth_range_nm
+        return round((high - low) / self.voxel_depth_nm)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scene:
+        pairs = {key: tuple(values[key]) for key in ("photons", "background", "depth_range_nm") if key in values}
+        return cls(**{**values, **pairs})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Simulated images and where their emitters are."""
+
+    images: Tensor  # (batch, planes, rows, columns), photons above the background
+    positions_nm: Tensor  # (batch, emitters, 3) as x, y, z
+    photons: Tensor  # (batch, emitters)
+    voxels: Tensor  # (batch, emitters, 3) as depth slice, row, column
+
+
+def draw_batch(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Generator) -> Batch:
+    """Draw `size` images on the generator's device."""
+    device = generator.device
+
+    def uniform(*shape: int, low: float, high: float) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device) * (high - low) + low
+
+    extent_nm = scene.window_px * psf.pixel_size_nm
+    emitters = (size, scene.emitters)
+    lateral = [uniform(*emitters, low=0.0, high=extent_nm) for _ in range(2)]
+    depth = uniform(*emitters, low=scene.depth_range_nm[0], high=scene.depth_range_nm[1])
+    positions = torch.stack((*lateral, depth), dim=-1)
+    photons = uniform(*emitters, low=scene.photons[0], high=scene.photons[1])
+    drift_nm = _draw_drift(psf, scene, size, generator)
+    offset_px = torch.zeros(size, psf.planes, 2, device=device)
+    if scene.registration_resampling:
+        offset_px[:, 1:] = uniform(size, psf.planes - 1, 2, low=-0.5, high=0.5)
+    margin = _MARGIN_PX if scene.registration_resampling else 0
+    expected = _expose_scene(psf, scene, positions, photons, drift_nm + offset_px * psf.pixel_size_nm, margin)
+    background = uniform(size, 1, 1, 1, low=scene.background[0], high=scene.background[1])
+    images = _add_noise(expected + background, scene, generator) - background
+    if scene.registration_resampling:
+        grid = reference_grid(margin, margin, scene.window_px, scene.window_px).to(device, torch.float32)
+        images = sample_planes(images, grid + offset_px[:, :, None, None, :])
+    return Batch(images, positions, photons, voxel_of(positions, psf.pixel_size_nm, scene))
+
+
+def voxel_of(positions_nm: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor:
+    """(..., 3) positions as x, y, z → voxel indices as depth slice, row, column."""
+    lateral = positions_nm[..., :2] * (scene.upsampling / pixel_size_nm)
+    lateral = lateral.floor().clamp(0, scene.window_px * scene.upsampling - 1)
+    depth = ((positions_nm[..., 2] - scene.depth_range_nm[0]) / scene.voxel_depth_nm).floor()
+    depth = depth.clamp(0, scene.depth_slices - 1)
+    return torch.stack((depth, lateral[..., 1], lateral[..., 0]), dim=-1).long()
+
+
+def _draw_drift(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
+    """(size, planes, 2) nm; plane 0 is the reference and does not move (section 3.2 of the paper)."""
+    device, reach = generator.device, scene.drift_voxels
+    steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
+    steps[:, 0] = 0
+    return steps * (psf.pixel_size_nm / scene.upsampling)
+
+
+def _expose_scene(
+    psf: GaussianPSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int
+) -> Tensor:
+    """Expected photons (batch, planes, rows, columns) of all emitters, the window widened by `margin` pixels."""
+    x, y, z = positions.unbind(-1)
+    border_nm = margin * psf.pixel_size_nm
+    side = scene.window_px + 2 * margin
+    shifts = shifts_nm[:, None].expand(-1, scene.emitters, -1, -1)
+    return psf.expected_photons(x + border_nm, y + border_nm, z, photons, (side, side), shifts).sum(dim=1)
+
+
+def _add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:
+    """Photon counts as the camera reports them: shot noise, EM multiplication, read noise."""
+    electrons = torch.poisson(expected * scene.quantum_efficiency, generator=generator)
+    if scene.em_multiplication:
+        multiplied = torch._standard_gamma(electrons.clamp(min=1.0), generator=generator)
+        electrons = torch.where(electrons > 0, multiplied, electrons)
+    read_noise = torch.randn(expected.shape, generator=generator, device=expected.device) * scene.read_noise_photons
+    return electrons / scene.quantum_efficiency + read_noise
+
+
+def paper_scene() -> tuple[GaussianPSF, Scene]:
+    """The paper's microscope and Table 2 to the letter: no resampling."""
+    return paper_psf(), Scene(registration_resampling=False)
