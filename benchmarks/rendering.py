@@ -1,0 +1,62 @@
+"""How much faster is drawing in blocks than one localization after the other? Both are timed in the same run.
+
+Run: PYTHONPATH=workflow python benchmarks/rendering.py [localizations]
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+import numpy as np
+from planeloc.rendering import draw_gaussians
+from scipy.special import erf
+
+SIZE_PX = 2048
+NAIVE_ROWS = 20_000  # the naive loop is timed on a part
+
+
+def draw_one_by_one(image, x_px, y_px, sigma_x_px, sigma_y_px):
+    """The obvious way: a Python loop that adds one patch at a time."""
+    for x, y, sigma_x, sigma_y in zip(x_px, y_px, sigma_x_px, sigma_y_px, strict=True):
+        reach = math.ceil(4 * max(sigma_x, sigma_y))
+        shares, corner = [], []
+        for position, sigma in ((x, sigma_x), (y, sigma_y)):
+            first = math.floor(position) - reach
+            share = np.diff(erf((np.arange(first, first + 2 * reach + 2) - position) / (math.sqrt(2) * sigma)))
+            shares.append(share / share.sum())
+            corner.append(first)
+        left, top = corner
+        width = 2 * reach + 1
+        columns = slice(max(left, 0), min(left + width, image.shape[1]))
+        rows = slice(max(top, 0), min(top + width, image.shape[0]))
+        x_share = shares[0][columns.start - left : columns.stop - left]
+        y_share = shares[1][rows.start - top : rows.stop - top]
+        image[rows, columns] += y_share[:, None] * x_share
+
+
+def seconds(draw, arguments) -> tuple[float, np.ndarray]:
+    image = np.zeros((SIZE_PX, SIZE_PX), dtype=np.float32)
+    start = time.perf_counter()
+    draw(image, *arguments)
+    return time.perf_counter() - start, image
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
+    random = np.random.default_rng(0)
+    position = random.uniform(0, SIZE_PX, (2, rows))
+    sigma = random.uniform(0.8, 2.5, (2, rows))
+    part = (*position[:, :NAIVE_ROWS], *sigma[:, :NAIVE_ROWS])
+    naive, expected = seconds(draw_one_by_one, part)
+    _, image = seconds(draw_gaussians, part)
+    difference = float(np.abs(image - expected).max())
+    blocks, _ = seconds(draw_gaussians, (*position, *sigma))
+    ratio = (naive / len(part[0])) / (blocks / rows)
+    print(f"one by one {len(part[0]) / naive:,.0f} localizations/s, in blocks {rows / blocks:,.0f} localizations/s")
+    print(f"ratio {ratio:.1f}, largest difference of a pixel {difference:.1e} localizations")
+
+
+if __name__ == "__main__":
+    main()
