@@ -1,0 +1,160 @@
+"""`convert`: camera files → movie store and manifest, and a first look at whether the cameras did their work.
+
+The counts are kept as they are; registration is applied later, when frames are sampled. What is measured on the way
+(lowest, mean and highest count, saturated pixels, frames without any contrast) goes into the manifest, and what looks
+wrong is said on stderr: it is cheaper to find a camera that dropped out here than in the final picture.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.microscope import Microscope
+from planeloc.movie import write_movie
+from planeloc.readers import open_cameras
+from planeloc.settings import setting
+
+SATURATED_FRACTION_WARNED = 1e-4
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """How the store is laid out; the counts in it are the same whatever is chosen here."""
+
+    chunk_frames: int = setting(0, "Frames per chunk of the store; 0: automatic, at most 100 and 32 MiB.", minimum=0)
+    compression_level: int = setting(
+        1, "Level of the zstd compression; higher is slower, hardly smaller.", minimum=1, maximum=9
+    )
+    threads: int = setting(2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a run of frames shows; arrays per plane."""
+
+    frames: int
+    lowest: NDArray[np.uint16]
+    highest: NDArray[np.uint16]
+    mean: NDArray[np.float64]
+    saturated: NDArray[np.int64]  # pixels
+    flat: NDArray[np.int64]  # frames without contrast
+    first_flat: NDArray[np.int64]  # the first of them; meaningless where flat is 0
+
+
+def convert(
+    files: Sequence[Path], microscope: Microscope, store: Path, manifest: Path, settings: ConvertSettings
+) -> None:
+    """Convert camera files to a movie; see `planeloc.readers.open_cameras` and `planeloc.movie.write_movie`.
+
+    Progress and warnings go to stderr; the warnings are also kept in the manifest, with the statistics of every camera.
+
+    Raises:
+        PlanelocError: the files do not fit the microscope or each other, or the movie cannot be written.
+    """
+    limits = np.array([camera.saturation_counts for camera in microscope.cameras])
+    found: list[str] = []
+
+    def report(surveys: list[_Survey]) -> dict[str, Any]:
+        whole = _joined(surveys)
+        statistics = _statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
+        found.extend(_same_file_twice(source.files) + _warnings(whole, statistics, microscope))
+        return {"statistics": statistics, "warnings": found}
+
+    with open_cameras(files, microscope) as source:
+        write_movie(
+            source,
+            store,
+            manifest,
+            microscope,
+            chunk_frames=settings.chunk_frames,
+            compression_level=settings.compression_level,
+            threads=settings.threads,
+            progress=True,
+            survey=lambda counts: _survey(counts, limits),
+            report=report,
+        )
+    for warning in found:
+        print(f"planeloc: warning: {manifest}: {warning}", file=sys.stderr)
+
+
+def _survey(counts: NDArray[np.uint16], limits: NDArray[np.float64]) -> _Survey:
+    """Measure counts (frames, planes, height, width); `limits` is every camera's saturation."""
+    images = counts.reshape(*counts.shape[:2], -1)
+    lowest, highest = images.min(axis=2), images.max(axis=2)
+    saturated = np.zeros(len(limits), dtype=np.int64)
+    for frame, plane in np.argwhere(highest >= limits):  # rare: most frames have no saturated pixel to count
+        saturated[plane] += np.count_nonzero(images[frame, plane] >= limits[plane])
+    flat = lowest == highest
+    return _Survey(
+        len(counts),
+        lowest.min(axis=0),
+        highest.max(axis=0),
+        images.mean(axis=(0, 2), dtype=np.float64),
+        saturated,
+        flat.sum(axis=0),
+        flat.argmax(axis=0),
+    )
+
+
+def _joined(surveys: list[_Survey]) -> _Survey:
+    """The survey of all runs of frames together, in order."""
+    frames = np.array([survey.frames for survey in surveys])
+    flat = np.array([survey.flat for survey in surveys])
+    first_flat = (np.cumsum(frames) - frames)[:, None] + [survey.first_flat for survey in surveys]
+    return _Survey(
+        int(frames.sum()),
+        np.min([survey.lowest for survey in surveys], axis=0),
+        np.max([survey.highest for survey in surveys], axis=0),
+        np.average([survey.mean for survey in surveys], axis=0, weights=frames),
+        np.sum([survey.saturated for survey in surveys], axis=0),
+        flat.sum(axis=0),
+        np.take_along_axis(first_flat, (flat > 0).argmax(axis=0)[None], axis=0)[0],
+    )
+
+
+def _statistics(whole: _Survey, microscope: Microscope, pixels: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "camera": camera.name,
+            "lowest_counts": int(whole.lowest[plane]),
+            "mean_counts": round(float(whole.mean[plane]), 3),
+            "highest_counts": int(whole.highest[plane]),
+            "saturated_fraction": float(whole.saturated[plane] / pixels),
+            "frames_without_contrast": int(whole.flat[plane]),
+        }
+        for plane, camera in enumerate(microscope.cameras)
+    ]
+
+
+def _same_file_twice(files: list[Path]) -> list[str]:
+    repeated = {path for path in files if files.count(path) > 1}
+    return [f"{path.name} is given for more than one camera" for path in sorted(repeated)]
+
+
+def _warnings(whole: _Survey, statistics: list[dict[str, Any]], microscope: Microscope) -> list[str]:
+    """What a microscopist would want to know before going on."""
+    found = []
+    for plane, (camera, values) in enumerate(zip(microscope.cameras, statistics, strict=True)):
+        if values["saturated_fraction"] > SATURATED_FRACTION_WARNED:
+            found.append(
+                f"camera {camera.name}: {100 * values['saturated_fraction']:.3g} % of the pixels are saturated "
+                f"(at or above {camera.saturation_counts:g} counts); lower the laser power or the gain"
+            )
+        if values["mean_counts"] < camera.offset_counts:
+            found.append(
+                f"camera {camera.name}: the mean of {values['mean_counts']:g} counts lies below its offset of "
+                f"{camera.offset_counts:g}; correct offset_counts in the microscope file"
+            )
+        if whole.flat[plane]:
+            found.append(
+                f"camera {camera.name}: {whole.flat[plane]} frame(s) without any contrast, the first is frame "
+                f"{whole.first_flat[plane]}; did the camera drop out?"
+            )
+    return found

@@ -1,0 +1,374 @@
+"""The movie between the stages: raw counts of all cameras in a Zarr v3 store, and the manifest that vouches for it.
+
+A Zarr store alone cannot be trusted to be whole: a chunk that is missing reads back as zeros without a word. So the
+manifest, which is written last, lists the checksum of the counts of every chunk, and nothing is read here that does not
+agree with it. The store itself stays an ordinary one, for any Zarr v3 reader: a group with the array ``counts``
+(frame, plane, y, x).
+
+Counts are compressed with zstd after their bytes are shuffled. Photon noise sets the limit: on simulated sCMOS and EMCCD
+counts this comes within 3 to 13 % of the entropy of the histogram, 10 to 34 % better than zstd without shuffling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import shutil
+import sys
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import zarr
+import zarr.errors
+from numpy.typing import NDArray
+from tqdm import tqdm
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from planeloc.camera import Camera
+from planeloc.errors import PlanelocError
+from planeloc.files import atomic_path, read_json, write_json
+from planeloc.microscope import Microscope, Region
+
+FORMAT = "planeloc movie 1"
+ARRAY = "counts"
+AXES = ("frame", "plane", "y", "x")
+AUTO_CHUNK_BYTES = 32 << 20
+AUTO_CHUNK_FRAMES = 100
+_HASH_BLOCK_BYTES = 1 << 20
+_LARGEST_CHUNK_BYTES = (1 << 31) - 4096  # the compressor counts the bytes of a chunk in 31 bits
+_MAKE_AGAIN = "make it again with `planeloc convert`"
+
+
+class Source(Protocol):
+    """Frames to be written, as `planeloc.readers.open_cameras` gives them."""
+
+    shape: tuple[int, int, int, int]
+    files: list[Path]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]: ...
+
+
+class Movie:
+    """A converted movie, opened for reading.
+
+    Attributes:
+        manifest, store: the two paths.
+        shape: (frames, planes, height, width).
+        chunk_frames: frames in a chunk; reading along chunk borders decodes nothing twice.
+        digest: SHA-256 of the shape and of all counts in order, whatever the chunks: it identifies the data.
+        microscope: the microscope file's content at the time of conversion.
+        content: the whole manifest.
+    """
+
+    def __init__(self, manifest: Path, content: dict[str, Any], array: zarr.Array) -> None:
+        self.manifest = manifest
+        self.store = manifest.parent / content["store"]
+        self.shape: tuple[int, int, int, int] = tuple(content["shape"])
+        self.frames, self.planes, self.height, self.width = self.shape
+        self.chunk_frames: int = content["chunk_frames"]
+        self.digest: str = content["digest"]
+        self.microscope = _microscope(content["microscope"])
+        self.content = content
+        self._array = array
+        self._checksums = [int(text, 16) for text in content["chunk_crc32"]]
+        self._latest: tuple[int, NDArray[np.uint16]] | None = None
+
+    @classmethod
+    def open(cls, manifest: str | Path) -> Movie:
+        """Open a movie by its manifest.
+
+        Raises:
+            PlanelocError: the manifest or the store is missing, not one of planeloc's, or they do not belong together.
+        """
+        manifest = Path(manifest)
+        content = read_json(manifest)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise PlanelocError(f"{manifest}: not a {FORMAT} manifest; {_MAKE_AGAIN}")
+        try:
+            store = manifest.parent / content["store"]
+            array = _open_array(store)
+            movie = cls(manifest, content, array)
+            agree = array.shape == movie.shape and array.dtype == np.uint16 and array.chunks == movie._chunk_shape()
+            agree &= len(movie._checksums) == movie.chunks
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlanelocError(f"{manifest}: damaged manifest ({error!r}); {_MAKE_AGAIN}") from None
+        if not agree:
+            raise PlanelocError(f"{store}: does not belong to {manifest.name}: shape or chunks differ; {_MAKE_AGAIN}")
+        return movie
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return math.ceil(self.frames / self.chunk_frames)
+
+    def _chunk_shape(self) -> tuple[int, int, int, int]:
+        return (self.chunk_frames, *self.shape[1:])
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Frames start … stop−1 as counts, (stop − start, planes, height, width), every one checked.
+
+        Raises:
+            PlanelocError: a chunk is missing or not what was written; names the store and the chunk.
+            IndexError: the frames asked for are not all there (a mistake of the caller).
+        """
+        if not 0 <= start <= stop <= self.frames:
+            raise IndexError(f"frames {start}:{stop} of {self.frames}")
+        frames = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
+        for index in range(start // self.chunk_frames, math.ceil(stop / self.chunk_frames)):
+            first = index * self.chunk_frames
+            low, high = max(start, first), min(stop, first + self.chunk_frames)
+            frames[low - start : high - start] = self._chunk(index)[low - first : high - first]
+        return frames
+
+    def _chunk(self, index: int) -> NDArray[np.uint16]:
+        """The counts of a chunk. The latest is kept, for blocks that are smaller than a chunk."""
+        latest = self._latest
+        if latest is None or latest[0] != index:
+            counts = _read_chunk(self._array, self.store, index)
+            if zlib.crc32(counts) != self._checksums[index]:
+                raise PlanelocError(
+                    f"{self.store}: chunk {index} holds other counts than {self.manifest.name} says; {_MAKE_AGAIN}"
+                )
+            self._latest = latest = (index, counts)
+        return latest[1]
+
+    def verify(self) -> None:
+        """Read the whole movie and compare it with the manifest; raises `PlanelocError` naming the first bad chunk."""
+        digest = _new_digest(self.shape)
+        for index in range(self.chunks):
+            digest.update(self._chunk(index))
+        if digest.hexdigest() != self.digest:
+            raise PlanelocError(f"{self.manifest}: the movie's digest is not that of its counts; {_MAKE_AGAIN}")
+
+
+def write_movie(
+    source: Source,
+    store: Path,
+    manifest: Path,
+    microscope: Microscope,
+    *,
+    chunk_frames: int = 0,
+    compression_level: int = 1,
+    threads: int = 1,
+    progress: bool = False,
+    survey: Callable[[NDArray[np.uint16]], Any] | None = None,
+    report: Callable[[list[Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Write a source's frames to a store and its manifest; every chunk is read back from the file and compared.
+
+    The memory needed is that of `threads` + 2 chunks and their compressed copies, whatever the length. Neither path is
+    touched until the new store is whole; between its renaming and the writing of the manifest there is no manifest.
+
+    Args:
+        source: frames and the files they come from, whose SHA-256 goes into the manifest.
+        chunk_frames: frames per chunk; 0 for at most 100 and 32 MiB.
+        compression_level: of zstd, 1 to 9.
+        threads: chunks compressed at the same time.
+        progress: show a bar on stderr.
+        survey: called on the counts of every chunk, in any order and several threads.
+        report: makes manifest entries of what `survey` returned, in the order of the chunks.
+
+    Raises:
+        PlanelocError: the disk is full, what is on it is not what was written, or a source file changed meanwhile.
+    """
+    frames, *frame_shape = source.shape
+    chunk_frames = min(chunk_frames or auto_chunk_frames(frame_shape), frames)
+    if 2 * chunk_frames * math.prod(frame_shape) > _LARGEST_CHUNK_BYTES:
+        raise PlanelocError(
+            f"setting chunk_frames: {chunk_frames} frames of this movie exceed 2 GiB; use 0 (automatic)"
+        )
+    _remove_stale(store)
+    _remove_stale(manifest)
+    with ExitStack() as stack:
+        partial = stack.enter_context(atomic_path(store))
+        files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
+        bar = stack.enter_context(tqdm(total=frames, **_bar(progress)))
+        array = _create_array(partial, source.shape, chunk_frames, compression_level)
+        digest = _new_digest(source.shape)
+        written = []
+        for chunk in _write_chunks(source, array, store, partial, digest, threads, survey):
+            written.append(chunk)
+            bar.update(chunk.frames)
+            for file in files:
+                file.advance(bar.n / frames)
+        sources = [file.record() for file in files]
+        manifest.unlink(missing_ok=True)  # from here on an older manifest would describe a store that is gone
+    content = {
+        "format": FORMAT,
+        "store": os.path.relpath(store, manifest.parent),
+        "shape": list(source.shape),
+        "axes": list(AXES),
+        "dtype": "uint16",
+        "chunk_frames": chunk_frames,
+        "digest": digest.hexdigest(),
+        "sources": sources,
+        "microscope": microscope.as_dict(),
+        **(report([chunk.survey for chunk in written]) if report else {}),
+        "chunk_crc32": [f"{chunk.checksum:08x}" for chunk in written],
+    }
+    write_json(manifest, content)
+
+
+def auto_chunk_frames(frame_shape: tuple[int, ...] | list[int]) -> int:
+    """Frames per chunk for frames of (planes, height, width): at most 100, at most 32 MiB, at least one."""
+    return max(1, min(AUTO_CHUNK_FRAMES, AUTO_CHUNK_BYTES // (2 * math.prod(frame_shape))))
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What is kept of a chunk that is on disk."""
+
+    frames: int
+    checksum: int
+    survey: Any
+
+
+class _SourceFile:
+    """Hashes a source file in step with the conversion, while the operating system still holds what was just read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = self._now()
+        self._file = path.open("rb")
+        self._hash = hashlib.sha256()
+
+    def _now(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_size, status.st_mtime_ns
+
+    def advance(self, fraction: float) -> None:
+        """Hash on to this fraction of the file."""
+        end = int(self._state[0] * fraction)
+        while block := self._file.read(min(_HASH_BLOCK_BYTES, max(0, end - self._file.tell()))):
+            self._hash.update(block)
+
+    def record(self) -> dict[str, Any]:
+        """Path, size and SHA-256; raises `PlanelocError` if the file is no longer the one that was opened."""
+        self.advance(1.0)
+        if self._now() != self._state:
+            raise PlanelocError(
+                f"{self._path}: changed while it was converted; run again when the acquisition has ended"
+            )
+        return {"path": str(self._path), "bytes": self._state[0], "sha256": self._hash.hexdigest()}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_chunks(
+    source: Source,
+    array: zarr.Array,
+    store: Path,
+    partial: Path,
+    digest: Any,
+    threads: int,
+    survey: Callable[[NDArray[np.uint16]], Any] | None,
+) -> Iterator[_Written]:
+    """Read in order, compress in parallel, yield in order; never more than `threads` + 1 chunks wait."""
+
+    def write(index: int, counts: NDArray[np.uint16]) -> _Written:
+        first = index * array.chunks[0]
+        array[first : first + len(counts)] = counts
+        if not np.array_equal(_read_chunk(array, partial, index), counts):
+            raise PlanelocError(f"{store}: chunk {index} reads back other than it was written; check disk and memory")
+        return _Written(len(counts), zlib.crc32(counts), survey(counts) if survey else None)
+
+    waiting: deque[Future[_Written]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for index, start in enumerate(range(0, source.shape[0], array.chunks[0])):
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+            counts = source.read(start, min(start + array.chunks[0], source.shape[0]))
+            digest.update(counts)
+            waiting.append(pool.submit(write, index, counts))
+            del counts
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _create_array(store: Path, shape: tuple[int, ...], chunk_frames: int, compression_level: int) -> zarr.Array:
+    group = zarr.open_group(store, mode="w", zarr_format=3)
+    return group.create_array(
+        ARRAY,
+        shape=shape,
+        chunks=(chunk_frames, *shape[1:]),
+        dtype="uint16",
+        compressors=[BloscCodec(cname="zstd", clevel=compression_level, shuffle="shuffle", typesize=2), Crc32cCodec()],
+        fill_value=0,
+        dimension_names=AXES,
+        config={"write_empty_chunks": True},  # a chunk of zeros must exist, or it could not be told from a lost one
+    )
+
+
+def _open_array(store: Path) -> zarr.Array:
+    try:
+        array = zarr.open_group(store, mode="r", zarr_format=3)[ARRAY]
+    except (KeyError, ValueError, TypeError, OSError, zarr.errors.BaseZarrError):
+        raise PlanelocError(f"{store}: movie store missing or damaged; {_MAKE_AGAIN}") from None
+    if not isinstance(array, zarr.Array):
+        raise PlanelocError(f"{store}: {ARRAY} is not an array; {_MAKE_AGAIN}")
+    return array
+
+
+def _read_chunk(array: zarr.Array, store: Path, index: int) -> NDArray[np.uint16]:
+    """Decode one chunk from its file; missing or damaged is a `PlanelocError`, never zeros."""
+    file = store / ARRAY / array.metadata.encode_chunk_key((index, 0, 0, 0))
+    if not file.is_file():
+        raise PlanelocError(f"{store}: chunk {index} is missing ({file.relative_to(store)}); {_MAKE_AGAIN}")
+    first = index * array.chunks[0]
+    try:
+        counts = array[first : first + array.chunks[0]]
+    except (ValueError, RuntimeError, TypeError, OSError) as error:  # from checksum, decompressor or disk
+        reason = " ".join(str(error).split())
+        raise PlanelocError(f"{file}: chunk {index} of the movie is damaged ({reason}); {_MAKE_AGAIN}") from None
+    return np.ascontiguousarray(counts, dtype=np.uint16)
+
+
+def _new_digest(shape: tuple[int, ...]) -> Any:
+    return hashlib.sha256(f"uint16 {tuple(map(int, shape))}".encode())
+
+
+def _bar(progress: bool) -> dict[str, Any]:
+    """A bar that moves on a terminal, and writes a line every half minute where stderr is a log file."""
+    moving = sys.stderr.isatty()
+    return {
+        "disable": not progress,
+        "file": sys.stderr,
+        "unit": "frame",
+        "desc": "convert",
+        "mininterval": 0.2 if moving else 30,
+    }
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed runs on this machine left of the same output; a process that lives keeps its own."""
+    pattern = re.compile(rf"\.partial-(\d+)-{re.escape(path.name)}")
+    for other in path.parent.glob(".partial-*") if path.parent.is_dir() else ():
+        match = pattern.fullmatch(other.name)
+        if match and not _alive(int(match[1])):
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _microscope(content: dict[str, Any]) -> Microscope:
+    cameras = tuple(Camera(**camera) for camera in content["cameras"])
+    regions = tuple(Region(**region) for region in content["regions"])
+    return Microscope(**{**content, "cameras": cameras, "regions": regions})
