@@ -1,0 +1,197 @@
+"""JSON Schema with messages that a microscopist understands, and with the line of the file that is to be mended."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from preflight.errors import ConfigurationError
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "schemas"
+
+_TYPE_NAMES = {
+    "object": "a group of keys, indented below it",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "null": "empty",
+}
+
+Locate = Callable[[tuple], str]
+
+
+def read_schema(name: str) -> dict[str, Any]:
+    """The schema ``workflow/schemas/{name}.schema.yaml``."""
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the schema's defaults filled in. A group whose keys are all commented out is an empty group."""
+    filled = dict(values or {})
+    for key, rule in schema.get("properties", {}).items():
+        if "properties" in rule:
+            given = filled.get(key)
+            if given is None or isinstance(given, Mapping):
+                filled[key] = with_defaults(given, rule)
+        elif "default" in rule:
+            filled.setdefault(key, rule["default"])
+    return filled
+
+
+def check(values: Any, schema: Mapping[str, Any], locate: Locate) -> None:
+    """Raise `ConfigurationError` for the first mistake; `locate` turns the path of a key into "file:line"."""
+    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: [str(p) for p in error.path])
+    # An unknown key first: it is what a typo looks like, and it may be the cause of the others.
+    errors.sort(key=lambda error: error.validator != "additionalProperties")
+    if errors:
+        raise ConfigurationError(explain(errors[0], locate))
+
+
+def explain(error: ValidationError, locate: Locate) -> str:
+    """One line for one mistake."""
+    path = tuple(error.absolute_path)
+    if error.validator == "additionalProperties":
+        unknown = next(key for key in error.instance if key not in error.schema.get("properties", {}))
+        return f"{locate((*path, unknown))}: {unknown_name(f'key {_dotted((*path, unknown))}', unknown, _known(error))}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{locate(path)}: {_dotted((*path, missing))} is missing; add it ({_described(error.schema, missing)})"
+    return f"{locate(path)}: {_dotted(path)} is {_shown(error.instance)}; {_remedy(error)}"
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """ "unknown key 'treshold'; did you mean 'threshold'?", or the list of what is known."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"unknown {what}; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}")
+
+
+def _known(error: ValidationError) -> list[str]:
+    return list(error.schema.get("properties", {}))
+
+
+def _described(schema: Mapping[str, Any], key: str) -> str:
+    return schema.get("properties", {}).get(key, {}).get("description", "see config/README.md").rstrip(".")
+
+
+def _dotted(path: Iterable[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text or "the file"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+
+
+def _remedy(error: ValidationError) -> str:
+    value, limit = error.instance, error.validator_value
+    match error.validator:
+        case "type":
+            types = [limit] if isinstance(limit, str) else limit
+            return f"give {' or '.join(_TYPE_NAMES[t] for t in types)}{_number_hint(value, types)}"
+        case "enum":
+            return f"choose one of {', '.join(_shown(choice) for choice in limit)}"
+        case "minimum":
+            return f"give {limit} or more"
+        case "exclusiveMinimum":
+            return f"give more than {limit}"
+        case "maximum":
+            return f"give {limit} or less"
+        case "minItems":
+            return f"give at least {limit} entries"
+        case "pattern" | "minLength":
+            return error.schema.get("errorHint", "see config/README.md for what it may be")
+        case _:
+            return f"{error.message}; see config/README.md"
+
+
+def _number_hint(value: Any, types: list[str]) -> str:
+    """YAML 1.1 reads 1e-4 as text: only 1.0e-4 is a number to it."""
+    if not isinstance(value, str) or not {"number", "integer"} & set(types):
+        return ""
+    try:
+        return f": write it as {float(value)!r}" if "e" not in repr(float(value)) else ": write it as 1.0e-4, not 1e-4"
+    except ValueError:
+        return " (decimal point, no unit)"
+
+
+class YamlLines:
+    """Where every key of some YAML files stands. Files are given in the order they were merged; the last one wins."""
+
+    def __init__(self, files: Iterable[str | Path]):
+        self._files = [(str(file), _compose(Path(file))) for file in files]
+
+    def __call__(self, path: tuple) -> str:
+        """Name "file:line" of the key at `path`, or of the closest group above it; --config if it stands in no file."""
+        for depth in range(len(path), 0, -1):
+            for name, root in reversed(self._files):
+                line = _line_of(root, path[:depth])
+                if line:
+                    return f"{name}:{line}"
+        return "--config" if path or not self._files else self._files[-1][0]
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    try:
+        with path.open(encoding="utf-8") as file:
+            root = yaml.compose(file, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: no such file; start in the folder that has it, or give --configfile"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(
+            f"{path}{line}: not valid YAML ({error.problem}); indent with spaces, write 'key: value'"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigurationError(f"{path}: not a text file in UTF-8; save it again as plain text") from None
+    _refuse_repeated_keys(root, path)
+    return root
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which."""
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            _refuse_repeated_keys(entry, path)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ConfigurationError(
+                    f"{path}:{line}: key {key.value} was already given in line {lines[key.value]}; remove one"
+                )
+            lines[key.value] = line
+            _refuse_repeated_keys(value, path)
+
+
+def _line_of(node: yaml.Node | None, path: tuple) -> int | None:
+    line = None
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not found:
+                return None
+            line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return None
+    return line

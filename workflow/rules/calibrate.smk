@@ -1,0 +1,30 @@
+# Bead z-stacks -> where every plane is focused, how the spot widens with defocus, how the light is shared.
+rule calibrate:
+    input:
+        beads=of_calibration("beads"),
+        microscope=of_calibration("microscope"),
+    output:
+        psf="<results>/calibration/{calibration}/psf.h5",
+        figure=report(
+            "<results>/calibration/{calibration}/psf.png",
+            caption="../report/calibration.rst",
+            category="Calibration {calibration}",
+            labels={"figure": "Spot width against depth"},
+        ),
+        quality="<results>/calibration/{calibration}/psf.quality.json",
+        provenance="<results>/calibration/{calibration}/calibrate.provenance.json",
+    log:
+        "<logs>/calibrate/{calibration}.log",
+    benchmark:
+        "<benchmarks>/calibrate/{calibration}.tsv"
+    params:
+        beads=repeated("--beads", "beads"),
+        z_step=of_calibration("z_step_nm"),
+        scan=of_calibration("scan"),
+        options=options("calibrate"),
+        code=code_version("calibration"),
+    shell:
+        "planeloc calibrate {params.beads} --microscope {input.microscope:q} "
+        "--z-step-nm {params.z_step} --scan {params.scan} {params.options} "
+        "--output {output.psf:q} --figure {output.figure:q} --quality {output.quality:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

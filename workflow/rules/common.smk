@@ -1,0 +1,111 @@
+# Read and check the configuration and the sheets, and the few functions that the rules share.
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from preflight.code import code_version
+from preflight.errors import ConfigurationError
+from preflight.experiment import read_experiment
+from preflight.schema import SCHEMAS, YamlLines, check, read_schema, with_defaults
+
+# `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
+os.environ.update(
+    PATH=os.pathsep.join([os.environ.get("PATH", ""), os.path.dirname(sys.executable)])
+)
+
+# Keys of the configuration that name an input file of the rule; all others are command line options.
+FILE_KEYS = {"train": ["start_from"]}
+# As a relative path: an absolute one would differ in a container, and after moving the folder.
+SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
+
+# Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
+ALL_CORES = 64
+
+
+def or_stop(function, *arguments):
+    """Call a check; a mistake becomes one line on the terminal and exit code 1.
+
+    A `WorkflowError` would show it between two lines about this file, where there is nothing to mend.
+    """
+    try:
+        return function(*arguments)
+    except ConfigurationError as error:
+        sys.exit(f"{error}")
+
+
+def complete_configuration():
+    """Check the configuration and fill in the defaults."""
+    complete = with_defaults(config, read_schema("config"))
+    files = workflow.overwrite_configfiles or workflow.configfiles
+    check(complete, read_schema("config"), YamlLines(map(os.path.relpath, files)))
+    config.update(complete)
+
+
+def checked_experiment():
+    """Both sheets, checked against each other and the disk."""
+    return read_experiment(config["samples"], config["calibrations"], will_be_made)
+
+
+def acquisition(file):
+    """Path of a file that the demo's simulated microscope writes."""
+    return f"{config['pathvars']['results']}/acquisition/{file}"
+
+
+def will_be_made(path):
+    """Whether the simulated microscope is going to write `path`."""
+    return bool(config["simulation"]) and path.startswith(acquisition(""))
+
+
+def options(section):
+    """The command line options for a section of the configuration: only what differs from the defaults."""
+    defaults = read_schema("config")["properties"][section]["properties"]
+    words = []
+    for key, value in config[section].items():
+        if key not in FILE_KEYS.get(section, []) and value != defaults[key]["default"]:
+            name = key.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                words.append(f"--{name}={value}")
+    return shlex.join(words)
+
+
+def repeated(option, name):
+    """A function for `params:` that gives every file of the input called `name` with `option` before it."""
+
+    def arguments(wildcards, input):
+        files = input.get(name, [])
+        files = [files] if isinstance(files, str) else files
+        return " ".join(f"{option} {shlex.quote(file)}" for file in files)
+
+    return arguments
+
+
+def of_calibration(field):
+    """An input function: a column of the calibration named by the wildcard."""
+    return lambda wildcards: getattr(
+        experiment.calibrations[wildcards.calibration], field
+    )
+
+
+def of_sample(field):
+    """An input function: a column of the sample named by the wildcard."""
+    return lambda wildcards: getattr(experiment.samples[wildcards.sample], field)
+
+
+def made_for_sample(path):
+    """An input function: a result of the sample's calibration."""
+    return lambda wildcards: path.replace(
+        "{calibration}", experiment.samples[wildcards.sample].calibration
+    )
+
+
+def gpus(section):
+    """How many GPUs a job asks a cluster for."""
+    return 1 if config[section]["device"] == "cuda" else 0
+
+
+wildcard_constraints:
+    sample="[A-Za-z0-9._-]+",
+    calibration="[A-Za-z0-9._-]+",

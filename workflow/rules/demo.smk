@@ -1,0 +1,17 @@
+# Only with `simulation:` in the configuration: the demo's raw files, as a microscope would have left them.
+if config["simulation"]:
+
+    rule simulate:
+        input:
+            settings=config["simulation"],
+        output:
+            [path for path in experiment.files() if will_be_made(path)],
+        log:
+            "<logs>/simulate.log",
+        benchmark:
+            "<benchmarks>/simulate.tsv"
+        params:
+            folder=lambda wildcards: acquisition(""),
+            code=code_version("acquisition"),
+        shell:
+            "planeloc simulate --settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,27 @@
+# Movie, registration, PSF and network -> the table of molecules.
+rule localize:
+    input:
+        movie=rules.convert.output.manifest,
+        # Named only to notice that it was deleted: Snakemake cannot see inside it.
+        store=rules.convert.output.store,
+        registration=made_for_sample(rules.register.output.registration),
+        psf=made_for_sample(rules.calibrate.output.psf),
+        weights=made_for_sample(rules.train.output.weights),
+    output:
+        localizations="<results>/{sample}/localizations.h5",
+        provenance="<results>/{sample}/localize.provenance.json",
+    log:
+        "<logs>/localize/{sample}.log",
+    benchmark:
+        "<benchmarks>/localize/{sample}.tsv"
+    threads: ALL_CORES
+    resources:
+        gpu=gpus("localize"),
+    params:
+        options=options("localize"),
+        code=code_version("localization"),
+    shell:
+        "planeloc localize --movie {input.movie:q} --registration {input.registration:q} "
+        "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "
+        "--output {output.localizations:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,27 @@
+# Bead images of all cameras -> the affine map from the reference camera to every other.
+rule register:
+    input:
+        beads=of_calibration("registration_beads"),
+        microscope=of_calibration("microscope"),
+    output:
+        registration="<results>/calibration/{calibration}/registration.json",
+        figure=report(
+            "<results>/calibration/{calibration}/registration.png",
+            caption="../report/registration.rst",
+            category="Calibration {calibration}",
+            labels={"figure": "Registration of the cameras"},
+        ),
+        quality="<results>/calibration/{calibration}/registration.quality.json",
+        provenance="<results>/calibration/{calibration}/register.provenance.json",
+    log:
+        "<logs>/register/{calibration}.log",
+    benchmark:
+        "<benchmarks>/register/{calibration}.tsv"
+    params:
+        beads=repeated("--beads", "beads"),
+        options=options("register"),
+        code=code_version("registration"),
+    shell:
+        "planeloc register {params.beads} --microscope {input.microscope:q} {params.options} "
+        "--output {output.registration:q} --figure {output.figure:q} --quality {output.quality:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,38 @@
+# PSF, and the light of the movies that will be localized -> a network for this microscope.
+# Given weights that fit are adopted as they are, which takes seconds.
+rule train:
+    input:
+        psf=rules.calibrate.output.psf,
+        microscope=of_calibration("microscope"),
+        movies=lambda wildcards: expand(
+            "<results>/{sample}/movie.manifest.json",
+            sample=experiment.samples_of(wildcards.calibration),
+        ),
+        start_from=config["train"]["start_from"] or [],
+    output:
+        weights="<results>/networks/{calibration}/weights.safetensors",
+        record="<results>/networks/{calibration}/training.json",
+        figure=report(
+            "<results>/networks/{calibration}/curves.png",
+            caption="../report/training.rst",
+            category="Calibration {calibration}",
+            labels={"figure": "Training of the network"},
+        ),
+        provenance="<results>/networks/{calibration}/train.provenance.json",
+    log:
+        "<logs>/train/{calibration}.log",
+    benchmark:
+        "<benchmarks>/train/{calibration}.tsv"
+    threads: ALL_CORES
+    resources:
+        gpu=gpus("train"),
+    params:
+        movies=repeated("--movie", "movies"),
+        start_from=repeated("--start-from", "start_from"),
+        options=options("train"),
+        code=code_version("training"),
+    shell:
+        "planeloc train --psf {input.psf:q} --microscope {input.microscope:q} "
+        "{params.movies} {params.start_from} {params.options} --threads {threads} "
+        "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
