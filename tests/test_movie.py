@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -109,6 +110,14 @@ def test_a_movie_may_be_moved_with_its_manifest(folder: Folder) -> None:
     folder.convert()
     (folder.path / "results").rename(folder.path / "elsewhere")
     np.testing.assert_array_equal(Movie.open(folder.path / "elsewhere" / "movie.manifest.json").read(0, 23), counts())
+
+
+def test_a_movie_can_be_sent_to_a_worker_without_its_counts(folder: Folder) -> None:
+    movie = folder.convert()
+    movie.read(0, 1)
+    sent = pickle.dumps(movie)
+    assert len(sent) < counts().nbytes
+    np.testing.assert_array_equal(pickle.loads(sent).read(0, 23), counts())
 
 
 def test_a_missing_chunk_is_an_error_and_not_zeros(folder: Folder) -> None:

@@ -1,8 +1,8 @@
 """The movie between the stages: raw counts of all cameras in a Zarr v3 store, and the manifest that vouches for it.
 
 A Zarr store alone cannot be trusted to be whole: a chunk that is missing reads back as zeros without a word. So the
-manifest, which is written last, lists the checksum of the counts of every chunk, and nothing is read here that does not
-agree with it. The store itself stays an ordinary one, for any Zarr v3 reader: a group with the array ``counts``
+manifest, which is written last, lists the checksum of the counts of every chunk, and nothing is read here that does
+not agree with it. The store itself stays an ordinary one, for any Zarr v3 reader: a group with the array ``counts``
 (frame, plane, y, x).
 
 Counts are compressed with zstd after their bytes are shuffled. Photon noise sets the limit: on simulated sCMOS and EMCCD
@@ -112,6 +112,10 @@ class Movie:
 
     def _chunk_shape(self) -> tuple[int, int, int, int]:
         return (self.chunk_frames, *self.shape[1:])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sent to a worker, a movie leaves the chunk that it keeps at home."""
+        return {**self.__dict__, "_latest": None}
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 as counts, (stop − start, planes, height, width), every one checked.
