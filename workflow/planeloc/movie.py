@@ -5,8 +5,8 @@ manifest, which is written last, lists the checksum of the counts of every chunk
 not agree with it. The store itself stays an ordinary one, for any Zarr v3 reader: a group with the array ``counts``
 (frame, plane, y, x).
 
-Counts are compressed with zstd after their bytes are shuffled. Photon noise sets the limit: on simulated sCMOS and EMCCD
-counts this comes within 3 to 13 % of the entropy of the histogram, 10 to 34 % better than zstd without shuffling.
+Counts are compressed with zstd after their bytes are shuffled. Photon noise sets the limit: on simulated sCMOS and
+EMCCD counts this comes within 3 to 13 % of the entropy of the histogram, 9 to 34 % better than zstd without shuffling.
 """
 
 from __future__ import annotations
