@@ -232,10 +232,12 @@ def test_an_earlier_simulation_is_replaced_but_nothing_else(tmp_path):
     simulate(path, tmp_path / "raw")
     simulate(path, tmp_path / "raw")
     (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "thesis.tex").write_text("…", encoding="utf-8")
-    with pytest.raises(PlanelocError, match=r"precious.*holds other files"):
-        simulate(path, tmp_path / "precious")
-    assert (tmp_path / "precious" / "thesis.tex").exists()
+    for folder in ("precious", "raw"):  # a note among the simulated files is precious, too
+        note = tmp_path / folder / "thesis.tex"
+        note.write_text("…", encoding="utf-8")
+        with pytest.raises(PlanelocError, match=f"{folder}: holds other files"):
+            simulate(path, tmp_path / folder)
+        assert note.exists()
     assert not list(tmp_path.glob(".partial*"))
 
 

@@ -18,6 +18,7 @@ No other stage reads the last three, except that `evaluate` compares with the tr
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ _BLOCK_FRAMES = 32
 _TRIES_PER_BEAD = 200  # at random places, before giving up
 _BATCH_EMITTERS = 512  # windows drawn at once
 _RECORD = "simulation.json"
+_OWN_FILE = re.compile(r"(movie|beads)_camera\d+\.ome\.tif|microscope\.yaml|(truth|drift)\.csv|simulation\.json")
 
 
 @dataclass(frozen=True)
@@ -291,9 +293,11 @@ def _record(
 
 
 def _check_output(output: Path) -> None:
-    """Refuse to replace anything but an earlier simulation."""
-    empty = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    if not empty and not (output / _RECORD).is_file():
+    """Refuse to replace anything but an earlier simulation: `output` is removed as a whole when the new one is ready."""
+    if not output.exists():
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    if names and (_RECORD not in names or not all(_OWN_FILE.fullmatch(name) for name in names)):
         raise PlanelocError(f"{output}: holds other files; give an empty or new folder for the simulation")
 
 
