@@ -293,7 +293,7 @@ def _record(
 
 
 def _check_output(output: Path) -> None:
-    """Refuse to replace anything but an earlier simulation: `output` is removed as a whole when the new one is ready."""
+    """Refuse to replace anything but an earlier simulation, since a folder is replaced as a whole."""
     if not output.exists():
         return
     names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
