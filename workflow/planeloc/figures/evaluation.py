@@ -91,6 +91,7 @@ def _error_by_depth(axes: Axes, middle: NDArray[np.float64], depths: Sequence[Ma
     axes.plot(middle, [row["bias_z_nm"] for row in depths], "--", color=_AXIAL, linewidth=1, label="bias in z")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xlabel="true depth z [nm]", ylabel="RMSE [nm]", xlim=(depths[0]["depth_nm"][0], depths[-1]["depth_nm"][1]))
+    axes.locator_params(axis="x", nbins=5)
     axes.set_title("error against depth", loc="left", fontsize=11)
     axes.legend(frameon=False, ncols=3, fontsize=9)
     axes.margins(y=0.2)
@@ -100,6 +101,7 @@ def _recall_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
     edges = [*(row["depth_nm"][0] for row in depths), depths[-1]["depth_nm"][1]]
     axes.stairs(np.nan_to_num([row["recall"] for row in depths]), edges, fill=True, color=_NEUTRAL, alpha=0.75)
     axes.set(xlabel="true depth z [nm]", ylabel="recall", ylim=(0, 1.02), xlim=(edges[0], edges[-1]))
+    axes.locator_params(axis="x", nbins=5)
     axes.set_title("recall against depth", loc="left", fontsize=11)
 
 
