@@ -52,17 +52,25 @@ class Experiment:
 
     def files(self) -> list[str]:
         """Every file that the sheets name, each once."""
-        named = [
-            path for c in self.calibrations.values() for path in (c.microscope, *c.beads, *c.registration_beads)
-        ] + [path for s in self.samples.values() for path in (*s.movie, *s.truth)]
+        calibrations, samples = self.calibrations.values(), self.samples.values()
+        named = [path for c in calibrations for path in (c.microscope, *c.beads, *c.registration_beads)]
+        named += [path for s in samples for path in (*s.movie, *s.truth)]
         return list(dict.fromkeys(named))
 
+    def files_in(self, folder: str) -> list[str]:
+        """Those of them whose path begins with `folder`."""
+        return [path for path in self.files() if path.startswith(folder)]
 
-def read_experiment(samples: str, calibrations: str, will_be_made: Callable[[str], bool]) -> Experiment:
+
+def read_experiment(samples: str, calibrations: str, simulated: str | None = None) -> Experiment:
     """Read both sheets and raise `ConfigurationError` for the first mistake in them.
 
-    `will_be_made` says of a path that a rule is going to write it, so that it may be missing now.
+    `simulated` is the folder that a simulation is going to write; files in it may be missing now.
     """
+
+    def will_be_made(path: str) -> bool:
+        return simulated is not None and path.startswith(simulated)
+
     calibration_rows = read_sheet(calibrations, schemas.read_schema("calibrations"))
     sample_rows = read_sheet(samples, schemas.read_schema("samples"))
     if not sample_rows and not calibration_rows:
@@ -77,10 +85,15 @@ def read_experiment(samples: str, calibrations: str, will_be_made: Callable[[str
     by_name = {row.values["calibration"]: row for row in calibration_rows}
     for row in sample_rows:
         _check_sample(row, by_name, calibrations, will_be_made)
-    return Experiment(
+    experiment = Experiment(
         {row.values["sample"]: _sample(row) for row in sample_rows},
         {row.values["calibration"]: _calibration(row) for row in calibration_rows},
     )
+    if simulated is not None and not experiment.files_in(simulated):
+        raise ConfigurationError(
+            f"{samples}: no file in {simulated}, where the simulation writes; name its files, or set simulation to ''"
+        )
+    return experiment
 
 
 def check_microscope(path: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from preflight.code import code_version
+from preflight.configuration import complete_configuration
 from preflight.errors import ConfigurationError
 from preflight.experiment import read_experiment
-from preflight.schema import SCHEMAS, YamlLines, check, read_schema, with_defaults
+from preflight.schema import SCHEMAS, YamlLines, read_schema
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -34,27 +35,17 @@ def or_stop(function, *arguments):
         sys.exit(f"{error}")
 
 
-def complete_configuration():
-    """Check the configuration and fill in the defaults."""
-    complete = with_defaults(config, read_schema("config"))
+def read_everything():
+    """The configuration with its defaults filled in (in place), and the sheets, checked against each other and the disk."""
     files = workflow.overwrite_configfiles or workflow.configfiles
-    check(complete, read_schema("config"), YamlLines(map(os.path.relpath, files)))
-    config.update(complete)
-
-
-def checked_experiment():
-    """Both sheets, checked against each other and the disk."""
-    return read_experiment(config["samples"], config["calibrations"], will_be_made)
+    config.update(complete_configuration(config, map(os.path.relpath, files)))
+    made = acquisition("") if config["simulation"] else None
+    return read_experiment(config["samples"], config["calibrations"], made)
 
 
 def acquisition(file):
     """Path of a file that the demo's simulated microscope writes."""
     return f"{config['pathvars']['results']}/acquisition/{file}"
-
-
-def will_be_made(path):
-    """Whether the simulated microscope is going to write `path`."""
-    return bool(config["simulation"]) and path.startswith(acquisition(""))
 
 
 def options(section):

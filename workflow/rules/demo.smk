@@ -5,7 +5,7 @@ if config["simulation"]:
         input:
             settings=config["simulation"],
         output:
-            [path for path in experiment.files() if will_be_made(path)],
+            experiment.files_in(acquisition("")),
         log:
             "<logs>/simulate.log",
         benchmark:

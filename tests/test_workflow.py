@@ -1,0 +1,420 @@
+"""The workflow around the stages: what it runs, what it runs again, and what it says about mistakes.
+
+The stages are replaced by a stub, so that these tests are about the rules, the configuration and the sheets only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import typing
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "workflow"))
+
+from preflight import schema as schemas  # noqa: E402
+from preflight.code import code_version  # noqa: E402
+from preflight.configuration import complete_configuration  # noqa: E402
+from preflight.errors import ConfigurationError  # noqa: E402
+from preflight.experiment import read_experiment  # noqa: E402
+from preflight.schema import read_schema  # noqa: E402
+
+SECTIONS = {
+    "calibrate": ("calibration", "CalibrateSettings"),
+    "register": ("registration", "RegisterSettings"),
+    "convert": ("conversion", "ConvertSettings"),
+    "train": ("training", "TrainSettings"),
+    "localize": ("localization", "LocalizeSettings"),
+    "filter": ("filtering", "FilterSettings"),
+    "render": ("rendering", "RenderSettings"),
+    "evaluate": ("evaluation", "EvaluateSettings"),
+}
+FROM_THREADS = {"threads", "workers"}  # given by the rules, from what Snakemake grants them
+FILES = {"train": {"start_from"}}
+TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
+CHAIN = ["simulate", "calibrate", "register", "convert", "train", "localize", "filter", "render", "evaluate"]
+DEMO = "results/demo"
+SNAKEMAKE_TIMEOUT_S = 120
+
+
+@dataclasses.dataclass
+class Checkout:
+    """A copy of the workflow with a stub in the place of planeloc."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("workflow", "config", "profiles"):
+            shutil.copytree(REPOSITORY / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / "Snakefile", self.folder)
+        (self.folder / "resources").mkdir()
+        (self.folder / "resources" / "quadplane.safetensors").write_text("weights")
+        stub = self.folder / "bin" / "planeloc"
+        stub.parent.mkdir()
+        stub.write_text(f"#!{sys.executable}\n" + (REPOSITORY / "tests" / "stub_planeloc.py").read_text())
+        stub.chmod(0o755)
+
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        path = os.pathsep.join([str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path, "STUB_CALLS": str(self.calls_file), **environment},
+            capture_output=True,
+            text=True,
+            timeout=SNAKEMAKE_TIMEOUT_S,
+            check=False,
+        )
+
+    def demo(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return self.snakemake("--cores", "2", "--configfile", "config/demo/config.yaml", *arguments, **environment)
+
+    @property
+    def calls_file(self) -> Path:
+        return self.folder / "calls.jsonl"
+
+    def calls(self) -> list[list[str]]:
+        """What the stub was called with since the last look."""
+        lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+        self.calls_file.unlink(missing_ok=True)
+        return [json.loads(line) for line in lines]
+
+    def verbs(self) -> list[str]:
+        return sorted(call[0] for call in self.calls())
+
+    def message(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        """What is wrong with the configuration and the sheets."""
+        monkeypatch.chdir(self.folder)
+        file = "config/config.yaml"
+        with pytest.raises(ConfigurationError) as caught:
+            schemas.YamlLines([file])
+            config = complete_configuration(yaml.safe_load(Path(file).read_text()), [file])
+            read_experiment(config["samples"], config["calibrations"])
+        (line,) = str(caught.value).splitlines()
+        return line
+
+    def write_own_data(self, cameras: int = 2) -> None:
+        """Two samples that share a calibration, one that has its own, and the configuration for them."""
+        data = self.folder / "my data"
+        data.mkdir()
+        names = ("beads-a", "beads-b", "one", "two", "three")
+        files = {name: [f"my data/{name}.{i}.tif" for i in range(cameras)] for name in names}
+        for path in (path for paths in files.values() for path in paths):
+            (self.folder / path).write_text("counts")
+        microscope = {"pixel_size_nm": 100, "cameras": [{"name": str(i)} for i in range(cameras)]}
+        (data / "microscope.yaml").write_text(yaml.safe_dump(microscope))
+        self.sheet("calibrations", "calibration microscope beads z_step_nm scan", *(
+            [name, "my data/microscope.yaml", ";".join(files[f"beads-{name}"]), "50", "sample"] for name in "ab"
+        ))  # fmt: skip
+        self.sheet("samples", "sample calibration movie truth", *(
+            [name, calibration, ";".join(files[name]), ""] for name, calibration in
+            (("one", "a"), ("two", "a"), ("three", "b"))
+        ))  # fmt: skip
+
+    def sheet(self, name: str, header: str, *rows: list[str]) -> None:
+        lines = ["\t".join(cells) for cells in (header.split(), *rows)]
+        (self.folder / "config" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.folder / path).read_text()
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+@pytest.fixture
+def own_data(checkout: Checkout) -> Checkout:
+    checkout.write_own_data()
+    return checkout
+
+
+@pytest.mark.slow
+def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None:
+    run = checkout.demo()
+    assert run.returncode == 0, run.stderr
+    assert checkout.verbs() == sorted(CHAIN)
+    for stage in CHAIN[1:]:
+        assert list((checkout.folder / DEMO).glob(f"*/**/{stage}.provenance.json")), stage
+    assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
+    assert "a check" in (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
+
+    again = checkout.demo()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr
+    assert checkout.verbs() == []
+
+    report = checkout.demo("--report", f"{DEMO}/report.html")
+    assert report.returncode == 0, report.stderr
+    assert (checkout.folder / DEMO / "report.html").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
+    assert checkout.demo().returncode == 0
+    checkout.calls()
+
+    # Settings: a stage and those after it. What comes out the same does not repeat what follows.
+    checkout.edit("config/demo/config.yaml", "pathvars:", "render:\n  gamma: 0.5\n\npathvars:")
+    assert checkout.demo().returncode == 0
+    calls = checkout.calls()
+    assert [call[0] for call in calls] == ["render"]
+    assert "--gamma=0.5" in calls[0]
+
+    # Code: a comment changes nothing; a statement reruns the stages that reach it.
+    evaluation = checkout.folder / "workflow" / "planeloc" / "evaluation.py"
+    evaluation.write_text(evaluation.read_text() + "\n# a comment\n")
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == []
+    evaluation.write_text(evaluation.read_text() + "\n_CHANGED = True\n")
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == ["evaluate"]
+
+    # A store that was deleted, to save space, is made again when it is needed.
+    shutil.rmtree(checkout.folder / DEMO / "filaments" / "movie.zarr")
+    checkout.edit("config/demo/config.yaml", "pathvars:", "localize:\n  threshold: 0.1\n\npathvars:")
+    assert checkout.demo().returncode == 0
+    assert {"convert", "localize"} <= set(checkout.verbs())
+
+
+@pytest.mark.slow
+def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -> None:
+    run = checkout.demo(STUB_FAIL="localize")
+    assert run.returncode == 1
+    assert "planeloc: localize went wrong; mend it" in run.stderr
+    assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
+    checkout.calls()
+
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == ["evaluate", "filter", "localize", "render"]
+
+
+@pytest.mark.slow
+def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Checkout) -> None:
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    calls = own_data.calls()
+    assert Counter(call[0] for call in calls) == {
+        **dict.fromkeys(("calibrate", "register", "train"), 2),
+        **dict.fromkeys(("convert", "localize", "filter", "render", "evaluate"), 3),
+    }
+    movies = {call.count("--movie") for call in calls if call[0] == "train"}
+    assert movies == {1, 2}
+    assert all("--truth" not in call for call in calls if call[0] == "evaluate")
+    assert "results/calibration/b/psf.h5" in next(c for c in calls if c[0] == "localize" and "results/three" in str(c))
+
+
+def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:
+    own_data.sheet("samples", "sample calibration movie")
+    run = own_data.snakemake("--dry-run", "--quiet", "rules")
+    assert run.returncode == 0, run.stderr
+    assert "calibrate" in run.stdout + run.stderr
+
+
+def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
+    run = checkout.snakemake("--dry-run")
+    lines = [line for line in (run.stdout + run.stderr).splitlines() if line and not line.startswith("Using ")]
+    assert run.returncode == 1
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("config/samples.tsv: no samples yet")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localise:\n  threshold: 0.1\n", "config.yaml:1: unknown key localise; did you mean localize?"),
+        ("localize:\n  treshold: 0.1\n", "config.yaml:2: unknown key localize.treshold; did you mean threshold?"),
+        ("localize:\n  threshold: 1e-3\n", "config.yaml:2: localize.threshold is '1e-3'; give a number"),
+        ("localize:\n  threshold: 7\n", "config.yaml:2: localize.threshold is 7; give 0.999 or less"),
+        ("localize:\n  device: gpu\n", "localize.device is 'gpu'; choose one of 'auto', 'cpu', 'cuda'"),
+        ("localize: fast\n", "config.yaml:1: localize is 'fast'; give a group of keys"),
+        ("samples: a\nsamples: b\n", "config.yaml:2: key samples was already given in line 1"),
+        ("samples: nowhere.tsv\n", "nowhere.tsv: no such sheet"),
+        ("train:\n  start_from: lost.safetensors\n", "config.yaml:2: train.start_from: lost.safetensors not found"),
+        ("localize:\n\tthreshold: 1\n", "config.yaml:2: not valid YAML"),
+    ],
+)
+def test_mistakes_in_the_configuration(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    (own_data.folder / "config" / "config.yaml").write_text(text)
+    assert expected in own_data.message(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "old", "new", "expected"),
+    [
+        ("samples", "two\ta", "two\tc", "samples.tsv:3: unknown calibration 'c'; known are a, b"),
+        ("samples", "two\ta", "one\ta", "samples.tsv:3: sample 'one' is already in line 2"),
+        ("samples", "two\ta", "two cells\ta", "samples.tsv:3: sample is 'two cells'; use letters, digits"),
+        ("samples", "two\ta", "networks\ta", "samples.tsv:3: sample cannot be called 'networks'"),
+        ("samples", "two\ta", "\ta", "samples.tsv:3: column sample is empty"),
+        ("samples", "movie", "film", "samples.tsv:1: unknown column 'film'"),
+        ("samples", "sample\tcalibration", "sample calibration", "samples.tsv:1: unknown column 'sample calibration'"),
+        ("samples", "two.0.tif", "too.0.tif", "too.0.tif not found; did you mean two.0.tif?"),
+        ("samples", "my data/two.0.tif", "mine/two.0.tif", "there is no folder mine"),
+        (
+            "samples",
+            "my data/two.0.tif;",
+            "",
+            "names 1 file(s), but my data/microscope.yaml lists 2 cameras",
+        ),
+        ("samples", "two.1.tif", "two.0.tif", "column movie names my data/two.0.tif twice"),
+        ("calibrations", "\t50", "\tfifty", "calibrations.tsv:2: z_step_nm is 'fifty'; give a number"),
+        ("calibrations", "\t50", "\t0", "calibrations.tsv:2: z_step_nm is 0.0; give more than 0"),
+        ("calibrations", "sample", "stage", "scan is 'stage'; choose one of 'objective', 'sample'"),
+        ("calibrations", "\tscan", "", "calibrations.tsv:1: column scan is missing"),
+    ],
+)
+def test_mistakes_in_the_sheets(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, sheet: str, old: str, new: str, expected: str
+) -> None:
+    own_data.edit(f"config/{sheet}.tsv", old, new)
+    assert expected in own_data.message(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("pixel_size_nm", "pixel_size", "microscope.yaml:4: unknown key pixel_size; did you mean pixel_size_nm?"),
+        ("pixel_size_nm: 100", "pixel_size_nm: 0.1", "microscope.yaml:4: pixel_size_nm is 0.1; give 1 or more"),
+        ("- name: '1'", "- gain: 1", "unknown key cameras[1].gain; did you mean em_gain?"),
+        ("pixel_size_nm: 100", "layout: regions\npixel_size_nm: 100", "0 regions for 2 cameras"),
+    ],
+)
+def test_mistakes_in_the_microscope_file(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, old: str, new: str, expected: str
+) -> None:
+    own_data.edit("my data/microscope.yaml", old, new)
+    assert expected in own_data.message(monkeypatch)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_configuration_and_command_line_agree(section: str) -> None:
+    """Names, types, bounds and defaults in the schema are those of the stage's settings."""
+    module, name = SECTIONS[section]
+    cls = getattr(import_module(f"planeloc.{module}"), name)
+    kinds = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in FROM_THREADS}
+    described = read_schema("config")["properties"][section]["properties"]
+    assert set(described) - FILES.get(section, set()) == set(fields)
+    for key, field in fields.items():
+        rule = described[key]
+        assert rule["default"] == field.default, key
+        assert rule["type"] == TYPES[kinds[key]], key
+        assert rule["description"] == field.metadata["help"], key
+        for bound in ("minimum", "maximum"):
+            assert rule.get(bound) == field.metadata[bound], key
+        assert rule.get("enum") == (list(field.metadata["choices"]) if field.metadata["choices"] else None), key
+
+
+def test_microscope_schema_agrees_with_the_package() -> None:
+    from planeloc.camera import Camera
+    from planeloc.microscope import LAYOUTS, Microscope, Region
+
+    schema = read_schema("microscope")["properties"]
+    assert schema["layout"]["enum"] == list(LAYOUTS)
+    assert set(schema) == {field.name for field in dataclasses.fields(Microscope)}
+    for key, cls in (("cameras", Camera), ("regions", Region)):
+        properties = schema[key]["items"]["properties"]
+        assert {name: rule["default"] for name, rule in properties.items()} == {
+            field.name: field.default for field in dataclasses.fields(cls)
+        }
+        for field in dataclasses.fields(cls):
+            assert properties[field.name].get("minimum") == field.metadata["minimum"]
+            assert properties[field.name].get("maximum") == field.metadata["maximum"]
+
+
+@pytest.mark.parametrize("name", ["config", "samples", "calibrations", "microscope"])
+def test_every_property_is_closed_described_and_in_the_manual(name: str) -> None:
+    manual = (REPOSITORY / "config" / "README.md").read_text()
+
+    def look(schema: dict) -> None:
+        assert schema["additionalProperties"] is False
+        for key, rule in schema["properties"].items():
+            assert rule.get("description"), key
+            assert "default" in rule, key
+            assert f"`{key}`" in manual, f"{key} is not in config/README.md"
+            for below in (rule, rule.get("items", {})):
+                if "properties" in below:
+                    look(below)
+
+    look(read_schema(name))
+
+
+def test_container_is_named_by_the_version() -> None:
+    from planeloc import __version__
+
+    assert __version__ in read_schema("config")["properties"]["container"]["default"]
+
+
+def test_code_version_follows_imports_and_ignores_comments(tmp_path: Path) -> None:
+    def version(files: dict[str, str], stage: str = "stage") -> str:
+        package = tmp_path / f"{len(list(tmp_path.iterdir()))}" / "package"
+        for name, text in files.items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / name).write_text(text)
+        return code_version(stage, package)
+
+    files = {
+        "__init__.py": "VERSION = 1",
+        "stage.py": '"""Doc."""\nfrom package.low import x\nfrom package.readers import tiff\n'
+        "def f():\n    import package.lazy\n",
+        "low.py": "from . import lower",
+        "lower.py": "x = 1",
+        "lazy.py": "y = 1",
+        "readers/__init__.py": "",
+        "readers/tiff.py": "z = 1",
+        "other.py": "x = 1",
+    }
+    before = version(files)
+    assert version(files) == before
+    same = {"other.py": "x = 2", "__init__.py": "VERSION = 2", "lower.py": '"""Doc."""\n\nx  =  1  # comment'}
+    assert version({**files, **same}) == before
+    for name in ("stage.py", "low.py", "lower.py", "lazy.py", "readers/__init__.py", "readers/tiff.py"):
+        assert version({**files, name: files[name] + "\nchanged = 1\n"}) != before, name
+
+
+def test_lint() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint", "--configfile", "config/demo/config.yaml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=SNAKEMAKE_TIMEOUT_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
+    """Options in the rules exist on the command line: parsed by click, not run."""
+    from click.testing import CliRunner
+    from planeloc.cli import planeloc
+
+    run = checkout.demo("--dry-run")
+    commands = [line.removeprefix("Shell command: ") for line in run.stdout.splitlines() if "planeloc " in line]
+    seen = set()
+    for command in commands:
+        words = shlex.split(command.split(" 2>&1")[0])
+        if words[0] != "planeloc":
+            continue
+        verb = planeloc.commands[words[1]]
+        with verb.make_context(words[1], words[2:]):
+            seen.add(words[1])
+    assert seen == set(CHAIN), run.stderr
+    assert CliRunner().invoke(planeloc, ["--help"]).exit_code == 0
