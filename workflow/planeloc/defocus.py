@@ -1,0 +1,132 @@
+"""The defocus curve of a bead scan: one shared curve (w0, d, A, B), one focus per bead, fitted robustly to the widths.
+
+Far from focus a real PSF has rings and its fitted width follows no simple curve, so the tolerance of a width grows
+with the distance from focus, outliers weigh less, and the curve is kept positive over the whole range that molecules will use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, least_squares
+
+Array = NDArray[np.float64]
+
+_LARGEST_ASYMMETRY = 1.5
+_LARGEST_QUARTIC = 3.0
+_TYPICAL_ASYMMETRY = 0.2  # holds A where a flat focus leaves it and the common focus undetermined
+_STARTS_NM = (250.0, 400.0, 700.0)  # of d
+_SHARE_OF_PEAK = 0.12  # slices dimmer than this share of the bead's best are left out of the first pass
+_TOLERANCE = 0.02  # of a width at focus; doubles some 1.5 d away from it
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Measured widths of many beads: arrays (beads, slices)."""
+
+    travel_nm: Array  # (slices,) position of the bead along z relative to the planes, up to a constant
+    squared_nm2: Array
+    squared_sd_nm2: Array
+    peak: Array  # used only to find the focus for a start
+    good: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DefocusFit:
+    """Shared curve and focus of every bead; deviations from the robust fit's covariance."""
+
+    waist_nm: float
+    focus_depth_nm: float
+    asymmetry: float
+    quartic: float
+    deviations: Array  # (4,) of the above
+    focus_nm: Array  # (beads,) travel at which the bead is in focus
+    focus_sd_nm: Array  # of the distance to the mean focus of all beads
+    used: NDArray[np.bool_]  # (beads, slices)
+    residual_nm: Array  # (beads, slices) measured minus fitted width; nan where unused
+
+    def width_nm(self, defocus_nm: Array) -> Array:
+        """sqrt(w(Δz)), Eq. 5."""
+        curve = np.array([self.waist_nm, self.focus_depth_nm, self.asymmetry, self.quartic])
+        return np.sqrt(_squared_width(curve, defocus_nm))
+
+
+def fit_defocus(widths: Widths, reach_nm: float | None = None) -> DefocusFit:
+    """Fit the curve; slices further than `reach_nm` from focus are left out, and the curve is positive up to there."""
+    bright = widths.peak > _SHARE_OF_PEAK * np.max(np.where(widths.good, widths.peak, 0.0), axis=1, keepdims=True)
+    used = widths.good & bright
+    focus = _first_focus(widths, used)
+    waist = float(np.sqrt(np.median([np.min(w[u]) for w, u in zip(widths.squared_nm2, used, strict=True) if u.any()])))
+    best, parameters = np.inf, np.empty(0)
+    for depth in _STARTS_NM:
+        solution = _solve(widths, used, np.concatenate(([waist, depth, 0.0, 0.02], focus)), 1000.0)
+        if solution.cost < best:
+            best, parameters = solution.cost, solution.x
+    reach = reach_nm or 3.5 * parameters[1]
+    for _ in range(3):
+        defocus = parameters[4:, None] - widths.travel_nm
+        used = widths.good & (np.abs(defocus) <= reach)
+        solution = _solve(widths, used, parameters, reach)
+        parameters = solution.x
+    defocus = parameters[4:, None] - widths.travel_nm
+    model = np.sqrt(_squared_width(parameters[:4], defocus))
+    residual = np.where(used, np.sqrt(widths.squared_nm2) - model, np.nan)
+    covariance = _covariance(solution)
+    deviations = np.sqrt(np.maximum(np.diagonal(covariance)[:4], 0.0))
+    # A change of A moves all foci together: only their distances matter, so the common part is taken out.
+    centring = np.eye(len(focus)) - 1 / len(focus)
+    focus_sd = np.sqrt(np.maximum(np.diagonal(centring @ covariance[4:, 4:] @ centring), 0.0))
+    return DefocusFit(*map(float, parameters[:4]), deviations, parameters[4:], focus_sd, used, residual)
+
+
+def _squared_width(curve: Array, defocus_nm: Array) -> Array:
+    u = defocus_nm / curve[1]
+    return curve[0] ** 2 * np.maximum(1 + u**2 + curve[2] * u**3 + curve[3] * u**4, 0.05)
+
+
+def _first_focus(widths: Widths, used: NDArray[np.bool_]) -> Array:
+    """Where the bead is narrowest, by a parabola through the widths of the slices around the brightest."""
+    focus = np.empty(len(used))
+    for bead, usable in enumerate(used):
+        peak = np.where(usable, widths.peak[bead], 0.0)
+        near = usable & (peak > 0.5 * peak.max())
+        travel, width = widths.travel_nm[near], widths.squared_nm2[bead, near]
+        focus[bead] = widths.travel_nm[np.argmax(peak)]
+        if len(travel) >= 4:
+            bend, slope, _ = np.polyfit(travel - focus[bead], width, 2)
+            if bend > 0:
+                focus[bead] += np.clip(-slope / (2 * bend), *np.sort(travel - focus[bead])[[0, -1]])
+    return focus
+
+
+def _solve(widths: Widths, used: NDArray[np.bool_], start: Array, reach: float):
+    beads, slices = np.nonzero(used)
+    travel = widths.travel_nm[slices]
+    width = np.sqrt(widths.squared_nm2[beads, slices])
+    defocus = start[4:][beads] - travel
+    noise = widths.squared_sd_nm2[beads, slices] / (2 * width)
+    tolerance = np.hypot(noise, _TOLERANCE * width * (1 + (defocus / (1.5 * start[1])) ** 2))
+    grid = np.linspace(-1.25 * reach, 1.25 * reach, 51)
+
+    def residuals(parameters: Array) -> Array:
+        model = np.sqrt(_squared_width(parameters[:4], parameters[4:][beads] - travel))
+        u = grid / parameters[1]
+        plain = 1 + u**2
+        # A curve that sinks below a third of the symmetric one would turn back or go negative.
+        sunk = np.maximum(plain / 3 - (plain + parameters[2] * u**3 + parameters[3] * u**4), 0.0) / plain
+        return np.concatenate(((width - model) / tolerance, 100 * sunk, [parameters[2] / _TYPICAL_ASYMMETRY]))
+
+    lower = np.concatenate(([20.0, 40.0, -_LARGEST_ASYMMETRY, 0.0], np.full(len(start) - 4, -np.inf)))
+    upper = np.concatenate(([2000.0, 5000.0, _LARGEST_ASYMMETRY, _LARGEST_QUARTIC], np.full(len(start) - 4, np.inf)))
+    start = np.clip(start, lower + 1e-6, upper - 1e-6)
+    return least_squares(
+        residuals, start, bounds=(lower, upper), x_scale="jac", loss="soft_l1", f_scale=2.0, max_nfev=100
+    )
+
+
+def _covariance(solution: OptimizeResult) -> Array:
+    """Covariance of the parameters, scaled by the scatter that was found."""
+    freedom = max(len(solution.fun) - len(solution.x), 1)
+    return np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom

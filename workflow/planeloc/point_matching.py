@@ -1,0 +1,264 @@
+"""Matching beads of two cameras without a first guess, and the robust affine map between them.
+
+Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
+directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points they
+bring together, and the best are refined to affine maps. Everything is deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from planeloc.geometry import Affine
+
+Array = NDArray[np.float64]
+
+# The eight ways to turn and mirror a camera.
+ORIENTATIONS = tuple(
+    np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), turns) @ np.diag([1.0, mirror])
+    for mirror in (1.0, -1.0)
+    for turns in range(4)
+)
+_BLOCK = 200  # candidates compared at once with all others: bounds the memory
+_REFINED = 80  # proposals refined in all
+_REWEIGHTINGS = 20
+_RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
+_SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
+_STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
+
+
+@dataclass(frozen=True)
+class MatchLimits:
+    """How far the cameras may be from one of the eight exact orientations about the middle of their fields."""
+
+    rotation_deg: float = 5.0
+    scale: float = 0.03
+    shift_share: float = 0.34  # of the field's longer side, per axis
+    tolerance_px: float = 2.0  # at which a proposal counts a point as met; half of it after refinement
+    candidates: int = 1200  # most candidate pairs compared
+    proposals: int = 3000  # most proposals scored per orientation
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pairs that one affine map brings together, and the score of the best map that is a different one."""
+
+    pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
+    affine: Affine
+    score: float  # about the number of matched points
+    rival_score: float
+
+
+def match_points(
+    reference: Array,
+    camera: Array,
+    shape: tuple[int, int],
+    *,
+    reference_labels: NDArray | None = None,
+    camera_labels: NDArray | None = None,
+    limits: MatchLimits | None = None,
+) -> Match | None:
+    """Match points (n, 2) of the reference to points (m, 2) of a camera, both (x, y) in pixels, most important first.
+
+    `shape` is (rows, columns) of the cameras. With labels, only points of equal label (same frame) may be the same.
+    None if no map brings at least three points together.
+    """
+    limits = limits or MatchLimits()
+    candidates = _candidates(len(reference), len(camera), reference_labels, camera_labels)
+    if len(candidates) < 3:
+        return None
+    allowed = np.zeros((len(reference), len(camera)), dtype=bool)
+    allowed[candidates[:, 0], candidates[:, 1]] = True
+    chosen = candidates[: limits.candidates]
+    a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
+    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
+    proposals.sort(key=lambda entry: -entry[0])
+    found: list[tuple[float, Affine, NDArray[np.int64]]] = []
+    for _, proposal, orientation in proposals[:_REFINED]:
+        refined = _refine(proposal, reference, camera, allowed, orientation, limits)
+        if refined is not None:
+            affine, pairs = refined
+            found.append((_score(affine, reference[pairs[:, 0]], camera[pairs[:, 1]], limits), affine, pairs))
+    if not found:
+        return None
+    found.sort(key=lambda entry: -entry[0])
+    score, affine, pairs = found[0]
+    points = reference[pairs[:, 0]]
+    rivals = [s for s, other, _ in found if np.abs(other(points) - affine(points)).max() > limits.tolerance_px]
+    return Match(pairs, affine, score, max(rivals, default=0.0))
+
+
+def fit_affine(source: Array, target: Array, weights: Array) -> Affine:
+    """Weighted least-squares affine map of points (n, 2) to points (n, 2); weights are inverse variances."""
+    centre = np.average(source, axis=0, weights=weights)
+    root = np.sqrt(weights)[:, None]
+    design = np.column_stack((source - centre, np.ones(len(source))))
+    solution, *_ = np.linalg.lstsq(design * root, target * root, rcond=None)
+    matrix = solution[:2].T
+    return Affine(matrix, solution[2] - matrix @ centre)
+
+
+def fit_shift(source: Array, target: Array, weights: Array) -> Affine:
+    """Weighted mean shift, after the turn or mirror that comes closest to the affine map."""
+    rough = fit_affine(source, target, weights)
+    nearest = min(ORIENTATIONS, key=lambda orientation: float(np.linalg.norm(orientation - rough.matrix)))
+    return Affine(nearest, np.average(target - source @ nearest.T, axis=0, weights=weights))
+
+
+def robust_fit(
+    source: Array, target: Array, variance: Array, fit: Callable[[Array, Array, Array], Affine] = fit_affine
+) -> tuple[Affine, Array, Array]:
+    """Map of points (n, 2) to points (n, 2) with Huber weights, for the occasional wrong or moving point.
+
+    `variance` (n,) px²: position variance per axis of both points together. A common scatter beyond it (aberrations,
+    bead shape) is estimated from the residuals and added, so that a few very bright beads do not decide alone.
+    Returns the map, the weights used (inverse variances) and the residuals (n, 2) in px.
+    """
+    weights = 1 / variance
+    for _ in range(_REWEIGHTINGS):
+        affine = fit(source, target, weights)
+        residual = target - affine(source)
+        squared = np.sum(residual**2, axis=1) / 2
+        freedom = max(1.0 - 3.0 / len(source), 0.1)
+        # ln 2: the median of the mean of two squared normal deviates.
+        extra = max(0.0, float(np.median(squared)) / np.log(2) / freedom - float(np.median(variance)))
+        ratio = np.sqrt(squared / (variance + extra)) / 1.5
+        weights = 1 / (variance + extra) / np.maximum(ratio, 1.0)
+    return affine, weights, residual
+
+
+def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
+    """Pairs (reference, camera) that may be the same point, most important points first."""
+    if labels_a is None or labels_b is None:
+        pairs = np.stack(np.meshgrid(np.arange(n), np.arange(m), indexing="ij"), axis=-1).reshape(-1, 2)
+    else:
+        pairs = np.argwhere(np.asarray(labels_a)[:, None] == np.asarray(labels_b)[None, :])
+    return pairs[np.argsort(pairs.max(axis=1), kind="stable")]
+
+
+def _proposals(
+    a: Array, b: Array, candidates: NDArray[np.int64], orientation: Array, shape: tuple[int, int], limits: MatchLimits
+) -> list[tuple[float, Affine, Array]]:
+    """The best similarities near one orientation: (score, map, orientation); near-duplicates are left out."""
+    # As complex numbers a similarity is b = factor · a + shift.
+    za, zb = _complex(a @ orientation.T), _complex(b)
+    factor, shift = _similarities(za, zb, shape, limits)
+    middle = np.array([shape[1], shape[0]]) / 2
+    moved = factor * _complex(orientation @ middle) + shift - _complex(middle)
+    far = limits.shift_share * max(shape)
+    within = np.maximum(np.abs(moved.real), np.abs(moved.imag)) <= far + limits.tolerance_px
+    factor, shift = factor[within], shift[within]
+    if len(factor) > limits.proposals:
+        spread = np.linspace(0, len(factor) - 1, limits.proposals).astype(int)
+        factor, shift = factor[spread], shift[spread]
+    scores = _scores(factor, shift, za, zb, candidates, limits)
+    probes = za[[np.argmin(za.real), np.argmax(za.real), np.argmin(za.imag), np.argmax(za.imag)]]
+    best: list[tuple[float, Affine, Array]] = []
+    seen: list[NDArray] = []
+    for k in np.argsort(-scores, kind="stable"):
+        if scores[k] < 2.5 or len(best) >= _REFINED:
+            break
+        image = factor[k] * probes + shift[k]
+        if any(np.abs(image - other).max() < limits.tolerance_px for other in seen):
+            continue
+        seen.append(image)
+        turn = np.array([[factor[k].real, -factor[k].imag], [factor[k].imag, factor[k].real]])
+        affine = Affine(turn @ orientation, np.array([shift[k].real, shift[k].imag]))
+        best.append((float(scores[k]), affine, orientation))
+    return best
+
+
+def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: MatchLimits) -> tuple[NDArray, NDArray]:
+    """Factors and shifts of all similarities, within the limits of scale and rotation, that two candidate pairs propose."""
+    log_scale, angle = np.log1p(limits.scale), np.deg2rad(limits.rotation_deg)
+    # Two points that are close together say little about the map of the field.
+    shortest = max(4.0, 0.08 * max(shape))
+    factors, shifts = [], []
+    for start in range(0, len(za), _BLOCK):
+        da = za[None, :] - za[start : start + _BLOCK, None]
+        db = zb[None, :] - zb[start : start + _BLOCK, None]
+        later = np.arange(len(za))[None, :] > np.arange(start, start + len(da))[:, None]
+        i, j = np.nonzero(later & (np.abs(da) > shortest) & (np.abs(db) > shortest))
+        factor = db[i, j] / da[i, j]
+        slack = 1.0 / np.abs(da[i, j])  # each position may be wrong by a fraction of a pixel
+        near = (np.abs(np.log(np.abs(factor))) < log_scale + slack) & (np.abs(np.angle(factor)) < angle + slack)
+        factors.append(factor[near])
+        shifts.append(zb[start + i[near]] - factor[near] * za[start + i[near]])
+    return np.concatenate(factors), np.concatenate(shifts)
+
+
+def _complex(points: Array) -> NDArray:
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _scores(
+    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: NDArray[np.int64], limits: MatchLimits
+) -> Array:
+    """About the number of points that every similarity brings together, closer ones counting more.
+
+    A point counts once, by its closest partner, on either camera: many points that meet the same partner are no match.
+    """
+    groups = []
+    for side in (0, 1):
+        order = np.argsort(candidates[:, side], kind="stable")
+        first = np.nonzero(np.diff(candidates[order, side], prepend=-1))[0]
+        groups.append((order, first))
+    scores = np.zeros(len(factor))
+    for start in range(0, len(factor), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        apart = factor[part, None] * za + shift[part, None] - zb
+        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / limits.tolerance_px**2, 0.0))
+        both = [np.maximum.reduceat(closeness[:, order], first, axis=1).sum(axis=1) for order, first in groups]
+        scores[part] = np.minimum(*both)
+    return scores
+
+
+def _refine(
+    affine: Affine,
+    reference: Array,
+    camera: Array,
+    allowed: NDArray[np.bool_],
+    orientation: Array,
+    limits: MatchLimits,
+) -> tuple[Affine, NDArray[np.int64]] | None:
+    """Assign and refit with a shrinking radius; None where the map leaves the limits or too few points remain."""
+    pairs = np.empty((0, 2), dtype=np.int64)
+    for radius in _RADII:
+        pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
+        source = reference[pairs[:, 0]]
+        # Points on a line fix no affine map.
+        if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
+            return None
+        affine = fit_affine(source, camera[pairs[:, 1]], np.ones(len(pairs)))
+    u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
+    turn = u @ vt
+    angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
+    if np.linalg.det(turn) < 0 or angle > _SLACK * limits.rotation_deg:
+        return None
+    if np.abs(np.log(stretch)).max() > _SLACK * limits.scale + _STRETCH:
+        return None
+    return affine, pairs
+
+
+def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:
+    """One-to-one pairs within `radius`: as many as possible, with the smallest total squared distance."""
+    squared = np.sum((predicted[:, None] - camera[None]) ** 2, axis=-1)
+    possible = allowed & (squared <= radius**2)
+    rows, columns = np.nonzero(possible.any(axis=1))[0], np.nonzero(possible.any(axis=0))[0]
+    if not len(rows):
+        return np.empty((0, 2), dtype=np.int64)
+    cost = np.where(possible, squared, 4 * radius**2)[np.ix_(rows, columns)]
+    i, j = linear_sum_assignment(cost)
+    pairs = np.column_stack((rows[i], columns[j]))
+    return pairs[possible[pairs[:, 0], pairs[:, 1]]]
+
+
+def _score(affine: Affine, source: Array, target: Array, limits: MatchLimits) -> float:
+    """About the number of points that meet, each counting less with its distance."""
+    squared = np.sum((affine(source) - target) ** 2, axis=1) / (limits.tolerance_px / 2) ** 2
+    return float(np.sum(np.maximum(1 - squared, 0.0)))

@@ -1,0 +1,279 @@
+"""From the beads of several cameras to one PSF: a shared defocus curve, a depth and a brightness for each plane.
+
+Beads are assumed to lie on a coverslip that may be tilted: every bead has its own focus, and planes are compared on the
+beads that two cameras both see, where enough can be matched; else by the medians of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.beads import BeadFits, Beads, BeadSearch, find_beads, fit_beads, require_beads
+from planeloc.camera import Camera
+from planeloc.defocus import DefocusFit, Widths, fit_defocus
+from planeloc.errors import PlanelocError
+from planeloc.point_matching import match_points
+
+Array = NDArray[np.float64]
+
+_FEWEST_SLICES_OF_BEAD = 5
+_FEWEST_MATCHED = 4
+_SNR_OF_PEAK = 5.0
+_LARGEST_WIDTH_ERROR = 0.3  # of a squared width, relative
+_OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
+_NEAR_FOCUS = 0.7  # of d: where photons and misfit are taken
+_ASTIGMATISM_REACH = 1.5  # of d
+# A turn by 45° makes the slanted part of astigmatism visible to widths along two axes.
+_AXES_DEG = (0.0, 45.0)
+
+
+@dataclass(frozen=True)
+class BeadMeasurement:
+    """What is looked for in every camera, and how."""
+
+    pixel_size_nm: float
+    search: BeadSearch
+    bead_diameter_nm: float
+    minimum_beads: int
+
+
+@dataclass(frozen=True)
+class PlaneBeads:
+    """The beads of one camera."""
+
+    camera: Camera
+    file: Path
+    beads: Beads
+    fits: BeadFits
+
+    def only(self, kept: NDArray[np.bool_]) -> PlaneBeads:
+        """The same camera with a part of its beads."""
+        beads = replace(self.beads, columns=self.beads.columns[kept], rows=self.beads.rows[kept])
+        fits = BeadFits(**{name: values[kept] for name, values in vars(self.fits).items()})
+        return replace(self, beads=beads, fits=fits)
+
+
+@dataclass(frozen=True)
+class PsfFit:
+    """Planes, the common fit of their beads (in the order of the planes) and what follows from it."""
+
+    planes: tuple[PlaneBeads, ...]
+    plane_of: NDArray[np.int64]  # (beads,)
+    widths: Widths
+    curve: DefocusFit
+    depths_nm: Array  # (planes,)
+    depth_sd_nm: Array
+    brightness: Array
+    brightness_sd: Array
+
+    @property
+    def defocus_nm(self) -> Array:
+        """Δz of every bead and slice."""
+        return self.curve.focus_nm[:, None] - self.widths.travel_nm
+
+    @property
+    def misfit(self) -> float:
+        """Median share of a bead near focus that the Gaussian leaves unexplained."""
+        misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
+        near = self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.focus_depth_nm)
+        return float(np.median(misfit[near])) if near.any() else float("nan")
+
+    @property
+    def reach_nm(self) -> float:
+        """Largest |Δz| that molecules will have."""
+        return _reach(self.depths_nm, self.curve.focus_depth_nm)
+
+
+def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
+    """Find the beads of one camera in raw counts (slices, rows, columns) and fit them; `file` is for messages."""
+    beads = find_beads(counts, camera, how.search)
+    require_beads(beads, how.minimum_beads, file, camera)
+    fits = fit_beads(counts, camera, beads, how.search.window_px, estimator="least_squares")
+    return _with_enough_slices(PlaneBeads(camera, file, beads, fits), how)
+
+
+def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
+    """Leave out beads that could be fitted on a few slices only."""
+    kept = _widths([plane], np.zeros(0), how).good.sum(axis=1) >= _FEWEST_SLICES_OF_BEAD
+    if kept.sum() < how.minimum_beads:
+        raise PlanelocError(
+            f"{plane.file}: {kept.sum()} of {len(kept)} beads on camera {plane.camera.name} fit a Gaussian on "
+            f"{_FEWEST_SLICES_OF_BEAD} or more slices; take brighter beads and a scan through this plane's focus"
+        )
+    return plane.only(kept)
+
+
+def _widths(planes: Sequence[PlaneBeads], travel: Array, how: BeadMeasurement) -> Widths:
+    """Squared widths of all beads in nm², with the slices where they can be trusted."""
+    fits, pixel = [plane.fits for plane in planes], how.pixel_size_nm
+    squared = np.concatenate([f.squared_width_px2[..., 0] for f in fits]) * pixel**2
+    deviation = np.concatenate([f.squared_width_sd_px2[..., 0] for f in fits]) * pixel**2
+    peak = np.concatenate([f.peak for f in fits])
+    strong = peak > _SNR_OF_PEAK * np.concatenate([f.peak_sd for f in fits])
+    window = how.search.window_px * pixel
+    sharp = (deviation < _LARGEST_WIDTH_ERROR * squared) & (squared < (window / 4) ** 2)
+    squared = squared - how.bead_diameter_nm**2 / 20  # variance per axis of a full sphere, seen from above
+    good = np.concatenate([f.good for f in fits]) & strong & sharp & (squared > (0.2 * pixel) ** 2)
+    return Widths(travel, np.where(good, squared, pixel**2), deviation, peak, good)
+
+
+def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, int], how: BeadMeasurement) -> PsfFit:
+    """Fit the curve and compare the planes.
+
+    Parameters
+    ----------
+    planes : the measured beads of every camera.
+    travel_nm : (slices,) position of the beads along z relative to the planes, up to a constant.
+    shape : (rows, columns) of the cameras.
+    """
+    for last in (False, True):
+        widths = _widths(planes, travel_nm, how)
+        plane_of = np.repeat(np.arange(len(planes)), [len(plane.beads) for plane in planes])
+        fit = fit_defocus(widths)
+        medians = np.array([np.median(fit.focus_nm[plane_of == p]) for p in range(len(planes))])
+        fit = fit_defocus(widths, _reach(medians, fit.focus_depth_nm))
+        kept = _fitting_beads(fit, widths, planes)
+        if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
+            break
+        planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
+    depth, depth_sd, log_light, log_light_sd = [0.0], [0.0], [0.0], [0.0]
+    light, light_good = _light(planes, fit, travel_nm)
+    for p in range(1, len(planes)):
+        first, other = np.nonzero(plane_of == 0)[0], np.nonzero(plane_of == p)[0]
+        pairs = _common_beads(planes[0], planes[p], shape)
+        for values, usable, means, deviations in (
+            (fit.focus_nm, np.isfinite(fit.focus_nm), depth, depth_sd),
+            (light, light_good, log_light, log_light_sd),
+        ):
+            difference, deviation = _difference(values[first], usable[first], values[other], usable[other], pairs)
+            means.append(difference)
+            deviations.append(deviation)
+    depths = np.array(depth) - (max(depth) + min(depth)) / 2
+    shares = np.exp(log_light) / np.sum(np.exp(log_light))
+    focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
+    return PsfFit(
+        planes=tuple(planes),
+        plane_of=plane_of,
+        widths=widths,
+        curve=fit,
+        depths_nm=depths,
+        depth_sd_nm=np.hypot(depth_sd, focus_sd / np.sqrt(np.bincount(plane_of))),
+        brightness=shares,
+        brightness_sd=shares * np.array(log_light_sd),
+    )
+
+
+def _reach(depths: Array, focus_depth: float) -> float:
+    """Largest |Δz| that molecules will have: from one end of the sampled depth range to the farthest plane."""
+    span = float(np.ptp(depths))
+    spacing = span / (len(depths) - 1)
+    return span + max(spacing / 2, focus_depth)
+
+
+def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]) -> NDArray[np.bool_]:
+    """Beads that follow the common curve and look like a Gaussian about as well as the others do: not clumps of two."""
+    near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.focus_depth_nm)
+    misfit = np.concatenate([plane.fits.misfit for plane in planes])
+    kept = near.sum(axis=1) >= 2
+    for values, least in ((np.abs(fit.residual_nm) / fit.waist_nm, 0.1), (misfit, 0.15)):
+        median = np.array([np.median(v[n]) if n.any() else np.inf for v, n in zip(values, near, strict=True)])
+        typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
+        kept &= median <= max(_OUTLIER * typical, least)
+    return kept
+
+
+def _light(planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Logarithm of every bead's photons near its focus, and whether there were any."""
+    flux = np.concatenate([plane.fits.flux for plane in planes])
+    near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.focus_depth_nm)
+    counted = near.any(axis=1)
+    mean = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
+    return np.log(np.maximum(mean, 1e-9)), counted
+
+
+def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> NDArray[np.int64] | None:
+    """Pairs (bead of the first camera, bead of the other) or None where they cannot be told for sure."""
+    if min(len(first.beads), len(other.beads)) < _FEWEST_MATCHED:
+        return None
+    points = [np.column_stack((p.beads.columns, p.beads.rows)) + 0.5 for p in (first, other)]
+    match = match_points(points[0], points[1], shape)
+    if match is None or len(match.pairs) < _FEWEST_MATCHED:
+        return None
+    # Whole-pixel positions of a few beads also meet by chance.
+    sure = match.score >= 0.6 * _FEWEST_MATCHED and match.rival_score <= 0.7 * match.score
+    return match.pairs if sure else None
+
+
+def _difference(
+    first: Array,
+    first_good: NDArray[np.bool_],
+    other: Array,
+    other_good: NDArray[np.bool_],
+    pairs: NDArray[np.int64] | None,
+) -> tuple[float, float]:
+    """Other minus first, on common beads if they are known, else of the medians; with its standard deviation."""
+    if pairs is not None:
+        pairs = pairs[first_good[pairs[:, 0]] & other_good[pairs[:, 1]]]
+    if pairs is not None and len(pairs):
+        return _middle(other[pairs[:, 1]] - first[pairs[:, 0]])
+    if not first_good.any() or not other_good.any():
+        return float(np.median(other) - np.median(first)), 0.0
+    (a, a_sd), (b, b_sd) = _middle(first[first_good]), _middle(other[other_good])
+    return b - a, float(np.hypot(a_sd, b_sd))
+
+
+def _middle(values: Array) -> tuple[float, float]:
+    """Mean without the values far from the median, and its standard deviation (0 for a single value)."""
+    distance = np.abs(values - np.median(values))
+    kept = values[distance <= 3 * 1.4826 * np.median(distance) + 1e-9]
+    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else 0.0
+
+
+def astigmatism_nm(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement) -> Array:
+    """(planes,) Distance between the foci of two crossed axes, those where it is largest.
+
+    `counts` are raw, (slices, planes, rows, columns). With foci at ±δ/2 the squared widths along the axes differ by
+    2 w0² δ Δz / d²: δ is a slope.
+    """
+    curve = fit.curve
+    distances = np.zeros(len(fit.planes))
+    for p, plane in enumerate(fit.planes):
+        mine = fit.plane_of == p
+        defocus = fit.defocus_nm[mine]
+        near = curve.used[mine] & (np.abs(defocus) < _ASTIGMATISM_REACH * curve.focus_depth_nm)
+        slices = np.nonzero(near.any(axis=0))[0]
+        if len(slices) < 3:
+            continue
+        components = []
+        for axes in _AXES_DEG:
+            fits = fit_beads(
+                counts[slices, p],
+                plane.camera,
+                plane.beads,
+                how.search.window_px,
+                estimator="least_squares",
+                elliptical=True,
+                axes_deg=axes,
+            )
+            squared = fits.squared_width_px2 * how.pixel_size_nm**2
+            usable = near[:, slices] & fits.good
+            components.append(_astigmatism(squared[usable], defocus[:, slices][usable], curve))
+        distances[p] = np.hypot(*components)
+    return distances
+
+
+def _astigmatism(squared_nm2: Array, defocus_nm: Array, curve: DefocusFit) -> float:
+    """Component of the focus distance along one pair of axes, from squared widths (n, 2)."""
+    if len(defocus_nm) < 3:
+        return 0.0
+    lever = 2 * curve.waist_nm**2 * defocus_nm / curve.focus_depth_nm**2
+    # Broad spots are measured worse, about in proportion to their squared width.
+    root = 1 / np.mean(squared_nm2, axis=1)
+    design = np.column_stack((lever, np.ones_like(lever))) * root[:, None]
+    slope, _ = np.linalg.lstsq(design, (squared_nm2[:, 0] - squared_nm2[:, 1]) * root, rcond=None)[0]
+    return float(slope)
