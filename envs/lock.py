@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Write envs/requirements.txt: every package that planeloc, its workflow and its tests need, with exact versions.
 
-``make``, CI and the container image install from this one file, so all of them run the same software. Run with any Python
-3.11 that has pip; nothing is installed::
+Make, CI and the container image install from this one file, so all of them run the same software. Any Python 3.11 with
+pip will do; nothing is installed::
 
     python3.11 envs/lock.py
 
-Versions already in the lock stay. Delete a line to let pip choose that package's newest version that fits; add a package by
-adding it to pyproject.toml.
+Versions already in the lock stay. Delete a line to let pip choose that package's newest version that fits; to add a
+package, add it to pyproject.toml.
 """
 
 from __future__ import annotations
