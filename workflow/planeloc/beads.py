@@ -153,7 +153,7 @@ def fit_beads(
 def fit_moving_beads(
     counts: NDArray[np.uint16], camera: Camera, beads: Sequence[Beads], window_px: int, *, estimator: str
 ) -> BeadFits:
-    """Fit the beads found on every image of (frames, rows, columns) by itself: arrays (beads of all frames in order, 1)."""
+    """Fit the beads found on every image of (frames, rows, columns) by itself: arrays (beads of all frames, 1)."""
     cuts = [_cut_out(image[None], camera, found, window_px) for image, found in zip(counts, beads, strict=True)]
     return _fit_windows(
         np.concatenate([windows for windows, _ in cuts]),
@@ -239,7 +239,7 @@ def _without_halos(x: NDArray, y: NDArray, score: NDArray, window_px: int) -> ND
 def _cut_out(
     counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Windows in photons (beads·slices, side, side) and masks (beads, side, side) of the pixels that are a bead's own."""
+    """Windows in photons (beads·slices, side, side) and masks (beads, side, side) of the pixels of its own."""
     _, rows, columns = counts.shape
     half = window_px // 2
     offsets = np.arange(-half, half + 1)

@@ -1,8 +1,8 @@
 """The `calibrate` stage: from bead z-stacks to the PSF of the microscope.
 
 A Gaussian is fitted to every bead on every slice (`planeloc.beads`). Its squared width against the stage position gives
-one defocus curve (Eq. 5: w0, d, A, B) shared by all planes and a focal depth for each plane; its photons near focus give
-the planes' relative brightness (`planeloc.psf_fit`). Here the result is judged, drawn and written.
+one defocus curve (Eq. 5: w0, d, A, B) shared by all planes and a focal depth for each plane; its photons near focus
+give the planes' relative brightness (`planeloc.psf_fit`). Here the result is judged, drawn and written.
 
 Signs: Δz = d_p − z. A sample scan by +s moves a bead to z = const + s, an objective scan to z = const − s.
 """
@@ -46,10 +46,10 @@ class CalibrateSettings:
     recommended_beads: int = setting(3, "Fewest beads per camera without a warning.", minimum=1)
     bead_diameter_nm: float = setting(0.0, "Bead diameter, taken out of the widths; 0 leaves them, nm.", minimum=0)
     maximum_step_nm: float = setting(250.0, "Coarser scans are refused unseen, nm.", minimum=1)
-    step_warn: float = setting(0.35, "Step over the focus depth d that warns.", minimum=0)
-    step_fail: float = setting(0.5, "Step over the focus depth d that stops the run.", minimum=0)
-    margin_warn: float = setting(1.0, "Scan beyond a plane's focus, in focus depths d, that warns.", minimum=0)
-    margin_fail: float = setting(0.5, "Scan beyond a plane's focus, in focus depths d, that stops the run.", minimum=0)
+    step_warn: float = setting(0.35, "Step over the depth of focus that warns.", minimum=0)
+    step_fail: float = setting(0.5, "Step over the depth of focus that stops the run.", minimum=0)
+    margin_warn: float = setting(1.0, "Scan beyond a plane's focus, in depths of focus, that warns.", minimum=0)
+    margin_fail: float = setting(0.5, "Scan beyond a plane's focus, in depths of focus, that stops.", minimum=0)
     coverage_warn: float = setting(0.9, "Share of the needed defocus range measured, that warns.", maximum=1)
     coverage_fail: float = setting(0.5, "Share of the needed defocus range measured, that stops the run.", maximum=1)
     residual_warn: float = setting(0.08, "Rms width residual near focus over w0 that warns.", minimum=0)
@@ -154,17 +154,18 @@ def _values(fit: PsfFit, astigmatism: Array, step_nm: float) -> dict[str, float]
     defocus = fit.defocus_nm
     noise = fit.widths.squared_sd_nm2 / (2 * np.sqrt(fit.widths.squared_nm2))
     squared = curve.residual_nm**2 - noise**2
-    near = curve.used & (np.abs(defocus) < 1.5 * curve.focus_depth_nm)
+    near = curve.used & (np.abs(defocus) < 1.5 * curve.depth_of_focus_nm)
     counts = np.bincount(fit.plane_of)
     depths = fit.depths_nm
     values = {
         "slices": float(len(fit.widths.travel_nm)),
         "z_step_nm": step_nm,
-        "step_over_focus_depth": step_nm / curve.focus_depth_nm,
+        "step_over_depth_of_focus": step_nm / curve.depth_of_focus_nm,
         "beads_fewest_on_a_camera": float(counts.min()),
         "beads_saturated": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),
         "waist_nm": curve.waist_nm,
         "waist_sd_nm": float(curve.deviations[0]),
+        "depth_of_focus_nm": curve.depth_of_focus_nm,
         "focus_depth_nm": curve.focus_depth_nm,
         "focus_depth_sd_nm": float(curve.deviations[1]),
         "asymmetry": curve.asymmetry,
@@ -176,7 +177,7 @@ def _values(fit: PsfFit, astigmatism: Array, step_nm: float) -> dict[str, float]
         "width_residual_over_waist": _root_mean(squared[near]) / curve.waist_nm,
         "misfit_near_focus": fit.misfit,
         "astigmatism_nm": float(astigmatism.max()),
-        "scan_beyond_focus": _scan_beyond_focus(fit) / curve.focus_depth_nm,
+        "scan_beyond_focus": _scan_beyond_focus(fit) / curve.depth_of_focus_nm,
         "range_covered": _coverage(fit, step_nm),
         "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
     }
@@ -205,9 +206,7 @@ def _scan_beyond_focus(fit: PsfFit) -> float:
 
 def _coverage(fit: PsfFit, step_nm: float) -> float:
     """Share of the defocus range that molecules will use in which a width was measured."""
-    span = float(np.ptp(fit.depths_nm))
-    margin = max(span / (len(fit.depths_nm) - 1) / 2, fit.curve.focus_depth_nm)
-    needed = np.linspace(-span - margin, span + margin, 201)
+    needed = np.linspace(-fit.reach_nm, fit.reach_nm, 201)
     seen = np.sort(fit.defocus_nm[fit.curve.used])
     after = np.clip(np.searchsorted(seen, needed), 1, len(seen) - 1)
     nearest = np.minimum(np.abs(needed - seen[after - 1]), np.abs(needed - seen[after]))
@@ -231,8 +230,8 @@ def _checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) -> list
             warn=0,
         ),
         check_at_most(
-            "step_over_focus_depth",
-            values["step_over_focus_depth"],
+            "step_over_depth_of_focus",
+            values["step_over_depth_of_focus"],
             "the z step is too coarse to see the focus; record the beads again in steps of 50 to 100 nm",
             warn=s.step_warn,
             fail=s.step_fail,
@@ -263,7 +262,7 @@ def _checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) -> list
         check_at_most(
             "misfit_near_focus",
             values["misfit_near_focus"],
-            "the spots in focus are no Gaussians: look for aberrations (correction collar, immersion, tilt) and clumps of "
+            "the spots in focus are no Gaussians: look for aberrations (correction collar, immersion) and clumped "
             "beads",
             warn=s.misfit_warn,
             fail=s.misfit_fail,

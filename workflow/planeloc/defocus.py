@@ -1,7 +1,8 @@
 """The defocus curve of a bead scan: one shared curve (w0, d, A, B), one focus per bead, fitted robustly to the widths.
 
 Far from focus a real PSF has rings and its fitted width follows no simple curve, so the tolerance of a width grows
-with the distance from focus, outliers weigh less, and the curve is kept positive over the whole range that molecules will use.
+with the distance from focus, outliers weigh less, and the curve is kept positive
+over the whole range that molecules will use.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from scipy.optimize import OptimizeResult, least_squares
 
 Array = NDArray[np.float64]
 
-_LARGEST_ASYMMETRY = 1.5
+_LARGEST_ASYMMETRY = 1.0
 _LARGEST_QUARTIC = 3.0
-_TYPICAL_ASYMMETRY = 0.2  # holds A where a flat focus leaves it and the common focus undetermined
+_TYPICAL_ASYMMETRY = 0.1  # holds A where a flat focus leaves it and the common focus undetermined
 _STARTS_NM = (250.0, 400.0, 700.0)  # of d
 _SHARE_OF_PEAK = 0.12  # slices dimmer than this share of the bead's best are left out of the first pass
 _TOLERANCE = 0.02  # of a width at focus; doubles some 1.5 d away from it
@@ -47,10 +48,18 @@ class DefocusFit:
     used: NDArray[np.bool_]  # (beads, slices)
     residual_nm: Array  # (beads, slices) measured minus fitted width; nan where unused
 
-    def width_nm(self, defocus_nm: Array) -> Array:
-        """sqrt(w(Δz)), Eq. 5."""
-        curve = np.array([self.waist_nm, self.focus_depth_nm, self.asymmetry, self.quartic])
-        return np.sqrt(_squared_width(curve, defocus_nm))
+    @property
+    def depth_of_focus_nm(self) -> float:
+        """Defocus that doubles the squared width, mean of both sides: d itself where A = B = 0."""
+        u = np.linspace(0, 3, 3001)
+        even, odd = u**2 + self.quartic * u**4, self.asymmetry * u**3
+        reached = [u[np.argmax(side >= 1)] if side.max() >= 1 else u[-1] for side in (even + odd, even - odd)]
+        return self.focus_depth_nm * float(np.mean(reached))
+
+    def slope_nm(self, defocus_nm: Array) -> Array:
+        """dw/dΔz in nm."""
+        u = defocus_nm / self.focus_depth_nm
+        return self.waist_nm**2 / self.focus_depth_nm * (2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3)
 
 
 def fit_defocus(widths: Widths, reach_nm: float | None = None) -> DefocusFit:

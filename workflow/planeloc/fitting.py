@@ -40,7 +40,7 @@ class GaussianFits:
 
     parameters: Array  # (n, 5): x, y, w, peak, background; (n, 6) if elliptical: x, y, w_1, w_2, peak, background
     covariance: Array  # (n, p, p), from the noise model
-    misfit: Array  # (n,) share of the signal's norm that is left over beyond noise
+    misfit: Array  # (n,) rms residual beyond noise over rms contrast of the fit
     converged: NDArray[np.bool_]  # (n,)
 
     @property
@@ -137,7 +137,7 @@ def fit_gaussians(
     values, jacobian = gaussian_model(parameters, problem.shape, axes_deg)
     inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
     return GaussianFits(
-        parameters, _covariance(problem, values, jacobian), _misfit(problem, parameters, values), converged & inside
+        parameters, _covariance(problem, values, jacobian), _misfit(problem, values), converged & inside
     )
 
 
@@ -250,7 +250,9 @@ def _covariance(problem: _Problem, values: Array, jacobian: Array) -> Array:
     return inverse @ middle @ inverse
 
 
-def _misfit(problem: _Problem, parameters: Array, values: Array) -> Array:
-    signal = values - parameters[:, -1, None]
+def _misfit(problem: _Problem, values: Array) -> Array:
     left_over = np.sum(problem.use * ((problem.data - values) ** 2 - problem.noise.variance(values)), axis=1)
-    return np.sqrt(np.maximum(left_over, 0.0) / np.maximum(np.sum(problem.use * signal**2, axis=1), 1e-12))
+    # Contrast, not signal: a very broad Gaussian on a negative background has a large signal and explains nothing.
+    mean = np.sum(problem.use * values, axis=1, keepdims=True) / problem.use.sum(axis=1, keepdims=True)
+    contrast = np.sum(problem.use * (values - mean) ** 2, axis=1)
+    return np.sqrt(np.maximum(left_over, 0.0) / np.maximum(contrast, 1e-12))

@@ -1,8 +1,8 @@
 """Matching beads of two cameras without a first guess, and the robust affine map between them.
 
 Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
-directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points they
-bring together, and the best are refined to affine maps. Everything is deterministic.
+directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
+they bring together, and the best are refined to affine maps. Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def match_points(
     found.sort(key=lambda entry: -entry[0])
     score, affine, pairs = found[0]
     points = reference[pairs[:, 0]]
-    rivals = [s for s, other, _ in found if np.abs(other(points) - affine(points)).max() > limits.tolerance_px]
+    # A map that agrees on half of the points is the same match, less well refined.
+    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _ in found]
+    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
     return Match(pairs, affine, score, max(rivals, default=0.0))
 
 
@@ -174,7 +176,7 @@ def _proposals(
 
 
 def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: MatchLimits) -> tuple[NDArray, NDArray]:
-    """Factors and shifts of all similarities, within the limits of scale and rotation, that two candidate pairs propose."""
+    """Factors and shifts of all similarities within the limits of scale and rotation that two candidates propose."""
     log_scale, angle = np.log1p(limits.scale), np.deg2rad(limits.rotation_deg)
     # Two points that are close together say little about the map of the field.
     shortest = max(4.0, 0.08 * max(shape))

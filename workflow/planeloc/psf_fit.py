@@ -80,13 +80,13 @@ class PsfFit:
     def misfit(self) -> float:
         """Median share of a bead near focus that the Gaussian leaves unexplained."""
         misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
-        near = self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.focus_depth_nm)
+        near = self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.depth_of_focus_nm)
         return float(np.median(misfit[near])) if near.any() else float("nan")
 
     @property
     def reach_nm(self) -> float:
         """Largest |Δz| that molecules will have."""
-        return _reach(self.depths_nm, self.curve.focus_depth_nm)
+        return _reach(self.depths_nm, self.curve.depth_of_focus_nm)
 
 
 def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
@@ -136,7 +136,7 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         plane_of = np.repeat(np.arange(len(planes)), [len(plane.beads) for plane in planes])
         fit = fit_defocus(widths)
         medians = np.array([np.median(fit.focus_nm[plane_of == p]) for p in range(len(planes))])
-        fit = fit_defocus(widths, _reach(medians, fit.focus_depth_nm))
+        fit = fit_defocus(widths, _reach(medians, fit.depth_of_focus_nm))
         kept = _fitting_beads(fit, widths, planes)
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
@@ -177,7 +177,7 @@ def _reach(depths: Array, focus_depth: float) -> float:
 
 def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]) -> NDArray[np.bool_]:
     """Beads that follow the common curve and look like a Gaussian about as well as the others do: not clumps of two."""
-    near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.focus_depth_nm)
+    near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.depth_of_focus_nm)
     misfit = np.concatenate([plane.fits.misfit for plane in planes])
     kept = near.sum(axis=1) >= 2
     for values, least in ((np.abs(fit.residual_nm) / fit.waist_nm, 0.1), (misfit, 0.15)):
@@ -190,7 +190,7 @@ def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]
 def _light(planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Logarithm of every bead's photons near its focus, and whether there were any."""
     flux = np.concatenate([plane.fits.flux for plane in planes])
-    near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.focus_depth_nm)
+    near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.depth_of_focus_nm)
     counted = near.any(axis=1)
     mean = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
     return np.log(np.maximum(mean, 1e-9)), counted
@@ -238,14 +238,14 @@ def astigmatism_nm(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement
     """(planes,) Distance between the foci of two crossed axes, those where it is largest.
 
     `counts` are raw, (slices, planes, rows, columns). With foci at ±δ/2 the squared widths along the axes differ by
-    2 w0² δ Δz / d²: δ is a slope.
+    δ dw/dΔz.
     """
     curve = fit.curve
     distances = np.zeros(len(fit.planes))
     for p, plane in enumerate(fit.planes):
         mine = fit.plane_of == p
         defocus = fit.defocus_nm[mine]
-        near = curve.used[mine] & (np.abs(defocus) < _ASTIGMATISM_REACH * curve.focus_depth_nm)
+        near = curve.used[mine] & (np.abs(defocus) < _ASTIGMATISM_REACH * curve.depth_of_focus_nm)
         slices = np.nonzero(near.any(axis=0))[0]
         if len(slices) < 3:
             continue
@@ -271,7 +271,7 @@ def _astigmatism(squared_nm2: Array, defocus_nm: Array, curve: DefocusFit) -> fl
     """Component of the focus distance along one pair of axes, from squared widths (n, 2)."""
     if len(defocus_nm) < 3:
         return 0.0
-    lever = 2 * curve.waist_nm**2 * defocus_nm / curve.focus_depth_nm**2
+    lever = curve.slope_nm(defocus_nm)
     # Broad spots are measured worse, about in proportion to their squared width.
     root = 1 / np.mean(squared_nm2, axis=1)
     design = np.column_stack((lever, np.ones_like(lever))) * root[:, None]

@@ -208,8 +208,8 @@ def _register_plane(
     matched = 0 if match is None else len(match.pairs)
     if match is None or matched < settings.minimum_matched:
         raise PlanelocError(
-            f"{file}: only {matched} beads match between the cameras ({seen}), at least {settings.minimum_matched} needed; "
-            "check that all files show the same field, or image a denser bead sample"
+            f"{file}: only {matched} beads match between the cameras ({seen}), at least {settings.minimum_matched} "
+            "needed; check that all files show the same field, or image a denser bead sample"
         )
     source, target = reference.position_px[match.pairs[:, 0]], camera.position_px[match.pairs[:, 1]]
     variance = reference.variance_px2[match.pairs[:, 0]] + camera.variance_px2[match.pairs[:, 1]]
@@ -298,8 +298,8 @@ def _assess(
         check_at_least(
             "area_share",
             min(_spread(plane.reference_px, shape) for plane in others),
-            "the matched beads cover a small part of the field, the rest is extrapolated (from a shift alone where they "
-            "cover next to nothing); spread beads over the field",
+            "the matched beads cover a small part of the field, the rest is extrapolated (from a shift alone where "
+            "they cover next to nothing); spread beads over the field",
             warn=settings.area_warn,
         ),
     ]

@@ -1,4 +1,4 @@
-"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), relative brightness, and the verdicts."""
+"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, and the verdicts."""
 
 from __future__ import annotations
 
