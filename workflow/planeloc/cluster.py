@@ -35,7 +35,7 @@ def run(
     Parameters
     ----------
     scheduler : address (``tcp://…``) or scheduler file of a running cluster; empty for a local one.
-    workers : local processes; 0 for one per GPU or core.
+    workers : local processes, at most one per GPU where GPUs are used; 0 for one per GPU or core.
     """
     tasks = iter(tasks)
     first = list(islice(tasks, 1))
@@ -79,9 +79,8 @@ def _client(scheduler: str, workers: int, device: str) -> Iterator[Client]:
         with _connect(scheduler) as client:
             yield client
         return
-    if not workers:
-        gpus = torch.cuda.device_count() if device != "cpu" else 0
-        workers = gpus or len(os.sched_getaffinity(0))
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    workers = min(workers or gpus, gpus) if gpus else workers or len(os.sched_getaffinity(0))
     threads = dict.fromkeys(_THREAD_VARIABLES, "1")
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": threads, "distributed.logging.distributed": "error"}),

@@ -21,9 +21,9 @@ from planeloc.settings import check, setting
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What a localization must fulfil; the defaults keep all."""
+    """What a localization must fulfil; the defaults keep all but the least probable."""
 
-    minimum_probability: float = setting(0.0, "Leave out localizations less probable than this.", minimum=0, maximum=1)
+    minimum_probability: float = setting(0.1, "Leave out localizations less probable than this.", minimum=0, maximum=1)
     minimum_photons: float = setting(0.0, "Leave out localizations with fewer photons than this.", minimum=0)
     maximum_lateral_sd_nm: float = setting(1e4, "Leave out standard deviations of x or y above this, nm.", minimum=0)
     maximum_axial_sd_nm: float = setting(1e4, "Leave out standard deviations of z above this, nm.", minimum=0)

@@ -42,7 +42,9 @@ _BATCH = {"cpu": 1, "cuda": 8}
 class LocalizeSettings:
     """How to find molecules, and on what."""
 
-    threshold: float = setting(0.05, "Probability of a voxel from which it is looked at.", minimum=1e-4, maximum=0.999)
+    threshold: float = setting(
+        0.005, "Probability of a voxel from which its surroundings are looked at.", minimum=1e-4, maximum=0.999
+    )
     tile_px: int = setting(128, "Side of the squares that large fields are cut into, px.", minimum=16)
     block_chunks: int = setting(1, "Chunks of the movie in one task.", minimum=1)
     workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)

@@ -21,8 +21,8 @@ import h5py
 import torch
 from torch import Tensor
 
+from planeloc import hdf5
 from planeloc.errors import PlanelocError
-from planeloc.files import atomic_path
 
 _FORMAT = "planeloc psf 1"
 
@@ -130,7 +130,7 @@ def paper_psf() -> GaussianPSF:
 
 def write_psf(path: str | Path, psf: GaussianPSF, details: dict[str, Any] | None = None) -> None:
     """Write psf.h5: the parameters as attributes of /psf, `details` (quality, settings, measurements) as JSON."""
-    with atomic_path(path) as partial, h5py.File(partial, "w") as file:
+    with hdf5.create(path) as file:
         file.attrs["format"] = _FORMAT
         group = file.create_group("psf")
         group.attrs["model"] = "gaussian"

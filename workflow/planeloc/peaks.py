@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 _REACH = (2, 3, 3)  # slices, rows, columns around a peak that belong to it
-_NEIGHBOURHOODS_AT_ONCE = 1 << 14  # 14 MB for every thousand
+_SMOOTHING = (1, 2, 2)  # reach of the sums whose maxima are peaks: as far as an unknown drift spreads a molecule
+_APART = (2, 4, 4)  # no two peaks are nearer than this
+_NEIGHBOURHOODS_AT_ONCE = 1 << 12  # 5 MB for every thousand
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Peaks:
 
 
 def find_peaks(logits: Tensor, threshold: float) -> Peaks:
-    """Local maxima of the probability summed over 3×3×3 voxels, among voxels whose own probability exceeds `threshold`.
+    """Local maxima of the probability summed over 3×5×5 voxels, among voxels whose own probability exceeds `threshold`.
 
     Parameters
     ----------
@@ -41,12 +43,15 @@ def find_peaks(logits: Tensor, threshold: float) -> Peaks:
 
 def _refine(logits: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Keep the candidates that are the maximum of their surroundings and measure them."""
-    wide = tuple(r + 1 for r in _REACH)  # one more on each side, for the sums over 3×3×3
+    wide = tuple(apart + smoothing for apart, smoothing in zip(_APART, _SMOOTHING, strict=True))
     cubes = _surroundings(logits, candidates, wide)
-    sums = torch.nn.functional.avg_pool3d(cubes[:, None], 3, stride=1)[:, 0].flatten(1)
-    # argmax gives the first of equals, so of two equal voxels exactly one is the maximum of both surroundings
-    peak = sums.argmax(dim=1) == sums.shape[1] // 2
-    kept, cubes = candidates[peak], cubes[peak][:, 1:-1, 1:-1, 1:-1]
+    kernel = tuple(2 * reach + 1 for reach in _SMOOTHING)
+    sums = math.prod(kernel) * torch.nn.functional.avg_pool3d(cubes[:, None], kernel, stride=1)[:, 0]
+    # A voxel's own probability counts twice, else empty voxels beside a lone full one would equal it. argmax gives the
+    # first of equals: of two equal voxels exactly one is the maximum of both surroundings.
+    score = (sums + _core(cubes, _APART)).flatten(1)
+    peak = score.argmax(dim=1) == score.shape[1] // 2
+    kept, cubes = candidates[peak], _core(cubes[peak], _REACH)
     total = cubes.sum(dim=(1, 2, 3))
     centroid, variance = [], []
     for axis in range(3):
@@ -74,3 +79,9 @@ def _surroundings(logits: Tensor, centres: Tensor, reach: tuple[int, int, int]) 
         index.append(place.clamp(0, limit - 1).reshape(shape))
     values = logits[centres[:, 0].reshape(-1, 1, 1, 1), index[0], index[1], index[2]]
     return torch.where(inside, torch.sigmoid(values.float()), 0.0)
+
+
+def _core(cubes: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """The middle of (n, depth, rows, columns) cubes, `reach` voxels to each side."""
+    parts = (slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(cubes.shape[1:], reach, strict=True))
+    return cubes[(slice(None), *parts)]

@@ -31,9 +31,12 @@ def setting(
 
 
 def check(settings: Any) -> None:
-    """Raise `PlanelocError` naming the first setting that is out of its bounds."""
+    """Raise `PlanelocError` naming the first setting that is of the wrong kind or out of its bounds."""
+    kinds = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        if not _is_a(value, kinds[field.name]):
+            raise PlanelocError(f"setting {field.name}: {value!r} is not {_KINDS[kinds[field.name]]}")
         minimum, maximum = field.metadata.get("minimum"), field.metadata.get("maximum")
         choices = field.metadata.get("choices")
         if choices and value not in choices:
@@ -42,6 +45,17 @@ def check(settings: Any) -> None:
             raise PlanelocError(f"setting {field.name}: {value} is below its minimum of {minimum}")
         if maximum is not None and value > maximum:
             raise PlanelocError(f"setting {field.name}: {value} is above its maximum of {maximum}")
+
+
+_KINDS = {float: "a number (write 1.0e-3, not 1e-3)", int: "a whole number", bool: "true or false", str: "text"}
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return kind not in _KINDS or isinstance(value, kind)
 
 
 def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
@@ -54,9 +68,9 @@ def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
         raise PlanelocError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
         settings = cls(**values)
-    except TypeError as error:
+        check(settings)
+    except (TypeError, PlanelocError) as error:
         raise PlanelocError(f"{where}: {error}") from None
-    check(settings)
     return settings
 
 

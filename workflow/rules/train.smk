@@ -4,9 +4,13 @@ rule train:
     input:
         psf=rules.calibrate.output.psf,
         microscope=of_calibration("microscope"),
-        movies=lambda wildcards: expand(
-            "<results>/{sample}/movie.manifest.json",
-            sample=experiment.samples_of(wildcards.calibration),
+        # The light is measured in the calibration's first sample alone, whatever its age: a sample that is added later,
+        # or converted again, must not train anew.
+        movies=lambda wildcards: ancient(
+            expand(
+                "<results>/{sample}/movie.manifest.json",
+                sample=experiment.samples_of(wildcards.calibration)[:1],
+            )
         ),
         start_from=config["train"]["start_from"] or [],
     output:

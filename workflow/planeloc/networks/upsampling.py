@@ -34,12 +34,11 @@ class Architecture:
     @property
     def halo_px(self) -> int:
         """Camera pixels beyond a window that can change the output inside it."""
-        reach, step = self.first_kernel // 2, 1.0
-        total = float(reach)
+        reach, pixel = float(self.first_kernel // 2), 1.0
         for _ in self.channels[1:]:
-            total += step * math.ceil(self.upsampling_kernel / 4)
-            step /= 2
-        return math.ceil(total + step * (self.last_kernel // 2))
+            pixel /= 2
+            reach += pixel * ((self.upsampling_kernel - 2) // 2)
+        return math.ceil(reach + pixel * (self.last_kernel // 2))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

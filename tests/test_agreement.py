@@ -1,0 +1,52 @@
+"""Does a network fit a microscope?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planeloc.agreement import disagreements, mistaken_depths
+from planeloc.networks import NetworkRecord
+from planeloc.networks.upsampling import Architecture
+from planeloc.optics import paper_psf
+from planeloc.simulation import Scene
+
+DEPTHS = np.arange(-700.0, 701.0, 100.0)
+
+
+def record():
+    return NetworkRecord(Architecture(4, 32), paper_psf(), Scene(), 100.0)
+
+
+def test_the_same_psf_mistakes_nothing():
+    assert mistaken_depths(paper_psf(), paper_psf(), DEPTHS) == pytest.approx(0, abs=0.5)
+
+
+def test_shifted_planes_shift_every_depth():
+    shifted = replace(paper_psf(), plane_depths_nm=tuple(d + 30 for d in paper_psf().plane_depths_nm))
+    assert mistaken_depths(shifted, paper_psf(), DEPTHS) == pytest.approx(-30, abs=0.5)
+
+
+def test_integrating_pixels_with_a_narrower_spot_is_the_paper_s_effective_psf():
+    """sqrt(121² + 192²/12) = 133: the network made for Eq. 4 reads real, integrating pixels."""
+    real = replace(paper_psf(), waist_nm=121.0, focus_depth_nm=275.0, asymmetry=0.0, pixel_integration=True)
+    assert np.abs(mistaken_depths(real, paper_psf(), DEPTHS)).max() < 5
+
+
+@pytest.mark.parametrize(
+    ("psf", "scene", "reason"),
+    [
+        ({"waist_nm": 160.0}, {}, "depths on this microscope would be wrong"),
+        ({"plane_depths_nm": (-800.0, 0.0, 800.0), "brightness": (0.3, 0.3, 0.4)}, {}, "made for 4 planes"),
+        ({}, {"upsampling": 4}, "voxels"),
+        ({}, {"photons": (300.0, 900.0)}, "molecules have about 600 photons"),
+        ({}, {"background": (50.0, 90.0)}, "a pixel's noise"),
+        ({}, {"depth_range_nm": (-1000.0, 1000.0)}, "covers depths -800 to 800"),
+    ],
+)
+def test_reasons(psf, scene, reason):
+    found = disagreements(record(), replace(paper_psf(), **psf), replace(Scene(), **scene), 25.0)
+    assert any(reason in text for text in found), found
+
+
+def test_no_reason_against_itself():
+    assert disagreements(record(), paper_psf(), Scene(), 25.0) == []

@@ -1,0 +1,71 @@
+"""The paper's network: shape, loss, reach, files."""
+
+import pytest
+import torch
+from planeloc.errors import PlanelocError
+from planeloc.networks import NetworkRecord, load_network, save_network
+from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
+from planeloc.optics import paper_psf
+from planeloc.simulation import Scene
+
+
+def small_record(**scene):
+    return NetworkRecord(Architecture(4, 32, (16, 8, 8, 8)), paper_psf(), Scene(**scene), 100.0)
+
+
+def test_output_is_the_voxel_grid():
+    network = small_record().build().eval()
+    assert network(torch.zeros(2, 4, 16, 20)).shape == (2, 32, 128, 160)
+
+
+def test_loss_is_the_dense_cross_entropy():
+    logits = torch.randn(3, 5, 8, 8, dtype=torch.float64, requires_grad=True)
+    voxels = torch.stack([torch.randint(0, n, (3, 2)) for n in (5, 8, 8)], dim=-1)
+    voxels[0, 1] = voxels[0, 0]  # two emitters in one voxel count once (Eq. 11)
+    target = torch.zeros(3, 5, 8, 8, dtype=torch.float64)
+    for image in range(3):
+        for d, r, c in voxels[image]:
+            target[image, d, r, c] = 1
+    dense = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="sum") / 3
+    (expected,) = torch.autograd.grad(dense, logits)
+    loss = voxel_cross_entropy(logits, voxels)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(dense.item(), rel=1e-5)
+    assert torch.allclose(gradient, expected)
+
+
+def test_halo_is_the_reach_of_the_network():
+    """What lies `halo_px` beyond a window changes nothing inside it; one pixel less and it may."""
+    torch.manual_seed(0)
+    record = small_record()
+    network = record.build().eval().double()
+    image = torch.zeros(1, 4, 40, 40, dtype=torch.float64)
+    still = network(image)
+    image[0, :, 20, 20] = 1000.0
+    changed = (network(image) - still).abs().amax(dim=1)[0].nonzero()
+    reach = record.architecture.halo_px
+    low, high = changed.min().item() / 8, (changed.max().item() + 1) / 8
+    assert low >= 20 - reach and high <= 21 + reach
+    assert low < 21 - reach or high > 20 + reach  # the bound is tight
+
+
+def test_round_trip(tmp_path):
+    torch.manual_seed(0)
+    record = small_record(photons=(10.0, 20.0))
+    network = record.build().eval()
+    save_network(tmp_path / "w.safetensors", network, record)
+    loaded, read = load_network(tmp_path / "w.safetensors")
+    assert read == record
+    image = torch.rand(1, 4, 16, 16)
+    assert torch.equal(loaded(image), network(image))
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    record = small_record()
+    save_network(path, record.build(), record)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PlanelocError, match=r"w\.safetensors: damaged"):
+        load_network(path)
+    with pytest.raises(PlanelocError, match="no such weight file"):
+        load_network(tmp_path / "absent.safetensors")
