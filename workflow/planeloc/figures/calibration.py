@@ -102,7 +102,7 @@ def draw_checks(axes: Axes, summary: str, checks: Sequence[Check]) -> None:
 def _summary(values: Mapping[str, float]) -> str:
     return (
         f"w₀ = {values['waist_nm']:.1f} ± {values['waist_sd_nm']:.1f} nm,  "
-        f"d = {values['focus_depth_nm']:.0f} ± {values['focus_depth_sd_nm']:.0f} nm\n"
+        f"d = {values['focus_depth_nm']:.1f} ± {values['focus_depth_sd_nm']:.1f} nm\n"
         f"A = {values['asymmetry']:.3f}".replace("-", "−")
         + f" ± {values['asymmetry_sd']:.3f},  "
         f"B = {values['quartic']:.3f} ± {values['quartic_sd']:.3f}"
