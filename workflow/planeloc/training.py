@@ -41,8 +41,8 @@ _INPUT_SCALE_QUANTILE = 0.99
 class TrainSettings:
     """How long, how fast and on what to train."""
 
-    samples: int = setting(200_000, "Training images to present; the paper used 2,700,000.", minimum=1)
-    batch: int = setting(16, "Images per optimizer step; the paper used 100.", minimum=1)
+    samples: int = setting(40_000, "Training images to present; the paper used 2,700,000.", minimum=1)
+    batch: int = setting(8, "Images per optimizer step; the paper used 100.", minimum=1)
     learning_rate: float = setting(1e-3, "Adam's initial learning rate; falls to 0 along a cosine.", minimum=1e-8)
     channels: str = setting("128,64,32,16", "Channels after the first convolution and after each doubling.")
     emitters: int = setting(3, "Emitters per 16×16 training image (Table 2).", minimum=1)

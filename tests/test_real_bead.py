@@ -1,0 +1,92 @@
+"""The whole chain on molecules drawn from a REAL bead's images, not from the Gaussian that is fitted.
+
+The bead (180 nm, 65 nm pixels, 100 nm steps, rings on one side of focus) is interpolated and binned to the camera's
+pixels; the microscope is calibrated on beads drawn in the same way, and the network is tuned to what that calibration
+says. Emulated: the four planes come from one recording, so this says nothing about differences between cameras.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from planeloc.acquisition import simulate
+from planeloc.calibration import CalibrateSettings, calibrate
+from planeloc.conversion import ConvertSettings, convert
+from planeloc.evaluation import EvaluateSettings, evaluate
+from planeloc.filtering import FilterSettings, filter_localizations
+from planeloc.localization import LocalizeSettings, localize
+from planeloc.microscope import read_microscope
+from planeloc.registration import RegisterSettings, register
+from planeloc.training import TrainSettings, train
+
+ROOT = Path(__file__).parents[1]
+DATA = os.environ.get("PLANELOC_TEST_DATA")
+TUNING_IMAGES = 1200  # half a minute; a user's training is longer (see TrainSettings) and better
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA, reason="PLANELOC_TEST_DATA is not set"),
+]
+
+
+def acquisition(folder):
+    """The demo's microscope with the real bead for a PSF, and a shorter movie."""
+    settings = yaml.safe_load((ROOT / "config" / "demo" / "simulation.yaml").read_text())
+    settings["psf"] = {
+        "model": "stack",
+        "file": str(Path(DATA) / "beads" / "bead180_oil.tif"),
+        "pixel_size_nm": 65,
+        "z_step_nm": 100,
+        "offset_counts": 104.2,
+        "scan": "objective",
+    }
+    settings["frames"] = 40
+    settings["beads"]["scan_range_nm"] = 1350  # the recording ends soon beyond
+    path = folder / "simulation.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    simulate(path, folder / "acquisition")
+    return folder / "acquisition"
+
+
+def test_the_chain_on_a_real_bead(tmp_path, capsys):
+    source = acquisition(tmp_path)
+    microscope = read_microscope(source / "microscope.yaml")
+    beads = [source / f"beads_camera{p}.ome.tif" for p in range(4)]
+    movies = [source / f"movie_camera{p}.ome.tif" for p in range(4)]
+    out = {name: tmp_path / name for name in ("psf.h5", "registration.json", "movie.json", "w.safetensors")}
+    figure, quality = tmp_path / "figure.png", tmp_path / "quality.json"
+    calibrate(beads, microscope, 50.0, "objective", out["psf.h5"], figure, quality, CalibrateSettings())
+    register(beads, microscope, out["registration.json"], figure, quality, RegisterSettings())
+    convert(movies, microscope, tmp_path / "movie.zarr", out["movie.json"], ConvertSettings())
+    decision = train(
+        out["psf.h5"],
+        source / "microscope.yaml",
+        [out["movie.json"]],
+        ROOT / "resources" / "quadplane.safetensors",
+        out["w.safetensors"],
+        tmp_path / "training.json",
+        figure,
+        TrainSettings(samples=TUNING_IMAGES, validation=16, threads=2, device="cpu"),
+    )
+    localize(
+        out["movie.json"],
+        out["registration.json"],
+        out["psf.h5"],
+        out["w.safetensors"],
+        tmp_path / "all.h5",
+        LocalizeSettings(workers=2, device="cpu"),
+    )
+    filter_localizations(
+        tmp_path / "all.h5", tmp_path / "kept.h5", tmp_path / "p.hdf5", tmp_path / "t.csv", FilterSettings()
+    )
+    evaluate(tmp_path / "kept.h5", source / "truth.csv", tmp_path / "e.json", figure, EvaluateSettings())
+    values = json.loads((tmp_path / "e.json").read_text())["values"]
+    with capsys.disabled():
+        shown = ("recall", "precision", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "bias_z_nm")
+        print(f"\nreal bead, network {decision['decision']}:", ", ".join(f"{key} {values[key]:.3g}" for key in shown))
+    assert values["recall"] > 0.6
+    assert values["precision"] > 0.9
+    assert values["rmse_lateral_nm"] < 60
+    assert values["rmse_axial_nm"] < 90
