@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.microscope import Microscope

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
+
 from planeloc.camera import Camera
 from planeloc.geometry import Affine
 from planeloc.microscope import Microscope

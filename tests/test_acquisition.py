@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 import yaml
+
 from planeloc.acquisition import (
     Scene,
     bead_scene,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from planeloc.agreement import disagreements, mistaken_depths
 from planeloc.networks import NetworkRecord
 from planeloc.networks.upsampling import Architecture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from bead_scans import PSF, gaussian_spots, microscope_of, pupil_spots, scattered, write_scan
+
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+
 from planeloc import localizations, scoring
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate, read_truth

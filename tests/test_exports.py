@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from planeloc import exports, localizations
 from planeloc.errors import PlanelocError
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from planeloc import exports, localizations
 from planeloc.errors import PlanelocError
 from planeloc.filtering import FilterSettings, apply, filter_localizations

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from planeloc.fitting import NoiseModel, fit_gaussians, gaussian_model
 
 SIDE = 15

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from planeloc import cluster, localizations
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError

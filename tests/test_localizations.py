@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+
 from planeloc import localizations
 from planeloc.errors import PlanelocError
 from planeloc.localizations import COLUMNS, LocalizationsWriter

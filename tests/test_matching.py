@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from planeloc.matching import Points, match
 
 LATERAL_NM, AXIAL_NM = 250.0, 500.0

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import planeloc
 import pytest
 import tifffile
 import zarr
+
+import planeloc
 from planeloc import movie as movie_module
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert

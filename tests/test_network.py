@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from planeloc.errors import PlanelocError
 from planeloc.networks import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture, voxel_cross_entropy

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from planeloc.errors import PlanelocError
 from planeloc.optics import paper_psf, read_psf, write_psf
 

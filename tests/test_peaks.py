@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from planeloc.peaks import find_peaks
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.microscope import Microscope, Region

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from planeloc.acquisition import simulate
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.conversion import ConvertSettings, convert

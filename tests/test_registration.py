@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 from bead_scans import PSF, gaussian_spots, microscope_of, scattered, write_scan
+from scipy.io import loadmat
+
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
@@ -18,7 +20,6 @@ from planeloc.microscope import Microscope, Region
 from planeloc.movie import Movie
 from planeloc.point_matching import ORIENTATIONS, match_points, robust_fit
 from planeloc.registration import RegisterSettings, register
-from scipy.io import loadmat
 
 DATA = os.environ.get("PLANELOC_TEST_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="PLANELOC_TEST_DATA is not set")

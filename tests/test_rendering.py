@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from planeloc import localizations
 from planeloc.errors import PlanelocError
 from planeloc.figures import rendering as figures

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from planeloc.geometry import Affine, Registration
 from planeloc.sampling import map_grid, reference_grid, sample_planes
 

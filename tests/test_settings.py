@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from click.testing import CliRunner
+
 from planeloc import cli
 from planeloc.errors import PlanelocError
 from planeloc.microscope import read_microscope

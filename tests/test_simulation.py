@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from planeloc.optics import paper_psf
 from planeloc.simulation import PAPER_PHOTONS, Scene, draw_batch, paper_scene, voxel_of
 

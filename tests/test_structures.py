@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from planeloc.blinking import BlinkingSettings, Blinks, blinks, exposures
 from planeloc.structures import StructureSettings, emitters, filament, labels
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from planeloc import training
 from planeloc.errors import PlanelocError
 from planeloc.networks import load_network

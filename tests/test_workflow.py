@@ -404,6 +404,7 @@ def test_lint() -> None:
 def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
     """Options in the rules exist on the command line: parsed by click, not run."""
     from click.testing import CliRunner
+
     from planeloc.cli import planeloc
 
     run = checkout.demo("--dry-run")
