@@ -39,7 +39,7 @@ def test_integrating_pixels_with_a_narrower_spot_is_the_paper_s_effective_psf():
         ({"waist_nm": 160.0}, {}, "depths on this microscope would be wrong"),
         ({"plane_depths_nm": (-800.0, 0.0, 800.0), "brightness": (0.3, 0.3, 0.4)}, {}, "made for 4 planes"),
         ({}, {"upsampling": 4}, "voxels"),
-        ({}, {"photons": (300.0, 900.0)}, "molecules have about 600 photons"),
+        ({}, {"photons": (300.0, 900.0)}, "molecules have 300 to 900 photons"),
         ({}, {"background": (50.0, 90.0)}, "a pixel's noise"),
         ({}, {"depth_range_nm": (-1000.0, 1000.0)}, "covers depths -800 to 800"),
     ],

@@ -15,7 +15,7 @@ from planeloc.simulation import Scene
 _WINDOW_PX = 15
 _DEPTH_STEP_NM = 5.0
 _BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
-_PHOTONS_FACTOR = 1.5  # how far the movie's molecules may be from those of training
+_PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
 _NOISE_FACTOR = 1.5
 
 
@@ -82,10 +82,9 @@ def _psf_reasons(record: NetworkRecord, psf: GaussianPSF, scene: Scene, limit_nm
 
 def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
     reasons = []
-    low, high = made_for.photons
-    middle = 0.5 * sum(scene.photons)
-    if not low / _PHOTONS_FACTOR < middle < high * _PHOTONS_FACTOR:
-        reasons.append(f"molecules have about {middle:.0f} photons; it has seen {low:.0f} to {high:.0f}")
+    (low, high), (dimmest, brightest) = made_for.photons, scene.photons
+    if dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR:
+        reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
     have, want = _pixel_noise(made_for), _pixel_noise(scene)
     if want > have * _NOISE_FACTOR:
         reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
