@@ -35,6 +35,12 @@ def mistaken_depths(truth: GaussianPSF, model: GaussianPSF, depths_nm: NDArray) 
     return candidates[best] + vertex.clip(-1, 1) * _DEPTH_STEP_NM - depths_nm
 
 
+def worst_mistaken_depth(record: NetworkRecord, psf: GaussianPSF) -> float:
+    """The largest error in depth, nm, over a network's range on a microscope with another PSF."""
+    low, high = record.scene.depth_range_nm
+    return float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
+
+
 def _unit_images(psf: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
     """(depths, pixels of all planes), each of length 1."""
     z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
@@ -71,7 +77,7 @@ def _psf_reasons(record: NetworkRecord, psf: GaussianPSF, scene: Scene, limit_nm
     if scene.depth_range_nm[0] < low - limit_nm - 25 or scene.depth_range_nm[1] > high + limit_nm + 25:
         needed = f"{scene.depth_range_nm[0]:g} to {scene.depth_range_nm[1]:g} are needed"
         reasons.append(f"it covers depths {low:g} to {high:g} nm; {needed}")
-    worst = float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
+    worst = worst_mistaken_depth(record, psf)
     if worst > limit_nm:
         reasons.append(
             f"with the PSF that it was made for, depths on this microscope would be wrong by up to {worst:.0f} nm"

@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from planeloc import cluster, localizations
+from planeloc.agreement import worst_mistaken_depth
 from planeloc.devices import DEVICES, PRECISIONS, autocast, choose_device, choose_precision, describe_device
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
@@ -238,6 +239,12 @@ def localize(
     _, record = load_network(weights)
     _check_agreement(opened, movie, Registration.read(registration), registration, read_psf(psf), psf, record, weights)
     choose_device(settings.device)
+    if (worst := worst_mistaken_depth(record, read_psf(psf))) > record.scene.voxel_depth_nm:
+        print(
+            f"planeloc: warning: {weights} was made for another PSF; depths will be wrong by up to {worst:.0f} nm; see"
+            " `planeloc train`",
+            file=sys.stderr,
+        )
     step = opened.chunk_frames * settings.block_chunks
     blocks = {
         start: tuple(range(start, min(start + step, opened.frames), opened.chunk_frames))
