@@ -89,12 +89,12 @@ def whole(files):
 
 
 def run(files, output, **settings):
-    settings = LocalizeSettings(**{"workers": 1, "device": "cpu", **settings})
+    settings = LocalizeSettings(**{"workers": 1, "device": "cpu", "block_frames": 6, **settings})
     paths = (files / name for name in ("m.json", "registration.json", "psf.h5"))
     return localize(*paths, SHIPPED, output, settings)
 
 
-@pytest.mark.parametrize("settings", [{"block_chunks": 3}, {"workers": 2}])
+@pytest.mark.parametrize("settings", [{"block_frames": 7, "workers": 2}, {"block_frames": 40}])
 def test_same_bytes_for_any_blocks_and_workers(files, whole, tmp_path, settings):
     run(files, tmp_path / "other.h5", **settings)
     assert len(localizations.read(whole)[0]) > 50
@@ -162,7 +162,7 @@ def test_photons_of_known_places():
     counts = expose(emitters, 60, background=0.0)
     images = np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(CAMERAS)], axis=1)
     px = np.stack([m(emitters[:, 1:3] / 192.0) for m in MAPS.maps], axis=1)
-    photons, excess = fit_photons(
+    photons, _, excess = fit_photons(
         torch.from_numpy(images), paper_psf(), torch.from_numpy(px), torch.from_numpy(emitters[:, 3]), torch.arange(60)
     )
     ratio = photons.numpy() / emitters[:, 4]
@@ -182,11 +182,24 @@ def test_light_is_measured_from_a_movie(tmp_path):
         measure_light([Movie.open(tmp_path / "d.json")], paper_psf())
 
 
-def test_background_ignores_blinking():
-    random = np.random.default_rng(0)
-    frames = random.poisson(5.0, (100, 1, 20, 20)).astype(np.float32)
-    frames[::8, 0, 10, 10] += 300
-    assert background_photons(frames)[0] == pytest.approx(5.0, abs=0.5)
+def test_background_ignores_blinking_and_chunks(tmp_path):
+    counts = np.random.default_rng(0).poisson(210.0, (130, 4, 20, 20)).astype(np.uint16)
+    counts[::8, :, 10, 10] += 300
+    for chunk in (7, 100):
+        write_movie(Source(counts), tmp_path / "m.zarr", tmp_path / "m.json", MICROSCOPE, chunk_frames=chunk)
+        movie = Movie.open(tmp_path / "m.json")
+        level = background_photons(movie, 110)
+        assert level == pytest.approx(55.0, abs=2.0)  # (210 − 100) · 0.5
+        if chunk == 7:
+            first = level
+    assert np.array_equal(first, level)
+
+
+def test_a_registration_of_another_field_is_refused(files, tmp_path):
+    MAPS.write(tmp_path / "r.json", {"height_px": 64, "width_px": 80})
+    with pytest.raises(PlanelocError, match=r"r\.json: found from images of 80×64 pixels and the movie has 48×48"):
+        localize(files / "m.json", tmp_path / "r.json", files / "psf.h5", SHIPPED, tmp_path / "o.h5",
+                 LocalizeSettings(device="cpu"))  # fmt: skip
 
 
 def test_shipped_network_finds_molecules(whole):

@@ -44,3 +44,12 @@ def test_corners_and_nothing():
     peaks = find_peaks(volume((0, 0.5, 0.5, 0.5, 0.9), (0, 31.5, 63.5, 63.5, 0.9), sd=0.3), 0.05)
     assert len(peaks.image) == 2
     assert len(find_peaks(torch.full((1, 4, 8, 8), -20.0), 0.05).image) == 0
+
+
+@pytest.mark.parametrize("apart", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+@pytest.mark.parametrize("sd", [0.4, 0.6, 0.8, 1.2])
+def test_close_molecules_never_vanish(apart, sd):
+    peaks = find_peaks(volume((0, 10.0, 20.0, 30.0, 0.9), (0, 10.0, 20.0, 30.0 + apart, 0.9), sd=sd), 0.005)
+    assert 1 <= len(peaks.image) <= 2
+    if apart >= 8:
+        assert len(peaks.image) == 2

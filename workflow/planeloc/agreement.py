@@ -57,18 +57,24 @@ def disagreements(record: NetworkRecord, psf: GaussianPSF, scene: Scene, maximum
     if record.psf.planes != psf.planes:
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
-        *_voxel_reasons(record.scene, scene),
+        *_scene_reasons(record.scene, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
         *_light_reasons(record.scene, scene),
     ]
 
 
-def _voxel_reasons(made_for: Scene, scene: Scene) -> list[str]:
+def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
+    """What was asked for in the settings and is not what the network has learned."""
+    reasons = []
     have = (made_for.upsampling, made_for.voxel_depth_nm)
     want = (scene.upsampling, scene.voxel_depth_nm)
-    if have == want:
-        return []
-    return [f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; 1/{want[0]} and {want[1]:g} nm are asked for"]
+    if have != want:
+        wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
+        reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
+    for name in ("drift_voxels", "emitters", "registration_resampling"):
+        if getattr(made_for, name) != getattr(scene, name):
+            reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
+    return reasons
 
 
 def _psf_reasons(record: NetworkRecord, psf: GaussianPSF, scene: Scene, limit_nm: float) -> list[str]:
@@ -91,6 +97,8 @@ def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR:
         reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
+    if _shot_noise(scene) > _shot_noise(made_for) * _NOISE_FACTOR:
+        reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
     have, want = _pixel_noise(made_for), _pixel_noise(scene)
     if want > have * _NOISE_FACTOR:
         reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
@@ -99,5 +107,9 @@ def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
 
 def _pixel_noise(scene: Scene) -> float:
     """Standard deviation of a dark pixel, photons, at the brightest background."""
-    shot = scene.background[1] / scene.quantum_efficiency * (2.0 if scene.em_multiplication else 1.0)
-    return float(np.sqrt(shot + scene.read_noise_photons**2))
+    return float(np.sqrt(scene.background[1] * _shot_noise(scene) + scene.read_noise_photons**2))
+
+
+def _shot_noise(scene: Scene) -> float:
+    """Variance of the shot noise, photons² per photon."""
+    return (2.0 if scene.em_multiplication else 1.0) / scene.quantum_efficiency

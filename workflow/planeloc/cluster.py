@@ -15,53 +15,48 @@ from typing import Any
 
 import dask
 import torch
-from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 
 from planeloc.errors import PlanelocError
 
 _IN_FLIGHT_PER_WORKER = 2  # enough that no worker waits; few, so that memory does not grow with the movie
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_LOCAL = {
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+    ),
+    "distributed.logging.distributed": "error",
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.nanny.http.routes": [],
+}
 
 
-def run(
-    function: Callable[..., Any],
-    tasks: Iterable[tuple[Any, tuple]],
-    scheduler: str,
-    workers: int,
-    device: str,
-) -> Iterator[tuple[Any, Any]]:
+def run(client: Client, function: Callable[..., Any], tasks: Iterable[tuple[Any, tuple]]) -> Iterator[tuple[Any, Any]]:
     """Call `function(*arguments)` for every (key, arguments) and give (key, result) as they finish.
 
-    Parameters
-    ----------
-    scheduler : address (``tcp://…``) or scheduler file of a running cluster; empty for a local one.
-    workers : local processes, at most one per GPU where GPUs are used; 0 for one per GPU or core.
+    Only a few calls per worker are under way at any time. A worker that dies is replaced and its call made again.
     """
     tasks = iter(tasks)
-    first = list(islice(tasks, 1))
-    if not first:
-        return
-    with _client(scheduler, workers, device) as client:
-        count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-        keys = {}
+    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    keys = {}
 
-        def submit(task: tuple[Any, tuple]) -> Any:
-            future = client.submit(function, *task[1], pure=False, retries=2)
-            keys[future.key] = task[0]
-            return future
+    def submit(task: tuple[Any, tuple]) -> Future:
+        future = client.submit(function, *task[1], pure=False, retries=2)
+        keys[future.key] = task[0]
+        return future
 
-        running = as_completed([submit(task) for task in (*first, *islice(tasks, count * _IN_FLIGHT_PER_WORKER - 1))])
-        for future in running:
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                raise PlanelocError(
-                    f"a worker died {error.allowed_failures + 1} times on the same block, mostly for want of memory;"
-                    " use fewer workers or a smaller tile_px, and run again: finished blocks are kept"
-                ) from None
-            yield keys.pop(future.key), result
-            for task in islice(tasks, 1):
-                running.add(submit(task))
+    running = as_completed([submit(task) for task in islice(tasks, workers * _IN_FLIGHT_PER_WORKER)])
+    for future in running:
+        try:
+            result = future.result()
+        except KilledWorker:
+            raise PlanelocError(
+                "workers died again and again on the same block, mostly for want of memory; use fewer workers or a"
+                " smaller tile_px, and run again: finished blocks are kept"
+            ) from None
+        yield keys.pop(future.key), result
+        for task in islice(tasks, 1):
+            running.add(submit(task))
 
 
 def worker_index() -> int:
@@ -74,20 +69,27 @@ def worker_index() -> int:
 
 
 @contextmanager
-def _client(scheduler: str, workers: int, device: str) -> Iterator[Client]:
+def connect(scheduler: str, workers: int, device: str) -> Iterator[Client]:
+    """A client of a running cluster, or of a local one that ends with the ``with`` block.
+
+    Parameters
+    ----------
+    scheduler : address (``tcp://…``) or scheduler file of a running cluster; empty for a local one.
+    workers : local processes, at most one per GPU where GPUs are used; 0 for one per GPU or core.
+    """
     if scheduler:
         with _connect(scheduler) as client:
             yield client
         return
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     workers = min(workers or gpus, gpus) if gpus else workers or len(os.sched_getaffinity(0))
-    threads = dict.fromkeys(_THREAD_VARIABLES, "1")
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": threads, "distributed.logging.distributed": "error"}),
+        dask.config.set(_LOCAL),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
+            security=True,
             dashboard_address=None,
             memory_limit=0,
         ) as cluster,

@@ -47,6 +47,7 @@ class Registration:
 
     maps: tuple[Affine, ...]
     residual_nm: tuple[float, ...]  # rms per plane, nan where unknown
+    field_px: tuple[int, int] | None = None  # (height, width) of the images that it was found from, where known
 
     @property
     def planes(self) -> int:
@@ -76,8 +77,10 @@ class Registration:
             planes = content["planes"]
             maps = tuple(Affine(np.array(p["matrix"], float), np.array(p["shift_px"], float)) for p in planes)
             residuals = tuple(float(p["residual_nm"]) for p in planes)
+            details = content.get("details", {})
+            field = (int(details["height_px"]), int(details["width_px"])) if "height_px" in details else None
         except (KeyError, TypeError, ValueError):
             raise PlanelocError(f"{path}: not a planeloc registration; make it with `planeloc register`") from None
         if not maps or any(m.matrix.shape != (2, 2) or m.shift_px.shape != (2,) for m in maps):
             raise PlanelocError(f"{path}: not a planeloc registration; make it with `planeloc register`")
-        return cls(maps, residuals)
+        return cls(maps, residuals, field)

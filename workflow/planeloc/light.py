@@ -17,25 +17,38 @@ from planeloc.fitting import NoiseModel, fit_gaussians
 from planeloc.movie import Movie
 from planeloc.optics import GaussianPSF
 
+BACKGROUND_FRAMES = 100
+_BACKGROUND_SAMPLES = 25
 _BACKGROUND_SMOOTHING_PX = 2.0
 _FEWEST_FRAMES = 16  # with fewer, a molecule that stays on looks like background
 _WINDOW_PX = 7
 _DETECTION_SIGMAS = 6.0
 _FEWEST_EMITTERS = 30
-_CHUNKS = 8
+_STRETCHES = 8
+_FRAMES_PER_STRETCH = 50
 
 
-def background_photons(photons: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Background (planes, y, x) of a stretch of frames (frames, planes, y, x).
+def background_photons(movie: Movie, frame: int) -> NDArray[np.float32]:
+    """Background (planes, y, x) of the stretch of `BACKGROUND_FRAMES` frames that `frame` belongs to, in photons.
 
-    The median over time, smoothed: blinking molecules are dark most of the time, and background varies slowly in the
-    field. Of very few frames, each plane's median is used.
+    The median over some frames of the stretch, smoothed: blinking molecules are dark most of the time, and background
+    varies slowly in time and in the field. A movie of very few frames has each plane's median. Stretches begin at
+    multiples of their length, whatever the chunks on disk; a short last one reaches back.
     """
-    if len(photons) < _FEWEST_FRAMES:
-        level = np.median(photons, axis=(0, 2, 3))
-        return np.broadcast_to(level[:, None, None], photons.shape[1:]).astype(np.float32)
-    median = np.median(photons, axis=0).astype(np.float32)
-    return np.stack([ndimage.gaussian_filter(plane, _BACKGROUND_SMOOTHING_PX, mode="nearest") for plane in median])
+    start = frame - frame % BACKGROUND_FRAMES
+    stop = min(start + BACKGROUND_FRAMES, movie.frames)
+    start = max(0, stop - BACKGROUND_FRAMES)
+    frames = np.unique(np.linspace(start, stop - 1, _BACKGROUND_SAMPLES).astype(int))
+    counts = np.concatenate([movie.read(f, f + 1) for f in frames])
+    planes = []
+    for plane, camera in enumerate(movie.microscope.cameras):
+        if len(counts) < _FEWEST_FRAMES:
+            level = np.full(counts.shape[2:], np.median(counts[:, plane]))
+        else:
+            median = np.median(counts[:, plane], axis=0)
+            level = ndimage.gaussian_filter(median, _BACKGROUND_SMOOTHING_PX, mode="nearest")
+        planes.append(camera.photons(level))
+    return np.stack(planes)
 
 
 def read_photons(movie: Movie, start: int, stop: int) -> NDArray[np.float32]:
@@ -46,7 +59,7 @@ def read_photons(movie: Movie, start: int, stop: int) -> NDArray[np.float32]:
 
 def fit_photons(
     residual: Tensor, psf: GaussianPSF, positions_px: Tensor, z_nm: Tensor, image: Tensor, window_px: int = _WINDOW_PX
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Photons of molecules at known places, by linear least squares over a window on every plane.
 
     Parameters
@@ -57,7 +70,8 @@ def fit_photons(
 
     Returns
     -------
-    photons (n,), summed over all planes; excess (n,), photons per pixel above the background on the brightest plane.
+    photons (n,), summed over all planes; brightest (n,), the plane on which the molecule's peak is highest; excess
+    (n,), photons per pixel beside the molecule above the background on that plane.
     """
     n, planes = positions_px.shape[:2]
     rows, columns = residual.shape[-2:]
@@ -78,7 +92,7 @@ def fit_photons(
     photons = (centred * (data - mean_data)).sum(dim=(1, 2, 3)) / (centred**2).sum(dim=(1, 2, 3)).clamp(min=1e-12)
     offset = (mean_data - photons[:, None, None, None] * mean_model)[..., 0, 0]
     brightest = model.amax(dim=(2, 3)).argmax(dim=1)
-    return photons, offset[torch.arange(n, device=offset.device), brightest]
+    return photons, brightest, offset[torch.arange(n, device=offset.device), brightest]
 
 
 @dataclass(frozen=True)
@@ -103,10 +117,10 @@ def measure_light(movies: list[Movie], psf: GaussianPSF) -> Light:
     """
     photons, background = [], []
     for movie in movies:
-        starts = range(0, movie.frames, movie.chunk_frames)
-        for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _CHUNKS).astype(int))]:
-            frames = read_photons(movie, start, min(start + movie.chunk_frames, movie.frames))
-            level = background_photons(frames)
+        starts = range(0, movie.frames, BACKGROUND_FRAMES)
+        for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _STRETCHES).astype(int))]:
+            frames = read_photons(movie, start, min(start + _FRAMES_PER_STRETCH, movie.frames))
+            level = background_photons(movie, start)
             background.append(np.median(level, axis=(1, 2)))
             for plane, camera in enumerate(movie.microscope.cameras):
                 spots = _spots(frames[:, plane] - level[plane])

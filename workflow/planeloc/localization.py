@@ -1,16 +1,18 @@
 """Frames → localizations.
 
-`localize_chunk` is a pure function of one chunk of the movie: everything that depends on neighbouring frames (the
-background) stays inside the chunk, and the network always sees tiles of one size in batches of one size. So the table
-is the same whatever the number of workers, the blocks they are given or the order in which they finish.
+`localize_frames` is a pure function of a movie and a range of frames: the background comes from a fixed stretch around
+each frame, and the network always sees tiles of one size in batches of one size. So the table is the same whatever the
+chunks on disk, the number of workers, the blocks they are given or the order in which they finish.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from distributed import Client
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -28,7 +31,7 @@ from planeloc.devices import DEVICES, PRECISIONS, autocast, choose_device, choos
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
 from planeloc.geometry import Registration
-from planeloc.light import background_photons, fit_photons, read_photons
+from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons, read_photons
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import GaussianPSF, read_psf
@@ -37,6 +40,7 @@ from planeloc.sampling import map_grid, reference_grid, sample_planes
 from planeloc.settings import setting
 
 _BATCH = {"cpu": 1, "cuda": 8}
+_FRAMES_READ = 20  # at once; a part of BACKGROUND_FRAMES, so that one background serves all of them
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class LocalizeSettings:
         0.005, "Probability of a voxel from which its surroundings are looked at.", minimum=1e-4, maximum=0.999
     )
     tile_px: int = setting(128, "Side of the squares that large fields are cut into, px.", minimum=16)
-    block_chunks: int = setting(1, "Chunks of the movie in one task.", minimum=1)
+    block_frames: int = setting(100, "Frames in one task.", minimum=1)
     workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)
     scheduler: str = setting("", "Address or scheduler file of a running Dask cluster; empty: start one here.")
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
@@ -56,7 +60,7 @@ class LocalizeSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to localize a chunk; plain values, so that it travels to any process."""
+    """All that a worker needs to localize a block; plain values, so that it travels to any process."""
 
     movie: str
     registration: str
@@ -66,6 +70,7 @@ class Job:
     tile_px: int
     device: str
     precision: str
+    fingerprint: str = ""  # of the contents: a worker that lives on must not take a remade file for the old one
 
 
 class Localizer:
@@ -81,6 +86,7 @@ class Localizer:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         self.precision = choose_precision(job.precision, self.device)
+        self._stretch: tuple[int, NDArray[np.float32]] | None = None
         self.threshold = job.threshold
         self.movie = Movie.open(Path(job.movie))
         self.registration = Registration.read(job.registration)
@@ -95,10 +101,17 @@ class Localizer:
         grids = (reference_grid(t.x, t.y, t.width, t.height) for t in self.tiles)
         return [map_grid(grid, self.registration).to(self.device, torch.float32) for grid in grids]
 
+    def background(self, frame: int) -> NDArray[np.float32]:
+        """Background (planes, y, x) under a frame; the latest is kept, as frames come in order."""
+        stretch = frame // BACKGROUND_FRAMES
+        if self._stretch is None or self._stretch[0] != stretch:
+            self._stretch = stretch, background_photons(self.movie, frame)
+        return self._stretch[1]
+
     @torch.inference_mode()
     def __call__(self, photons: NDArray[np.float32], background: NDArray[np.float32]) -> dict[str, NDArray]:
-        """Localize a stretch of frames (frames, planes, y, x) above a background (planes, y, x); frames
-        count from 0 here.
+        """Localize some frames (frames, planes, y, x) above their background (planes, y, x); here the first
+        is frame 0.
         """
         batch = _BATCH[self.device.type]
         level = torch.from_numpy(background).to(self.device)
@@ -117,14 +130,14 @@ class Localizer:
     def _localize_batch(self, images: Tensor, level: Tensor) -> dict[str, NDArray]:
         parts = [self._peaks_of_tile(images, tile, grid) for tile, grid in zip(self.tiles, self.grids, strict=True)]
         image, position, deviation, probability = (torch.cat(column) for column in zip(*parts, strict=True))
-        photons, excess, brightest = self._light(images, image, position)
+        photons, background = self._light(images, level, image, position)
         columns = {
             "frame": image,
             "x": position[:, 0],
             "y": position[:, 1],
             "z": position[:, 2],
             "photons": photons,
-            "background": excess + level.mean(dim=(1, 2))[brightest],
+            "background": background,
             "probability": probability,
             "x_sd": deviation[:, 0],
             "y_sd": deviation[:, 1],
@@ -151,14 +164,14 @@ class Localizer:
         mine = ((position[:, :2] >= low) & (position[:, :2] < high)).all(dim=1)
         return peaks.image[mine], position[mine], (peaks.deviation.flip(1) * voxel)[mine], peaks.probability[mine]
 
-    def _light(self, images: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Photons, light above the background estimate on the brightest plane, and which plane that is."""
+    def _light(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Photons of molecules, and photons per pixel under them on the plane where they are brightest."""
         lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
         mapped = torch.stack([torch.as_tensor(m(lateral)) for m in self.registration.maps], dim=1).to(self.device)
-        photons, excess = fit_photons(images, self.psf, mapped, position[:, 2], image)
-        depths = torch.tensor(self.psf.plane_depths_nm, device=self.device)
-        nearest = (depths - position[:, 2, None]).abs().argmin(dim=1)
-        return photons, excess, nearest
+        photons, plane, excess = fit_photons(images, self.psf, mapped, position[:, 2], image)
+        x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
+        rows, columns = level.shape[1:]
+        return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
 
     @property
     def voxel_nm(self) -> tuple[float, float, float]:
@@ -204,26 +217,30 @@ def _localizer(job: Job, device_index: int) -> Localizer:
     return Localizer(job, device_index)
 
 
-def localize_chunk(localizer: Localizer, start: int) -> dict[str, NDArray]:
-    """Localizations of the chunk that begins with frame `start`, with the movie's frame numbers."""
-    movie = localizer.movie
-    stop = min(start + movie.chunk_frames, movie.frames)
-    photons = read_photons(movie, start, stop)
-    # A short last chunk has too few frames for a median over time: look back as far as a whole chunk
-    earlier = max(0, stop - movie.chunk_frames)
-    context = photons if earlier >= start else read_photons(movie, earlier, stop)
-    columns = localizer(photons, background_photons(context))
-    columns["frame"] = columns["frame"] + start
-    return columns
+def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
+    """Localizations of the frames [start, stop), column by column."""
+    parts = []
+    while start < stop:
+        end = min(stop, start - start % _FRAMES_READ + _FRAMES_READ)
+        columns = localizer(read_photons(localizer.movie, start, end), localizer.background(start))
+        parts.append({**columns, "frame": columns["frame"] + start})
+        start = end
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def localize_block(job: Job, starts: tuple[int, ...], path: str, device_index: int | None = None) -> dict[str, Any]:
-    """A task of the cluster: localize some chunks and leave the rows in `path`, whole or not at all."""
-    localizer = _localizer(job, cluster.worker_index() if device_index is None else device_index)
-    parts = [localize_chunk(localizer, start) for start in starts]
-    table = pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+def localize_block(job: Job, start: int, stop: int, path: str) -> int:
+    """A task of the cluster: leave the rows of the frames [start, stop) in `path`, whole or not at all; give
+    their number.
+    """
+    table = pd.DataFrame(localize_frames(_localizer(job, cluster.worker_index()), start, stop))
     localizations.write(path, table, {})
-    return {"rows": len(table), "device": describe_device(localizer.device), "precision": str(localizer.precision)}
+    return len(table)
+
+
+def resolve_device(device: str, precision: str) -> tuple[str, str, str]:
+    """What ``auto`` means on this machine: device, precision, and the device in words."""
+    chosen = choose_device(device)
+    return chosen.type, str(choose_precision(precision, chosen)).removeprefix("torch."), describe_device(chosen)
 
 
 def localize(
@@ -234,75 +251,66 @@ def localize(
     Blocks that are finished stay in a folder beside `output` until the table is whole, so an interrupted run goes on
     where it stopped. Returns what was used: device, precision, rows.
     """
-    job = Job(*(str(p) for p in (movie, registration, psf, weights)), *_job_settings(settings))
-    opened = Movie.open(movie)
+    opened, measured = Movie.open(movie), read_psf(psf)
     _, record = load_network(weights)
-    _check_agreement(opened, movie, Registration.read(registration), registration, read_psf(psf), psf, record, weights)
-    choose_device(settings.device)
-    if (worst := worst_mistaken_depth(record, read_psf(psf))) > record.scene.voxel_depth_nm:
+    _check_agreement(opened, movie, Registration.read(registration), registration, measured, psf, record, weights)
+    if (worst := worst_mistaken_depth(record, measured)) > record.scene.voxel_depth_nm:
         print(
             f"planeloc: warning: {weights} was made for another PSF; depths will be wrong by up to {worst:.0f} nm; see"
             " `planeloc train`",
             file=sys.stderr,
         )
-    step = opened.chunk_frames * settings.block_chunks
-    blocks = {
-        start: tuple(range(start, min(start + step, opened.frames), opened.chunk_frames))
-        for start in range(0, opened.frames, step)
-    }
-    parts = output.with_name(f".{output.name}.parts-{_fingerprint(job, opened, settings.block_chunks)}")
-    parts.mkdir(parents=True, exist_ok=True)
-    paths = {start: parts / f"{start:09d}.h5" for start in blocks}
-    used = _run_blocks(job, blocks, paths, opened, settings)
-    metadata = _metadata(opened, read_psf(psf), record, settings.threshold)
+    if not settings.scheduler:
+        choose_device(settings.device)  # an absent GPU is said before a cluster is started
+    with cluster.connect(settings.scheduler, settings.workers, settings.device) as client:
+        device, precision, words = client.submit(resolve_device, settings.device, settings.precision).result()
+        paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
+        job = Job(*paths, settings.threshold, settings.tile_px, device, precision)
+        job = replace(job, fingerprint=_fingerprint(job, opened, settings.block_frames))
+        parts = _localize_blocks(client, job, opened, output, settings.block_frames)
     rows = 0
-    with localizations.LocalizationsWriter(output, metadata) as writer:
-        for start in sorted(paths):
-            table, _ = localizations.read(paths[start])
+    with localizations.LocalizationsWriter(output, _metadata(opened, measured, record, settings.threshold)) as writer:
+        for path in parts:
+            table, _ = localizations.read(path)
             rows += len(table)
             writer.append(table)
-    for path in paths.values():
-        path.unlink()
-    parts.rmdir()
-    return {**used, "localizations": rows, "frames": opened.frames}
+    for folder in output.parent.glob(f".{output.name}.parts-*"):
+        shutil.rmtree(folder)
+    return {"device": words, "precision": precision, "localizations": rows, "frames": opened.frames}
 
 
-def _run_blocks(
-    job: Job, blocks: dict[int, tuple[int, ...]], paths: dict[int, Path], movie: Movie, settings: LocalizeSettings
-) -> dict[str, Any]:
-    """Compute the blocks that are not there yet; what was used is remembered across interruptions in ``used.json``."""
-    missing = [start for start in blocks if not paths[start].is_file()]
-    used: dict[str, Any] = {"device": describe_device(choose_device(job.device)), "precision": ""}
-    frames = {start: sum(min(movie.chunk_frames, movie.frames - s) for s in blocks[start]) for start in blocks}
-    total = 0
+def _localize_blocks(client: Client, job: Job, movie: Movie, output: Path, block_frames: int) -> list[Path]:
+    """Compute the blocks whose parts are not there yet; gives the parts in the order of the movie."""
+    folder = output.resolve().with_name(f".{output.name}.parts-{job.fingerprint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {start: folder / f"{start:09d}.h5" for start in range(0, movie.frames, block_frames)}
+    stops = {start: min(start + block_frames, movie.frames) for start in parts}
+    missing = [start for start in parts if not parts[start].is_file()]
+    found = 0
     quiet = not sys.stderr.isatty()
     with tqdm(
         total=movie.frames,
-        initial=movie.frames - sum(frames[s] for s in missing),
+        initial=movie.frames - sum(stops[start] - start for start in missing),
         desc="localizing",
         unit="frame",
         mininterval=10 if quiet else 0.5,
         file=sys.stderr,
     ) as bar:
-        tasks = ((start, (job, blocks[start], str(paths[start]))) for start in missing)
-        for start, result in cluster.run(localize_block, tasks, settings.scheduler, settings.workers, job.device):
-            used = {"device": result["device"], "precision": result["precision"]}
-            total += result["rows"]
-            bar.update(frames[start])
-            bar.set_postfix(localizations=total)
-    return used
+        tasks = ((start, (job, start, stops[start], str(parts[start]))) for start in missing)
+        for start, rows in cluster.run(client, localize_block, tasks):
+            found += rows
+            bar.set_postfix(localizations=found, refresh=False)
+            bar.update(stops[start] - start)
+    return list(parts.values())
 
 
-def _job_settings(settings: LocalizeSettings) -> tuple[float, int, str, str]:
-    return settings.threshold, settings.tile_px, settings.device, settings.precision
-
-
-def _fingerprint(job: Job, movie: Movie, block_chunks: int) -> str:
-    """Names the parts of one computation: the same inputs and settings find them again, others do not."""
+def _fingerprint(job: Job, movie: Movie, block_frames: int) -> str:
+    """Names the parts of one computation: the same inputs, settings and code find them again, others do not."""
     content = {
+        "code": [sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))],
         "movie": movie.digest,
         "files": [sha256(path) for path in (job.registration, job.psf, job.weights)],
-        "settings": [job.threshold, job.tile_px, job.device, job.precision, block_chunks],
+        "settings": [job.threshold, job.tile_px, job.device, job.precision, block_frames],
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -327,6 +335,18 @@ def _check_agreement(
     if len(set(planes.values())) > 1:
         listed = ", ".join(f"{path} has {count}" for path, count in planes.items())
         raise PlanelocError(f"number of planes differs: {listed}; calibrate and train for the movie's microscope")
+    field = (movie.height, movie.width)
+    if registration.field_px and registration.field_px != field:
+        found, has = ("×".join(str(n) for n in reversed(size)) for size in (registration.field_px, field))
+        raise PlanelocError(
+            f"{registration_path}: found from images of {found} pixels and the movie has {has}; register with beads"
+            " recorded on the same part of the sensor"
+        )
+    if not math.isclose(psf.pixel_size_nm, movie.microscope.pixel_size_nm, rel_tol=1e-3):
+        raise PlanelocError(
+            f"{psf_path}: pixels of {psf.pixel_size_nm:g} nm and the movie has {movie.microscope.pixel_size_nm:g} nm;"
+            " use one microscope file for both"
+        )
 
 
 def _metadata(movie: Movie, psf: GaussianPSF, record: NetworkRecord, threshold: float) -> dict[str, Any]:

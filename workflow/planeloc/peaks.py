@@ -37,19 +37,21 @@ def find_peaks(logits: Tensor, threshold: float) -> Peaks:
     logits : (batch, depth, rows, columns)
     """
     candidates = (logits > math.log(threshold / (1 - threshold))).nonzero()
-    parts = [_refine(logits, part) for part in candidates.split(_NEIGHBOURHOODS_AT_ONCE)]
+    parts = [_refine(logits, part, threshold) for part in candidates.split(_NEIGHBOURHOODS_AT_ONCE)]
     return Peaks(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def _refine(logits: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _refine(logits: Tensor, candidates: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Keep the candidates that are the maximum of their surroundings and measure them."""
     wide = tuple(apart + smoothing for apart, smoothing in zip(_APART, _SMOOTHING, strict=True))
     cubes = _surroundings(logits, candidates, wide)
     kernel = tuple(2 * reach + 1 for reach in _SMOOTHING)
     sums = math.prod(kernel) * torch.nn.functional.avg_pool3d(cubes[:, None], kernel, stride=1)[:, 0]
-    # A voxel's own probability counts twice, else empty voxels beside a lone full one would equal it. argmax gives the
-    # first of equals: of two equal voxels exactly one is the maximum of both surroundings.
-    score = (sums + _core(cubes, _APART)).flatten(1)
+    # Only candidates compete: the sum may be largest in the empty middle between two molecules, and nobody would win.
+    # A voxel's own probability counts twice, so that the fullest wins. argmax gives the first of equals: of two equal
+    # voxels exactly one is the maximum of both surroundings.
+    own = _core(cubes, _APART)
+    score = torch.where(own > threshold, sums + own, 0.0).flatten(1)
     peak = score.argmax(dim=1) == score.shape[1] // 2
     kept, cubes = candidates[peak], _core(cubes[peak], _REACH)
     total = cubes.sum(dim=(1, 2, 3))

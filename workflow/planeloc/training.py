@@ -92,10 +92,17 @@ def train(
     Returns what was decided and reached; the same is written to `record`.
     """
     measured = read_psf(psf) if psf else paper_psf()
-    scene = _scene(measured, read_microscope(microscope) if microscope else None, movies, settings)
-    start, reasons = None, []
+    start, made_for, reasons = None, None, []
     if start_from:
         start, made_for = load_network(start_from)
+    scene = _scene(
+        measured,
+        read_microscope(microscope) if microscope else None,
+        [Movie.open(path) for path in movies],
+        made_for.scene if made_for else None,
+        settings,
+    )
+    if start_from:
         reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm)
         if not reasons:
             print(f"planeloc: {start_from} fits this microscope; no training needed", file=sys.stderr)
@@ -116,17 +123,20 @@ def train(
     return result
 
 
-def _scene(psf: GaussianPSF, microscope: Microscope | None, movies: list[Path], settings: TrainSettings) -> Scene:
-    """What training images contain: the settings, the cameras' noise, and the light, measured where it is not given."""
+def _scene(
+    psf: GaussianPSF,
+    microscope: Microscope | None,
+    movies: list[Movie],
+    usual: Scene | None,
+    settings: TrainSettings,
+) -> Scene:
+    """What training images contain: the settings, the cameras' noise, and the light, measured where it is not given.
+
+    `usual` is the light to assume where a movie has too few molecules to measure it from.
+    """
     photons, background = PAPER_PHOTONS, PAPER_BACKGROUND
     if movies and "auto" in (settings.photons, settings.background):
-        light = measure_light([Movie.open(path) for path in movies], psf)
-        photons, background = light.photons, light.background
-        print(
-            f"planeloc: measured light: {photons[0]:.0f} to {photons[1]:.0f} photons per molecule,"
-            f" background {background[0]:.1f} to {background[1]:.1f} photons per pixel ({light.emitters} molecules)",
-            file=sys.stderr,
-        )
+        photons, background = _measured_light(movies, psf, usual)
     cameras = microscope.cameras if microscope else (PAPER_CAMERA,)
     extent = settings.depth_range_nm or _natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
@@ -143,6 +153,25 @@ def _scene(psf: GaussianPSF, microscope: Microscope | None, movies: list[Path], 
         drift_voxels=settings.drift_voxels,
         registration_resampling=settings.registration_resampling,
     )
+
+
+def _measured_light(
+    movies: list[Movie], psf: GaussianPSF, usual: Scene | None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    try:
+        light = measure_light(movies, psf)
+    except PlanelocError as error:
+        if usual is None:
+            raise
+        print(f"planeloc: warning: {error}; taking the light of the given weights", file=sys.stderr)
+        return usual.photons, usual.background
+    print(
+        f"planeloc: measured light: {light.photons[0]:.0f} to {light.photons[1]:.0f} photons per molecule,"
+        f" background {light.background[0]:.1f} to {light.background[1]:.1f} photons per pixel"
+        f" ({light.emitters} molecules)",
+        file=sys.stderr,
+    )
+    return light.photons, light.background
 
 
 def _natural_depth_range(psf: GaussianPSF) -> float:
