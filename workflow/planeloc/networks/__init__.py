@@ -63,10 +63,10 @@ class NetworkRecord:
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Write tensors and a JSON record as safetensors, atomically."""
+    """Write tensors and a JSON record as safetensors, atomically and with the usual permissions."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(plain, partial, metadata={"format": _FORMAT, "record": json.dumps(record)})
+        partial.write_bytes(safetensors.torch.save(plain, metadata={"format": _FORMAT, "record": json.dumps(record)}))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
