@@ -47,7 +47,7 @@ def run(
         calibrate(files, microscope, step, kind, *outputs, CalibrateSettings(**settings))
     except PlanelocError as error:
         assert "\n" not in str(error)
-        assert not any(path.exists() for path in outputs), "a failed calibration leaves nothing"
+        assert not any(path.exists() for path in outputs), "a failed calibration leaves nothing but its figure"
         raise
     assert outputs[1].stat().st_size > 10_000
     return read_psf(outputs[0]), read_json(outputs[2])
@@ -97,8 +97,9 @@ def test_planes_in_any_order_beads_on_a_slope_and_other_beads_per_camera(tmp_pat
         shape=(96, 96),
         height_nm=[heights[s] for s in seen],
     )
-    psf, _ = run(tmp_path, files, microscope, STEP_NM, "sample")
+    psf, quality = run(tmp_path, files, microscope, STEP_NM, "sample")
     assert_same_psf(psf, truth)
+    assert verdicts(quality)["planes_in_order"] == "warn"
 
 
 @pytest.mark.slow
@@ -139,6 +140,46 @@ def test_coarse_or_short_scans_are_refused(tmp_path: Path) -> None:
         run(tmp_path, files, microscope, STEP_NM)
     files = scan(tmp_path / "short", spot, microscope, -travel(4), beads=2)
     with pytest.raises(PlanelocError, match="4 slices"):
+        run(tmp_path, files, microscope, STEP_NM)
+
+
+def test_planes_that_share_a_focus_are_refused_with_a_figure(tmp_path: Path) -> None:
+    microscope = microscope_of(2)
+    spot = gaussian_spots(replace(PSF, plane_depths_nm=(0.0, 0.0), brightness=(0.5, 0.5)))
+    files = scan(tmp_path, spot, microscope, -travel(21), beads=2)
+    with pytest.raises(PlanelocError, match=r"same file given twice.*see .*psf\.failed\.png"):
+        run(tmp_path, files, microscope, STEP_NM)
+    assert (tmp_path / "psf.failed.png").stat().st_size > 10_000
+    _, quality = run(tmp_path, files, microscope, STEP_NM, spacing_fail_nm=0.0)
+    assert not (tmp_path / "psf.failed.png").exists(), "the figure of a mended failure goes"
+    assert verdicts(quality)["smallest_plane_spacing_nm"] == "warn"
+    files[1].write_bytes(files[0].read_bytes())
+    with pytest.raises(PlanelocError, match="very same images"):
+        run(tmp_path / "twice", files, microscope, STEP_NM)
+
+
+def test_planes_in_falling_order_say_what_a_wrong_scan_does(tmp_path: Path) -> None:
+    microscope = microscope_of(2)
+    spot = gaussian_spots(replace(PSF, plane_depths_nm=(-200.0, 200.0), brightness=(0.5, 0.5)))
+    files = scan(tmp_path, spot, microscope, -travel(), beads=2)
+    psf, quality = run(tmp_path, files, microscope, STEP_NM, "sample")
+    assert psf.plane_depths_nm[0] > psf.plane_depths_nm[1]
+    order = next(check for check in quality["checks"] if check["name"] == "planes_in_order")
+    assert order["verdict"] == "pass"
+    assert "z decreases with the number of the camera" in order["advice"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_saturated_stacks_are_not_told_to_be_brighter(tmp_path: Path, dtype: str) -> None:
+    """Clipped at the file's largest number, and at a camera's own that the microscope file does not name."""
+    microscope = microscope_of(2)
+    spot = gaussian_spots(replace(PSF, plane_depths_nm=(-200.0, 200.0), brightness=(0.5, 0.5)))
+    files = scan(tmp_path, spot, microscope, -travel(11), beads=2, photons=1e6)
+    for file in files:
+        clipped = np.minimum(tifffile.imread(file), 255 if dtype == "uint8" else 1023)
+        tifffile.imwrite(file, clipped.astype(dtype), photometric="minisblack")
+    advice = "lower the laser power or the exposure time, or take dimmer beads|beads that saturate a camera"
+    with pytest.raises(PlanelocError, match=advice):
         run(tmp_path, files, microscope, STEP_NM)
 
 
@@ -190,7 +231,9 @@ def test_real_bead_as_four_planes(tmp_path: Path) -> None:
 @needs_data
 def test_real_coarse_stack_is_refused(tmp_path: Path) -> None:
     file = Path(DATA) / "beads" / "pyotf_BIL113_z300nm.tif"
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, tifffile.imread(file)[:, ::-1], photometric="minisblack")
     with pytest.raises(PlanelocError, match=r"pyotf_BIL113_z300nm.tif: .*too coarse"):
-        run(tmp_path, [file, file], microscope_of(2, 130.0), 300.0)
+        run(tmp_path, [file, other], microscope_of(2, 130.0), 300.0)
     with pytest.raises(PlanelocError, match="too coarse"):
-        run(tmp_path, [file, file], microscope_of(2, 130.0), 300.0, maximum_step_nm=1000.0, border_nm=500.0)
+        run(tmp_path, [file, other], microscope_of(2, 130.0), 300.0, maximum_step_nm=1000.0, border_nm=500.0)

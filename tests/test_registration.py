@@ -51,7 +51,7 @@ def run(folder: Path, files: list[Path], microscope: Microscope, **settings: obj
         register(files, microscope, *outputs, RegisterSettings(**settings))
     except PlanelocError as error:
         assert "\n" not in str(error)
-        assert not any(path.exists() for path in outputs), "a failed registration leaves nothing"
+        assert not any(path.exists() for path in outputs), "a failed registration leaves nothing but its figure"
         raise
     assert outputs[1].stat().st_size > 10_000
     return Registration.read(outputs[0]), read_json(outputs[2])
@@ -110,7 +110,59 @@ def test_a_grid_of_beads_is_ambiguous(tmp_path: Path) -> None:
     psf = replace(PSF, plane_depths_nm=(0.0, 0.0), brightness=(0.5, 0.5))
     random = np.random.default_rng(0)
     files = write_scan(tmp_path, gaussian_spots(psf), [grid, grid], np.zeros(1), microscope, random, shape=FIELD)
-    with pytest.raises(PlanelocError, match="second way"):
+    with pytest.raises(PlanelocError, match=r"second way.*see .*registration\.failed\.png"):
+        run(tmp_path, files, microscope)
+    shown = tmp_path / "registration.failed.png"
+    assert shown.stat().st_size > 10_000
+    run(tmp_path, files, microscope, rival_fail=2.0)
+    assert not shown.exists(), "the figure of a mended failure goes"
+
+
+def wandering_scan(folder: Path, runout_px: float, focus_nm: float, slices: int = 21) -> tuple[list[Path], Microscope]:
+    """Ten beads that go sideways by `runout_px` while they are scanned by 2 µm through two foci at ± `focus_nm`."""
+    random, microscope = np.random.default_rng(2), microscope_of(2)
+    spot = gaussian_spots(replace(PSF, plane_depths_nm=(-focus_nm, focus_nm), brightness=(0.5, 0.5)))
+    beads = scattered(random, 10, FIELD, 12, 8)
+    share = np.linspace(-0.5, 0.5, slices)
+    images: list[list[np.ndarray]] = [[], []]
+    for k in range(slices):
+        at = [beads + np.array([runout_px * share[k], 0.0])] * 2
+        files = write_scan(folder, spot, at, 2000 * share[k : k + 1], microscope, random, photons=1.5e4, shape=FIELD)
+        for plane, file in enumerate(files):
+            images[plane].append(tifffile.imread(file))
+    for file, camera in zip(files, images, strict=True):
+        tifffile.imwrite(file, np.stack(camera).reshape(-1, *FIELD), photometric="minisblack")
+    return files, microscope
+
+
+def test_what_the_stage_wanders_is_not_in_the_map(tmp_path: Path) -> None:
+    """Foci 1,200 nm apart are seen half a pixel of runout apart: 40 nm, were each camera's best slices compared."""
+    files, microscope = wandering_scan(tmp_path, 0.5, 600.0)
+    found, quality = run(tmp_path, files, microscope)
+    assert error_px(found.maps[1], Affine.identity(), FIELD) * 192 < TOL_MAP_NM
+    verdicts = {c["name"]: c["verdict"] for c in quality["checks"]}
+    assert verdicts["bead_motion_nm"] == "warn"
+    assert verdicts["beads_on_common_slices"] == "pass"
+    details = read_json(tmp_path / "registration.json")["details"]
+    assert (details["height_px"], details["width_px"], details["pixel_size_nm"]) == (*FIELD, 192.0)
+
+
+def test_cameras_that_share_no_slice_are_registered_with_a_warning(tmp_path: Path) -> None:
+    files, microscope = wandering_scan(tmp_path, 0.0, 600.0)
+    for file, clear in zip(files, (slice(0, 8), slice(13, 21)), strict=True):
+        counts = tifffile.imread(file)
+        dark = np.random.default_rng(8).poisson(8, counts.shape) + 100
+        dark[clear] = counts[clear]
+        tifffile.imwrite(file, dark.astype(np.uint16), photometric="minisblack")
+    found, quality = run(tmp_path, files, microscope)
+    assert error_px(found.maps[1], Affine.identity(), FIELD) * 192 < TOL_MAP_NM
+    assert {c["name"]: c["verdict"] for c in quality["checks"]}["beads_on_common_slices"] == "warn"
+
+
+def test_the_same_images_twice_are_refused(tmp_path: Path) -> None:
+    files, microscope = wandering_scan(tmp_path, 0.0, 0.0, slices=1)
+    files[1].write_bytes(files[0].read_bytes())
+    with pytest.raises(PlanelocError, match=r"beads_1\.tif: cameras camera 0 and camera 1 have the very same images"):
         run(tmp_path, files, microscope)
 
 

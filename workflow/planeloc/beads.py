@@ -7,7 +7,8 @@ are told from neighbours by their brightness. Pixels that belong to a neighbour,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from scipy import ndimage
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.fitting import NoiseModel, fit_gaussians
+from planeloc.readers import CameraSource
 
 Array = NDArray[np.float64]
 
 _HALO = 0.25  # a spot this much dimmer than a bead within its window is its ring, not a neighbour
 _BATCH = 1000  # windows fitted at once: bounds the memory of the Jacobian
+_CLIPPED_SHARE = 0.01  # of the pixels; fewer may be hot ones
 _STRAY_PX = 2.0  # a fit that leaves its bead by more has found something else
 
 
@@ -44,6 +47,7 @@ class Beads:
     rows: NDArray[np.int64]
     others: Array  # (spots, 2) column, row of every spot that is not a ring, usable or not
     rejected: dict[str, int]  # reason → number
+    clipped: bool  # much of the image is saturated, or its brightest spots have flat tops
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -53,6 +57,23 @@ class Beads:
         """For messages: '3 usable beads (2 too close to another, 1 saturated)'."""
         why = ", ".join(f"{number} {reason}" for reason, number in self.rejected.items() if number)
         return f"{len(self)} usable bead{'' if len(self) == 1 else 's'}" + (f" ({why})" if why else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do to have more usable beads."""
+        reasons = self.rejected
+        worst = max(reasons, key=reasons.__getitem__) if any(reasons.values()) else "none"
+        if self.clipped and worst != "saturated":
+            return (
+                "the brightest pixels are all alike, as if saturated: lower the laser power or the exposure time, or "
+                "take dimmer beads"
+            )
+        return {
+            "too close to the border": "move the beads to the middle of the field",
+            "saturated": "lower the laser power or the exposure time, or take dimmer beads",
+            "too close to another": "use a sparser bead sample or a smaller isolation distance",
+            "none": "take brighter beads or a longer exposure, and check offset_counts",
+        }[worst]
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,30 @@ def camera_file(files: Sequence[Path], plane: int) -> Path:
     return files[plane] if len(files) > plane else files[0]
 
 
+def read_slices(
+    source: CameraSource, cameras: Sequence[Camera], frames: Sequence[int]
+) -> tuple[NDArray[np.uint16], tuple[Camera, ...]]:
+    """Counts (slices, planes, rows, columns) of bead images, and the cameras, saturated where their files are full.
+
+    Raises
+    ------
+    PlanelocError
+        Two cameras have the very same images: one file was given twice.
+    """
+    counts = np.empty((len(frames), *source.shape[1:]), dtype=np.uint16)
+    for index, frame in enumerate(frames):
+        counts[index] = source.read(int(frame), int(frame) + 1)[0]
+    for p, q in combinations(range(len(cameras)), 2):
+        if all(np.array_equal(image[p], image[q]) for image in counts):
+            raise PlanelocError(
+                f"{camera_file(source.files, q)}: cameras {cameras[p].name} and {cameras[q].name} have the very same "
+                "images, as if a file or a region were given twice; correct the bead files in the sheet, or the "
+                "regions in the microscope file"
+            )
+    full = zip(cameras, source.largest_counts, strict=True)
+    return counts, tuple(replace(c, saturation_counts=min(c.saturation_counts, largest)) for c, largest in full)
+
+
 def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
     """Beads of one camera in a stack (slices, rows, columns) of raw counts."""
     _, rows, columns = counts.shape
@@ -114,6 +159,7 @@ def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -
     distance = np.hypot(x[:, None] - x, y[:, None] - y) + np.where(np.eye(len(x), dtype=bool), np.inf, 0.0)
     reach = search.window_px // 4
     saturated = np.max(counts, axis=0) >= min(camera.saturation_counts, np.iinfo(counts.dtype).max)
+    clipped = float(np.mean(saturated)) > _CLIPPED_SHARE or _has_flat_top(counts)
     near_saturated = ndimage.maximum_filter(saturated, size=2 * reach + 1)
     edge = np.minimum.reduce([x + 0.5, y + 0.5, columns - x - 0.5, rows - y - 0.5]) if len(x) else np.empty(0)
     reasons = {
@@ -126,7 +172,7 @@ def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -
     for reason, hit in reasons.items():
         rejected[reason] = int(np.sum(usable & hit))
         usable &= ~hit
-    return Beads(x[usable], y[usable], np.column_stack((x, y)).astype(float), rejected)
+    return Beads(x[usable], y[usable], np.column_stack((x, y)).astype(float), rejected, clipped)
 
 
 def fit_beads(
@@ -198,17 +244,17 @@ def _fit_windows(
 
 def require_beads(beads: Beads, minimum: int, where: Path, camera: Camera) -> None:
     """Raise `PlanelocError` that says how many beads this camera shows and what to do."""
-    if len(beads) >= minimum:
-        return
-    reasons = beads.rejected
-    worst = max(reasons, key=reasons.__getitem__) if any(reasons.values()) else "none"
-    advice = {
-        "too close to the border": "move the beads to the middle of the field",
-        "saturated": "lower the laser power or the exposure time",
-        "too close to another": "use a sparser bead sample or a smaller isolation distance",
-        "none": "take brighter beads or a longer exposure, and check offset_counts",
-    }[worst]
-    raise PlanelocError(f"{where}: {beads.summary} on camera {camera.name}, at least {minimum} needed; {advice}")
+    if len(beads) < minimum:
+        raise PlanelocError(
+            f"{where}: {beads.summary} on camera {camera.name}, at least {minimum} needed; {beads.advice}"
+        )
+
+
+def _has_flat_top(counts: NDArray[np.uint16]) -> bool:
+    """Whether four neighbouring pixels of an image share the largest count, as noise would hardly let them."""
+    top = counts == counts.max()
+    flat = top[:, 1:, 1:] & top[:, :-1, 1:] & top[:, 1:, :-1] & top[:, :-1, :-1]
+    return bool(flat.any()) and float(np.mean(top)) < 0.5
 
 
 def _contrast(image: NDArray[np.float32], kernels: tuple[float, float]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads import BeadSearch, camera_file, odd_window
+from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
 from planeloc.errors import PlanelocError
 from planeloc.figures.calibration import draw_calibration
 from planeloc.microscope import Microscope
@@ -59,6 +59,7 @@ class CalibrateSettings:
     astigmatism_warn_nm: float = setting(100.0, "Distance of the two line foci that warns, nm.", minimum=0)
     astigmatism_fail_nm: float = setting(250.0, "Distance of the two line foci that stops the run, nm.", minimum=0)
     spacing_warn_nm: float = setting(80.0, "Distance of two neighbouring planes below which to warn, nm.", minimum=0)
+    spacing_fail_nm: float = setting(20.0, "Distance of two neighbouring planes that stops the run, nm.", minimum=0)
 
 
 def calibrate(
@@ -82,7 +83,8 @@ def calibrate(
     Raises
     ------
     PlanelocError
-        Unusable scan, too few beads, or a failed quality check; nothing is written then.
+        Unusable scan, too few beads, or a failed quality check: of the latter, the figure is drawn beside `figure`,
+        with `.failed` in its name. Nothing else is written then.
     """
     settings = settings or CalibrateSettings()
     check_settings(settings)
@@ -103,7 +105,7 @@ def calibrate(
                 f"{files[0]}: {slices} slices; a bead scan has {_FEWEST_SLICES} to {_MOST_SLICES}: record one through "
                 "the focus of every plane"
             )
-        counts = source.read(0, slices)  # (slices, planes, rows, columns)
+        counts, cameras = read_slices(source, microscope.cameras, range(slices))
     pixel = microscope.pixel_size_nm
     search = BeadSearch(
         window_px=odd_window(settings.window_nm, pixel),
@@ -112,9 +114,7 @@ def calibrate(
         minimum_snr=settings.minimum_snr,
     )
     how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads)
-    planes = [
-        measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(microscope.cameras)
-    ]
+    planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     direction = -1.0 if scan == "objective" else 1.0
     travel = direction * z_step_nm * (np.arange(slices) - (slices - 1) / 2)
     fit = fit_psf(planes, travel, counts.shape[2:], how)
@@ -129,9 +129,13 @@ def calibrate(
     )
     values = _values(fit, astigmatism_nm(fit, counts, how), abs(z_step_nm))
     checks = _checks(fit, values, settings)
-    stop_on_failure(files[0], checks)
-    names = [camera.name for camera in microscope.cameras]
-    draw_calibration(figure, psf, _measured(fit), names, fit.brightness_sd, fit.depth_sd_nm, values, checks)
+
+    def draw(path: Path) -> None:
+        names = [camera.name for camera in cameras]
+        draw_calibration(path, psf, _measured(fit), names, fit.brightness_sd, fit.depth_sd_nm, values, checks)
+
+    stop_on_failure(files[0], checks, Path(figure), draw)
+    draw(figure)
     write_quality(quality, values, checks)
     scanned = {"scan": scan, "z_step_nm": z_step_nm}
     write_psf(output, psf, {"quality": quality_dict(values, checks), "settings": asdict(settings), **scanned})
@@ -180,6 +184,7 @@ def _values(fit: PsfFit, astigmatism: Array, step_nm: float) -> dict[str, float]
         "scan_beyond_focus": _scan_beyond_focus(fit) / curve.depth_of_focus_nm,
         "range_covered": _coverage(fit, step_nm),
         "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
+        "planes_in_order": float(abs(np.sign(np.diff(depths)).sum()) == len(depths) - 1),
     }
     for p in range(len(depths)):
         values |= {
@@ -262,8 +267,8 @@ def _checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) -> list
         check_at_most(
             "misfit_near_focus",
             values["misfit_near_focus"],
-            "the spots in focus are no Gaussians: look for aberrations (correction collar, immersion) and clumped "
-            "beads",
+            "the spots in focus are no Gaussians: look for aberrations (correction collar, immersion), clumped beads, "
+            "and beads that saturate a camera whose saturation_counts are not in the microscope file",
             warn=s.misfit_warn,
             fail=s.misfit_fail,
         ),
@@ -277,7 +282,25 @@ def _checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) -> list
         check_at_least(
             "smallest_plane_spacing_nm",
             values["smallest_plane_spacing_nm"],
-            "two planes share a focus; check that each file is from another camera",
+            "two planes share a focus: the same file given twice? Check that each is from another camera, and that the "
+            "cameras' foci differ",
             warn=s.spacing_warn_nm,
+            fail=s.spacing_fail_nm,
         ),
+        check_at_least("planes_in_order", values["planes_in_order"], _advice_on_order(fit.depths_nm), warn=1),
     ]
+
+
+def _advice_on_order(depths_nm: Array) -> str:
+    """What to check in the sheet, given which way the foci run over the cameras."""
+    if (np.diff(depths_nm) < 0).all():
+        return (
+            "z decreases with the number of the camera: right if the cameras are listed from the deepest focus to the "
+            "shallowest; if not, correct `scan` in the sheet (objective or sample), a wrong one turns z upside down"
+        )
+    if (np.diff(depths_nm) > 0).all():
+        return "z increases with the number of the camera; a wrong `scan` in the sheet would turn z upside down"
+    return (
+        "the foci neither rise nor fall with the number of the camera: check the order of the files in the sheet and "
+        "of the cameras in the microscope file"
+    )

@@ -101,9 +101,10 @@ def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
     """Leave out beads that could be fitted on a few slices only."""
     kept = _widths([plane], np.zeros(0), how).good.sum(axis=1) >= _FEWEST_SLICES_OF_BEAD
     if kept.sum() < how.minimum_beads:
+        dim = "take brighter beads and a scan through this plane's focus"
         raise PlanelocError(
             f"{plane.file}: {kept.sum()} of {len(kept)} beads on camera {plane.camera.name} fit a Gaussian on "
-            f"{_FEWEST_SLICES_OF_BEAD} or more slices; take brighter beads and a scan through this plane's focus"
+            f"{_FEWEST_SLICES_OF_BEAD} or more slices; {plane.beads.advice if plane.beads.clipped else dim}"
         )
     return plane.only(kept)
 

@@ -6,7 +6,7 @@ The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshol
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,24 @@ def check_at_least(name: str, value: float, advice: str, *, warn: float, fail: f
     return Check(name, value, warn, "warn" if value < warn else "pass", advice)
 
 
-def stop_on_failure(where: str | Path, checks: Sequence[Check]) -> None:
-    """Raise `PlanelocError` with the failed checks and their advice in one line, if there are any."""
+def failed_figure(figure: Path) -> Path:
+    """Where the figure of a failed run is drawn, beside the one of a good run: psf.png → psf.failed.png."""
+    return figure.with_name(f"{figure.stem}.failed{figure.suffix}")
+
+
+def stop_on_failure(where: str | Path, checks: Sequence[Check], figure: Path, draw: Callable[[Path], None]) -> None:
+    """Raise `PlanelocError` with the failed checks and their advice in one line, if there are any.
+
+    The figure of a failure is drawn by `draw` beside `figure` and named in the error; one of an earlier failure goes.
+    """
+    shown = failed_figure(figure)
     failed = [check for check in checks if check.verdict == "fail"]
-    if failed:
-        raise PlanelocError(f"{where}: " + "; ".join(f"{check.text}: {check.advice}" for check in failed))
+    if not failed:
+        shown.unlink(missing_ok=True)
+        return
+    draw(shown)
+    why = "; ".join(f"{check.text}: {check.advice}" for check in failed)
+    raise PlanelocError(f"{where}: {why}; see {shown}")
 
 
 def write_quality(path: str | Path, values: Mapping[str, float], checks: Sequence[Check]) -> None:

@@ -4,6 +4,10 @@ Beads are found on each camera by itself, their positions averaged over the slic
 camera's focus count most), then matched to the reference without a first guess: any of the eight orientations, a shift
 of up to a third of the field, a few degrees and per cent, many beads seen by one camera only.
 
+The cameras see a bead best on different slices of a scan, between which the stage or the objective also wander
+sideways. This path is common to all beads and cameras: it is found from the matched beads on all slices and taken out,
+so that the map holds for images taken at once.
+
 With `beads_move`, every frame counts as an image of its own, whose particles are only matched within the frame: a movie
 of a few moving particles registers cameras, too.
 """
@@ -17,7 +21,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads import BeadFits, BeadSearch, camera_file, find_beads, fit_beads, fit_moving_beads, odd_window
+from planeloc.beads import (
+    BeadFits,
+    BeadSearch,
+    camera_file,
+    find_beads,
+    fit_beads,
+    fit_moving_beads,
+    odd_window,
+    read_slices,
+)
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.figures.registration import RegisteredPlane, draw_registration
@@ -37,6 +50,7 @@ _MOST_SLICES = 1000  # more is a movie
 _SMALLEST_SD_PX = 0.005  # aberrations and bead shape limit a position whatever the photons
 _SNR_OF_PEAK = 4.0
 _LARGEST_SD_PX = 0.5
+_REWEIGHTINGS = 6
 _BRIGHTEST = 150  # points that are matched; more would add time, not safety
 
 
@@ -59,6 +73,7 @@ class RegisterSettings:
     residual_fail_px: float = setting(1.0, "Rms residual that stops the run, px.", minimum=0)
     rival_warn: float = setting(0.5, "Score of the second-best match over the best that warns.", minimum=0)
     rival_fail: float = setting(0.8, "Score of the second-best match over the best that stops the run.", minimum=0)
+    motion_warn_nm: float = setting(12.0, "Rms wandering of the beads during the scan that warns, nm.", minimum=0)
     affine_area: float = setting(0.03, "Share of the field below which only a shift is fitted.", minimum=0, maximum=1)
     area_warn: float = setting(0.15, "Share of the field between the matched beads that warns.", minimum=0, maximum=1)
 
@@ -70,8 +85,10 @@ class _Points:
     position_px: Array  # (n, 2) x, y
     variance_px2: Array  # (n,) mean of both axes
     label: NDArray[np.int64]  # frame, or 0 for beads that stay
+    slice_px: Array  # (n, slices, 2) x, y on every slice
+    slice_variance_px2: Array  # (n, slices) mean of both axes; infinite where the position is unknown
     summary: str
-    motion_px: float  # median over the beads of their rms wandering between slices; nan if unknown
+    motion_px: float  # median over the beads of their rms wandering between slices, less the noise; nan if unknown
 
 
 def register(
@@ -89,43 +106,49 @@ def register(
     Raises
     ------
     PlanelocError
-        Too few beads, no or no unambiguous match, or a failed quality check; nothing is written then.
+        Too few beads, no or no unambiguous match, or a failed quality check: of the latter, the figure is drawn beside
+        `figure`, with `.failed` in its name. Nothing else is written then.
     """
     settings = settings or RegisterSettings()
     check_settings(settings)
     with open_cameras([Path(path) for path in beads], microscope) as source:
         files, shape = source.files, source.shape[2:]
-        counts, frames = _read(source, settings)
+        frames = _frames(source, settings)
+        counts, cameras = read_slices(source, microscope.cameras, frames)
+    # Every frame of particles that move is an image of its own; of a scan, all slices show the same beads.
+    labels = frames if settings.beads_move else np.zeros_like(frames)
     points = [
-        _find(counts[:, p], frames, camera, microscope.pixel_size_nm, settings)
-        for p, camera in enumerate(microscope.cameras)
+        _find(counts[:, p], labels, camera, microscope.pixel_size_nm, settings) for p, camera in enumerate(cameras)
     ]
     registered = [
-        _register_plane(points, p, shape, microscope.cameras, camera_file(files, p), settings)
-        for p in range(microscope.planes)
+        _register_plane(points, p, shape, cameras, camera_file(files, p), settings) for p in range(microscope.planes)
     ]
     pixel = microscope.pixel_size_nm
     values, checks = _assess(registered, points, shape, pixel, settings)
-    stop_on_failure(files[0], checks)
+
+    def draw(path: Path) -> None:
+        draw_registration(path, registered, shape, pixel, checks)
+
+    stop_on_failure(files[0], checks, Path(figure), draw)
     registration = Registration(
         tuple(plane.affine for plane in registered), tuple(plane.residual_rms_px * pixel for plane in registered)
     )
-    draw_registration(figure, registered, shape, pixel, checks)
+    draw(figure)
     write_quality(quality, values, checks)
-    registration.write(output, {"quality": quality_dict(values, checks), "settings": asdict(settings)})
+    field = {"height_px": shape[0], "width_px": shape[1], "pixel_size_nm": pixel}
+    registration.write(output, {**field, "quality": quality_dict(values, checks), "settings": asdict(settings)})
 
 
-def _read(source: CameraSource, settings: RegisterSettings) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """Counts (slices, planes, rows, columns) and the frame that each is; of a long movie, frames spread over it."""
+def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:
+    """The frames that are used: all slices of a scan; of a long movie, frames spread over it."""
     total = source.shape[0]
     if not settings.beads_move:
         if total > _MOST_SLICES:
             raise PlanelocError(
                 f"{source.files[0]}: {total} frames, a movie and not a bead scan: give bead images, or set beads_move"
             )
-        return source.read(0, total), np.zeros(total, dtype=np.int64)
-    frames = np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
-    return np.concatenate([source.read(int(frame), int(frame) + 1) for frame in frames]), frames
+        return np.arange(total)
+    return np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
 
 
 def _find(
@@ -153,21 +176,75 @@ def _find(
 
 
 def _points(fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, summary: str) -> _Points:
-    """One position per bead: the mean over the slices, weighted by information."""
+    """Positions of every bead on the slices, and their mean, weighted by information."""
     variance = (fits.x_sd_px**2 + fits.y_sd_px**2) / 2
     clear = fits.good & (fits.peak > _SNR_OF_PEAK * fits.peak_sd) & (variance < _LARGEST_SD_PX**2)
     clear &= fits.squared_width_px2[..., 0] < (search.window_px / 2) ** 2
     information = np.where(clear, 1 / (variance + _SMALLEST_SD_PX**2), 0.0)
-    kept = clear.any(axis=1)
-    fits_x, fits_y, information = fits.x_px[kept], fits.y_px[kept], information[kept]
+    kept = np.nonzero(clear.any(axis=1))[0]
+    kept = kept[np.argsort(-information[kept].sum(axis=1), kind="stable")]
+    information = information[kept]
+    slices = np.where(information[..., None] > 0, np.stack((fits.x_px[kept], fits.y_px[kept]), axis=-1), 0.0)
     total = information.sum(axis=1)
-    x, y = np.sum(information * fits_x, axis=1) / total, np.sum(information * fits_y, axis=1) / total
-    away = (fits_x - x[:, None]) ** 2 + (fits_y - y[:, None]) ** 2
-    wandering = np.sqrt(np.sum(information * away, axis=1) / total)
-    motion = float(np.median(wandering)) if kept.any() and fits.x_px.shape[1] > 1 else float("nan")
-    order = np.argsort(-total, kind="stable")
-    position = np.column_stack((x, y))[order]
-    return _Points(position, 1 / total[order] + _SMALLEST_SD_PX**2, label[kept][order], summary, motion)
+    position = np.sum(information[..., None] * slices, axis=1) / total[:, None]
+    away = np.sum(information * np.sum((slices - position[:, None]) ** 2, axis=-1), axis=1)
+    noise = 2.0 * (np.count_nonzero(information, axis=1) - 1)  # expected of both axes, were it all noise
+    wandering = np.sqrt(np.maximum(away - noise, 0.0) / total)
+    return _Points(
+        position_px=position,
+        variance_px2=1 / total + _SMALLEST_SD_PX**2,
+        label=label[kept],
+        slice_px=slices,
+        slice_variance_px2=np.where(information > 0, 1 / np.maximum(information, 1e-12), np.inf),
+        summary=summary,
+        motion_px=float(np.median(wandering)) if len(kept) and information.shape[1] > 1 else float("nan"),
+    )
+
+
+def _path(position_px: Array, variance_px2: Array) -> Array:
+    """(slices, 2) The way that all beads go together, up to a constant, by least squares with Huber weights.
+
+    `position_px` (beads, slices, 2) is a bead's place plus the path; `variance_px2` (beads, slices), infinite where it
+    is unknown.
+    """
+    known = np.isfinite(variance_px2)
+    weights = 1 / variance_px2
+    for _ in range(_REWEIGHTINGS):
+        total = weights.sum(axis=1, keepdims=True)
+        away = position_px - np.sum(weights[..., None] * position_px, axis=1, keepdims=True) / total[..., None]
+        normal = np.diag(weights.sum(axis=0)) - (weights / total).T @ weights  # the beads' places are eliminated
+        # What the beads do not say (the constant, slices without beads) becomes zero.
+        ridge = 1e-9 * weights.sum(axis=0).max() * np.eye(len(normal))
+        path = np.linalg.solve(normal + ridge, np.sum(weights[..., None] * away, axis=0))
+        rest = position_px - path
+        rest -= np.sum(weights[..., None] * rest, axis=1, keepdims=True) / total[..., None]
+        ratio = np.sqrt(np.sum(rest**2, axis=-1) / 2 / np.where(known, variance_px2, 1.0))
+        scale = max(1.0, float(np.median(ratio[known])))
+        weights = 1 / variance_px2 / np.maximum(ratio / (1.5 * scale), 1.0)
+    return path
+
+
+def _without_path(
+    reference: _Points, camera: _Points, pairs: NDArray[np.int64], matrix: Array
+) -> tuple[Array, Array, int]:
+    """Positions of matched beads (n, 2) on the reference and on the camera, less the path that all beads go together.
+
+    The path is what both cameras see, so it must be the same for both; `matrix` (2, 2), of a first map, turns it from
+    the reference's pixels to the camera's. Also returns how many beads both cameras see clearly on a common slice,
+    without which the paths near the two foci are not connected.
+    """
+    seen = [points.slice_px[pairs[:, side]] for side, points in enumerate((reference, camera))]
+    variance = [points.slice_variance_px2[pairs[:, side]] for side, points in enumerate((reference, camera))]
+    enlarged = abs(np.linalg.det(matrix))
+    path = _path(
+        np.concatenate((seen[0], seen[1] @ np.linalg.inv(matrix).T)),
+        np.concatenate((variance[0], variance[1] / enlarged)),
+    )
+    places = []
+    for positions, uncertain, way in zip(seen, variance, (path, path @ matrix.T), strict=True):
+        weights = 1 / uncertain[..., None]
+        places.append(np.sum(weights * (positions - way), axis=1) / weights.sum(axis=1))
+    return places[0], places[1], int(np.isfinite(variance[0] + variance[1]).any(axis=1).sum())
 
 
 def _register_plane(
@@ -189,7 +266,7 @@ def _register_plane(
     if plane == 0:
         nothing = np.empty((0, 2))
         beads = reference.position_px
-        return RegisteredPlane(cameras[0].name, Affine.identity(), beads, nothing, nothing, 0.0, 0.0, 0.0)
+        return RegisteredPlane(cameras[0].name, Affine.identity(), beads, nothing, nothing, 0.0, 0.0, 0.0, len(beads))
     limits = MatchLimits(
         rotation_deg=settings.maximum_rotation_deg,
         scale=settings.maximum_scale_change,
@@ -213,6 +290,9 @@ def _register_plane(
         )
     source, target = reference.position_px[match.pairs[:, 0]], camera.position_px[match.pairs[:, 1]]
     variance = reference.variance_px2[match.pairs[:, 0]] + camera.variance_px2[match.pairs[:, 1]]
+    still_source, still_target, compared = _without_path(reference, camera, match.pairs, match.affine.matrix)
+    if compared >= settings.minimum_matched:
+        source, target = still_source, still_target
     # Points in a corner of the field say where it lies, but their errors, enlarged, would turn and stretch the rest.
     fit = fit_affine if _spread(source, shape) >= settings.affine_area else fit_shift
     affine, weights, residual = robust_fit(source, target, variance, fit)
@@ -225,6 +305,7 @@ def _register_plane(
         residual_rms_px=_weighted_rms(residual, weights),
         left_out_rms_px=_weighted_rms(_leave_one_out(source, target, weights, fit), weights),
         rival=match.rival_score / max(match.score, 1e-9),
+        compared=compared,
     )
 
 
@@ -258,6 +339,7 @@ def _assess(
             continue
         values |= {
             f"plane_{p}_matched": float(len(plane.residual_px)),
+            f"plane_{p}_compared": float(plane.compared),
             f"plane_{p}_residual_nm": plane.residual_rms_px * pixel,
             f"plane_{p}_leave_one_out_nm": plane.left_out_rms_px * pixel,
             f"plane_{p}_shift_x_px": float(plane.affine.shift_px[0]),
@@ -302,7 +384,26 @@ def _assess(
             "they cover next to nothing); spread beads over the field",
             warn=settings.area_warn,
         ),
+        check_at_least(
+            "beads_on_common_slices",
+            float(min(plane.compared for plane in others)),
+            "a camera and the reference see too few beads well on the same slices, so what the stage or the objective "
+            "wanders sideways between slices is in the map; take brighter beads, or give an image of beads that all "
+            "cameras see well as registration_beads",
+            warn=settings.minimum_matched,
+        ),
     ]
+    motion = max(plane.motion_px for plane in points) * pixel
+    if np.isfinite(motion):  # of a scan
+        checks.append(
+            check_at_most(
+                "bead_motion_nm",
+                motion,
+                "the beads move sideways during the scan: let the stage settle, and look for runout of the stage or "
+                "the objective and for oblique beam paths",
+                warn=settings.motion_warn_nm,
+            )
+        )
     return values, checks
 
 

@@ -35,6 +35,7 @@ class RegisteredPlane:
     residual_rms_px: float
     left_out_rms_px: float
     rival: float  # score of the second-best match over the best
+    compared: int  # beads that both cameras see clearly on a common slice
 
 
 def draw_registration(

@@ -35,6 +35,7 @@ class CameraSource:
     Attributes:
         shape: (frames, planes, height, width).
         files: the files that are read, in the order they were given.
+        largest_counts: of every plane, the largest number that its file can hold: 255 or 65535.
     """
 
     def __init__(self, stacks: Sequence[TiffStack], planes: Sequence[_Plane]) -> None:
@@ -43,6 +44,7 @@ class CameraSource:
         self.files = [stack.path for stack in stacks]
         region = planes[0].region
         self.shape = (stacks[0].frames, len(planes), region.height, region.width)
+        self.largest_counts = tuple(plane.stack.largest_count for plane in planes)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 as counts, (stop − start, planes, height, width).
@@ -85,7 +87,8 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
 
     Raises:
         PlanelocError: a file is missing, cut short, not a TIFF or not unsigned 8- or 16-bit; their number is not what
-            the layout needs; the cameras differ in frames or size; a region reaches outside the sensor.
+            the layout needs; one is given twice; the cameras differ in frames or size; a region reaches outside the
+            sensor.
     """
     paths = [Path(path) for path in paths]
     wanted = microscope.planes if microscope.layout == "files" else 1
@@ -123,6 +126,11 @@ def _planes(stacks: list[TiffStack], microscope: Microscope) -> list[_Plane]:
 
 
 def _check_equal(stacks: list[TiffStack], microscope: Microscope) -> None:
+    seen: set[Path] = set()
+    for stack in stacks:
+        if stack.path.resolve() in seen:
+            raise PlanelocError(f"{stack.path}: given for two cameras; give every camera its own file, in plane order")
+        seen.add(stack.path.resolve())
     named = list(zip((camera.name for camera in microscope.cameras), stacks, strict=True))
     if len({stack.frames for stack in stacks}) > 1:
         shortest = min(named, key=lambda pair: pair[1].frames)

@@ -49,6 +49,7 @@ class TiffStack:
 
     Attributes:
         path, frames, channels, height, width: what the file holds.
+        largest_count: the largest number that its pixels can be.
 
     Raises:
         PlanelocError: the file is missing, damaged, cut short, of another pixel type or of other axes.
@@ -75,6 +76,7 @@ class TiffStack:
         _check_pixels(self.path, series)
         self.height, self.width = (int(n) for n in series.shape[-2:])
         self._dtype = np.dtype(series.dtype).newbyteorder(self._tiff.byteorder)
+        self.largest_count = int(np.iinfo(self._dtype).max)
         order = _frames_and_channels(self.path, series.axes, series.shape, channels)
         self.frames, self.channels = order.shape
         starts = self._image_starts(series, order.size)
