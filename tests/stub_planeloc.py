@@ -25,7 +25,14 @@ QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
     "checks": [{"name": "a_check", "value": 2.0, "threshold": 1.0, "verdict": "warn", "advice": "Do <this>."}],
 }
-MICROSCOPE = {"pixel_size_nm": 192, "cameras": [{"name": f"camera {i}"} for i in range(CAMERAS)]}
+CAMERA = {
+    "offset_counts": 100,
+    "electrons_per_count": 0.5,
+    "em_gain": 1,
+    "quantum_efficiency": 0.9,
+    "read_noise_electrons": 1.5,
+}
+MICROSCOPE = {"pixel_size_nm": 192, "cameras": [{"name": f"camera {i}", **CAMERA} for i in range(CAMERAS)]}
 
 
 def simulate(folder: Path) -> None:

@@ -207,6 +207,13 @@ def test_every_truncation_is_noticed(tmp_path: Path, pages: str) -> None:
             np.testing.assert_array_equal(read[:, 0], movie)
 
 
+def test_one_file_for_two_cameras_is_refused(tmp_path: Path) -> None:
+    left, _ = write_cameras(tmp_path, counts())
+    (tmp_path / "link.tif").symlink_to(left)
+    for other in (left, tmp_path / "link.tif", tmp_path / ".." / tmp_path.name / left.name):
+        assert "given for two cameras" in message([left, other], microscope())
+
+
 def test_cameras_of_different_length_are_named(tmp_path: Path) -> None:
     paths = write_cameras(tmp_path, counts(9, 3))
     tifffile.imwrite(paths[1], counts(6, 1)[:, 0])

@@ -10,7 +10,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planeloc import localizations
+from planeloc import localizations, rendering
 from planeloc.errors import PlanelocError
 from planeloc.figures import rendering as figures
 from planeloc.rendering import Grid, RenderSettings, count_frames, draw_gaussians, gaussian_slices, render
@@ -167,11 +167,32 @@ def test_scale_bars_are_round(about, nice):
     assert figures.nice_length(about) == nice
 
 
-def test_a_picture_too_large_says_which_pixel_would_do(tmp_path):
-    localizations.write(tmp_path / "t.h5", table(), {**METADATA, "width_px": 4000, "height_px": 4000})
-    with pytest.raises(PlanelocError, match="pixel_nm of render to 40 or more"):
-        render(tmp_path / "t.h5", *(tmp_path / name for name in OUTPUTS), RenderSettings())
-    assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
+def test_a_large_field_is_drawn_with_larger_pixels(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rendering, "_LARGEST_IMAGE_PX", 4000)  # asked for: 200 × 160 and 80 × 64
+    monkeypatch.setattr(rendering, "_LARGEST_STACK_BYTES", 8 * 4 * 500)
+    rows = table()
+    localizations.write(tmp_path / "t.h5", rows, METADATA)
+    paths = [tmp_path / name for name in OUTPUTS]
+    sizes = render(tmp_path / "t.h5", *paths, RenderSettings(depth_slices=8))
+    assert sizes == {
+        "depth_image_pixel_nm": 30, "tiff_pixel_nm": 90, "voxel_image_pixel_nm": 50, "voxel_tiff_pixel_nm": 100
+    }  # fmt: skip
+    with tifffile.TiffFile(paths[2]) as tiff:
+        assert 'PhysicalSizeX="0.09"' in tiff.ome_metadata and "pixels of 90 nm instead of 10 nm" in tiff.ome_metadata
+        density = tiff.asarray()
+    assert density.shape == (8, 18, 23)
+    assert density.sum() * 0.09**2 == pytest.approx(len(rows), rel=1e-3)
+    counts = tifffile.imread(paths[3])
+    assert counts.shape == (16, 16, 20)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and "depth.png: the field is large; pixels of 30 nm instead of 10 nm" in lines[0]
+
+
+def test_default_settings_fit_a_large_sensor():
+    fine = Grid.cover((2304 * 100.0, 2304 * 100.0), DEPTHS_NM, (10.0, 10.0, 25.0))
+    drawn = fine.limited(rendering._LARGEST_IMAGE_PX)
+    assert drawn.voxel_nm == (30.0, 30.0, 25.0) and drawn.shape[1] * 30 >= 2304 * 100
+    assert fine.limited(fine.shape[1] * fine.shape[2]) == fine
 
 
 def test_missing_metadata_are_named(tmp_path):

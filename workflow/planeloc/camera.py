@@ -23,7 +23,9 @@ class Camera:
     electrons_per_count: float = setting(1.0, "Electrons per count, before EM gain.", minimum=1e-6)
     em_gain: float = setting(1.0, "Electron-multiplying gain; 1 for CCD and sCMOS.", minimum=1)
     quantum_efficiency: float = setting(1.0, "Photoelectrons per photon.", minimum=1e-3, maximum=1)
-    read_noise_electrons: float = setting(0.0, "Read noise, rms electrons, referred to after the EM gain.", minimum=0)
+    read_noise_electrons: float = setting(
+        0.0, "Read noise at the output, after the EM gain (not divided by it), rms electrons.", minimum=0
+    )
     saturation_counts: float = setting(65535.0, "Counts at which a pixel is saturated.", minimum=1)
 
     @property

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -17,6 +17,7 @@ from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate
+from planeloc.files import read_json, unreadable
 from planeloc.filtering import FilterSettings, filter_localizations
 from planeloc.localization import LocalizeSettings, localize
 from planeloc.microscope import read_microscope
@@ -126,7 +127,8 @@ def convert_command(
 ) -> None:
     """Gather camera files into one compressed, checksummed movie of raw counts."""
     convert(list(movie), read_microscope(microscope), store, manifest, settings)
-    _record(provenance, "convert", settings, [*movie, microscope], [manifest])
+    hashed = {source["path"]: source["sha256"] for source in read_json(manifest)["sources"]}
+    _record(provenance, "convert", settings, [*movie, microscope], [manifest], known=hashed)
 
 
 @planeloc.command("train")
@@ -216,8 +218,8 @@ def render_command(
     settings: RenderSettings,
 ) -> None:
     """Draw the super-resolution pictures."""
-    render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
-    _record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff])
+    used = render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
+    _record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
 
 
 @planeloc.command("evaluate")
@@ -248,9 +250,10 @@ def _record(
     inputs: list[Path],
     outputs: list[Path],
     used: dict[str, Any] | None = None,
+    known: dict[str, str] | None = None,
 ) -> None:
     if path:
-        write_provenance(path, stage, asdict(settings), list(inputs), outputs, used)
+        write_provenance(path, stage, asdict(settings), list(inputs), outputs, used, known)
 
 
 def main() -> None:
@@ -258,8 +261,16 @@ def main() -> None:
     try:
         planeloc()
     except PlanelocError as error:
-        print(f"planeloc: {error}", file=sys.stderr)
-        sys.exit(1)
+        _stop(error)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        if not error.filename:
+            raise
+        _stop(unreadable(error.filename, error))
+
+
+def _stop(error: PlanelocError) -> NoReturn:
+    print(f"planeloc: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

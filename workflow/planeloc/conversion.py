@@ -64,7 +64,7 @@ def convert(
     def report(surveys: list[_Survey]) -> dict[str, Any]:
         whole = _joined(surveys)
         statistics = _statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
-        found.extend(_same_file_twice(source.files) + _warnings(whole, statistics, microscope))
+        found.extend(_warnings(whole, statistics, microscope))
         return {"statistics": statistics, "warnings": found}
 
     with open_cameras(files, microscope) as source:
@@ -131,11 +131,6 @@ def _statistics(whole: _Survey, microscope: Microscope, pixels: int) -> list[dic
         }
         for plane, camera in enumerate(microscope.cameras)
     ]
-
-
-def _same_file_twice(files: list[Path]) -> list[str]:
-    repeated = {path for path in files if files.count(path) > 1}
-    return [f"{path.name} is given for more than one camera" for path in sorted(repeated)]
 
 
 def _warnings(whole: _Survey, statistics: list[dict[str, Any]], microscope: Microscope) -> list[str]:

@@ -14,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
-import shutil
 import sys
 import zlib
 from collections import deque
@@ -190,8 +188,6 @@ def write_movie(
         raise PlanelocError(
             f"setting chunk_frames: {chunk_frames} frames of this movie exceed 2 GiB; use 0 (automatic)"
         )
-    _remove_stale(store)
-    _remove_stale(manifest)
     with ExitStack() as stack:
         partial = stack.enter_context(atomic_path(store))
         files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
@@ -351,25 +347,6 @@ def _bar(progress: bool) -> dict[str, Any]:
         "desc": "convert",
         "mininterval": 0.2 if moving else 30,
     }
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what killed runs on this machine left of the same output; a process that lives keeps its own."""
-    pattern = re.compile(rf"\.partial-(\d+)-{re.escape(path.name)}")
-    for other in path.parent.glob(".partial-*") if path.parent.is_dir() else ():
-        match = pattern.fullmatch(other.name)
-        if match and not _alive(int(match[1])):
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _microscope(content: dict[str, Any]) -> Microscope:

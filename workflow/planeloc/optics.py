@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +111,6 @@ class GaussianPSF:
         if len(psf.plane_depths_nm) != len(psf.brightness):
             raise ValueError("plane_depths_nm and brightness differ in length")
         return psf
-
-    def with_pixel_size(self, pixel_size_nm: float) -> GaussianPSF:
-        return replace(self, pixel_size_nm=pixel_size_nm)
 
 
 def paper_psf() -> GaussianPSF:

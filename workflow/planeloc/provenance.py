@@ -23,6 +23,7 @@ def write_provenance(
     inputs: list[Path],
     outputs: list[Path],
     used: Mapping[str, Any] | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> None:
     """Record one run of one stage.
 
@@ -31,13 +32,15 @@ def write_provenance(
     settings : everything that was set, defaults included.
     inputs : files; each is named with its SHA-256. Folders are named by the manifest that lists their checksums.
     used : what only the run itself knows: the device really used, seeds, decisions.
+    known : SHA-256 of inputs, by path, that the run has worked out already: movies are too large to be read twice.
     """
+    known = known or {}
     content = {
         "stage": stage,
         "planeloc": __version__,
         "command": ["planeloc", *sys.argv[1:]],
         "settings": dict(settings),
-        "inputs": {str(file): sha256(file) for file in inputs if file.is_file()},
+        "inputs": {str(file): known.get(str(file)) or sha256(file) for file in inputs if file.is_file()},
         "outputs": {str(file): sha256(file) for file in outputs if file.is_file()},
         "used": dict(used or {}),
         "python": platform.python_version(),

@@ -7,12 +7,14 @@ Two renderings of the same table:
 - **voxels**: the paper's Fig. 12, the network's voxels that hold a molecule in more than one frame, coloured by depth.
 
 Both are worked out one depth slice after the other: memory is the table and a few images, however many the slices.
+Large fields are drawn with pixels that are a whole multiple of the asked size, so that they can still be looked at.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ from planeloc.settings import check, setting
 
 _BLOCK_PX = 1 << 16  # pixels touched at once: a few MB, which stay in the processor's cache
 _REACH = 4.0  # a Gaussian is cut off at this many standard deviations
-_LARGEST_IMAGE_PX = 100_000_000
+_LARGEST_IMAGE_PX = 100_000_000  # a picture is worked out in memory, some 30 bytes per pixel
+_LARGEST_STACK_BYTES = 1_500_000_000  # uncompressed, as Fiji opens it
 _NM_PER_UM = 1000.0
 
 
@@ -73,6 +76,19 @@ class Grid:
         # a last voxel that would cover less than a millionth is rounding
         columns, rows, slices = (max(1, math.ceil(e / v - 1e-6)) for e, v in zip(extents, voxel_nm, strict=True))
         return cls((slices, rows, columns), tuple(float(v) for v in voxel_nm), float(depth_nm[0]))
+
+    def coarsened(self, factor: int) -> Grid:
+        """The grid whose voxels are `factor` × `factor` columns and rows of this one's."""
+        slices, rows, columns = self.shape
+        x_nm, y_nm, z_nm = self.voxel_nm
+        shape = (slices, math.ceil(rows / factor), math.ceil(columns / factor))
+        return Grid(shape, (factor * x_nm, factor * y_nm, z_nm), self.bottom_nm)
+
+    def limited(self, pixels: int) -> Grid:
+        """This grid, or the finest of its coarser ones of which a slice has at most `pixels` pixels."""
+        factors = itertools.count(max(1, math.isqrt(self.shape[1] * self.shape[2] // max(1, pixels))))
+        grids = (self.coarsened(factor) for factor in factors)
+        return next(grid for grid in grids if grid.shape[1] * grid.shape[2] <= max(1, pixels))
 
     def slices(self, z_nm: NDArray) -> NDArray[np.int64]:
         """Index of the slice of every depth."""
@@ -136,6 +152,15 @@ def gaussian_slices(table: pd.DataFrame, grid: Grid, settings: RenderSettings) -
         draw_gaussians(image, x[rows], y[rows], sigma_x[rows], sigma_y[rows])
         image /= np.float32(area_um2)
         yield image
+
+
+def _mean_of_blocks(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """The mean of every `factor` × `factor` pixels; beyond the image's edge there is no light."""
+    if factor == 1:
+        return image
+    padded = np.pad(image, [(0, -size % factor) for size in image.shape])
+    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
+    return blocks.mean(axis=(1, 3), dtype=np.float32)
 
 
 def _sigma_nm(sd: NDArray, settings: RenderSettings) -> NDArray[np.float64]:
@@ -223,63 +248,78 @@ def render(
     tiff: Path,
     voxel_tiff: Path,
     settings: RenderSettings,
-) -> None:
+) -> dict[str, float]:
     """Read a table and write both renderings, each as PNG to look at and as OME-TIFF to measure.
 
     `tiff` holds localizations per square micrometre (float32), `voxel_tiff` the number of frames in which every voxel
-    holds a molecule (uint16), both as Z stacks over the depth range of the table.
+    holds a molecule (uint16), both as Z stacks over the depth range of the table. Returns the lateral size of the
+    pixels of each of the four, which is larger than asked for where the field is too large; a note on stderr says so.
     """
     check(settings)
     table, metadata = localizations.read(localizations_file)
     fine, coarse = _grids(localizations_file, metadata, settings)
-    colours = figures.depth_colours(settings.colour_map, fine.shape[0])
-    mixture = figures.ColourMixture(fine.shape[1:])
+    drawn = fine.limited(_LARGEST_IMAGE_PX)
+    stack = drawn.limited(_LARGEST_STACK_BYTES // (4 * drawn.shape[0]))
+    binning = round(stack.voxel_nm[0] / drawn.voxel_nm[0])
+    colours = figures.depth_colours(settings.colour_map, drawn.shape[0])
+    mixture = figures.ColourMixture(drawn.shape[1:])
+    density = mixture.pass_through(gaussian_slices(table, drawn, settings), colours)
     write_ome_tiff(
         tiff,
-        mixture.pass_through(gaussian_slices(table, fine, settings), colours),
-        fine,
+        (_mean_of_blocks(image, binning) for image in density),
+        stack,
         "float32",
         "density of localizations",
-        f"localizations per square micrometre; {len(table)} localizations; first slice at {fine.depths_nm[0]:g} nm",
+        f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
+        + _asked_for(fine, stack),
     )
     note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames"
     figures.write_depth_picture(
-        depth_image, mixture, fine.voxel_nm[0], fine.depth_range_nm, note, settings.saturation_percent, settings.gamma,
-        settings.colour_map,
+        depth_image, mixture, drawn.voxel_nm[0], drawn.depth_range_nm, note, settings.saturation_percent,
+        settings.gamma, settings.colour_map,
     )  # fmt: skip
 
-    counts = count_frames(table, coarse)
+    shown = coarse.limited(_LARGEST_IMAGE_PX)
+    counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
     write_ome_tiff(
         voxel_tiff,
-        counts.slices(coarse),
-        coarse,
+        count_frames(table, counted).slices(counted),
+        counted,
         "uint16",
         "frames per voxel",
-        f"number of frames in which the voxel holds a molecule; first slice at {coarse.depths_nm[0]:g} nm",
+        f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
+        + _asked_for(coarse, counted),
     )
+    counts = count_frames(table, shown)
     held = counts.frames >= settings.minimum_frames
-    mixture = figures.ColourMixture(coarse.shape[1:])
-    mixture.add_voxels(counts.voxels[held], coarse.shape, figures.depth_colours(settings.colour_map, coarse.shape[0]))
+    mixture = figures.ColourMixture(shown.shape[1:])
+    mixture.add_voxels(counts.voxels[held], shown.shape, figures.depth_colours(settings.colour_map, shown.shape[0]))
     note = f"{int(held.sum()):,} voxels that hold a molecule in at least {settings.minimum_frames} frames"
     figures.write_voxel_picture(
-        voxel_image, mixture, coarse.voxel_nm[0], coarse.depth_range_nm, note, settings.colour_map
+        voxel_image, mixture, shown.voxel_nm[0], shown.depth_range_nm, note, settings.colour_map
     )
+
+    written = ((depth_image, fine, drawn), (tiff, fine, stack), (voxel_image, coarse, shown))
+    for path, asked, grid in (*written, (voxel_tiff, coarse, counted)):
+        if grid != asked:
+            print(f"planeloc: note: {path}: the field is large{_asked_for(asked, grid)}", file=sys.stderr)
+    grids = {"depth_image": drawn, "tiff": stack, "voxel_image": shown, "voxel_tiff": counted}
+    return {f"{name}_pixel_nm": grid.voxel_nm[0] for name, grid in grids.items()}
+
+
+def _asked_for(asked: Grid, grid: Grid) -> str:
+    """What to say of a grid that is coarser than what was asked for; else nothing."""
+    if grid == asked:
+        return ""
+    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {asked.voxel_nm[0]:g} nm keep it in memory"
 
 
 def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) -> tuple[Grid, Grid]:
-    """Grid of the Gaussian rendering and grid of the network's voxels."""
+    """Grid of the Gaussian rendering and grid of the network's voxels, both as asked for."""
     size_nm = field_nm(path, metadata)
     low, high = (float(depth) for depth in metadata_value(path, metadata, "depth_range_nm"))
     voxel_nm = tuple(float(size) for size in metadata_value(path, metadata, "voxel_nm"))
     if not high > low or min(*voxel_nm, *size_nm) <= 0:
         raise PlanelocError(f"{path}: the table's metadata are wrong: depths {low} to {high} nm, voxel {voxel_nm} nm")
     fine_voxel = (settings.pixel_nm, settings.pixel_nm, (high - low) / settings.depth_slices)
-    fine, coarse = Grid.cover(size_nm, (low, high), fine_voxel), Grid.cover(size_nm, (low, high), voxel_nm)
-    pixels = fine.shape[1] * fine.shape[2]
-    if pixels > _LARGEST_IMAGE_PX:
-        smallest = settings.pixel_nm * math.sqrt(pixels / _LARGEST_IMAGE_PX)
-        raise PlanelocError(
-            f"{path}: the picture would have {fine.shape[2]} × {fine.shape[1]} pixels; "
-            f"set pixel_nm of render to {math.ceil(smallest)} or more"
-        )
-    return fine, coarse
+    return Grid.cover(size_nm, (low, high), fine_voxel), Grid.cover(size_nm, (low, high), voxel_nm)

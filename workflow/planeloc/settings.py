@@ -7,6 +7,7 @@ the same names: ``threshold`` in ``config.yaml`` under ``localize:`` is ``planel
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,7 +53,7 @@ _KINDS = {float: "a number (write 1.0e-3, not 1e-3)", int: "a whole number", boo
 
 def _is_a(value: Any, kind: type) -> bool:
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return kind not in _KINDS or isinstance(value, kind)

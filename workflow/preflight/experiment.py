@@ -14,7 +14,8 @@ from preflight import schema as schemas
 from preflight.errors import ConfigurationError
 from preflight.sheets import Row, read_sheet
 
-RESERVED_NAMES = ("acquisition", "benchmarks", "calibration", "logs", "networks")
+# Folders of the results; "demo" is that of `make demo`, which `make clean` deletes.
+RESERVED_NAMES = ("acquisition", "benchmarks", "calibration", "demo", "logs", "networks")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def check_microscope(path: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"{locate(('regions',))}: {regions} regions for {cameras} cameras; layout regions needs one per camera"
         )
+    sizes = {(region["width"], region["height"]) for region in microscope["regions"]}
+    if microscope["layout"] == "regions" and len(sizes) > 1:
+        raise ConfigurationError(
+            f"{locate(('regions',))}: the regions differ in size; give all the same width and height"
+        )
     return microscope
 
 
@@ -133,11 +139,11 @@ def _refuse_repeated(column: str, rows: Iterable[Row]) -> None:
     first: dict[str, int] = {}
     for row in rows:
         name = row.values[column]
-        if name in RESERVED_NAMES:
+        # Some file systems do not tell upper from lower case, and the name becomes a folder.
+        if name.lower() in RESERVED_NAMES:
             raise ConfigurationError(
                 f"{row.where}: {column} cannot be called {name!r}, a folder of the results; rename it"
             )
-        # Some file systems do not tell upper from lower case, and the name becomes a folder.
         if name.lower() in first:
             raise ConfigurationError(
                 f"{row.where}: {column} {name!r} is already in line {first[name.lower()]}; give each its own name"

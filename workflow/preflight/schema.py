@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,16 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from preflight.errors import ConfigurationError
+
+# YAML has .inf and .nan, which no setting can mean; JSON Schema, made for JSON, would take them for numbers.
+_CHECKER = Draft202012Validator.TYPE_CHECKER
+_Validator = extend(
+    Draft202012Validator,
+    type_checker=_CHECKER.redefine("number", lambda _, value: _CHECKER.is_type(value, "number") and _finite(value)),
+)
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "schemas"
 
@@ -48,11 +57,15 @@ def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -
 
 def check(values: Any, schema: Mapping[str, Any], locate: Locate) -> None:
     """Raise `ConfigurationError` for the first mistake; `locate` turns the path of a key into "file:line"."""
-    errors = sorted(Draft202012Validator(schema).iter_errors(values), key=lambda error: [str(p) for p in error.path])
+    errors = sorted(_Validator(schema).iter_errors(values), key=lambda error: [str(p) for p in error.path])
     # An unknown key first: it is what a typo looks like, and it may be the cause of the others.
     errors.sort(key=lambda error: error.validator != "additionalProperties")
     if errors:
         raise ConfigurationError(explain(errors[0], locate))
+
+
+def _finite(value: float) -> bool:
+    return -math.inf < value < math.inf
 
 
 def explain(error: ValidationError, locate: Locate) -> str:
@@ -121,6 +134,8 @@ def _remedy(error: ValidationError) -> str:
 
 def _number_hint(value: Any, types: list[str]) -> str:
     """YAML 1.1 reads 1e-4 as text: only 1.0e-4 is a number to it."""
+    if isinstance(value, float) and not _finite(value):
+        return " that is finite"
     if not isinstance(value, str) or not {"number", "integer"} & set(types):
         return ""
     try:
@@ -152,6 +167,10 @@ def _compose(path: Path) -> yaml.Node | None:
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: no such file; start in the folder that has it, or give --configfile"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); check the path and who may read it"
         ) from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -48,6 +48,10 @@ def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
             numbered = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such sheet; make it, or correct its path in the configuration") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); check the path and who may read it"
+        ) from None
     except (UnicodeDecodeError, csv.Error):
         raise ConfigurationError(f"{path}: not a text table; save it as 'tab-separated text (UTF-8)'") from None
     return [(line, cells) for line, cells in numbered if any(cells) and not cells[0].startswith("#")]
