@@ -17,10 +17,11 @@ from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.evaluation import EvaluateSettings, evaluate
 from planeloc.filtering import FilterSettings, filter_localizations
+from planeloc.learning import TrainSettings
 from planeloc.localization import LocalizeSettings, localize
 from planeloc.microscope import read_microscope
 from planeloc.registration import RegisterSettings, register
-from planeloc.training import TrainSettings, train
+from planeloc.training import train
 
 ROOT = Path(__file__).parents[1]
 DATA = os.environ.get("PLANELOC_TEST_DATA")

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planeloc import training
+from planeloc import learning
 from planeloc.errors import PlanelocError
+from planeloc.learning import TrainSettings, fit_network
 from planeloc.networks import load_network
 from planeloc.optics import paper_psf, write_psf
 from planeloc.simulation import Scene
-from planeloc.training import TrainSettings, fit_network, train
+from planeloc.training import train
 
 TINY = TrainSettings(samples=64, batch=8, channels="8,8,8,8", validation=8, validate_every=16, device="cpu")
 
@@ -24,8 +25,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
     class StoppedError(Exception):
         pass
 
-    monkeypatch.setattr(training.time, "monotonic", iter(range(0, 10_000, 1000)).__next__)  # checkpoint at every step
-    draw = training.draw_batch
+    monkeypatch.setattr(learning.time, "monotonic", iter(range(0, 10_000, 1000)).__next__)  # checkpoint at every step
+    draw = learning.draw_batch
     calls = []
 
     def draw_until_interrupted(*arguments):
@@ -34,7 +35,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
             raise StoppedError
         return draw(*arguments)
 
-    monkeypatch.setattr(training, "draw_batch", draw_until_interrupted)
+    monkeypatch.setattr(learning, "draw_batch", draw_until_interrupted)
     checkpoint = tmp_path / "b.checkpoint.safetensors"
     with pytest.raises(StoppedError):
         fit_network(psf, scene, None, checkpoint, TINY)

@@ -19,13 +19,14 @@ from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate
 from planeloc.files import read_json, unreadable
 from planeloc.filtering import FilterSettings, filter_localizations
+from planeloc.learning import TrainSettings
 from planeloc.localization import LocalizeSettings, localize
 from planeloc.microscope import read_microscope
 from planeloc.provenance import write_provenance
 from planeloc.registration import RegisterSettings, register
 from planeloc.rendering import RenderSettings, render
 from planeloc.settings import options
-from planeloc.training import TrainSettings, train
+from planeloc.training import train
 
 FILE = click.Path(path_type=Path)
 
