@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -263,10 +264,11 @@ def test_frames_outside_the_movie_are_a_mistake_of_the_caller(tmp_path: Path) ->
 
 
 @needs_data
-def test_real_bead_stack() -> None:
+def test_real_bead_stack(tmp_path: Path) -> None:
     path = Path(DATA) / "beads" / "bead180_oil.tif"
+    other = shutil.copy(path, tmp_path / "other.tif")
     expected = tifffile.imread(path)
-    assert_reads([path, path], microscope(), np.stack([expected, expected], axis=1))
+    assert_reads([path, other], microscope(), np.stack([expected, expected], axis=1))
 
 
 @needs_data
