@@ -24,6 +24,7 @@ $(READY): envs/requirements.txt pyproject.toml
 	    { echo 'planeloc needs Python 3.11 or newer; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
 	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo 'Python cannot make environments; run: sudo apt install python3-venv' >&2; exit 1; }
+	@echo 'installing exact versions of everything into $(VENV)/ (up to 2 GB; some minutes, in silence)'
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement envs/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
