@@ -34,7 +34,7 @@ def main() -> None:
     light = {"photons": PAPER_PHOTONS, "background": PAPER_BACKGROUND}
     scene = replace(record.scene, emitters=1, registration_resampling=arguments.resampling, **light)
     generator = torch.Generator().manual_seed(arguments.seed)
-    voxel = torch.tensor([scene.voxel_depth_nm, *record.voxel_nm[:2]])
+    voxel = torch.tensor([scene.voxel_depth_nm, *scene.voxel_nm(record.psf.pixel_size_nm)[:2]])
     to_voxel, to_truth, found = [], [], 0
     start = time.perf_counter()
     for _ in range(arguments.images):

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from planeloc.devices import DEVICES, PRECISIONS, autocast, choose_device, choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork, voxel_cross_entropy
 from planeloc.optics import GaussianPSF
+from planeloc.progress import progress_bar
 from planeloc.settings import setting
 from planeloc.simulation import Batch, Scene, draw_batch
 
@@ -91,7 +91,7 @@ def fit_network(
     every = max(1, settings.validate_every // settings.batch)
     losses: list[Tensor] = []
     saved = time.monotonic()
-    with _progress(steps, step) as bar:
+    with progress_bar(steps, "training", "step", done=step) as bar:
         while step < steps:
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -137,7 +137,7 @@ def _validate(
     """
     network.eval()
     loss, lateral, axial = 0.0, [], []
-    voxel_nm = psf.pixel_size_nm / scene.upsampling
+    voxel_nm = scene.voxel_nm(psf.pixel_size_nm)[0]
     for start in range(0, len(batch.images), 16):
         part = slice(start, start + 16)
         images = batch.images[part]
@@ -239,10 +239,3 @@ def _resume(
     optimizer.load_state_dict(state)
     print(f"planeloc: resuming training at step {record['step']} from {path}", file=sys.stderr)
     return int(record["step"]), list(record["history"])
-
-
-def _progress(steps: int, done: int) -> tqdm:
-    quiet = not sys.stderr.isatty()
-    return tqdm(
-        total=steps, initial=done, desc="training", unit="step", mininterval=30 if quiet else 0.5, file=sys.stderr
-    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -104,9 +103,6 @@ class Light:
     photons: tuple[float, float]
     background: tuple[float, float]  # darkest and brightest plane, photons per pixel
     emitters: int
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def measure_light(movies: list[Movie], psf: GaussianPSF) -> Light:

@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ import torch
 from distributed import Client
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from planeloc import cluster, localizations
 from planeloc.agreement import worst_mistaken_depth
@@ -36,6 +35,7 @@ from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import GaussianPSF, read_psf
 from planeloc.peaks import find_peaks
+from planeloc.progress import progress_bar
 from planeloc.sampling import map_grid, reference_grid, sample_planes
 from planeloc.settings import setting
 
@@ -154,7 +154,7 @@ class Localizer:
             logits = self.network(sampled)
         peaks = find_peaks(logits, self.threshold)
         scene, pixel_nm = self.record.scene, self.psf.pixel_size_nm
-        voxel = torch.tensor(self.voxel_nm, dtype=torch.float64, device=self.device)
+        voxel = torch.tensor(scene.voxel_nm(pixel_nm), dtype=torch.float64, device=self.device)
         origin = torch.tensor(
             (tile.x * pixel_nm, tile.y * pixel_nm, scene.depth_range_nm[0]), dtype=torch.float64, device=self.device
         )
@@ -172,12 +172,6 @@ class Localizer:
         x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
         rows, columns = level.shape[1:]
         return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
-
-    @property
-    def voxel_nm(self) -> tuple[float, float, float]:
-        """Voxels of the output on the microscope at hand, whose pixels may differ a little from the network's."""
-        lateral = self.psf.pixel_size_nm / self.record.scene.upsampling
-        return lateral, lateral, self.record.scene.voxel_depth_nm
 
 
 @dataclass(frozen=True)
@@ -287,15 +281,8 @@ def _localize_blocks(client: Client, job: Job, movie: Movie, output: Path, block
     stops = {start: min(start + block_frames, movie.frames) for start in parts}
     missing = [start for start in parts if not parts[start].is_file()]
     found = 0
-    quiet = not sys.stderr.isatty()
-    with tqdm(
-        total=movie.frames,
-        initial=movie.frames - sum(stops[start] - start for start in missing),
-        desc="localizing",
-        unit="frame",
-        mininterval=10 if quiet else 0.5,
-        file=sys.stderr,
-    ) as bar:
+    done = movie.frames - sum(stops[start] - start for start in missing)
+    with progress_bar(movie.frames, "localizing", "frame", done=done, log_every_s=10) as bar:
         tasks = ((start, (job, start, stops[start], str(parts[start]))) for start in missing)
         for start, rows in cluster.run(client, localize_block, tasks):
             found += rows
@@ -351,15 +338,14 @@ def _check_agreement(
 
 def _metadata(movie: Movie, psf: GaussianPSF, record: NetworkRecord, threshold: float) -> dict[str, Any]:
     scene = record.scene
-    lateral = psf.pixel_size_nm / scene.upsampling
     return {
         "frames": movie.frames,
         "height_px": movie.height,
         "width_px": movie.width,
         "pixel_size_nm": psf.pixel_size_nm,
         "plane_depths_nm": list(psf.plane_depths_nm),
-        "voxel_nm": [lateral, lateral, scene.voxel_depth_nm],
+        "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
         "depth_range_nm": list(scene.depth_range_nm),
         "threshold": threshold,
-        "network": asdict(record.architecture)["channels"],
+        "network": list(record.architecture.channels),
     }

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,13 +27,13 @@ import numpy as np
 import zarr
 import zarr.errors
 from numpy.typing import NDArray
-from tqdm import tqdm
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.files import atomic_path, read_json, write_json
 from planeloc.microscope import Microscope, Region
+from planeloc.progress import progress_bar
 
 FORMAT = "planeloc movie 1"
 ARRAY = "counts"
@@ -191,7 +190,7 @@ def write_movie(
     with ExitStack() as stack:
         partial = stack.enter_context(atomic_path(store))
         files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
-        bar = stack.enter_context(tqdm(total=frames, **_bar(progress)))
+        bar = stack.enter_context(progress_bar(frames, "convert", "frame", shown=progress))
         array = _create_array(partial, source.shape, chunk_frames, compression_level)
         digest = _new_digest(source.shape)
         written = []
@@ -335,18 +334,6 @@ def _read_chunk(array: zarr.Array, store: Path, index: int) -> NDArray[np.uint16
 
 def _new_digest(shape: tuple[int, ...]) -> Any:
     return hashlib.sha256(f"uint16 {tuple(map(int, shape))}".encode())
-
-
-def _bar(progress: bool) -> dict[str, Any]:
-    """A bar that moves on a terminal, and writes a line every half minute where stderr is a log file."""
-    moving = sys.stderr.isatty()
-    return {
-        "disable": not progress,
-        "file": sys.stderr,
-        "unit": "frame",
-        "desc": "convert",
-        "mininterval": 0.2 if moving else 30,
-    }
 
 
 def _microscope(content: dict[str, Any]) -> Microscope:

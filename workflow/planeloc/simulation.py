@@ -48,6 +48,11 @@ class Scene:
         low, high = self.depth_range_nm
         return round((high - low) / self.voxel_depth_nm)
 
+    def voxel_nm(self, pixel_size_nm: float) -> tuple[float, float, float]:
+        """Size (x, y, z) of the voxels on a microscope with these pixels, which may differ a little from training's."""
+        lateral = pixel_size_nm / self.upsampling
+        return lateral, lateral, self.voxel_depth_nm
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -108,7 +113,7 @@ def _draw_drift(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Gene
     device, reach = generator.device, scene.drift_voxels
     steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
     steps[:, 0] = 0
-    return steps * (psf.pixel_size_nm / scene.upsampling)
+    return steps * scene.voxel_nm(psf.pixel_size_nm)[0]
 
 
 def _expose_scene(

@@ -33,12 +33,6 @@ class NetworkRecord:
     scene: Scene
     input_scale: float  # photons that the network sees as 1
 
-    @property
-    def voxel_nm(self) -> tuple[float, float, float]:
-        """Size (x, y, z) of the output voxels on the microscope that the network was made for."""
-        lateral = self.psf.pixel_size_nm / self.scene.upsampling
-        return lateral, lateral, self.scene.voxel_depth_nm
-
     def build(self) -> UpsamplingNetwork:
         """A network of this shape with fresh weights."""
         voxels = (self.scene.window_px * self.scene.upsampling) ** 2 * self.scene.depth_slices
