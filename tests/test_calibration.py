@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from bead_scans import PSF, gaussian_spots, microscope_of, pupil_spots, scattered, write_scan
 
+from planeloc import optics
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
@@ -57,7 +58,8 @@ def verdicts(quality: dict) -> dict[str, str]:
     return {check["name"]: check["verdict"] for check in quality["checks"]}
 
 
-def assert_same_psf(found: GaussianPSF, truth: GaussianPSF) -> None:
+def assert_same_psf(found: optics.PSF, truth: GaussianPSF) -> None:
+    found = found.gaussian
     np.testing.assert_allclose(found.plane_depths_nm, truth.plane_depths_nm, atol=TOL_DEPTH_NM)
     np.testing.assert_allclose(found.brightness, truth.brightness, atol=TOL_BRIGHTNESS)
     assert sum(found.brightness) == pytest.approx(1)
@@ -67,12 +69,14 @@ def assert_same_psf(found: GaussianPSF, truth: GaussianPSF) -> None:
     assert found.quartic == pytest.approx(truth.quartic, abs=0.01)
 
 
+@pytest.mark.parametrize("model", ["gaussian", "spline"])
 @pytest.mark.parametrize("kind", ["objective", "sample"])
-def test_both_scans_give_the_same_psf(tmp_path: Path, kind: str) -> None:
+def test_both_scans_give_the_same_psf(tmp_path: Path, kind: str, model: str) -> None:
     """An objective scan by +s moves the bead by −s: depths and the sign of A must not depend on what was moved."""
     microscope = microscope_of(4)
     z = travel() if kind == "sample" else -travel()
-    psf, quality = run(tmp_path, scan(tmp_path, gaussian_spots(UNEVEN), microscope, z), microscope, STEP_NM, kind)
+    files = scan(tmp_path, gaussian_spots(UNEVEN), microscope, z)
+    psf, quality = run(tmp_path, files, microscope, STEP_NM, kind, model=model)
     assert_same_psf(psf, UNEVEN)
     assert set(verdicts(quality).values()) == {"pass"}
     assert quality["values"]["plane_1_depth_sd_nm"] < TOL_DEPTH_NM
@@ -112,19 +116,35 @@ def test_diffraction_with_em_gain_is_not_refused(tmp_path: Path) -> None:
     microscope = microscope_of(4, camera=camera)
     spot = pupil_spots(depths, 192.0, spherical_rad=0.3)
     psf, quality = run(tmp_path, scan(tmp_path, spot, microscope, -travel(37)), microscope, STEP_NM)
-    np.testing.assert_allclose(psf.plane_depths_nm, depths, atol=15)
+    np.testing.assert_allclose(np.diff(psf.plane_depths_nm), np.diff(depths), atol=15)
     np.testing.assert_allclose(psf.brightness, 0.25, atol=0.01)
     assert "fail" not in verdicts(quality).values()
+    assert verdicts(quality)["unexplained_by_model"] == "pass"
+    assert quality["values"]["unexplained_by_spline"] < 0.5 * quality["values"]["unexplained_by_gaussian"]
     defocus = np.linspace(-1500, 1500, 61)
-    assert (psf.squared_width(defocus) > 0).all()
+    assert (psf.gaussian.squared_width(defocus) > 0).all()
 
 
-def test_astigmatism_is_refused_whatever_its_direction(tmp_path: Path) -> None:
+def test_astigmatism_is_refused_by_the_round_model_and_learned_by_the_spline(tmp_path: Path) -> None:
     microscope = microscope_of(2)
     spot = pupil_spots((-200.0, 200.0), 192.0, astigmatism_rad=0.6)
     files = scan(tmp_path, spot, microscope, -travel(), beads=2)
-    with pytest.raises(PlanelocError, match="astigmatism"):
-        run(tmp_path, files, microscope, STEP_NM)
+    with pytest.raises(PlanelocError, match=r"astigmatism.*see .*psf\.failed\.png"):
+        run(tmp_path, files, microscope, STEP_NM, model="gaussian")
+    failed = read_json(tmp_path / "psf.quality.failed.json")
+    assert verdicts(failed)["astigmatism_nm"] == "fail"
+    _, quality = run(tmp_path, files, microscope, STEP_NM)
+    assert not (tmp_path / "psf.quality.failed.json").exists(), "the values of a mended failure go"
+    assert verdicts(quality)["astigmatism_nm"] == "warn"
+    assert verdicts(quality)["unexplained_by_model"] == "pass"
+
+
+def test_refractive_index_factor_shrinks_all_depths(tmp_path: Path) -> None:
+    """Beads scanned in steps of 80 nm whose focus moves by 0.8 of that: depths are those of the sample."""
+    microscope = microscope_of(4)
+    files = scan(tmp_path, gaussian_spots(PSF), microscope, -travel(step=64.0))
+    psf, _ = run(tmp_path, files, microscope, 80.0, model="gaussian", refractive_index_factor=0.8)
+    assert_same_psf(psf, PSF)
 
 
 def test_coarse_or_short_scans_are_refused(tmp_path: Path) -> None:
@@ -223,9 +243,12 @@ def test_real_bead_as_four_planes(tmp_path: Path) -> None:
     psf, quality = run(tmp_path, files, microscope, 100.0)
     np.testing.assert_allclose(np.diff(psf.plane_depths_nm), 400, atol=TOL_REAL_SPACING_NM)
     np.testing.assert_allclose(psf.brightness, 0.25, atol=0.01)
-    assert psf.waist_nm == pytest.approx(129, rel=TOL_REAL_WAIST)
+    assert psf.gaussian.waist_nm == pytest.approx(129, rel=TOL_REAL_WAIST)
     assert "fail" not in verdicts(quality).values()
     assert verdicts(quality)["width_residual_over_waist"] == "warn"  # rings on one side of focus
+    assert verdicts(quality)["unexplained_by_model"] == "pass"
+    _, quality = run(tmp_path, files, microscope, 100.0, model="gaussian")
+    assert verdicts(quality)["unexplained_by_model"] == "warn"
 
 
 @needs_data

@@ -54,7 +54,7 @@ def test_gradients_agree_with_differences():
     assert torch.autograd.gradcheck(image, parameters, eps=1e-3, atol=1e-5, rtol=1e-4)
 
 
-def test_plane_shift_and_origin_move_the_image():
+def test_plane_shift_moves_the_image_and_background_adds():
     psf = paper_psf()
     position = (torch.tensor([1000.0]), torch.tensor([900.0]), torch.tensor([0.0]), torch.tensor([1.0]))
     shift = torch.zeros(1, 4, 2)
@@ -62,9 +62,9 @@ def test_plane_shift_and_origin_move_the_image():
     still, moved = psf.expected_photons(*position, (12, 12)), psf.expected_photons(*position, (12, 12), shift)
     assert torch.allclose(moved[0, 2, :-2, 1:], still[0, 2, 2:, :-1], atol=1e-7)
     assert torch.equal(moved[0, 1], still[0, 1])
-    origin = (torch.tensor([192.0]), torch.tensor([384.0]))
-    window = psf.expected_photons(*position, (5, 5), origin_nm=origin)
-    assert torch.allclose(window[0], still[0, :, 2:7, 1:6], atol=1e-7)
+    level = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    brighter = psf.expected_photons(*position, (12, 12), background=level)
+    assert torch.allclose(brighter - still, level[..., None, None].expand_as(still))
 
 
 def test_round_trip(tmp_path):

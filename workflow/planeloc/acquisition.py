@@ -38,9 +38,9 @@ from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.files import atomic_path, write_json
 from planeloc.geometry import Affine
-from planeloc.imaging import GaussianImaging, Imaging, MeasuredPSF, add_windows, read_bead_stack
+from planeloc.imaging import Imaging, MeasuredPSF, PsfImaging, add_windows, read_bead_stack
 from planeloc.ome import OmeTiffWriter
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF, GaussianPSF, read_psf
 from planeloc.structures import emitters
 
 _BLOCK_FRAMES = 32
@@ -208,8 +208,10 @@ def _imaging(settings: SimulationSettings, brightness: tuple[float, ...], maps: 
             quartic=psf.quartic,
             pixel_integration=True,
         )
-        return GaussianImaging.reaching(gaussian, reach)
+        return PsfImaging.reaching(gaussian, reach)
     file = Path(psf.file)
+    if psf.model == "calibrated":
+        return PsfImaging.reaching(_calibrated(file, settings), reach)
     measured = MeasuredPSF.from_stack(
         read_bead_stack(file),
         offset_counts=psf.offset_counts,
@@ -227,6 +229,18 @@ def _imaging(settings: SimulationSettings, brightness: tuple[float, ...], maps: 
             f"{max(depths) + reach:.0f} nm is needed; lower beads: scan_range_nm or structure: depth_range_nm"
         )
     return measured
+
+
+def _calibrated(file: Path, settings: SimulationSettings) -> PSF:
+    """The PSF of a calibration, with its own depths and brightness, which must be those of the settings' microscope."""
+    psf = read_psf(file)
+    pixel = settings.pixel_size_nm
+    if psf.planes != len(settings.cameras) or abs(psf.pixel_size_nm - pixel) > 1e-3 * pixel:
+        raise PlanelocError(
+            f"{file}: {psf.planes} planes and pixels of {psf.pixel_size_nm:g} nm, but the simulation has "
+            f"{len(settings.cameras)} and {pixel:g} nm; give the PSF of the same microscope"
+        )
+    return psf
 
 
 def _background(

@@ -28,13 +28,17 @@ class PsfSettings:
     """Point spread function; `psf:` in a simulation file."""
 
     model: str = setting(
-        "gaussian", "gaussian: a defocus curve; stack: measured on a bead.", choices=("gaussian", "stack")
+        "gaussian",
+        "gaussian: a defocus curve; stack: the recording of a bead; calibrated: psf.h5 of `planeloc calibrate`.",
+        choices=("gaussian", "stack", "calibrated"),
     )
     waist_nm: float = setting(121.0, "gaussian: width in focus before pixel integration (w0), nm.", minimum=1)
     focus_depth_nm: float = setting(275.0, "gaussian: defocus that doubles the squared width (d), nm.", minimum=1)
     asymmetry: float = setting(0.0, "gaussian: cubic term of the defocus curve (A).")
     quartic: float = setting(0.0, "gaussian: quartic term of the defocus curve (B).")
-    file: str = setting("", "stack: TIFF z-stack of one bead on one plane; relative to the simulation file.")
+    file: str = setting(
+        "", "stack: TIFF z-stack of one bead on one plane; calibrated: psf.h5; relative to the simulation file."
+    )
     pixel_size_nm: float = setting(65.0, "stack: pixel in the sample, nm.", minimum=1)
     z_step_nm: float = setting(100.0, "stack: step between slices, nm.", minimum=1)
     offset_counts: float = setting(100.0, "stack: counts in the dark.", minimum=0)
@@ -197,5 +201,6 @@ def _check_consistent(settings: SimulationSettings, path: Path) -> None:
         raise PlanelocError(f"{path}: border_px of {settings.border_px:g} leaves nothing of the field; lower it")
     if beads.photons_least > beads.photons:
         raise PlanelocError(f"{path}: beads: photons_least is above photons; lower it")
-    if settings.psf.model == "stack" and not settings.psf.file:
-        raise PlanelocError(f"{path}: psf: file is missing; model stack needs the z-stack of a bead")
+    if settings.psf.model != "gaussian" and not settings.psf.file:
+        needed = "the z-stack of a bead" if settings.psf.model == "stack" else "the psf.h5 of a calibration"
+        raise PlanelocError(f"{path}: psf: file is missing; model {settings.psf.model} needs {needed}")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.networks import NetworkRecord
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF
 from planeloc.simulation import Scene
 
 _WINDOW_PX = 15
@@ -19,7 +19,7 @@ _PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may
 _NOISE_FACTOR = 1.5
 
 
-def mistaken_depths(truth: GaussianPSF, model: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
+def mistaken_depths(truth: PSF, model: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
     """By how much depths come out wrong (nm, one per depth) if images of PSF `truth` are read with PSF `model`.
 
     Noise-free least squares over depth and photons, the emitter in the middle of a pixel. The pixel sizes may differ: a
@@ -35,13 +35,13 @@ def mistaken_depths(truth: GaussianPSF, model: GaussianPSF, depths_nm: NDArray) 
     return candidates[best] + vertex.clip(-1, 1) * _DEPTH_STEP_NM - depths_nm
 
 
-def worst_mistaken_depth(record: NetworkRecord, psf: GaussianPSF) -> float:
+def worst_mistaken_depth(record: NetworkRecord, psf: PSF) -> float:
     """The largest error in depth, nm, over a network's range on a microscope with another PSF."""
     low, high = record.scene.depth_range_nm
     return float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
 
 
-def _unit_images(psf: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
+def _unit_images(psf: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
     """(depths, pixels of all planes), each of length 1."""
     z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
     centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
@@ -49,7 +49,7 @@ def _unit_images(psf: GaussianPSF, depths_nm: NDArray) -> NDArray[np.float64]:
     return (images / images.norm(dim=1, keepdim=True)).numpy()
 
 
-def disagreements(record: NetworkRecord, psf: GaussianPSF, scene: Scene, maximum_depth_error_nm: float) -> list[str]:
+def disagreements(record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_error_nm: float) -> list[str]:
     """Why a network should not be used with a microscope and its light: one sentence for each reason, none if it fits.
 
     `psf` and `scene` describe what is at hand; `record` says what the network was made for.
@@ -77,7 +77,7 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
     return reasons
 
 
-def _psf_reasons(record: NetworkRecord, psf: GaussianPSF, scene: Scene, limit_nm: float) -> list[str]:
+def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:
     low, high = record.scene.depth_range_nm
     reasons = []
     if scene.depth_range_nm[0] < low - limit_nm - 25 or scene.depth_range_nm[1] > high + limit_nm + 25:

@@ -186,7 +186,7 @@ def fit_beads(
     axes_deg: float = 0.0,
 ) -> BeadFits:
     """Fit every bead on every slice of a stack (slices, rows, columns) of raw counts; positions in camera pixels."""
-    windows, masks = _cut_out(counts, camera, beads, window_px)
+    windows, masks = cut_out(counts, camera, beads, window_px)
     return _fit_windows(
         windows,
         np.repeat(masks, len(counts), axis=0),
@@ -200,7 +200,7 @@ def fit_moving_beads(
     counts: NDArray[np.uint16], camera: Camera, beads: Sequence[Beads], window_px: int, *, estimator: str
 ) -> BeadFits:
     """Fit the beads found on every image of (frames, rows, columns) by itself: arrays (beads of all frames, 1)."""
-    cuts = [_cut_out(image[None], camera, found, window_px) for image, found in zip(counts, beads, strict=True)]
+    cuts = [cut_out(image[None], camera, found, window_px) for image, found in zip(counts, beads, strict=True)]
     return _fit_windows(
         np.concatenate([windows for windows, _ in cuts]),
         np.concatenate([masks for _, masks in cuts]),
@@ -282,7 +282,7 @@ def _without_halos(x: NDArray, y: NDArray, score: NDArray, window_px: int) -> ND
     return np.array(kept, dtype=np.int64)
 
 
-def _cut_out(
+def cut_out(
     counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Windows in photons (beads·slices, side, side) and masks (beads, side, side) of the pixels of its own."""

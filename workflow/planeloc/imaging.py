@@ -1,7 +1,7 @@
 """Light of single emitters on the pixels of every camera, for the simulated acquisition.
 
-Two models: the Gaussian of `optics`, and a point spread function measured on a bead, whose rings and asymmetries no
-formula knows. Both draw an emitter into a small window around it, given where it lies ON EACH CAMERA, and both
+The models of `optics`, and a point spread function taken from a recording of one bead, which no model has been fitted
+to. Both draw an emitter into a small window around it, given where it lies ON EACH CAMERA, and both
 integrate over the pixel.
 """
 
@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.errors import PlanelocError
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF
 
 _REACH_SIGMAS = 4.5  # a window this wide loses 1e-5 of a Gaussian's light
 _TAPER = 0.25  # outer part of a measured PSF's radius over which it fades to nothing
 _LEAST_SLICES = 5
-_FOCUS_SLICES = 3  # on either side of the brightest, for the parabola
+_FOCUS_SLICES = 4  # on either side of the brightest, for a curve through the areas that they cover
+_FOCUS_DEGREE = 4  # of that curve: areas rise faster on one side
 
 
 class Imaging(Protocol):
@@ -40,17 +41,17 @@ class Imaging(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianImaging:
-    """The Gaussian model in windows wide enough for its largest defocus."""
+class PsfImaging:
+    """A model of `optics` in windows wide enough for its largest defocus."""
 
-    psf: GaussianPSF
+    psf: PSF
     radius_px: int
 
     @classmethod
-    def reaching(cls, psf: GaussianPSF, depth_range_nm: float) -> GaussianImaging:
+    def reaching(cls, psf: PSF, depth_range_nm: float) -> PsfImaging:
         """Windows for emitters within ± `depth_range_nm`."""
         defocus = [d - z for d in psf.plane_depths_nm for z in (-depth_range_nm, depth_range_nm)]
-        squared = max(psf.squared_width(d) for d in defocus)
+        squared = max(psf.gaussian.squared_width(d) for d in defocus)
         return cls(psf, math.ceil(_REACH_SIGMAS * math.sqrt(squared) / psf.pixel_size_nm) + 1)
 
     def windows(
@@ -63,7 +64,7 @@ class GaussianImaging:
         images = self.psf.expected_photons(
             origin, origin, torch.from_numpy(z_nm), torch.from_numpy(photons), (side, side), within_nm
         )
-        return images.numpy(), corners
+        return images.clamp(min=0).numpy(), corners
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,14 @@ def _rim_level(image: NDArray[np.float64]) -> float:
 
 
 def _sharpest_slice(light: NDArray[np.float64]) -> float:
-    """Slice in focus, to a fraction: the vertex of a parabola through the area that the light covers."""
-    smooth = ndimage.gaussian_filter(light, (1.0, 0.5, 0.5))
+    """Slice in focus, to a fraction: where the light covers the least area, (Σ I)² / Σ I²."""
+    smooth = ndimage.gaussian_filter(light, (0.0, 0.5, 0.5))
     best = int(np.argmax(smooth.max(axis=(1, 2))))
     near = np.arange(max(best - _FOCUS_SLICES, 0), min(best + _FOCUS_SLICES + 1, len(light)))
     area = smooth[near].sum(axis=(1, 2)) ** 2 / (smooth[near] ** 2).sum(axis=(1, 2))
-    bend, slope, _ = np.polyfit(near - best, area, 2)
-    if bend <= 0 or abs(slope / (2 * bend)) > _FOCUS_SLICES:
-        return float(best)
-    return float(np.clip(best - slope / (2 * bend), 0, len(light) - 1))
+    curve = np.polynomial.Polynomial.fit(near, area, min(_FOCUS_DEGREE, len(near) - 1))
+    fine = np.linspace(near[0], near[-1], 2001)
+    return float(fine[np.argmin(curve(fine))])
 
 
 def _centroid(image: NDArray[np.float64]) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from planeloc.devices import DEVICES, PRECISIONS, autocast, choose_device, choos
 from planeloc.errors import PlanelocError
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork, voxel_cross_entropy
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF
 from planeloc.progress import progress_bar
 from planeloc.settings import setting
 from planeloc.simulation import Batch, Scene, draw_batch
@@ -64,7 +64,7 @@ class TrainSettings:
 
 
 def fit_network(
-    psf: GaussianPSF,
+    psf: PSF,
     scene: Scene,
     start: UpsamplingNetwork | None,
     checkpoint: Path,
@@ -128,7 +128,7 @@ def inherit_weights(network: UpsamplingNetwork, start: UpsamplingNetwork) -> Non
 
 @torch.inference_mode()
 def _validate(
-    network: UpsamplingNetwork, batch: Batch, psf: GaussianPSF, scene: Scene, seen: int, losses: list[Tensor]
+    network: UpsamplingNetwork, batch: Batch, psf: PSF, scene: Scene, seen: int, losses: list[Tensor]
 ) -> dict[str, float]:
     """Loss on the fixed set, and the paper's measure: how far the most probable voxel near a true one is from it.
 
@@ -167,7 +167,7 @@ def _nearest_peak(logits: Tensor, voxels: Tensor, reach: int = 4) -> Tensor:
     return torch.stack((best // side**2, best // side % side, best % side), dim=-1) - reach
 
 
-def _architecture(psf: GaussianPSF, scene: Scene, settings: TrainSettings) -> Architecture:
+def _architecture(psf: PSF, scene: Scene, settings: TrainSettings) -> Architecture:
     doublings = math.log2(scene.upsampling)
     try:
         channels = tuple(int(c) for c in settings.channels.split(","))
@@ -181,7 +181,7 @@ def _architecture(psf: GaussianPSF, scene: Scene, settings: TrainSettings) -> Ar
     return Architecture(psf.planes, scene.depth_slices, channels)
 
 
-def _input_scale(psf: GaussianPSF, scene: Scene, seed: int) -> float:
+def _input_scale(psf: PSF, scene: Scene, seed: int) -> float:
     """Photons that become 1: a high quantile of the pixels of some training images, two significant digits."""
     images = draw_batch(psf, scene, 64, _generator(seed, _VALIDATION_SEED_OFFSET + 1, torch.device("cpu"))).images
     return float(f"{float(images.flatten().quantile(_INPUT_SCALE_QUANTILE)):.1e}")

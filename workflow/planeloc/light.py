@@ -14,7 +14,7 @@ from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.fitting import NoiseModel, fit_gaussians
 from planeloc.movie import Movie
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF
 
 BACKGROUND_FRAMES = 100
 _BACKGROUND_SAMPLES = 25
@@ -57,7 +57,7 @@ def read_photons(movie: Movie, start: int, stop: int) -> NDArray[np.float32]:
 
 
 def fit_photons(
-    residual: Tensor, psf: GaussianPSF, positions_px: Tensor, z_nm: Tensor, image: Tensor, window_px: int = _WINDOW_PX
+    residual: Tensor, psf: PSF, positions_px: Tensor, z_nm: Tensor, image: Tensor, window_px: int = _WINDOW_PX
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Photons of molecules at known places, by linear least squares over a window on every plane.
 
@@ -105,7 +105,7 @@ class Light:
     emitters: int
 
 
-def measure_light(movies: list[Movie], psf: GaussianPSF) -> Light:
+def measure_light(movies: list[Movie], psf: PSF) -> Light:
     """Measure photons and background from some stretches of the movies.
 
     On every plane, bright spots as narrow as in focus are fitted; the flux in focus over the plane's share of the light
@@ -147,14 +147,14 @@ def _spots(residual: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _photons_in_focus(
-    spots: NDArray[np.float32], background: NDArray[np.float32], camera: Camera, psf: GaussianPSF
+    spots: NDArray[np.float32], background: NDArray[np.float32], camera: Camera, psf: PSF
 ) -> NDArray[np.float64]:
     """Flux (photons on this plane) of the spots that are about as narrow as the PSF in focus."""
     if not len(spots):
         return np.empty(0)
     variance = camera.read_noise_photons() ** 2 + camera.excess_noise * float(np.median(background).clip(min=0))
     fits = fit_gaussians(spots, noise=NoiseModel(camera.excess_noise, variance), estimator="least_squares")
-    waist = (psf.waist_nm / psf.pixel_size_nm) ** 2
+    waist = (psf.gaussian.waist_nm / psf.pixel_size_nm) ** 2
     width = fits.squared_width_px2[:, 0]
     good = fits.converged & (width > 0.6 * waist) & (width < 1.5 * waist)
     return (2 * np.pi * width * fits.peak)[good]

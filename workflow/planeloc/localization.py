@@ -33,7 +33,7 @@ from planeloc.geometry import Registration
 from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons, read_photons
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
-from planeloc.optics import GaussianPSF, read_psf
+from planeloc.optics import PSF, read_psf
 from planeloc.peaks import find_peaks
 from planeloc.progress import progress_bar
 from planeloc.sampling import map_grid, reference_grid, sample_planes
@@ -90,7 +90,7 @@ class Localizer:
         self.threshold = job.threshold
         self.movie = Movie.open(Path(job.movie))
         self.registration = Registration.read(job.registration)
-        self.psf: GaussianPSF = read_psf(job.psf)
+        self.psf: PSF = read_psf(job.psf)
         network, self.record = load_network(job.weights)
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.tiles = tiles(self.movie.height, self.movie.width, job.tile_px, self.record.architecture.halo_px)
@@ -247,8 +247,11 @@ def localize(
     """
     opened, measured = Movie.open(movie), read_psf(psf)
     _, record = load_network(weights)
-    _check_agreement(opened, movie, Registration.read(registration), registration, measured, psf, record, weights)
-    if (worst := worst_mistaken_depth(record, measured)) > record.scene.voxel_depth_nm:
+    maps = Registration.read(registration)
+    _check_agreement(opened, movie, maps, registration, measured, psf, record, weights)
+    if (
+        worst := worst_mistaken_depth(record, measured.seen_through([m.matrix for m in maps.maps]))
+    ) > record.scene.voxel_depth_nm:
         print(
             f"planeloc: warning: {weights} was made for another PSF; depths will be wrong by up to {worst:.0f} nm; see"
             " `planeloc train`",
@@ -307,7 +310,7 @@ def _check_agreement(
     movie_path: Path,
     registration: Registration,
     registration_path: Path,
-    psf: GaussianPSF,
+    psf: PSF,
     psf_path: Path,
     record: NetworkRecord,
     weights_path: Path,
@@ -336,7 +339,7 @@ def _check_agreement(
         )
 
 
-def _metadata(movie: Movie, psf: GaussianPSF, record: NetworkRecord, threshold: float) -> dict[str, Any]:
+def _metadata(movie: Movie, psf: PSF, record: NetworkRecord, threshold: float) -> dict[str, Any]:
     scene = record.scene
     return {
         "frames": movie.frames,

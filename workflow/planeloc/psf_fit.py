@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ _FEWEST_MATCHED = 4
 _SNR_OF_PEAK = 5.0
 _LARGEST_WIDTH_ERROR = 0.3  # of a squared width, relative
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
+_BRIGHT = 0.3  # of a bead's highest peak: slices on which its place is compared
+_FEWEST_FOR_COMMON_WAY = 3
+_LARGEST_MOTION_PX = 0.15
 _NEAR_FOCUS = 0.7  # of d: where photons and misfit are taken
 _ASTIGMATISM_REACH = 1.5  # of d
 # A turn by 45° makes the slanted part of astigmatism visible to widths along two axes.
@@ -50,12 +54,31 @@ class PlaneBeads:
     file: Path
     beads: Beads
     fits: BeadFits
+    left_out: int = 0  # beads that were found and are no good
 
     def only(self, kept: NDArray[np.bool_]) -> PlaneBeads:
         """The same camera with a part of its beads."""
         beads = replace(self.beads, columns=self.beads.columns[kept], rows=self.beads.rows[kept])
         fits = BeadFits(**{name: values[kept] for name, values in vars(self.fits).items()})
-        return replace(self, beads=beads, fits=fits)
+        return replace(self, beads=beads, fits=fits, left_out=self.left_out + int(np.sum(~kept)))
+
+    @cached_property
+    def motion_px(self) -> Array:
+        """(beads,) rms way of each bead during the scan beyond noise, per axis, on slices where it is bright.
+
+        What all beads do together is the stage's or the optics' and does not count.
+        """
+        fits = self.fits
+        bright = fits.good & (fits.peak > _BRIGHT * fits.peak.max(axis=1, keepdims=True))
+        squared = np.zeros(len(self.beads))
+        for at, sd in ((fits.x_px, fits.x_sd_px), (fits.y_px, fits.y_sd_px)):
+            weights = np.where(bright, 1 / (sd**2 + 1e-6), 0.0)
+            total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+            away = at - np.sum(weights * at, axis=1, keepdims=True) / total
+            if len(away) >= _FEWEST_FOR_COMMON_WAY:
+                away = away - np.nan_to_num(_median_where(away, bright))
+            squared += np.sum(weights * (away**2 - sd**2), axis=1) / total[:, 0] / 2
+        return np.sqrt(np.maximum(squared, 0.0))
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,7 @@ class PsfFit:
     depth_sd_nm: Array
     brightness: Array
     brightness_sd: Array
+    pairs: tuple[NDArray[np.int64] | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
 
     @property
     def defocus_nm(self) -> Array:
@@ -77,16 +101,36 @@ class PsfFit:
         return self.curve.focus_nm[:, None] - self.widths.travel_nm
 
     @property
+    def near_focus(self) -> NDArray[np.bool_]:
+        """(beads, slices) where a bead is about in focus and well measured."""
+        return self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.depth_of_focus_nm)
+
+    @property
     def misfit(self) -> float:
-        """Median share of a bead near focus that the Gaussian leaves unexplained."""
+        """Median share of a bead near focus that no Gaussian explains, whatever its width."""
         misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
-        near = self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.depth_of_focus_nm)
-        return float(np.median(misfit[near])) if near.any() else float("nan")
+        return float(np.median(misfit[self.near_focus])) if self.near_focus.any() else float("nan")
+
+    @property
+    def photons(self) -> Array:
+        """(beads,) photons of every bead on its plane, in focus."""
+        return _light(self.planes, self.curve, self.widths.travel_nm)[0]
+
+    def position_px(self, plane: int) -> Array:
+        """(beads, 2) where the beads of a plane are in focus, weighted by information."""
+        fits, near = self.planes[plane].fits, self.near_focus[self.plane_of == plane]
+        weights = np.where(near & fits.good, 1 / (fits.x_sd_px**2 + fits.y_sd_px**2 + 1e-4), 1e-12)
+        return np.stack([np.average(at, axis=1, weights=weights) for at in (fits.x_px, fits.y_px)], axis=1)
 
     @property
     def reach_nm(self) -> float:
         """Largest |Δz| that molecules will have."""
         return _reach(self.depths_nm, self.curve.depth_of_focus_nm)
+
+
+def _median_where(values: Array, usable: NDArray[np.bool_]) -> Array:
+    """Median over the beads of every slice (slices,), nan where none is usable."""
+    return np.array([np.median(v[u]) if u.any() else np.nan for v, u in zip(values.T, usable.T, strict=True)])
 
 
 def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
@@ -142,20 +186,10 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
-    depth, depth_sd, log_light, log_light_sd = [0.0], [0.0], [0.0], [0.0]
-    light, light_good = _light(planes, fit, travel_nm)
-    for p in range(1, len(planes)):
-        first, other = np.nonzero(plane_of == 0)[0], np.nonzero(plane_of == p)[0]
-        pairs = _common_beads(planes[0], planes[p], shape)
-        for values, usable, means, deviations in (
-            (fit.focus_nm, np.isfinite(fit.focus_nm), depth, depth_sd),
-            (light, light_good, log_light, log_light_sd),
-        ):
-            difference, deviation = _difference(values[first], usable[first], values[other], usable[other], pairs)
-            means.append(difference)
-            deviations.append(deviation)
-    depths = np.array(depth) - (max(depth) + min(depth)) / 2
-    shares = np.exp(log_light) / np.sum(np.exp(log_light))
+    pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
+    depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs)
+    depths = depth - (max(depth) + min(depth)) / 2
+    shares, shares_sd = share_of_light(*_light(planes, fit, travel_nm), plane_of, pairs)
     focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
     return PsfFit(
         planes=tuple(planes),
@@ -165,8 +199,33 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         depths_nm=depths,
         depth_sd_nm=np.hypot(depth_sd, focus_sd / np.sqrt(np.bincount(plane_of))),
         brightness=shares,
-        brightness_sd=shares * np.array(log_light_sd),
+        brightness_sd=shares_sd,
+        pairs=pairs,
     )
+
+
+def share_of_light(
+    photons: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
+) -> tuple[Array, Array]:
+    """(planes,) relative brightness, summing to 1, and its standard deviation, from every bead's photons (beads,)."""
+    log_light, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs)
+    shares = np.exp(log_light) / np.sum(np.exp(log_light))
+    # A plane's light against plane 0's changes every share.
+    slopes = np.eye(len(shares)) - shares
+    return shares, shares * np.sqrt(slopes**2 @ deviation**2)
+
+
+def _compare(
+    values: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
+) -> tuple[Array, Array]:
+    """(planes,) how far the beads' values on every plane lie above those on plane 0, with standard deviations."""
+    first = np.nonzero(plane_of == 0)[0]
+    found = [(0.0, 0.0)]
+    for p, common in enumerate(pairs, start=1):
+        other = np.nonzero(plane_of == p)[0]
+        found.append(_difference(values[first], known[first], values[other], known[other], common))
+    difference, deviation = np.array(found).T
+    return difference, deviation
 
 
 def _reach(depths: Array, focus_depth: float) -> float:
@@ -177,7 +236,9 @@ def _reach(depths: Array, focus_depth: float) -> float:
 
 
 def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]) -> NDArray[np.bool_]:
-    """Beads that follow the common curve and look like a Gaussian about as well as the others do: not clumps of two."""
+    """Beads that follow the common curve, look like a Gaussian about as well as the others do, and keep their place:
+    neither clumps of two nor beads that come off.
+    """
     near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.depth_of_focus_nm)
     misfit = np.concatenate([plane.fits.misfit for plane in planes])
     kept = near.sum(axis=1) >= 2
@@ -185,16 +246,15 @@ def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]
         median = np.array([np.median(v[n]) if n.any() else np.inf for v, n in zip(values, near, strict=True)])
         typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
         kept &= median <= max(_OUTLIER * typical, least)
-    return kept
+    motion = np.concatenate([plane.motion_px for plane in planes])
+    return kept & (motion <= max(_OUTLIER * float(np.median(motion)), _LARGEST_MOTION_PX))
 
 
 def _light(planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Logarithm of every bead's photons near its focus, and whether there were any."""
+    """(beads,) photons of every bead near its focus, and whether there were any."""
     flux = np.concatenate([plane.fits.flux for plane in planes])
     near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.depth_of_focus_nm)
-    counted = near.any(axis=1)
-    mean = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
-    return np.log(np.maximum(mean, 1e-9)), counted
+    return np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)]), near.any(axis=1)
 
 
 def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> NDArray[np.int64] | None:

@@ -44,22 +44,32 @@ def check_at_least(name: str, value: float, advice: str, *, warn: float, fail: f
     return Check(name, value, warn, "warn" if value < warn else "pass", advice)
 
 
-def failed_figure(figure: Path) -> Path:
-    """Where the figure of a failed run is drawn, beside the one of a good run: psf.png → psf.failed.png."""
-    return figure.with_name(f"{figure.stem}.failed{figure.suffix}")
+def of_failure(path: Path) -> Path:
+    """Where an output of a failed run is left, beside the one of a good run: psf.png → psf.failed.png."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
 
 
-def stop_on_failure(where: str | Path, checks: Sequence[Check], figure: Path, draw: Callable[[Path], None]) -> None:
+def stop_on_failure(
+    where: str | Path,
+    values: Mapping[str, float],
+    checks: Sequence[Check],
+    figure: Path,
+    quality: Path,
+    draw: Callable[[Path], None],
+) -> None:
     """Raise `PlanelocError` with the failed checks and their advice in one line, if there are any.
 
-    The figure of a failure is drawn by `draw` beside `figure` and named in the error; one of an earlier failure goes.
+    The figure of a failure, made by `draw`, and its quality values are left beside `figure` and `quality`; the error
+    names the figure. Those of an earlier failure go.
     """
-    shown = failed_figure(figure)
+    shown, numbers = of_failure(figure), of_failure(quality)
     failed = [check for check in checks if check.verdict == "fail"]
     if not failed:
         shown.unlink(missing_ok=True)
+        numbers.unlink(missing_ok=True)
         return
     draw(shown)
+    write_quality(numbers, values, checks)
     why = "; ".join(f"{check.text}: {check.advice}" for check in failed)
     raise PlanelocError(f"{where}: {why}; see {shown}")
 

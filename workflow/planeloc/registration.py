@@ -129,7 +129,7 @@ def register(
     def draw(path: Path) -> None:
         draw_registration(path, registered, shape, pixel, checks)
 
-    stop_on_failure(files[0], checks, Path(figure), draw)
+    stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     registration = Registration(
         tuple(plane.affine for plane in registered), tuple(plane.residual_rms_px * pixel for plane in registered)
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from planeloc.camera import Camera
-from planeloc.optics import GaussianPSF, paper_psf
+from planeloc.optics import PSF, GaussianPSF, paper_psf
 from planeloc.sampling import reference_grid, sample_planes
 
 # Table 2's weights U[0.3, 1] times the 1,356 photons that a' = 5e7 puts on the 192 nm pixels of each of four planes.
@@ -72,7 +72,7 @@ class Batch:
     voxels: Tensor  # (batch, emitters, 3) as depth slice, row, column
 
 
-def draw_batch(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Generator) -> Batch:
+def draw_batch(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Batch:
     """Draw `size` images on the generator's device."""
     device = generator.device
 
@@ -108,7 +108,7 @@ def voxel_of(positions_nm: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor
     return torch.stack((depth, lateral[..., 1], lateral[..., 0]), dim=-1).long()
 
 
-def _draw_drift(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
+def _draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
     """(size, planes, 2) nm; plane 0 is the reference and does not move (section 3.2 of the paper)."""
     device, reach = generator.device, scene.drift_voxels
     steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
@@ -116,9 +116,7 @@ def _draw_drift(psf: GaussianPSF, scene: Scene, size: int, generator: torch.Gene
     return steps * scene.voxel_nm(psf.pixel_size_nm)[0]
 
 
-def _expose_scene(
-    psf: GaussianPSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int
-) -> Tensor:
+def _expose_scene(psf: PSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int) -> Tensor:
     """Expected photons (batch, planes, rows, columns) of all emitters, the window widened by `margin` pixels."""
     x, y, z = positions.unbind(-1)
     border_nm = margin * psf.pixel_size_nm
@@ -129,7 +127,8 @@ def _expose_scene(
 
 def _add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:
     """Photon counts as the camera reports them: shot noise, EM multiplication, read noise."""
-    electrons = torch.poisson(expected * scene.quantum_efficiency, generator=generator)
+    # A measured PSF may fall below zero by its own noise.
+    electrons = torch.poisson(expected.clamp(min=0) * scene.quantum_efficiency, generator=generator)
     if scene.em_multiplication:
         multiplied = torch._standard_gamma(electrons.clamp(min=1.0), generator=generator)
         electrons = torch.where(electrons > 0, multiplied, electrons)

@@ -20,7 +20,7 @@ from planeloc.light import measure_light
 from planeloc.microscope import Microscope, read_microscope
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network, save_network
-from planeloc.optics import GaussianPSF, paper_psf, read_psf
+from planeloc.optics import PSF, paper_psf, read_psf
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene
 
 
@@ -78,7 +78,7 @@ def train(
 
 
 def _scene(
-    psf: GaussianPSF,
+    psf: PSF,
     microscope: Microscope | None,
     movies: list[Movie],
     usual: Scene | None,
@@ -110,7 +110,7 @@ def _scene(
 
 
 def _measured_light(
-    movies: list[Movie], psf: GaussianPSF, usual: Scene | None
+    movies: list[Movie], psf: PSF, usual: Scene | None
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     try:
         light = measure_light(movies, psf)
@@ -128,7 +128,7 @@ def _measured_light(
     return light.photons, light.background
 
 
-def _natural_depth_range(psf: GaussianPSF) -> float:
+def _natural_depth_range(psf: PSF) -> float:
     """The planes' span and half a spacing beyond each end: the paper's slabs."""
     span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
     return span * psf.planes / (psf.planes - 1)
@@ -157,7 +157,7 @@ def _report(
     decision: str,
     reasons: list[str],
     network: NetworkRecord,
-    psf: GaussianPSF,
+    psf: PSF,
     scene: Scene,
     history: list[dict[str, float]],
     settings: TrainSettings,

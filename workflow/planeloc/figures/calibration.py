@@ -1,18 +1,23 @@
-"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, and the verdicts."""
+"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, the verdicts; the model from
+the side, and what of the beads it leaves unexplained.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from planeloc.bead_scan import Explained
 from planeloc.files import atomic_path
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF, GaussianPSF
 from planeloc.quality import Check
 
 Array = NDArray[np.float64]
@@ -20,6 +25,10 @@ Array = NDArray[np.float64]
 VERDICT_COLOURS = {"pass": "#2a7f3f", "warn": "#b36b00", "fail": "#b3261e"}
 _PLANE_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#666666")
 _GREY = "#555555"
+_MOST_SECTIONS = 6
+_SECTION_HALF_NM = 800.0
+_SECTION_STEP_NM = 20.0
+_SECTION_BEYOND_NM = 600.0
 
 
 def plane_colour(plane: int) -> str:
@@ -27,25 +36,82 @@ def plane_colour(plane: int) -> str:
     return _PLANE_COLOURS[plane % len(_PLANE_COLOURS)]
 
 
+@dataclass(frozen=True)
+class CalibrationFigure:
+    """What is drawn."""
+
+    psf: PSF
+    names: Sequence[str]  # of the cameras
+    measured: Sequence[tuple[Array, Array]]  # (z, width) in nm of every measurement, for each plane
+    depth_sd_nm: Array
+    brightness_sd: Array
+    by_gaussian: Sequence[Explained]
+    by_spline: Sequence[Explained] | None
+
+
 def draw_calibration(
-    path: Path,
-    psf: GaussianPSF,
-    measured: Sequence[tuple[Array, Array]],
-    names: Sequence[str],
-    brightness_sd: Array,
-    depth_sd_nm: Array,
-    values: Mapping[str, float],
-    checks: Sequence[Check],
+    path: Path, drawn: CalibrationFigure, values: Mapping[str, float], checks: Sequence[Check]
 ) -> None:
-    """Write the figure as PNG; `measured` holds (z, width) in nm of every measurement, for each plane."""
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    """Write the figure as PNG."""
+    planes = drawn.psf.planes
+    figure = Figure(figsize=(12, 10.4), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.5))
-    _draw_widths(figure.add_subplot(grid[:, 0]), psf, measured, names, depth_sd_nm)
-    _draw_brightness(figure.add_subplot(grid[0, 1]), psf, names, brightness_sd)
-    draw_checks(figure.add_subplot(grid[1, 1]), _summary(values), checks)
+    upper, lower = figure.subfigures(2, 1, height_ratios=(6.4, 4))
+    grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
+    gaussian = drawn.psf.gaussian
+    _draw_widths(upper.add_subplot(grid[:, 0]), gaussian, drawn.measured, drawn.names, drawn.depth_sd_nm)
+    _draw_brightness(upper.add_subplot(grid[0, 1]), gaussian, drawn.names, drawn.brightness_sd)
+    draw_checks(upper.add_subplot(grid[1, 1]), _summary(values), checks)
+    shown = min(planes, _MOST_SECTIONS)
+    grid = lower.add_gridspec(1, shown + 1, width_ratios=[1] * shown + [2.2])
+    sections = [lower.add_subplot(grid[0, p]) for p in range(shown)]
+    for p, axes in enumerate(sections):
+        _draw_section(axes, drawn.psf, p, drawn.names[p])
+    sections[0].set_ylabel("z of the emitter (nm)")
+    for axes in sections[1:]:
+        axes.set_yticklabels([])
+    _draw_unexplained(lower.add_subplot(grid[0, shown]), drawn)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
+
+
+def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
+    """The model from the side: light along x through the emitter, against the emitter's depth."""
+    low, high = min(psf.plane_depths_nm) - _SECTION_BEYOND_NM, max(psf.plane_depths_nm) + _SECTION_BEYOND_NM
+    z = torch.linspace(low, high, 181, dtype=torch.float64)
+    fine = torch.arange(-_SECTION_HALF_NM, _SECTION_HALF_NM + 1, _SECTION_STEP_NM, dtype=torch.float64)
+    zz, xx = torch.meshgrid(z, fine, indexing="ij")
+    # One pixel, and emitters to all sides of it.
+    half = torch.full_like(zz, 0.5 * psf.pixel_size_nm)
+    light = psf.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., plane, 0, 0]
+    light = light.clamp(min=0).sqrt().numpy()
+    axes.imshow(
+        light, extent=(-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high), origin="lower", aspect="auto", cmap="magma"
+    )
+    axes.axhline(psf.plane_depths_nm[plane], color="white", lw=0.8, ls=":")
+    axes.set_title(name, fontsize=10, color=plane_colour(plane))
+    axes.set_xlabel("x (nm)")
+    axes.set_xticks([-500, 0, 500])
+
+
+def _draw_unexplained(axes: Axes, drawn: CalibrationFigure) -> None:
+    models = [("Gaussian", drawn.by_gaussian, ":")]
+    if drawn.by_spline is not None:
+        models.append(("spline", drawn.by_spline, "-"))
+    for label, planes, style in models:
+        for p, plane in enumerate(planes):
+            axes.plot(
+                plane.defocus_nm,
+                100 * plane.share,
+                style,
+                color=plane_colour(p),
+                lw=1.4,
+                label=label if p == 0 else None,
+            )
+    axes.set(xlabel="defocus (nm)", ylabel="left over (%)", ylim=(0, 100))
+    axes.set_title("Share of the beads that the model leaves over", fontsize=10)
+    axes.legend(frameon=False, fontsize=9, labelcolor="#333333")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_widths(

@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 
 from planeloc.files import atomic_path
 from planeloc.networks import NetworkRecord
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF
 
 
-def draw_training(
-    path: Path, history: list[dict[str, float]], network: NetworkRecord, psf: GaussianPSF, decision: str
-) -> None:
+def draw_training(path: Path, history: list[dict[str, float]], network: NetworkRecord, psf: PSF, decision: str) -> None:
     """PNG with loss and error against training images (left) and width against depth of both PSFs (right)."""
     figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
@@ -46,13 +44,13 @@ def _draw_learning_curve(axes, history: list[dict[str, float]]) -> None:
     axes.legend(lines, [line.get_label() for line in lines], frameon=False)
 
 
-def _draw_psf_comparison(axes, trained: GaussianPSF, measured: GaussianPSF) -> None:
+def _draw_psf_comparison(axes, trained: PSF, measured: PSF) -> None:
     depth = np.linspace(min(measured.plane_depths_nm) - 300, max(measured.plane_depths_nm) + 300, 300)
     for plane in range(measured.planes):
         color = f"C{plane}"
-        axes.plot(depth, np.sqrt(measured.squared_width(measured.plane_depths_nm[plane] - depth)), color=color)
+        axes.plot(depth, np.sqrt(measured.gaussian.squared_width(measured.plane_depths_nm[plane] - depth)), color=color)
         if plane < trained.planes:
-            width = np.sqrt(trained.squared_width(trained.plane_depths_nm[plane] - depth))
+            width = np.sqrt(trained.gaussian.squared_width(trained.plane_depths_nm[plane] - depth))
             axes.plot(depth, width, color=color, ls=":", lw=2)
     axes.plot([], [], color="0.3", label="measured on the beads")
     axes.plot([], [], color="0.3", ls=":", lw=2, label="network was made for")

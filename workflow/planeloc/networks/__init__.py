@@ -7,6 +7,7 @@ of what it has seen in training. Nothing in it is executed when it is read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from torch import Tensor
 from planeloc.errors import PlanelocError
 from planeloc.files import atomic_path
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
-from planeloc.optics import GaussianPSF
+from planeloc.optics import PSF, psf_from_record
 from planeloc.simulation import Scene
 
 _FORMAT = "planeloc network 1"
+_PSF = "psf."  # begins the names of the PSF's own tensors
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class NetworkRecord:
     """What must be known to use a network rightly."""
 
     architecture: Architecture
-    psf: GaussianPSF
+    psf: PSF
     scene: Scene
     input_scale: float  # photons that the network sees as 1
 
@@ -47,10 +49,10 @@ class NetworkRecord:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkRecord:
+    def from_dict(cls, values: dict[str, Any], psf_arrays: Mapping[str, Tensor]) -> NetworkRecord:
         return cls(
             Architecture.from_dict(values["architecture"]),
-            GaussianPSF.from_dict(values["psf"]),
+            psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
         )
@@ -79,14 +81,16 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_network(path: str | Path, network: UpsamplingNetwork, record: NetworkRecord) -> None:
-    save_tensors(path, network.state_dict(), record.as_dict())
+    arrays = {f"{_PSF}{name}": array for name, array in record.psf.arrays.items()}
+    save_tensors(path, {**network.state_dict(), **arrays}, record.as_dict())
 
 
 def load_network(path: str | Path) -> tuple[UpsamplingNetwork, NetworkRecord]:
     """Read a network, ready for inference. Raises `PlanelocError` where file and record do not fit together."""
     tensors, values = load_tensors(path)
     try:
-        record = NetworkRecord.from_dict(values)
+        arrays = {name.removeprefix(_PSF): tensors.pop(name) for name in list(tensors) if name.startswith(_PSF)}
+        record = NetworkRecord.from_dict(values, arrays)
         network = record.build()
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError):

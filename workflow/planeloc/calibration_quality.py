@@ -1,0 +1,274 @@
+"""Is a calibration to be trusted? Its settings, its quality values, and the checks on them.
+
+Every check has a threshold in the settings and says what to do at the microscope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.bead_scan import Explained, misfit
+from planeloc.optics import PSF
+from planeloc.psf_fit import PsfFit
+from planeloc.quality import Check, check_at_least, check_at_most
+from planeloc.settings import setting
+
+Array = NDArray[np.float64]
+
+MODELS = ("gaussian", "spline")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A model and how it explains the beads."""
+
+    psf: PSF
+    brightness_sd: Array  # (planes,)
+    by_gaussian: list[Explained]  # of every plane
+    by_spline: list[Explained] | None  # where that is the model
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """How beads are chosen, which model is fitted to them, and how good the calibration must be."""
+
+    model: str = setting(
+        "spline", "PSF: gaussian with a defocus curve, or spline: as the beads show it.", choices=MODELS
+    )
+    refractive_index_factor: float = setting(
+        1.0,
+        "Way of the focus in the sample over way of the stage; about 0.8 from oil into water.",
+        minimum=0.2,
+        maximum=2,
+    )
+    window_nm: float = setting(2900.0, "Side of the square fitted around a bead, nm.", minimum=500)
+    isolation_nm: float = setting(2000.0, "Beads closer to another than this are left out, nm.", minimum=0)
+    border_nm: float = setting(800.0, "Beads closer to the border than this are left out, nm.", minimum=0)
+    minimum_snr: float = setting(8.0, "Brightness of a bead over the noise, on its best slice.", minimum=3)
+    minimum_beads: int = setting(1, "Fewest usable beads per camera; fewer stop the run.", minimum=1)
+    recommended_beads: int = setting(3, "Fewest beads per camera without a warning.", minimum=1)
+    bead_diameter_nm: float = setting(0.0, "Bead diameter, taken out of the widths; 0 leaves them, nm.", minimum=0)
+    maximum_step_nm: float = setting(250.0, "Coarser scans are refused unseen, nm.", minimum=1)
+    step_warn: float = setting(0.35, "Step over the depth of focus that warns.", minimum=0)
+    step_fail: float = setting(0.5, "Step over the depth of focus that stops the run.", minimum=0)
+    margin_warn: float = setting(1.0, "Scan beyond a plane's focus, in depths of focus, that warns.", minimum=0)
+    margin_fail: float = setting(0.5, "Scan beyond a plane's focus, in depths of focus, that stops.", minimum=0)
+    coverage_warn: float = setting(0.9, "Share of the needed defocus range measured, that warns.", maximum=1)
+    coverage_fail: float = setting(0.5, "Share of the needed defocus range measured, that stops the run.", maximum=1)
+    residual_warn: float = setting(0.08, "Rms width residual near focus over w0 that warns.", minimum=0)
+    residual_fail: float = setting(0.3, "Rms width residual near focus over w0 that stops the run.", minimum=0)
+    misfit_warn: float = setting(0.15, "Share of a bead in focus that no Gaussian explains, that warns.", minimum=0)
+    misfit_fail: float = setting(0.4, "Share of a bead in focus that no Gaussian explains, that stops.", minimum=0)
+    unexplained_warn: float = setting(
+        0.15, "Share of the beads' images that the model leaves over, that warns.", minimum=0
+    )
+    unexplained_fail: float = setting(
+        0.5, "Share of the beads' images that the model leaves over, that stops.", minimum=0
+    )
+    photons_warn: float = setting(1000.0, "Photons of a bead on a plane, in focus, below which to warn.", minimum=0)
+    photons_fail: float = setting(100.0, "Photons of a bead on a plane, in focus, that stop the run.", minimum=0)
+    motion_warn_nm: float = setting(15.0, "Rms way of single beads during the scan that warns, nm.", minimum=0)
+    motion_fail_nm: float = setting(60.0, "Rms way of single beads during the scan that stops the run, nm.", minimum=0)
+    astigmatism_warn_nm: float = setting(100.0, "Distance of the two line foci that warns, nm.", minimum=0)
+    astigmatism_fail_nm: float = setting(250.0, "Distance of the two line foci that stops the run, nm.", minimum=0)
+    spacing_warn_nm: float = setting(80.0, "Distance of two neighbouring planes below which to warn, nm.", minimum=0)
+    spacing_fail_nm: float = setting(20.0, "Distance of two neighbouring planes that stops the run, nm.", minimum=0)
+
+
+def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step_nm: float) -> dict[str, float]:
+    """Every quality value by name; nm unless the name says otherwise."""
+    psf, by_gaussian, by_spline = calibrated.psf, calibrated.by_gaussian, calibrated.by_spline
+    curve = fit.curve
+    defocus = fit.defocus_nm
+    noise = fit.widths.squared_sd_nm2 / (2 * np.sqrt(fit.widths.squared_nm2))
+    squared = curve.residual_nm**2 - noise**2
+    near = curve.used & (np.abs(defocus) < 1.5 * curve.depth_of_focus_nm)
+    counts = np.bincount(fit.plane_of)
+    depths = np.array(psf.plane_depths_nm)
+    values = {
+        "slices": float(len(fit.widths.travel_nm)),
+        "z_step_nm": step_nm,
+        "step_over_depth_of_focus": step_nm / curve.depth_of_focus_nm,
+        "beads_fewest_on_a_camera": float(counts.min()),
+        "beads_saturated": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),
+        "waist_nm": curve.waist_nm,
+        "waist_sd_nm": float(curve.deviations[0]),
+        "depth_of_focus_nm": curve.depth_of_focus_nm,
+        "focus_depth_nm": curve.focus_depth_nm,
+        "focus_depth_sd_nm": float(curve.deviations[1]),
+        "asymmetry": curve.asymmetry,
+        "asymmetry_sd": float(curve.deviations[2]),
+        "quartic": curve.quartic,
+        "quartic_sd": float(curve.deviations[3]),
+        "width_residual_near_focus_nm": _root_mean(squared[near]),
+        "width_residual_all_nm": _root_mean(squared[curve.used]),
+        "width_residual_over_waist": _root_mean(squared[near]) / curve.waist_nm,
+        "misfit_near_focus": fit.misfit,
+        "unexplained_by_gaussian": misfit(by_gaussian, fit.reach_nm),
+        **({"unexplained_by_spline": misfit(by_spline, fit.reach_nm)} if by_spline else {}),
+        "unexplained_by_model": misfit(by_spline or by_gaussian, fit.reach_nm),
+        "bead_photons_fewest": float(min(np.median(fit.photons[fit.plane_of == p]) for p in range(len(counts)))),
+        "bead_motion_nm": float(np.median(np.concatenate([plane.motion_px for plane in fit.planes])))
+        * psf.pixel_size_nm,
+        "beads_left_out": float(sum(plane.left_out for plane in fit.planes)),
+        "astigmatism_nm": float(astigmatism.max()),
+        "scan_beyond_focus": _scan_beyond_focus(fit) / curve.depth_of_focus_nm,
+        "range_covered": _coverage(fit, step_nm),
+        "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
+        "planes_in_order": float(abs(np.sign(np.diff(depths)).sum()) == len(depths) - 1),
+    }
+    for p in range(len(depths)):
+        values |= {
+            f"plane_{p}_beads": float(counts[p]),
+            f"plane_{p}_depth_nm": float(depths[p]),
+            f"plane_{p}_depth_sd_nm": float(fit.depth_sd_nm[p]),
+            f"plane_{p}_photons": float(np.median(fit.photons[fit.plane_of == p])),
+            f"plane_{p}_brightness": float(psf.brightness[p]),
+            f"plane_{p}_brightness_sd": float(calibrated.brightness_sd[p]),
+            f"plane_{p}_astigmatism_nm": float(astigmatism[p]),
+        }
+        if p:
+            values |= {
+                f"plane_{p}_spacing_nm": float(depths[p] - depths[p - 1]),
+                f"plane_{p}_spacing_sd_nm": float(np.hypot(fit.depth_sd_nm[p], fit.depth_sd_nm[p - 1])),
+            }
+    return values
+
+
+def _root_mean(squared: Array) -> float:
+    return float(np.sqrt(max(np.mean(squared), 0.0))) if squared.size else float("nan")
+
+
+def _scan_beyond_focus(fit: PsfFit) -> float:
+    """Smallest distance of a plane's focus from an end of the scan; negative if it lies outside."""
+    travel = fit.widths.travel_nm
+    foci = [np.median(fit.curve.focus_nm[fit.plane_of == p]) for p in range(len(fit.planes))]
+    return float(min(min(focus - travel.min(), travel.max() - focus) for focus in foci))
+
+
+def _coverage(fit: PsfFit, step_nm: float) -> float:
+    """Share of the defocus range that molecules will use in which a width was measured."""
+    needed = np.linspace(-fit.reach_nm, fit.reach_nm, 201)
+    seen = np.sort(fit.defocus_nm[fit.curve.used])
+    after = np.clip(np.searchsorted(seen, needed), 1, len(seen) - 1)
+    nearest = np.minimum(np.abs(needed - seen[after - 1]), np.abs(needed - seen[after]))
+    return float(np.mean(nearest <= 0.75 * step_nm))
+
+
+def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) -> list[Check]:
+    """Every value that has a threshold, with what to do at the microscope."""
+    # The spline holds what is not round and follows no curve; for the Gaussian it is an end.
+    round_only = s.model == "gaussian"
+    return [
+        check_at_least(
+            "beads_fewest_on_a_camera",
+            values["beads_fewest_on_a_camera"],
+            "more beads in the field give safer depths and brightness",
+            warn=s.recommended_beads,
+            fail=s.minimum_beads,
+        ),
+        check_at_most(
+            "beads_saturated",
+            values["beads_saturated"],
+            "saturated beads were left out; lower the laser power or the exposure time",
+            warn=0,
+        ),
+        check_at_most(
+            "step_over_depth_of_focus",
+            values["step_over_depth_of_focus"],
+            "the z step is too coarse to see the focus; record the beads again in steps of 50 to 100 nm",
+            warn=s.step_warn,
+            fail=s.step_fail,
+        ),
+        check_at_least(
+            "scan_beyond_focus",
+            values["scan_beyond_focus"],
+            "the scan does not go through the focus of every plane with slices on both sides; record a longer one",
+            warn=s.margin_warn,
+            fail=s.margin_fail,
+        ),
+        check_at_least(
+            "range_covered",
+            values["range_covered"],
+            "widths are unknown for a part of the depths that molecules will have; scan further on both sides, or use "
+            "brighter beads",
+            warn=s.coverage_warn,
+            fail=s.coverage_fail,
+        ),
+        check_at_most(
+            "astigmatism_nm",
+            values["astigmatism_nm"],
+            "the spots are lines that turn with focus: take out the cylindrical lens or align the beam splitters; the "
+            "gaussian model is round, `model: spline` is not",
+            warn=s.astigmatism_warn_nm,
+            fail=s.astigmatism_fail_nm if round_only else np.inf,
+        ),
+        check_at_most(
+            "misfit_near_focus",
+            values["misfit_near_focus"],
+            "the spots in focus are no Gaussians: look for aberrations (correction collar, immersion), clumped beads, "
+            "and beads that saturate a camera whose saturation_counts are not in the microscope file",
+            warn=s.misfit_warn,
+            fail=s.misfit_fail,
+        ),
+        check_at_most(
+            "width_residual_over_waist",
+            values["width_residual_over_waist"],
+            "the widths do not follow one defocus curve: check the z step and that the stage moved evenly",
+            warn=s.residual_warn,
+            fail=s.residual_fail if round_only else np.inf,
+        ),
+        check_at_most(
+            "unexplained_by_model",
+            values["unexplained_by_model"],
+            "the model does not show what the beads look like; "
+            + (
+                "use `model: spline`, and look for aberrations (correction collar, immersion)"
+                if round_only
+                else "the beads differ from each other: look for clumps, take more of them, in the middle of the field"
+            ),
+            warn=s.unexplained_warn,
+            fail=s.unexplained_fail,
+        ),
+        check_at_least(
+            "bead_photons_fewest",
+            values["bead_photons_fewest"],
+            "the beads are dim on a plane; raise the laser power or the exposure time, or take brighter beads",
+            warn=s.photons_warn,
+            fail=s.photons_fail,
+        ),
+        check_at_most(
+            "bead_motion_nm",
+            values["bead_motion_nm"],
+            "the beads move against each other between slices: fix them to the cover slip, and let them settle",
+            warn=s.motion_warn_nm,
+            fail=s.motion_fail_nm,
+        ),
+        check_at_least(
+            "smallest_plane_spacing_nm",
+            values["smallest_plane_spacing_nm"],
+            "two planes share a focus: the same file given twice? Check that each is from another camera, and that the "
+            "cameras' foci differ",
+            warn=s.spacing_warn_nm,
+            fail=s.spacing_fail_nm,
+        ),
+        check_at_least("planes_in_order", values["planes_in_order"], _advice_on_order(fit.depths_nm), warn=1),
+    ]
+
+
+def _advice_on_order(depths_nm: Array) -> str:
+    """What to check in the sheet, given which way the foci run over the cameras."""
+    if (np.diff(depths_nm) < 0).all():
+        return (
+            "z decreases with the number of the camera: right if the cameras are listed from the deepest focus to the "
+            "shallowest; if not, correct `scan` in the sheet (objective or sample), a wrong one turns z upside down"
+        )
+    if (np.diff(depths_nm) > 0).all():
+        return "z increases with the number of the camera; a wrong `scan` in the sheet would turn z upside down"
+    return (
+        "the foci neither rise nor fall with the number of the camera: check the order of the files in the sheet and "
+        "of the cameras in the microscope file"
+    )

@@ -1,0 +1,13 @@
+"""What a point of light looks like on every plane: the models, one interface to them, and what an image can tell.
+
+`PSF` is what every stage asks: expected photons on every pixel and plane, and their derivatives. Two models stand
+behind it: `GaussianPSF`, the paper's formula, and `SplinePSF`, measured on beads. `information` says how well a
+position can be known from such an image; `file` keeps a model on disk.
+"""
+
+from planeloc.optics.base import PSF
+from planeloc.optics.file import psf_from_record, read_psf, write_psf
+from planeloc.optics.gaussian import GaussianPSF, paper_psf
+from planeloc.optics.spline import SplinePSF
+
+__all__ = ["PSF", "GaussianPSF", "SplinePSF", "paper_psf", "psf_from_record", "read_psf", "write_psf"]
