@@ -396,7 +396,7 @@ def measure(
 
     Without EM gain 1/K is electrons_per_count. With it, one line cannot tell both: the sheet's electrons_per_count is
     kept, and slope·electrons_per_count = F²·em_gain = 2·em_gain − 1. The same light without EM gain tells them
-    apart: electrons_per_count from its own slope, em_gain from the ratio of the signals, and F² from that of the slopes.
+    apart: electrons_per_count from its own slope, em_gain from the ratio of the signals, F² from that of the slopes.
     """
     electrons, electrons_sd, gain, gain_sd = sheet.electrons_per_count, 0.0, 1.0, 0.0
     relative_sd = line.slope_sd / line.slope

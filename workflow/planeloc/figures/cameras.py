@@ -46,7 +46,7 @@ def _draw_transfer(axes: Axes, m: Measurement, plane: int, *, legend: bool, labe
     levels, line = m.bright.levels, m.line
     reach = 1.06 * float(levels.signal.max())
     light = np.array([0.0, reach])
-    axes.plot(light, line.intercept + line.slope * light, color=colour, lw=2, zorder=2, label="line through them")
+    axes.plot(light, line.intercept + line.slope * light, color=colour, lw=2, zorder=2, label="photon transfer line")
     axes.plot(light, _declared(m.sheet, light), color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1, label="as declared")
     if m.bright_without_em and m.line_without_em:
         _draw_without_em(axes, m.bright_without_em.levels, m.line_without_em)
@@ -58,7 +58,7 @@ def _draw_transfer(axes: Axes, m: Measurement, plane: int, *, legend: bool, labe
         axes.set_ylabel("variance over time (counts²)")
     if legend:
         axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-    axes.ticklabel_format(style="sci", scilimits=(-3, 4), useMathText=True)
+    axes.ticklabel_format(style="sci", scilimits=(-3, 5), useMathText=True)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelbottom=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -150,5 +150,5 @@ def _draw_checks(axes: Axes, checks: Sequence[Check]) -> None:
         colour = VERDICT_COLOURS[check.verdict]
         axes.text(x, y, check.verdict, color=colour, fontweight="bold", fontsize=9, va="top")
         text = f"{check.name.replace('_', ' ')}: {check.value:.3g}"
-        axes.text(x + 0.035, y, text, fontsize=9, color=_GREY, va="top")
+        axes.text(x + 0.042, y, text, fontsize=9, color=_GREY, va="top")
     axes.set(xlim=(0, 1), ylim=(0, 1))
