@@ -151,8 +151,11 @@ def _line(sheet: Camera, file: Path, kind: str, dark: Dark, bright: Bright | Non
             f"{where}: the light changes by more than 10 % from every frame to the next; use a steady lamp (LED), not "
             "a pulsed one, or expose longer"
         )
-    if bright.saturated[dark.usable].all():
-        raise PlanelocError(f"{where} is saturated in every pixel; take less light or a shorter exposure")
+    if bright.levels.saturated.all():
+        raise PlanelocError(
+            f"{where} is saturated ({sheet.saturation_counts:g} counts) at every level of light; take less light or a "
+            "shorter exposure, or correct saturation_counts in the microscope file"
+        )
     level = float(bright.mean[dark.usable].mean())
     if level - dark.offset_counts < max(_BRIGHTER * np.sqrt(dark.read_variance), 0.05):
         raise PlanelocError(
