@@ -35,6 +35,7 @@ SMALL = {
     "beads": {"count": 4, "scan_range_nm": 300, "z_step_nm": 100},
     "structure": {"filaments": 3},
     "blinking": {"mean_off_s": 20},
+    "camera_movies": {"frames": 0, "sheet_offset_counts": 0, "sheet_gain": 1},
 }
 TOL_WIDTH_NM = 8.0
 

@@ -145,6 +145,7 @@ def register_command(
 @_microscope
 @_file("--store", "Movie (a zarr folder).")
 @_file("--manifest", "What the movie is and the checksums of its parts (JSON).")
+@_quality
 @_provenance
 @options(ConvertSettings)
 def convert_command(
@@ -152,13 +153,14 @@ def convert_command(
     microscope: Path,
     store: Path,
     manifest: Path,
+    quality: Path,
     provenance: Path | None,
     settings: ConvertSettings,
 ) -> None:
     """Gather camera files into one compressed, checksummed movie of raw counts."""
-    convert(list(movie), read_microscope(microscope), store, manifest, settings)
+    convert(list(movie), read_microscope(microscope), store, manifest, quality, settings)
     hashed = {source["path"]: source["sha256"] for source in read_json(manifest)["sources"]}
-    _record(provenance, "convert", settings, [*movie, microscope], [manifest], known=hashed)
+    _record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
 
 
 @planeloc.command("train")
