@@ -165,7 +165,7 @@ class BrightSum:
         signal = frames.mean(axis=0) - offset
         total = signal.sum()
         difference = frames[1::2] - frames[::2]
-        change = difference.sum(axis=1) / total if total > 0 else np.zeros(len(difference))
+        change = _common_change(difference, signal)
         steady = np.flatnonzero(np.abs(change) <= _STEADY)
         self._pairs += len(difference)
         self._steady += len(steady)
@@ -200,6 +200,15 @@ class BrightSum:
             float(np.sqrt(max(excess, 0.0))),
             self._steady / self._pairs,
         )
+
+
+def _common_change(difference: Array, signal: Array) -> Array:
+    """Relative change of the light between the frames of every pair, over all pixels but those hit by cosmic rays."""
+    scaled = difference / np.sqrt(np.maximum(signal, 1.0))
+    scaled = np.abs(scaled - np.median(scaled, axis=1, keepdims=True))
+    plain = scaled <= _OUTLIER_SIGMAS * 1.4826 * np.median(scaled, axis=1, keepdims=True)
+    light = (signal * plain).sum(axis=1)
+    return np.divide((difference * plain).sum(axis=1), light, out=np.zeros(len(light)), where=light > 0)
 
 
 def _sorted_levels(key: Array, signal: Array, variance: Array, saturated: NDArray[np.bool_]) -> Levels:
