@@ -65,7 +65,7 @@ class CamerasSettings:
         0.15, "Relative difference of the excess noise from 2 − 1/gain that warns.", minimum=0
     )
     excess_noise_fail: float = setting(
-        0.5, "Relative difference of the excess noise from 2 − 1/gain that stops.", minimum=0
+        0.3, "Relative difference of the excess noise from 2 − 1/gain that stops.", minimum=0
     )
 
 

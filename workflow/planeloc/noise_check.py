@@ -100,7 +100,8 @@ def _look(counts: NDArray[np.uint16], camera: Camera) -> _Seen:
     middle, difference = 0.5 * (first + second), second - first
     idle = ~_active(middle - level)
     ratios = []
-    for group in np.array_split(np.argsort(level, axis=None), _LEVELS):
+    groups = int(np.clip(idle.sum() // (2 * _FEWEST_DIFFERENCES), 1, _LEVELS))
+    for group in np.array_split(np.argsort(level, axis=None), groups):
         chosen = idle.reshape(len(pairs), -1)[:, group]
         if chosen.sum() >= _FEWEST_DIFFERENCES:
             mean = float(middle.reshape(len(pairs), -1)[:, group][chosen].mean())
