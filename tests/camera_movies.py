@@ -40,7 +40,7 @@ def write(path: Path, counts: np.ndarray) -> Path:
 def blinking(
     camera: Camera, background: float, molecules: float, frames: int, random: np.random.Generator, side: int = 48
 ) -> np.ndarray:
-    """Counts (frames, side, side) of `molecules` per frame on average, in and out of focus, that shine for some frames."""
+    """Counts (frames, side, side) of `molecules` per frame on average, in and out of focus, each for some frames."""
     y, x = np.mgrid[:side, :side] + 0.5
     light = background * (1 + 0.3 * ((x + y) / (2 * side) - 0.5))
     shining: list[np.ndarray] = []

@@ -35,7 +35,7 @@ _FEWEST_DIFFERENCES = 500  # in a level of a stretch
 _ACTIVE_SIGMAS = 3.5
 _SMOOTHING_PX = 2.0
 _CENTRAL = 0.6827  # part of the differences whose spread is taken
-_DRAWN = 100_000
+_DRAWN = 30_000
 _SURE = 0.1  # times the read noise: what the choice of the darkest pixels makes of noise alone
 _EM_RATIO = 10.0
 
