@@ -11,10 +11,12 @@ import pytest
 import tifffile
 import yaml
 from camera_movies import EMCCD, SCMOS, beam, exposures, write
+from click.testing import CliRunner
 
 from planeloc.camera import Camera
 from planeloc.camera_calibration import measure_cameras
 from planeloc.camera_quality import CamerasSettings, Movies
+from planeloc.cli import planeloc
 from planeloc.errors import PlanelocError
 from planeloc.microscope import Microscope, Region, read_microscope
 
@@ -206,3 +208,18 @@ def test_large_sensors_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = Folder(tmp_path)
     found = folder.measure()
     assert [camera.electrons_per_count for camera in found.cameras] == pytest.approx([0.5, 0.46], rel=0.08)
+
+
+def test_the_verb_records_what_it_used(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    named = [("--dark", path) for path in folder.dark] + [("--bright", path) for path in folder.bright]
+    named += [("--microscope", folder.sheet), ("--output", folder.output), ("--figure", folder.figure)]
+    named += [("--quality", folder.quality), ("--provenance", tmp_path / "p.json"), ("--frames-warn", 80)]
+    words = ["cameras", *(str(word) for pair in named for word in pair)]
+    result = CliRunner().invoke(planeloc, words)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "p.json").read_text())
+    assert set(record["inputs"]) == {str(path) for path in (*folder.dark, *folder.bright, folder.sheet)}
+    assert record["settings"]["frames_warn"] == 80
+    assert folder.verdicts()["frames"] == "warn"
+    assert read_microscope(folder.output).cameras[1].electrons_per_count == pytest.approx(0.46, rel=0.03)

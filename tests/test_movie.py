@@ -279,7 +279,7 @@ def test_cameras_that_saturate_drop_out_or_are_described_wrongly_are_named(
     frames[:, 2] -= 60
     folder = Folder(tmp_path, frames)
     movie = folder.convert(microscope(3, saturation_counts=4095, **AS_NOISY), chunk_frames=6)
-    saturated, dropped, dark = movie.content["warnings"]
+    saturated, dropped, dark, *of_its_noise = movie.content["warnings"]
     assert "left" in saturated and "0.198 %" in saturated
     assert movie.content["statistics"][0]["saturated_fraction"] == pytest.approx(10 / (20 * 14 * 18))
     assert "right: 3 frame(s)" in dropped and "first is frame 7" in dropped
@@ -287,7 +287,8 @@ def test_cameras_that_saturate_drop_out_or_are_described_wrongly_are_named(
     verdicts = {check["name"]: check["verdict"] for check in json.loads(folder.quality.read_text())["checks"]}
     assert verdicts["camera_0_saturated_share"] == verdicts["camera_2_below_offset_counts"] == "warn"
     printed = capsys.readouterr().err
-    assert printed.count("planeloc: warning:") == 3
+    assert all("third" in warning for warning in of_its_noise)
+    assert printed.count("planeloc: warning:") == len(movie.content["warnings"])
 
 
 def test_chunks_are_bounded_in_bytes() -> None:

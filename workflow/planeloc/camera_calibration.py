@@ -124,7 +124,7 @@ def _read(
 
 def _block(source: CameraSource, start: int, stop: int, step: int) -> NDArray[np.uint16]:
     """Frames start … stop−1 of every `step`-th pixel; only one full frame is held at a time."""
-    return np.concatenate([source.read(i, i + 1)[:, :, ::step, ::step] for i in range(start, stop)])
+    return np.concatenate([source.read(i, i + 1)[:, :, ::step, ::step].copy() for i in range(start, stop)])
 
 
 def _measure(

@@ -59,8 +59,9 @@ def measure_noise(source: Source, cameras: Sequence[Camera]) -> list[PlaneNoise]
     corners = np.random.default_rng(0).integers(0, (height - rows + 1, width - columns + 1), (count, 2))
     seen: list[list[_Seen]] = [[] for _ in cameras]
     for start, (y, x) in zip(np.linspace(0, frames - length, count).astype(int).tolist(), corners, strict=True):
-        part = [source.read(i, i + 1)[0, :, y : y + rows, x : x + columns] for i in range(start, start + length)]
-        counts = np.stack(part)
+        counts = np.empty((length, len(cameras), rows, columns), dtype=np.uint16)
+        for i in range(length):
+            counts[i] = source.read(start + i, start + i + 1)[0, :, y : y + rows, x : x + columns]
         for plane, camera in enumerate(cameras):
             seen[plane].append(_look(counts[:, plane], camera))
     return [_summary(stretches, camera) for stretches, camera in zip(seen, cameras, strict=True)]
