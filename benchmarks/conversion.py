@@ -76,16 +76,17 @@ def main() -> None:
     settings = ConvertSettings(threads=options.threads)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        store, manifest = folder / "movie.zarr", folder / "movie.manifest.json"
+        outputs = [folder / f"movie.{name}" for name in ("zarr", "manifest.json", "quality.json")]
+        store, manifest, _ = outputs
         if options.measure:
-            convert(options.measure, MICROSCOPE, store, manifest, settings)
+            convert(options.measure, MICROSCOPE, *outputs, settings)
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             return
         short, long = (write_movie(folder, frames, options.size) for frames in (options.frames, 4 * options.frames))
         megabytes = sum(file.stat().st_size for file in long) / 1e6
         print(f"{PLANES} cameras, {4 * options.frames} frames of {options.size} × {options.size}: {megabytes:.0f} MB")
         copy = timed("copy", lambda: [shutil.copyfile(file, folder / "copy") for file in long], megabytes)
-        work = timed("convert", lambda: convert(long, MICROSCOPE, store, manifest, settings), megabytes)
+        work = timed("convert", lambda: convert(long, MICROSCOPE, *outputs, settings), megabytes)
         movie = Movie.open(manifest)
         timed("verify", movie.verify, megabytes)
         stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 1e6

@@ -11,15 +11,17 @@ from pathlib import Path
 CAMERAS = 4
 OUTPUTS = {
     "simulate": [],
+    "cameras": ["output", "figure", "quality", "provenance"],
     "calibrate": ["output", "figure", "quality", "provenance"],
     "register": ["output", "figure", "quality", "provenance"],
-    "convert": ["store", "manifest", "provenance"],
+    "convert": ["store", "manifest", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
     "filter": ["output", "picasso", "thunderstorm", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
 }
+CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
 INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
@@ -37,7 +39,7 @@ MICROSCOPE = {"pixel_size_nm": 192, "cameras": [{"name": f"camera {i}", **CAMERA
 
 def simulate(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("movie", "beads"):
+    for kind in ("movie", "beads", "dark", "bright"):
         for camera in range(CAMERAS):
             (folder / f"{kind}_camera{camera}.ome.tif").write_text("counts")
     (folder / "microscope.yaml").write_text(json.dumps(MICROSCOPE))
@@ -65,7 +67,7 @@ def main() -> None:
         name, separator, value = words.pop(0).removeprefix("--").partition("=")
         flag = not separator and (not words or words[0].startswith("--"))
         values.setdefault(name, []).append(value if separator else "" if flag else words.pop(0))
-    for name in INPUTS:
+    for name in (*INPUTS, *CAMERA_MOVIES):
         for path in values.get(name, []):
             assert Path(path).is_file(), f"{verb}: input {path} is missing"
     if verb == os.environ.get("STUB_FAIL"):

@@ -18,6 +18,7 @@ from planeloc.acquisition import (
     build_instrument,
     camera_drift,
     camera_map,
+    lamp_light,
     scan_positions,
     simulate,
 )
@@ -35,6 +36,7 @@ SMALL = {
     "beads": {"count": 4, "scan_range_nm": 300, "z_step_nm": 100},
     "structure": {"filaments": 3},
     "blinking": {"mean_off_s": 20},
+    "camera_movies": {"frames": 0, "sheet_offset_counts": 0, "sheet_gain": 1},
 }
 TOL_WIDTH_NM = 8.0
 
@@ -146,6 +148,39 @@ def test_drift_displaces_the_image_in_reference_nm(tmp_path):
     for plane, to_camera in enumerate(instrument.maps):
         step = centroid_px(moved[plane]) - centroid_px(still[plane])
         assert step == pytest.approx(to_camera.matrix @ drift[0, plane] / 192, abs=2e-3)
+
+
+@pytest.mark.parametrize("gain", [1, 200])
+def test_movies_of_the_cameras_are_written_if_asked_for(tmp_path, gain):
+    """In the dark the offset and the read noise, in light the lamp; the data sheets are wrong as told."""
+    movies = {"frames": 24, "photons": 1000, "sheet_offset_counts": 5, "sheet_gain": 1.25}
+    sensor = {"electrons_per_count": 4, "read_noise_electrons": 12, "em_gain": gain}
+    path = write_settings(tmp_path, frames=2, camera_movies=movies, sensor=sensor)
+    simulate(path, tmp_path / "raw")
+    simulate(path, tmp_path / "raw")  # an earlier one is known by its files
+    lamp = lamp_light(read_settings(path))
+    for plane, (epc, offset) in enumerate(((4, 100), (4, 100), (0.47, 104), (0.52, 98))):
+        dark = tifffile.imread(tmp_path / "raw" / f"dark_camera{plane}.ome.tif").astype(float)
+        bright = tifffile.imread(tmp_path / "raw" / f"bright_camera{plane}.ome.tif").astype(float)
+        assert dark.shape == bright.shape == (24, 36, 40)
+        assert dark.mean() == pytest.approx(offset, abs=0.3)
+        assert dark.std() == pytest.approx(np.hypot(12 / epc, np.sqrt(1 / 12)), rel=0.02)
+        assert bright.mean() - offset == pytest.approx(lamp[plane].mean() * gain / epc, rel=0.02)
+        assert bright.max() < 65535
+        without = tmp_path / "raw" / f"bright_without_em_camera{plane}.ome.tif"
+        assert without.exists() == (gain > 1)
+        if gain > 1:
+            assert tifffile.imread(without).mean() - offset == pytest.approx(lamp[plane].mean() / epc, rel=0.02)
+    declared = read_microscope(tmp_path / "raw" / "microscope.yaml").cameras[0]
+    assert (declared.offset_counts, declared.electrons_per_count) == (105, 5)
+
+
+def test_movies_of_the_cameras_change_nothing_else(tmp_path):
+    for name, frames in (("without", 0), ("with", 4)):
+        simulate(write_settings(tmp_path, frames=3, camera_movies={"frames": frames}), tmp_path / name)
+    without, complete = folder_bytes(tmp_path / "without"), folder_bytes(tmp_path / "with")
+    assert len(complete) == len(without) + 8
+    assert all(complete[name] == without[name] for name in without if name != "simulation.json")
 
 
 def test_drift_is_bounded_slow_and_leaves_the_reference_alone(tmp_path, rng):
@@ -261,6 +296,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
         ({"frames": True}, "frames is True"),
         ({"exposure_s": "1e-3"}, "exposure_s is '1e-3', but must be a finite number"),
         ({"blinking": {"mean_on": 1}}, "blinking: unknown key 'mean_on'"),
+        ({"camera_movies": {"dimmest": 2}}, "camera_movies: setting dimmest: 2.0 is above its maximum"),
         ({"beads": {"scan": "up"}}, "beads: setting scan: 'up' is not one of objective, sample"),
         ({"sensor": {"gain": 1}}, ": sensor: unknown key 'gain'"),
         ({"sensor": None}, "sensor: expected keys and values"),

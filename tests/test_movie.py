@@ -26,6 +26,8 @@ from planeloc.microscope import Microscope
 from planeloc.movie import Movie, auto_chunk_frames
 
 NAMES = ("left", "right", "third")
+AS_NOISY = {"read_noise_electrons": 10.0}  # with 20 photons above the offset: the variance of `counts`
+WRITTEN = {"movie.zarr", "movie.manifest.json", "movie.quality.json"}
 DATA = os.environ.get("PLANELOC_TEST_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="PLANELOC_TEST_DATA is not set: no real files to read")
 
@@ -44,14 +46,16 @@ class Folder:
 
     def __init__(self, path: Path, counts: np.ndarray) -> None:
         self.path = path
-        self.store, self.manifest = path / "results" / "movie.zarr", path / "results" / "movie.manifest.json"
+        results = path / "results"
+        self.store, self.manifest = results / "movie.zarr", results / "movie.manifest.json"
+        self.quality = results / "movie.quality.json"
         self.files = [path / f"{NAMES[plane]}.tif" for plane in range(counts.shape[1])]
         for plane, file in enumerate(self.files):
             tifffile.imwrite(file, counts[:, plane], photometric="minisblack", metadata=None)
 
     def convert(self, scope: Microscope | None = None, **settings: int) -> Movie:
         scope = scope or microscope(len(self.files))
-        convert(self.files, scope, self.store, self.manifest, ConvertSettings(**settings))
+        convert(self.files, scope, self.store, self.manifest, self.quality, ConvertSettings(**settings))
         return Movie.open(self.manifest)
 
     def chunk(self, index: int) -> Path:
@@ -77,7 +81,7 @@ def test_the_movie_is_the_source_bit_for_bit(folder: Folder, chunk_frames: int, 
     for start, stop in [(0, 1), (4, 6), (3, 17), (22, 23), (9, 9)]:
         np.testing.assert_array_equal(movie.read(start, stop), source[start:stop])
     movie.verify()
-    assert folder.results() == {"movie.zarr", "movie.manifest.json"}
+    assert folder.results() == WRITTEN
 
 
 def test_any_zarr_reader_gets_the_counts(folder: Folder) -> None:
@@ -199,7 +203,7 @@ def test_no_space_left_leaves_nothing_new(folder: Folder, monkeypatch: pytest.Mo
     monkeypatch.setattr(zarr.storage._local, "_put", full)
     with pytest.raises(PlanelocError, match="no space left"):
         folder.convert(chunk_frames=5)
-    assert folder.results() == {"movie.zarr", "movie.manifest.json"}
+    assert folder.results() == WRITTEN
     assert Movie.open(folder.manifest).digest == before
 
 
@@ -232,29 +236,30 @@ from planeloc import movie
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.microscope import Microscope
-read, store, manifest, *files = movie._read_chunk, *map(Path, sys.argv[1:])
+read, store, manifest, quality, *files = movie._read_chunk, *map(Path, sys.argv[1:])
 def killed(array, folder, index):
     if index == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return read(array, folder, index)
 movie._read_chunk = killed
-convert(files, Microscope("test", cameras=(Camera(), Camera())), store, manifest, ConvertSettings(chunk_frames=5))
+scope = Microscope("test", cameras=(Camera(), Camera()))
+convert(files, scope, store, manifest, quality, ConvertSettings(chunk_frames=5))
 """
 
 
 def test_a_killed_conversion_leaves_nothing_that_looks_finished(folder: Folder) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(planeloc.__file__).parents[1])}
-    command = [sys.executable, "-c", KILLED, str(folder.store), str(folder.manifest), *map(str, folder.files)]
+    command = [sys.executable, "-c", KILLED, *map(str, (folder.store, folder.manifest, folder.quality, *folder.files))]
     died = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL
     left = folder.results()
     assert left and all(name.startswith(".partial-") for name in left)
     folder.convert(chunk_frames=5).verify()
-    assert folder.results() == {"movie.zarr", "movie.manifest.json"}
+    assert folder.results() == WRITTEN
 
 
 def test_a_healthy_movie_gets_statistics_and_no_warning(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    movie = folder.convert(chunk_frames=5)
+    movie = folder.convert(microscope(**AS_NOISY), chunk_frames=5)
     assert movie.content["warnings"] == []
     assert "warning" not in capsys.readouterr().err
     for plane, values in enumerate(movie.content["statistics"]):
@@ -272,14 +277,18 @@ def test_cameras_that_saturate_drop_out_or_are_described_wrongly_are_named(
     frames[3, 0, :2, :5] = 4095
     frames[[7, 8, 15], 1] = 100
     frames[:, 2] -= 60
-    movie = Folder(tmp_path, frames).convert(microscope(3, saturation_counts=4095), chunk_frames=6)
-    saturated, dropped, dark = movie.content["warnings"]
+    folder = Folder(tmp_path, frames)
+    movie = folder.convert(microscope(3, saturation_counts=4095, **AS_NOISY), chunk_frames=6)
+    saturated, dropped, dark, *of_its_noise = movie.content["warnings"]
     assert "left" in saturated and "0.198 %" in saturated
     assert movie.content["statistics"][0]["saturated_fraction"] == pytest.approx(10 / (20 * 14 * 18))
     assert "right: 3 frame(s)" in dropped and "first is frame 7" in dropped
-    assert "third" in dark and "offset" in dark
+    assert "third" in dark and "correct offset_counts" in dark
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(folder.quality.read_text())["checks"]}
+    assert verdicts["camera_0_saturated_share"] == verdicts["camera_2_below_offset_counts"] == "warn"
     printed = capsys.readouterr().err
-    assert printed.count("planeloc: warning:") == 3
+    assert all("third" in warning for warning in of_its_noise)
+    assert printed.count("planeloc: warning:") == len(movie.content["warnings"])
 
 
 def test_chunks_are_bounded_in_bytes() -> None:

@@ -45,6 +45,7 @@ def acquisition(folder):
         "scan": "objective",
     }
     settings["frames"] = 40
+    del settings["camera_movies"]
     settings["beads"]["scan_range_nm"] = 1350  # the recording ends soon beyond
     path = folder / "simulation.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -61,7 +62,7 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
     figure, quality = tmp_path / "figure.png", tmp_path / "quality.json"
     calibrate(beads, microscope, 50.0, "objective", out["psf.h5"], figure, quality, CalibrateSettings())
     register(beads, microscope, out["registration.json"], figure, quality, RegisterSettings())
-    convert(movies, microscope, tmp_path / "movie.zarr", out["movie.json"], ConvertSettings())
+    convert(movies, microscope, tmp_path / "movie.zarr", out["movie.json"], quality, ConvertSettings())
     decision = train(
         out["psf.h5"],
         source / "microscope.yaml",

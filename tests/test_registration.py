@@ -217,7 +217,7 @@ def test_real_biplane_movie(tmp_path: Path) -> None:
         frames = np.rint(photons[..., plane].transpose(2, 0, 1) + 100).astype(np.uint16)
         tifffile.imwrite(files[-1], frames, photometric="minisblack")
     microscope = Microscope("biplane", 120.0, "files", (Camera("near"), Camera("far")))
-    convert(files, microscope, tmp_path / "movie.zarr", tmp_path / "movie.json", ConvertSettings())
+    convert(files, microscope, tmp_path / "movie.zarr", tmp_path / "movie.json", tmp_path / "q.json", ConvertSettings())
     movie = Movie.open(tmp_path / "movie.json")
     assert movie.shape == (150, 2, 62, 62)
     found, quality = run(tmp_path, files, microscope, beads_move=True, window_nm=3700.0, isolation_nm=1500.0)

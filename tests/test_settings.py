@@ -122,7 +122,7 @@ def one_line(monkeypatch, capsys, *arguments) -> str:
 
 
 def test_a_folder_in_place_of_a_file_is_one_line(tmp_path, monkeypatch, capsys):
-    outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json")
+    outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json", "--quality", tmp_path / "q.json")
     line = one_line(monkeypatch, capsys, "convert", "--movie", "a.tif", "--microscope", tmp_path, *outputs)
     assert line == f"planeloc: {tmp_path}: is a folder; name the file in it"
     with pytest.raises(PlanelocError, match="is a folder"):
@@ -141,7 +141,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, erro
         raise error(code[error], os.strerror(code[error]), "somewhere/file.tif")
 
     monkeypatch.setattr(cli, "read_microscope", refuse)
-    outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json")
+    outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json", "--quality", tmp_path / "q.json")
     line = one_line(monkeypatch, capsys, "convert", "--movie", "a.tif", "--microscope", "m.yaml", *outputs)
     assert "somewhere/file.tif: " in line and message in line
 

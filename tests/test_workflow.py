@@ -31,6 +31,7 @@ from preflight.experiment import read_experiment  # noqa: E402
 from preflight.schema import read_schema  # noqa: E402
 
 SECTIONS = {
+    "cameras": ("camera_quality", "CamerasSettings"),
     "calibrate": ("calibration", "CalibrateSettings"),
     "register": ("registration", "RegisterSettings"),
     "convert": ("conversion", "ConvertSettings"),
@@ -43,7 +44,11 @@ SECTIONS = {
 FROM_THREADS = {"threads", "workers"}  # given by the rules, from what Snakemake grants them
 FILES = {"train": {"start_from"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
-CHAIN = ["simulate", "calibrate", "register", "convert", "train", "localize", "filter", "render", "evaluate"]
+CHAIN = [
+    *("simulate", "cameras", "calibrate", "register", "convert", "train"),
+    *("localize", "filter", "render", "evaluate"),
+]
+QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Evaluation"]
 DEMO = "results/demo"
 SNAKEMAKE_TIMEOUT_S = 120
 CAMERA = {
@@ -129,6 +134,15 @@ class Checkout:
             (("one", "a"), ("two", "a"), ("three", "b"))
         ))  # fmt: skip
 
+    def give_camera_movies(self) -> None:
+        """Dark and bright movies for calibration a."""
+        for name in ("dark", "bright"):
+            for i in range(2):
+                (self.folder / f"my data/{name}.{i}.tif").write_text("counts")
+        self.edit("config/calibrations.tsv", "scan", "scan\tdark\tbright")
+        movies = [";".join(f"my data/{name}.{i}.tif" for i in range(2)) for name in ("dark", "bright")]
+        self.edit("config/calibrations.tsv", "sample", "\t".join(["sample", *movies]))
+
     def sheet(self, name: str, header: str, *rows: list[str]) -> None:
         lines = ["\t".join(cells) for cells in (header.split(), *rows)]
         (self.folder / "config" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
@@ -158,7 +172,9 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     for stage in CHAIN[1:]:
         assert list((checkout.folder / DEMO).glob(f"*/**/{stage}.provenance.json")), stage
     assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
-    assert "a check" in (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
+    page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
+    assert "a check" in page
+    assert [title for title in QUALITY_TITLES if f"<h2>{title}</h2>" in page] == QUALITY_TITLES
 
     again = checkout.demo()
     assert again.returncode == 0
@@ -223,6 +239,24 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     assert movies == {1}  # the light is measured in a calibration's first sample
     assert all("--truth" not in call for call in calls if call[0] == "evaluate")
     assert "results/calibration/b/psf.h5" in next(c for c in calls if c[0] == "localize" and "results/three" in str(c))
+
+
+@pytest.mark.slow
+def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own_data: Checkout) -> None:
+    own_data.give_camera_movies()
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    calls = own_data.calls()
+    assert Counter(call[0] for call in calls)["cameras"] == 1
+    for call in calls:
+        if "--microscope" in call:
+            given = call[call.index("--microscope") + 1]
+            measured = call[0] != "cameras" and any("calibration/a/" in w or "networks/a/" in w for w in call)
+            measured |= call[0] == "convert" and "my data/three.0.tif" not in call
+            expected = "results/calibration/a/microscope.yaml" if measured else "my data/microscope.yaml"
+            assert given == expected, call
+    pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
+    assert ["<h2>Cameras</h2>" in page for page in pages] == [True, False]
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:
@@ -294,6 +328,36 @@ def test_mistakes_in_the_sheets(
     own_data: Checkout, monkeypatch: pytest.MonkeyPatch, sheet: str, old: str, new: str, expected: str
 ) -> None:
     own_data.edit(f"config/{sheet}.tsv", old, new)
+    assert expected in own_data.message(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (";my data/dark.1.tif", "", "column dark names 1 file(s), but my data/microscope.yaml lists 2 cameras"),
+        ("dark.1.tif", "drak.1.tif", "drak.1.tif not found; did you mean dark.1.tif?"),
+        (
+            "my data/dark.0.tif;my data/dark.1.tif",
+            "",
+            "calibrations.tsv:2: column dark is empty, but bright is not; cameras are measured from a dark and a",
+        ),
+        (
+            "\tmy data/bright.0.tif;my data/bright.1.tif",
+            "",
+            "calibrations.tsv:2: column bright is empty, but dark is not",
+        ),
+        (
+            "dark\tbright",
+            "bright_without_em\tbright",
+            "calibrations.tsv:2: column dark is empty, but bright is not",
+        ),
+    ],
+)
+def test_mistakes_in_the_movies_of_the_cameras(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, old: str, new: str, expected: str
+) -> None:
+    own_data.give_camera_movies()
+    own_data.edit("config/calibrations.tsv", old, new)
     assert expected in own_data.message(monkeypatch)
 
 

@@ -2,11 +2,14 @@
 
 Labelled filaments (`structures`) blink (`blinking`) and are imaged (`imaging`) by cameras that each have their own
 view: rotated, stretched, shifted, perhaps mirrored as a beam splitter does, and drifting slowly against the reference
-camera during the movie. Before the movie, beads are scanned through focus. What is written:
+camera during the movie. Before the movie, beads are scanned through focus; if asked for, the cameras also look into the
+dark and at steady, uneven light. What is written:
 
 =======================  =========================================================================================
 movie_camera{p}.ome.tif  raw counts of camera p, one page per frame
 beads_camera{p}.ome.tif  the bead scan of camera p, one page per position of the stage
+dark_camera{p}.ome.tif   with `camera_movies`: a movie without any light; `bright_…` one of steady light, and for
+                         EMCCDs `bright_without_em_…` the same light without EM gain
 microscope.yaml          what a user knows from the data sheets
 truth.csv                frame, x_nm, y_nm, z_nm, photons of every dye that shines, in the reference camera's nm
 drift.csv                frame, plane, x_nm, y_nm: displacement of each camera's image, in the reference camera's nm
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,9 @@ _BLOCK_FRAMES = 32
 _TRIES_PER_BEAD = 200  # at random places, before giving up
 _BATCH_EMITTERS = 512  # windows drawn at once
 _RECORD = "simulation.json"
-_OWN_FILE = re.compile(r"(movie|beads)_camera\d+\.ome\.tif|microscope\.yaml|(truth|drift)\.csv|simulation\.json")
+_OWN_FILE = re.compile(
+    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|drift)\.csv|simulation\.json"
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def simulate(settings_file: Path, output: Path) -> None:
     _check_output(output)
     instrument = build_instrument(settings)
     structure, blinking, drifting, beads, noise = np.random.SeedSequence(settings.seed).spawn(5)
-    bead_noise, movie_noise = noise.spawn(2)
+    bead_noise, movie_noise, *camera_noise = noise.spawn(5)
     random = np.random.default_rng
     scan_nm = scan_positions(settings)
     scan = bead_scene(settings, scan_nm, random(beads))
@@ -112,6 +117,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         _record(folder, "beads", scan, len(scan_nm), instrument, None, bead_noise, "ZYX", step)
         step = {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
         _record(folder, "movie", movie, settings.frames, instrument, drift_nm, movie_noise, "TYX", step)
+        _record_camera_movies(folder, settings, instrument, camera_noise)
         _write_truth(folder / "truth.csv", movie, settings.truth_least_photons)
         _write_drift(folder / "drift.csv", drift_nm)
         _write_microscope(folder / "microscope.yaml", settings)
@@ -306,6 +312,37 @@ def _record(
             progress.update(stop - start)
 
 
+def _record_camera_movies(
+    folder: Path, settings: SimulationSettings, instrument: Instrument, seeds: list[np.random.SeedSequence]
+) -> None:
+    """Movies to measure the cameras by, if asked for: nothing but a background, of no light or of a lamp."""
+    frames = settings.camera_movies.frames
+    if not frames:
+        return
+    nothing = Scene(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0))
+    lamp = replace(instrument, background=lamp_light(settings))
+    without_em = replace(lamp, cameras=tuple(replace(camera, em_gain=1.0) for camera in lamp.cameras))
+    movies = {"dark": replace(instrument, background=np.zeros_like(lamp.background)), "bright": lamp}
+    if any(camera.em_gain > 1 for camera in instrument.cameras):
+        movies["bright_without_em"] = without_em
+    step = {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
+    for (stem, seen), seed in zip(movies.items(), seeds, strict=False):
+        _record(folder, stem, nothing, frames, seen, None, seed, "TYX", step)
+
+
+def lamp_light(settings: SimulationSettings) -> NDArray[np.float64]:
+    """(planes, rows, columns) photons of a lamp that is brightest off the middle of the field, as most are."""
+    movies = settings.camera_movies
+    rows, columns = np.mgrid[: settings.height_px, : settings.width_px] + 0.5
+    squared = (rows / settings.height_px - 0.45) ** 2 + (columns / settings.width_px - 0.55) ** 2
+    beam = movies.dimmest + (1 - movies.dimmest) * np.exp(-squared / (2 * 0.3**2))
+    tops = []
+    for camera in (entry.sensor for entry in settings.cameras):
+        half_full = 0.5 * (min(camera.saturation_counts, 65535) - camera.offset_counts) * camera.photons_per_count
+        tops.append(min(movies.photons, half_full))
+    return np.array(tops)[:, None, None] * beam
+
+
 def _check_output(output: Path) -> None:
     """Refuse to replace anything but an earlier simulation, since a folder is replaced as a whole."""
     if not output.exists():
@@ -336,9 +373,19 @@ def _write_microscope(path: Path, settings: SimulationSettings) -> None:
         "name": "simulated microscope",
         "pixel_size_nm": settings.pixel_size_nm,
         "layout": "files",
-        "cameras": [asdict(camera.sensor) for camera in settings.cameras],
+        "cameras": [asdict(_as_declared(camera.sensor, settings)) for camera in settings.cameras],
     }
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _as_declared(camera: Camera, settings: SimulationSettings) -> Camera:
+    """What the camera's data sheet says, if it is not quite right."""
+    movies = settings.camera_movies
+    return replace(
+        camera,
+        offset_counts=camera.offset_counts + movies.sheet_offset_counts,
+        electrons_per_count=camera.electrons_per_count * movies.sheet_gain,
+    )
 
 
 def _describe(settings: SimulationSettings, maps: tuple[Affine, ...]) -> dict[str, Any]:

@@ -69,6 +69,23 @@ class BeadSettings:
 
 
 @dataclass(frozen=True)
+class CameraMovieSettings:
+    """Dark and bright movies, and what the data sheets get wrong; `camera_movies:` in a simulation file."""
+
+    frames: int = setting(0, "Length of a dark and of a bright movie of every camera; 0: none.", minimum=0)
+    photons: float = setting(
+        2000.0, "Brightest light, photons per pixel and frame; at most half of saturation.", minimum=1
+    )
+    dimmest: float = setting(
+        0.05, "Light far from the middle of the field as a fraction of the brightest.", minimum=0, maximum=1
+    )
+    sheet_offset_counts: float = setting(0.0, "What the data sheets say of the offset, minus the truth, counts.")
+    sheet_gain: float = setting(
+        1.0, "What the data sheets say of the electrons per count, over the truth.", minimum=0.1, maximum=10
+    )
+
+
+@dataclass(frozen=True)
 class AffineSettings:
     """How a camera's view differs from the reference camera's; `view:` of a camera."""
 
@@ -111,6 +128,7 @@ class SimulationSettings:
     blinking: BlinkingSettings = field(default_factory=BlinkingSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
     beads: BeadSettings = field(default_factory=BeadSettings)
+    camera_movies: CameraMovieSettings = field(default_factory=CameraMovieSettings)
     cameras: tuple[CameraSettings, ...] = ()
 
 

@@ -14,6 +14,7 @@ import click
 
 from planeloc import __version__
 from planeloc.calibration import CalibrateSettings, calibrate
+from planeloc.camera_calibration import CamerasSettings, Movies, measure_cameras
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate
@@ -47,8 +48,8 @@ _quality = _file("--quality", "Quality values and verdicts (JSON).")
 def planeloc() -> None:
     """3D super-resolution images from the movies of a multi-plane microscope.
 
-    The verbs in the order in which they are used: calibrate, register, convert, train, localize, filter, render,
-    evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md.
+    The verbs in the order in which they are used: cameras, calibrate, register, convert, train, localize, filter,
+    render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md.
     """
 
 
@@ -60,6 +61,34 @@ def simulate_command(settings: Path, output: Path) -> None:
     from planeloc.acquisition import simulate
 
     simulate(settings, output)
+
+
+@planeloc.command("cameras")
+@_file("--dark", "Movie in the dark; one file for each camera, in plane order.", multiple=True)
+@_file("--bright", "Movie of steady light; one file for each camera, in plane order.", multiple=True)
+@_file("--bright-without-em", "The same light with the EM gain switched off.", required=False, multiple=True)
+@_microscope
+@_file("--output", "Microscope file with the measured cameras (YAML).")
+@_figure
+@_quality
+@_provenance
+@options(CamerasSettings)
+def cameras_command(
+    dark: tuple[Path, ...],
+    bright: tuple[Path, ...],
+    bright_without_em: tuple[Path, ...],
+    microscope: Path,
+    output: Path,
+    figure: Path,
+    quality: Path,
+    provenance: Path | None,
+    settings: CamerasSettings,
+) -> None:
+    """Measure offset, gain and noise of every camera by photon transfer."""
+    movies = Movies(list(dark), list(bright), list(bright_without_em))
+    measure_cameras(movies, read_microscope(microscope), microscope, output, figure, quality, settings)
+    inputs = [*dark, *bright, *bright_without_em, microscope]
+    _record(provenance, "cameras", settings, inputs, [output, figure, quality])
 
 
 @planeloc.command("calibrate")
@@ -116,6 +145,7 @@ def register_command(
 @_microscope
 @_file("--store", "Movie (a zarr folder).")
 @_file("--manifest", "What the movie is and the checksums of its parts (JSON).")
+@_quality
 @_provenance
 @options(ConvertSettings)
 def convert_command(
@@ -123,13 +153,14 @@ def convert_command(
     microscope: Path,
     store: Path,
     manifest: Path,
+    quality: Path,
     provenance: Path | None,
     settings: ConvertSettings,
 ) -> None:
     """Gather camera files into one compressed, checksummed movie of raw counts."""
-    convert(list(movie), read_microscope(microscope), store, manifest, settings)
+    convert(list(movie), read_microscope(microscope), store, manifest, quality, settings)
     hashed = {source["path"]: source["sha256"] for source in read_json(manifest)["sources"]}
-    _record(provenance, "convert", settings, [*movie, microscope], [manifest], known=hashed)
+    _record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
 
 
 @planeloc.command("train")

@@ -1,8 +1,9 @@
 """`convert`: camera files → movie store and manifest, and a first look at whether the cameras did their work.
 
 The counts are kept as they are; registration is applied later, when frames are sampled. What is measured on the way
-(lowest, mean and highest count, saturated pixels, frames without any contrast) goes into the manifest, and what looks
-wrong is said on stderr: it is cheaper to find a camera that dropped out here than in the final picture.
+(lowest, mean and highest count, saturated pixels, frames without any contrast) goes into the manifest; with what some
+frames tell of the noise (`planeloc.noise_check`) it is judged in the quality file, and what looks wrong is said on
+stderr: it is cheaper to find a camera that dropped out, or was described wrongly, here than in the final picture.
 """
 
 from __future__ import annotations
@@ -16,23 +17,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.camera import Camera
 from planeloc.microscope import Microscope
 from planeloc.movie import write_movie
+from planeloc.noise_check import PlaneNoise, measure_noise, noise_checks, noise_values
+from planeloc.quality import Check, check_at_most, write_quality
 from planeloc.readers import open_cameras
 from planeloc.settings import setting
-
-SATURATED_FRACTION_WARNED = 1e-4
 
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How the store is laid out; the counts in it are the same whatever is chosen here."""
+    """How the store is laid out, and what is warned of; the counts in it are the same whatever is chosen here."""
 
     chunk_frames: int = setting(0, "Frames per chunk of the store; 0: automatic, at most 100 and 32 MiB.", minimum=0)
     compression_level: int = setting(
         1, "Level of the zstd compression; higher is slower, hardly smaller.", minimum=1, maximum=9
     )
     threads: int = setting(2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1)
+    noise_warn: float = setting(
+        1.3, "Factor between the variance of the movie's noise and the declared one that warns.", minimum=1
+    )
+    below_offset_warn_counts: float = setting(
+        1.0, "Background below the declared offset that warns, counts.", minimum=0
+    )
+    saturated_warn: float = setting(0.0001, "Share of saturated pixels that warns.", minimum=0, maximum=1)
+    duplicates_warn: float = setting(0.01, "Share of frames like the one before that warns.", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,12 @@ class _Survey:
 
 
 def convert(
-    files: Sequence[Path], microscope: Microscope, store: Path, manifest: Path, settings: ConvertSettings
+    files: Sequence[Path],
+    microscope: Microscope,
+    store: Path,
+    manifest: Path,
+    quality: Path,
+    settings: ConvertSettings,
 ) -> None:
     """Convert camera files to a movie; see `planeloc.readers.open_cameras` and `planeloc.movie.write_movie`.
 
@@ -60,11 +75,18 @@ def convert(
     """
     limits = np.array([camera.saturation_counts for camera in microscope.cameras])
     found: list[str] = []
+    checks: list[Check] = []
+    noise: list[PlaneNoise] = []
 
     def report(surveys: list[_Survey]) -> dict[str, Any]:
         whole = _joined(surveys)
         statistics = _statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
-        found.extend(_warnings(whole, statistics, microscope))
+        noise.extend(measure_noise(source, microscope.cameras))
+        for plane in range(microscope.planes):
+            judged = _checks(statistics[plane], noise[plane], microscope.cameras[plane], plane, settings)
+            checks.extend(judged)
+            found.extend(check.advice for check in judged if check.verdict != "pass")
+            found.extend(_dropped_out(whole, plane, microscope.cameras[plane]))
         return {"statistics": statistics, "warnings": found}
 
     with open_cameras(files, microscope) as source:
@@ -80,6 +102,7 @@ def convert(
             survey=lambda counts: _survey(counts, limits),
             report=report,
         )
+    write_quality(quality, noise_values(noise), checks)
     for warning in found:
         print(f"planeloc: warning: {manifest}: {warning}", file=sys.stderr)
 
@@ -133,23 +156,32 @@ def _statistics(whole: _Survey, microscope: Microscope, pixels: int) -> list[dic
     ]
 
 
-def _warnings(whole: _Survey, statistics: list[dict[str, Any]], microscope: Microscope) -> list[str]:
-    """What a microscopist would want to know before going on."""
-    found = []
-    for plane, (camera, values) in enumerate(zip(microscope.cameras, statistics, strict=True)):
-        if values["saturated_fraction"] > SATURATED_FRACTION_WARNED:
-            found.append(
-                f"camera {camera.name}: {100 * values['saturated_fraction']:.3g} % of the pixels are saturated "
-                f"(at or above {camera.saturation_counts:g} counts); lower the laser power or the gain"
-            )
-        if values["mean_counts"] < camera.offset_counts:
-            found.append(
-                f"camera {camera.name}: the mean of {values['mean_counts']:g} counts lies below its offset of "
-                f"{camera.offset_counts:g}; correct offset_counts in the microscope file"
-            )
-        if whole.flat[plane]:
-            found.append(
-                f"camera {camera.name}: {whole.flat[plane]} frame(s) without any contrast, the first is frame "
-                f"{whole.first_flat[plane]}; did the camera drop out?"
-            )
-    return found
+def _checks(
+    statistics: dict[str, Any], noise: PlaneNoise, camera: Camera, plane: int, settings: ConvertSettings
+) -> list[Check]:
+    """What a microscopist would want to know of one camera before going on."""
+    saturated = check_at_most(
+        f"camera_{plane}_saturated_share",
+        statistics["saturated_fraction"],
+        f"camera {camera.name}: {100 * statistics['saturated_fraction']:.3g} % of the pixels are saturated "
+        f"(at or above {camera.saturation_counts:g} counts); lower the laser power or the gain",
+        warn=settings.saturated_warn,
+    )
+    of_noise = noise_checks(
+        noise,
+        camera,
+        plane,
+        ratio=settings.noise_warn,
+        below_counts=settings.below_offset_warn_counts,
+        duplicates=settings.duplicates_warn,
+    )
+    return [saturated, *of_noise]
+
+
+def _dropped_out(whole: _Survey, plane: int, camera: Camera) -> list[str]:
+    if not whole.flat[plane]:
+        return []
+    return [
+        f"camera {camera.name}: {whole.flat[plane]} frame(s) without any contrast, the first is frame "
+        f"{whole.first_flat[plane]}; did the camera drop out?"
+    ]

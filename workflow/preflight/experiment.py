@@ -14,13 +14,16 @@ from preflight import schema as schemas
 from preflight.errors import ConfigurationError
 from preflight.sheets import Row, read_sheet
 
+# Columns of the calibrations from which the cameras are measured.
+_CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
+
 # Folders of the results; "demo" is that of `make demo`, which `make clean` deletes.
 RESERVED_NAMES = ("acquisition", "benchmarks", "calibration", "demo", "logs", "networks")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One microscope on one day: its description and its bead stacks."""
+    """One microscope on one day: its description, its bead stacks, and movies to measure its cameras by, if any."""
 
     name: str
     microscope: str
@@ -28,6 +31,20 @@ class Calibration:
     registration_beads: tuple[str, ...]
     z_step_nm: float
     scan: str
+    dark: tuple[str, ...]
+    bright: tuple[str, ...]
+    bright_without_em: tuple[str, ...]
+
+    @property
+    def measures_cameras(self) -> bool:
+        """Whether the cameras are measured, or what the microscope file says of them holds."""
+        return bool(self.dark)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that its row names."""
+        movies = (*self.dark, *self.bright, *self.bright_without_em)
+        return (self.microscope, *self.beads, *self.registration_beads, *movies)
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ class Experiment:
     def files(self) -> list[str]:
         """Every file that the sheets name, each once."""
         calibrations, samples = self.calibrations.values(), self.samples.values()
-        named = [path for c in calibrations for path in (c.microscope, *c.beads, *c.registration_beads)]
+        named = [path for c in calibrations for path in c.files]
         named += [path for s in samples for path in (*s.movie, *s.truth)]
         return list(dict.fromkeys(named))
 
@@ -128,6 +145,7 @@ def _calibration(row: Row) -> Calibration:
         registration_beads=row.files("registration_beads") or beads,
         z_step_nm=values["z_step_nm"],
         scan=values["scan"],
+        **{column: row.files(column) for column in _CAMERA_MOVIES},
     )
 
 
@@ -166,11 +184,19 @@ def _check_sample(row: Row, calibrations: Mapping[str, Row], sheet: str, will_be
 
 
 def _check_calibration(row: Row, will_be_made: Callable[[str], bool]) -> None:
-    for column in ("microscope", "beads", "registration_beads"):
+    recordings = ("beads", "registration_beads", *_CAMERA_MOVIES)
+    for column in ("microscope", *recordings):
         _check_files(row, column, will_be_made)
+    given = [column for column in _CAMERA_MOVIES if row.files(column)]
+    for column in ("dark", "bright"):
+        if given and column not in given:
+            raise ConfigurationError(
+                f"{row.where}: column {column} is empty, but {given[0]} is not; cameras are measured from a dark and a "
+                "bright movie together: give both, or neither"
+            )
     microscope = row.values["microscope"]
     if not will_be_made(microscope):
-        for column in ("beads", "registration_beads"):
+        for column in recordings:
             _check_count(row, column, microscope)
 
 

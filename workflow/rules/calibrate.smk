@@ -2,7 +2,7 @@
 rule calibrate:
     input:
         beads=of_calibration("beads"),
-        microscope=of_calibration("microscope"),
+        microscope=lambda wildcards: microscope_of(wildcards.calibration),
     output:
         psf="<results>/calibration/{calibration}/psf.h5",
         figure=report(

@@ -80,6 +80,14 @@ def of_calibration(field):
     )
 
 
+def microscope_of(calibration):
+    """The microscope file that holds for a calibration: with measured cameras where there are movies to measure them by."""
+    given = experiment.calibrations[calibration]
+    if given.measures_cameras:
+        return f"<results>/calibration/{calibration}/microscope.yaml"
+    return given.microscope
+
+
 def of_sample(field):
     """An input function: a column of the sample named by the wildcard."""
     return lambda wildcards: getattr(experiment.samples[wildcards.sample], field)
@@ -90,6 +98,17 @@ def made_for_sample(path):
     return lambda wildcards: path.replace(
         "{calibration}", experiment.samples[wildcards.sample].calibration
     )
+
+
+def measured_for_sample(path):
+    """An input function: a result of the sample's measured cameras; nothing where they are not measured."""
+
+    def where_measured(wildcards):
+        name = experiment.samples[wildcards.sample].calibration
+        measured = experiment.calibrations[name].measures_cameras
+        return path.replace("{calibration}", name) if measured else []
+
+    return where_measured
 
 
 def gpus(section):

@@ -2,12 +2,13 @@
 rule convert:
     input:
         movie=of_sample("movie"),
-        microscope=lambda wildcards: experiment.calibrations[
+        microscope=lambda wildcards: microscope_of(
             experiment.samples[wildcards.sample].calibration
-        ].microscope,
+        ),
     output:
         store=directory("<results>/{sample}/movie.zarr"),
         manifest="<results>/{sample}/movie.manifest.json",
+        quality="<results>/{sample}/movie.quality.json",
         provenance="<results>/{sample}/convert.provenance.json",
     log:
         "<logs>/convert/{sample}.log",
@@ -20,5 +21,5 @@ rule convert:
         code=code_version("conversion"),
     shell:
         "planeloc convert {params.movie} --microscope {input.microscope:q} {params.options} --threads {threads} "
-        "--store {output.store:q} --manifest {output.manifest:q} "
+        "--store {output.store:q} --manifest {output.manifest:q} --quality {output.quality:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

@@ -28,8 +28,10 @@ rule evaluate:
 
 rule quality:
     input:
+        cameras=measured_for_sample(rules.cameras.output.quality),
         calibration=made_for_sample(rules.calibrate.output.quality),
         registration=made_for_sample(rules.register.output.quality),
+        movie=rules.convert.output.quality,
         evaluation=rules.evaluate.output.metrics,
         script=SCRIPTS / "quality_page.py",
     output:
@@ -43,6 +45,10 @@ rule quality:
         "<logs>/quality/{sample}.log",
     benchmark:
         "<benchmarks>/quality/{sample}.tsv"
+    params:
+        cameras=lambda wildcards, input: " ".join(
+            shlex.quote(f"Cameras={file}") for file in [input.cameras] if file
+        ),
     shell:
-        "python3 {input.script:q} {output.page:q} Calibration={input.calibration:q} "
-        "Registration={input.registration:q} Evaluation={input.evaluation:q} 2>&1 | tee {log:q}"
+        "python3 {input.script:q} {output.page:q} {params.cameras} Calibration={input.calibration:q} "
+        "Registration={input.registration:q} Movie={input.movie:q} Evaluation={input.evaluation:q} 2>&1 | tee {log:q}"

@@ -2,7 +2,7 @@
 rule register:
     input:
         beads=of_calibration("registration_beads"),
-        microscope=of_calibration("microscope"),
+        microscope=lambda wildcards: microscope_of(wildcards.calibration),
     output:
         registration="<results>/calibration/{calibration}/registration.json",
         figure=report(

@@ -3,7 +3,7 @@
 rule train:
     input:
         psf=rules.calibrate.output.psf,
-        microscope=of_calibration("microscope"),
+        microscope=lambda wildcards: microscope_of(wildcards.calibration),
         # The light is measured in the calibration's first sample alone, whatever its age: a sample that is added later,
         # or converted again, must not train anew.
         movies=lambda wildcards: ancient(

@@ -1,0 +1,32 @@
+# Dark and bright movies, where the sheet names them -> the microscope file with the cameras as measured.
+rule cameras:
+    input:
+        dark=of_calibration("dark"),
+        bright=of_calibration("bright"),
+        bright_without_em=of_calibration("bright_without_em"),
+        microscope=of_calibration("microscope"),
+    output:
+        microscope="<results>/calibration/{calibration}/microscope.yaml",
+        figure=report(
+            "<results>/calibration/{calibration}/cameras.png",
+            caption="../report/cameras.rst",
+            category="Calibration {calibration}",
+            labels={"figure": "Photon transfer of the cameras"},
+        ),
+        quality="<results>/calibration/{calibration}/cameras.quality.json",
+        provenance="<results>/calibration/{calibration}/cameras.provenance.json",
+    log:
+        "<logs>/cameras/{calibration}.log",
+    benchmark:
+        "<benchmarks>/cameras/{calibration}.tsv"
+    params:
+        dark=repeated("--dark", "dark"),
+        bright=repeated("--bright", "bright"),
+        bright_without_em=repeated("--bright-without-em", "bright_without_em"),
+        options=options("cameras"),
+        code=code_version("camera_calibration"),
+    shell:
+        "planeloc cameras {params.dark} {params.bright} {params.bright_without_em} "
+        "--microscope {input.microscope:q} {params.options} "
+        "--output {output.microscope:q} --figure {output.figure:q} --quality {output.quality:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
