@@ -60,8 +60,8 @@ def measure_cameras(
     Raises
     ------
     PlanelocError
-        Unusable movies, or a failed quality check: of the latter, the figure is drawn beside `figure`, with `.failed`
-        in its name. Nothing else is written then.
+        Unusable movies, or a failed quality check: of the latter, figure and quality values are left beside `figure`
+        and `quality`, with `.failed` in their names. Nothing else is written then.
     """
     settings = settings or CamerasSettings()
     least = settings.minimum_frames
@@ -90,7 +90,7 @@ def measure_cameras(
     def draw(path: Path) -> None:
         draw_cameras(path, measured, checks)
 
-    stop_on_failure(sheet, checks, Path(figure), draw)
+    stop_on_failure(sheet, values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
     with atomic_path(output) as partial:
