@@ -175,6 +175,12 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
     assert "a check" in page
     assert [title for title in QUALITY_TITLES if f"<h2>{title}</h2>" in page] == QUALITY_TITLES
+    verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
+    assert verdicts["verdict"] == "warn"
+    assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]
+    assert verdicts["stages"]["calibration"]["checks"][0]["threshold"] == 1.0
+    log = (checkout.folder / DEMO / "logs" / "qc" / "quadplane.log").read_text()
+    assert "warn: registration: a check 2 (threshold 1): Do <this>." in log
 
     again = checkout.demo()
     assert again.returncode == 0

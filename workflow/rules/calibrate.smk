@@ -17,6 +17,7 @@ rule calibrate:
         "<logs>/calibrate/{calibration}.log",
     benchmark:
         "<benchmarks>/calibrate/{calibration}.tsv"
+    priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         beads=repeated("--beads", "beads"),
         z_step=of_calibration("z_step_nm"),

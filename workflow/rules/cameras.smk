@@ -19,6 +19,7 @@ rule cameras:
         "<logs>/cameras/{calibration}.log",
     benchmark:
         "<benchmarks>/cameras/{calibration}.tsv"
+    priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         dark=repeated("--dark", "dark"),
         bright=repeated("--bright", "bright"),

@@ -100,15 +100,15 @@ def made_for_sample(path):
     )
 
 
-def measured_for_sample(path):
-    """An input function: a result of the sample's measured cameras; nothing where they are not measured."""
+def where_measured(path, calibration):
+    """An input function: a result of measured cameras; nothing where `calibration(wildcards)` does not measure them."""
 
-    def where_measured(wildcards):
-        name = experiment.samples[wildcards.sample].calibration
+    def result(wildcards):
+        name = calibration(wildcards)
         measured = experiment.calibrations[name].measures_cameras
         return path.replace("{calibration}", name) if measured else []
 
-    return where_measured
+    return result
 
 
 def gpus(section):

@@ -17,6 +17,7 @@ rule register:
         "<logs>/register/{calibration}.log",
     benchmark:
         "<benchmarks>/register/{calibration}.tsv"
+    priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         beads=repeated("--beads", "beads"),
         options=options("register"),
