@@ -6,16 +6,16 @@ calibrations of different models cost when molecules are localized with them.
     PYTHONPATH=workflow:tests python benchmarks/registration.py
 
 `bound`: bead scans of a four-plane microscope, calibrated by the real stage from files, against the number of beads,
-their photons and the step of the scan. Two worlds: the paper's Gaussian, where the distance of two focal planes has a bound
-(Fisher information of every bead's height on every camera, with its place, photons and backgrounds unknown), and
-diffraction at a pupil with aberrations, which neither model assumes. Errors of the planes' spacing (nm) and of the
+their photons and the step of the scan. Two worlds: the paper's Gaussian, where the distance of two focal planes has a
+bound (Fisher information of every bead's height on every camera, with its place, photons and backgrounds unknown),
+and diffraction at a pupil with aberrations, which neither model assumes. Errors of the planes' spacing (nm) and of the
 images (rms difference over rms contrast, emitters within ± 600 nm) are root mean squares over the repeats.
 
 `models`: beads and molecules drawn from the recording of a real bead (interpolated, never fitted by a formula). A
 calibration of each model is made from the beads; molecules at known places are fitted with each (maximum likelihood,
-all planes). Printed is the bias: median error at every depth. Where a recorded bead "is" must be said by convention: its
-core's centroid in its sharpest slice (least area). Planes are emulated from one recording, so this says nothing about
-differences between cameras.
+all planes). Printed is the bias: median error at every depth. Where a recorded bead "is" must be said by convention:
+its core's centroid in its sharpest slice (least area). Planes are emulated from one recording, so this says nothing
+about differences between cameras.
 
 `registration.py` does the same for the maps between the cameras.
 """

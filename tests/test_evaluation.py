@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 from planeloc import localizations, scoring
+from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate, read_truth
+from planeloc.optics import paper_psf
+from planeloc.optics.information import PixelNoise, position_bound
 
 METADATA = {
     "frames": 50,
@@ -200,3 +203,20 @@ def test_unknown_standard_deviations_and_photons(tmp_path):
     values = json.loads((tmp_path / "m.json").read_text())["values"]
     assert values["pull_x"] is None
     assert values["photons_median"] is None
+
+
+def test_errors_as_large_as_the_bound_are_one_times_the_bound():
+    """Errors are drawn with the deviations that the image allows, from dim and bright molecules at all depths."""
+    random, psf, noise = np.random.default_rng(0), paper_psf(), PixelNoise.of([Camera(read_noise_electrons=2.0)] * 4)
+    position = np.column_stack((random.uniform(1000, 4000, (2000, 2)), random.uniform(-600, 600, 2000)))
+    photons = random.uniform(500, 5000, 2000)
+    limit = position_bound(psf, noise, position, photons, np.full(2000, 4.0))
+    assert (np.diff(limit[np.argsort(photons)][[0, -1], 0]) < 0).all()
+    table = found(*(position + limit * random.normal(size=limit.shape)), frame=np.arange(2000))
+    truth = molecules(*position, frame=np.arange(2000), photons=photons)
+    comparison = scoring.compare(table, truth, SIZE_NM, **PROTOCOL)
+    values = scoring.bound_scores(comparison, limit)
+    assert values["rmse_lateral_over_bound"] == pytest.approx(1, abs=0.05)
+    assert values["rmse_axial_over_bound"] == pytest.approx(1, abs=0.05)
+    doubled = scoring.bound_scores(comparison, limit / 2)
+    assert doubled["rmse_lateral_over_bound"] == pytest.approx(2, abs=0.1)

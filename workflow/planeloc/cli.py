@@ -257,6 +257,8 @@ def render_command(
 @planeloc.command("evaluate")
 @_file("--localizations", "Filtered table.")
 @_file("--truth", "Where the molecules were (CSV), if known.", required=False)
+@_file("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False)
+@_file("--microscope", "Microscope file (YAML), for the same.", required=False)
 @_file("--output", "Measures and verdicts (JSON).")
 @_figure
 @_provenance
@@ -264,14 +266,16 @@ def render_command(
 def evaluate_command(
     localizations: Path,
     truth: Path | None,
+    psf: Path | None,
+    microscope: Path | None,
     output: Path,
     figure: Path,
     provenance: Path | None,
     settings: EvaluateSettings,
 ) -> None:
     """Measure a table, against the truth where it is known."""
-    evaluate(localizations, truth, output, figure, settings)
-    inputs = [path for path in (localizations, truth) if path]
+    evaluate(localizations, truth, output, figure, settings, psf, microscope)
+    inputs = [path for path in (localizations, truth, psf, microscope) if path]
     _record(provenance, "evaluate", settings, inputs, [output, figure])
 
 

@@ -16,6 +16,9 @@ from planeloc.errors import PlanelocError
 from planeloc.figures import evaluation as figures
 from planeloc.files import write_json
 from planeloc.localizations import field_nm, metadata_value
+from planeloc.microscope import read_microscope
+from planeloc.optics import read_psf
+from planeloc.optics.information import PixelNoise, position_bound
 from planeloc.quality import Check, check_at_least, check_at_most, quality_dict
 from planeloc.settings import check, setting
 
@@ -125,12 +128,18 @@ def truth_checks(values: Mapping[str, float]) -> list[Check]:
 
 
 def evaluate(
-    localizations_file: Path, truth: Path | None, output: Path, figure: Path, settings: EvaluateSettings
+    localizations_file: Path,
+    truth: Path | None,
+    output: Path,
+    figure: Path,
+    settings: EvaluateSettings,
+    psf: Path | None = None,
+    microscope: Path | None = None,
 ) -> None:
     """Write the quality values of a table as JSON and as a figure, and print the most important ones.
 
     With `truth`, a table of `TRUTH_COLUMNS` or `CHALLENGE_COLUMNS`, the figures of merit come first; without, only what
-    the localizations show of themselves.
+    the localizations show of themselves. With `psf` and `microscope`, errors are also given over the Cramér–Rao bound.
     """
     check(settings)
     table, metadata = localizations.read(localizations_file)
@@ -147,6 +156,8 @@ def evaluate(
     merits = scoring.scores(comparison)
     low, high = metadata["depth_range_nm"]
     merits |= scoring.voxel_scores(comparison, tuple(metadata["voxel_nm"]), low)
+    if psf and microscope:
+        merits |= scoring.bound_scores(comparison, _bounds(comparison, table, psf, microscope))
     depths = scoring.by_depth(comparison, np.linspace(low, high, settings.depth_bins + 1))
     content = quality_dict({**merits, **values}, [*truth_checks(merits), *statistics_checks(values)])
     content["by_depth"] = [{name: _json_number(value) for name, value in row.items()} for row in depths]
@@ -182,16 +193,25 @@ def _compare(
     )
 
 
+def _bounds(comparison: scoring.Comparison, table: pd.DataFrame, psf: Path, microscope: Path) -> Any:
+    """(pairs, 3) what could be known of every molecule that was found."""
+    noise = PixelNoise.of(read_microscope(microscope).cameras)
+    level = np.full(len(comparison.photons), max(_median(table["background"]), 0.0))
+    return position_bound(read_psf(psf), noise, comparison.truth_nm, comparison.photons, level)
+
+
 def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _truth_summary(values: Mapping[str, float]) -> str:
     molecules = values["true_positives"] + values["false_negatives"]
+    over = [values.get(f"rmse_{axis}_over_bound") for axis in ("lateral", "axial")]
+    bound = "" if None in over else f"; {over[0]:.2f} and {over[1]:.2f} times the bound of single molecules"
     return (
         f"recall {values['recall']:.3f}  precision {values['precision']:.3f}  Jaccard {values['jaccard']:.3f}  "
         f"RMSE lateral {values['rmse_lateral_nm']:.1f} nm  axial {values['rmse_axial_nm']:.1f} nm  "
-        f"({molecules:,} true molecules, efficiency {values['efficiency_3d']:.1f})"
+        f"({molecules:,} true molecules, efficiency {values['efficiency_3d']:.1f}{bound})"
     )
 
 

@@ -28,13 +28,15 @@ AXES = ("x", "y", "z")
 class Comparison:
     """What remains of the truth and the localizations when each has found, or not found, its partner.
 
-    Pairs are listed in rows: `found_nm`, `truth_nm` and `sd_nm` (NaN where unknown) have shape (pairs, 3).
+    Pairs are listed in rows: `found_nm`, `truth_nm` and `sd_nm` (NaN where unknown) have shape (pairs, 3); `photons`
+    (pairs,) are the true ones.
     `molecule_nm`, `molecule_photons` and `detected` describe every true molecule that counts, found or not.
     """
 
     found_nm: NDArray[np.float64]
     truth_nm: NDArray[np.float64]
     sd_nm: NDArray[np.float64]
+    photons: NDArray[np.float64]
     molecule_nm: NDArray[np.float64]
     molecule_photons: NDArray[np.float64]
     detected: NDArray[np.bool_]
@@ -83,6 +85,7 @@ def compare(
         found_nm=found.position_nm[pairs.found[kept]],
         truth_nm=molecules.position_nm[pairs.truth[kept]],
         sd_nm=sd[pairs.found[kept]],
+        photons=photons[pairs.truth[kept]],
         molecule_nm=molecules.position_nm[counts],
         molecule_photons=photons[counts],
         detected=detected[counts],
@@ -133,6 +136,20 @@ def voxel_scores(comparison: Comparison, voxel_nm: tuple[float, float, float], b
     return {
         "voxel_error_lateral_nm": _mean(np.hypot(difference[:, 0], difference[:, 1])),
         "voxel_error_axial_nm": _mean(np.abs(difference[:, 2])),
+    }
+
+
+def bound_scores(comparison: Comparison, bound_nm: NDArray[np.float64]) -> dict[str, float]:
+    """Errors over the Cramér–Rao bounds (pairs, 3) of the molecules that were found, and the bounds' root mean squares.
+
+    1 is what no unbiased estimate beats for a single, isolated molecule with the cameras' maps known.
+    """
+    squared, limit = comparison.error_nm**2, bound_nm**2
+    return {
+        "bound_lateral_nm": rmse_lateral(bound_nm),
+        "bound_axial_nm": rmse_axial(bound_nm),
+        "rmse_lateral_over_bound": _rms(np.sqrt(squared[:, :2].sum(axis=1) / limit[:, :2].sum(axis=1))),
+        "rmse_axial_over_bound": _rms(np.sqrt(squared[:, 2] / limit[:, 2])),
     }
 
 

@@ -3,6 +3,10 @@ rule evaluate:
     input:
         localizations=rules.filter.output.localizations,
         truth=of_sample("truth"),
+        psf=made_for_sample(rules.calibrate.output.psf),
+        microscope=lambda wildcards: microscope_of(
+            experiment.samples[wildcards.sample].calibration
+        ),
     output:
         metrics="<results>/{sample}/evaluation.json",
         figure=report(
@@ -22,5 +26,6 @@ rule evaluate:
         code=code_version("evaluation"),
     shell:
         "planeloc evaluate --localizations {input.localizations:q} {params.truth} {params.options} "
+        "--psf {input.psf:q} --microscope {input.microscope:q} "
         "--output {output.metrics:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

@@ -1,7 +1,8 @@
 """The verdicts on a calibration in one file: qc.py QC.json STAGE=QUALITY.json [STAGE=QUALITY.json ...].
 
-{"verdict": the worst of all, "stages": {stage: {"verdict", "values", "checks"}}}; every check has its value, the threshold
-and a verdict. Warnings are printed, each with its advice. Standard library only, so that it runs under any Python 3.11.
+{"verdict": the worst of all, "stages": {stage: {"verdict", "values", "checks"}}}; every check has its value, the
+threshold and a verdict. Warnings are printed, each with its advice. Standard library only, so that it runs under any
+Python 3.11.
 """
 
 from __future__ import annotations

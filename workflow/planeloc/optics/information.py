@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.camera import Camera
 from planeloc.optics.base import PSF
 
+_WINDOW_PX = 15
+_AT_ONCE = 500  # emitters: bounds the memory of the derivatives
 _DARKEST_PHOTONS = 0.05  # taken for darker pixels, which without read noise would count without limit
 
 
@@ -93,3 +97,29 @@ def bound(information: Tensor) -> Tensor:
     scaled = information * scale[..., :, None] * scale[..., None, :]
     inverse = torch.linalg.inv(scaled)
     return torch.diagonal(inverse, dim1=-2, dim2=-1).sqrt() * scale
+
+
+def position_bound(
+    psf: PSF,
+    noise: PixelNoise,
+    position_nm: NDArray[np.float64],
+    photons: NDArray[np.float64],
+    background: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(n, 3) Cramér–Rao bound of x, y and z of single, isolated emitters, nm, with the cameras' maps known.
+
+    `position_nm` (n, 3), `photons` (n,) of all planes, `background` (n,) photons per pixel, alike on all planes.
+    """
+    x, y, z = torch.from_numpy(np.ascontiguousarray(position_nm.T)).double()
+    pixel = psf.pixel_size_nm
+    middle = (_WINDOW_PX // 2) * pixel
+    x, y = (middle + torch.remainder(axis, pixel) for axis in (x, y))
+    light = torch.from_numpy(np.maximum(photons, 1e-3)).double()
+    level = torch.from_numpy(np.asarray(background)).double()[:, None].expand(-1, psf.planes)
+    shape = (_WINDOW_PX, _WINDOW_PX)
+    bounds = [np.empty((0, 3))]
+    for start in range(0, len(z), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        information = fisher_information(psf, x[part], y[part], z[part], light[part], level[part], noise, shape)
+        bounds.append(bound(information)[:, :3].numpy())
+    return np.concatenate(bounds)
