@@ -16,9 +16,10 @@ from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
 from planeloc.files import read_json
 from planeloc.geometry import Affine, Registration
+from planeloc.map_fitting import Beads, fit_map
 from planeloc.microscope import Microscope, Region
 from planeloc.movie import Movie
-from planeloc.point_matching import ORIENTATIONS, match_points, robust_fit
+from planeloc.point_matching import ORIENTATIONS, match_points
 from planeloc.registration import RegisterSettings, register
 
 DATA = os.environ.get("PLANELOC_TEST_DATA")
@@ -100,8 +101,9 @@ def test_one_wrong_point_does_not_bend_the_map() -> None:
     points = random.uniform(0, 100, (16, 2))
     target = points + random.normal(0, 0.02, points.shape)
     target[3] += 0.8
-    affine, _, _ = robust_fit(points, target, np.full(16, 4e-4))
-    assert error_px(affine, Affine.identity(), (100, 100)) < 0.05
+    fit = fit_map(Beads(points, target, np.full(16, 4e-4), np.zeros((16, 16))))
+    assert np.nonzero(~fit.kept)[0].tolist() == [3]
+    assert error_px(fit.camera_map, Affine.identity(), (100, 100)) < 0.03
 
 
 def test_a_grid_of_beads_is_ambiguous(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Matching beads of two cameras without a first guess, and the robust affine map between them.
+"""Matching beads of two cameras without a first guess.
 
 Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
 directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
@@ -7,12 +7,12 @@ they bring together, and the best are refined to affine maps. Everything is dete
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln
 
 from planeloc.geometry import Affine
 
@@ -24,9 +24,18 @@ ORIENTATIONS = tuple(
     for mirror in (1.0, -1.0)
     for turns in range(4)
 )
+_ORIENTATION_WORDS = (
+    "upright",
+    "turned by 90° clockwise",
+    "turned by 180°",
+    "turned by 90° anticlockwise",
+    "mirrored top to bottom",
+    "mirrored at the falling diagonal",
+    "mirrored left to right",
+    "mirrored at the rising diagonal",
+)
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
-_REWEIGHTINGS = 20
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
 _SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
@@ -52,6 +61,7 @@ class Match:
     affine: Affine
     score: float  # about the number of matched points
     rival_score: float
+    chance: float  # expected number of maps that bring as many points as closely together by chance
 
 
 def match_points(
@@ -92,46 +102,23 @@ def match_points(
     # A map that agrees on half of the points is the same match, less well refined.
     away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _ in found]
     rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
-    return Match(pairs, affine, score, max(rivals, default=0.0))
+    squares = float(np.sum((camera[pairs[:, 1]] - affine(points)) ** 2))
+    chance = _chance(len(candidates), len(pairs), squares, float(shape[0] * shape[1]), limits)
+    return Match(pairs, affine, score, max(rivals, default=0.0), chance)
 
 
-def fit_affine(source: Array, target: Array, weights: Array) -> Affine:
-    """Weighted least-squares affine map of points (n, 2) to points (n, 2); weights are inverse variances."""
-    centre = np.average(source, axis=0, weights=weights)
-    root = np.sqrt(weights)[:, None]
-    design = np.column_stack((source - centre, np.ones(len(source))))
-    solution, *_ = np.linalg.lstsq(design * root, target * root, rcond=None)
+def fit_affine(source: Array, target: Array) -> Affine:
+    """Least-squares affine map of points (n, 2) to points (n, 2)."""
+    centre = source.mean(axis=0)
+    solution, *_ = np.linalg.lstsq(np.column_stack((source - centre, np.ones(len(source)))), target, rcond=None)
     matrix = solution[:2].T
     return Affine(matrix, solution[2] - matrix @ centre)
 
 
-def fit_shift(source: Array, target: Array, weights: Array) -> Affine:
-    """Weighted mean shift, after the turn or mirror that comes closest to the affine map."""
-    rough = fit_affine(source, target, weights)
-    nearest = min(ORIENTATIONS, key=lambda orientation: float(np.linalg.norm(orientation - rough.matrix)))
-    return Affine(nearest, np.average(target - source @ nearest.T, axis=0, weights=weights))
-
-
-def robust_fit(
-    source: Array, target: Array, variance: Array, fit: Callable[[Array, Array, Array], Affine] = fit_affine
-) -> tuple[Affine, Array, Array]:
-    """Map of points (n, 2) to points (n, 2) with Huber weights, for the occasional wrong or moving point.
-
-    `variance` (n,) px²: position variance per axis of both points together. A common scatter beyond it (aberrations,
-    bead shape) is estimated from the residuals and added, so that a few very bright beads do not decide alone.
-    Returns the map, the weights used (inverse variances) and the residuals (n, 2) in px.
-    """
-    weights = 1 / variance
-    for _ in range(_REWEIGHTINGS):
-        affine = fit(source, target, weights)
-        residual = target - affine(source)
-        squared = np.sum(residual**2, axis=1) / 2
-        freedom = max(1.0 - 3.0 / len(source), 0.1)
-        # ln 2: the median of the mean of two squared normal deviates.
-        extra = max(0.0, float(np.median(squared)) / np.log(2) / freedom - float(np.median(variance)))
-        ratio = np.sqrt(squared / (variance + extra)) / 1.5
-        weights = 1 / (variance + extra) / np.maximum(ratio, 1.0)
-    return affine, weights, residual
+def orientation_words(matrix: Array) -> str:
+    """Which of the eight orientations a map's matrix is closest to, as seen with y downwards."""
+    apart = [float(np.linalg.norm(orientation - matrix)) for orientation in ORIENTATIONS]
+    return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
 def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
@@ -236,7 +223,7 @@ def _refine(
         # Points on a line fix no affine map.
         if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
             return None
-        affine = fit_affine(source, camera[pairs[:, 1]], np.ones(len(pairs)))
+        affine = fit_affine(source, camera[pairs[:, 1]])
     u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
     turn = u @ vt
     angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -258,6 +245,25 @@ def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius:
     i, j = linear_sum_assignment(cost)
     pairs = np.column_stack((rows[i], columns[j]))
     return pairs[possible[pairs[:, 0], pairs[:, 1]]]
+
+
+def _chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+    """Expected number of affine maps within the limits that bring `matched` of the candidate pairs together as closely,
+    were all points strewn at random over the area (px²); `squares` is the sum of the squared distances left.
+
+    The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
+    its first three points have to lie where the limits allow, and the others, given those three, within the ball of
+    2 (matched − 3) dimensions that the distances span.
+    """
+    angle, stretch = np.deg2rad(_SLACK * limits.rotation_deg), _SLACK * limits.scale + _STRETCH
+    # The second point lies in one of four sectors about the first, the third close to one of two mirrored places; a
+    # third of the area is the mean squared distance of points of a square.
+    second = min(4 * (2 * angle) * (2 * stretch) / 3, 1.0)
+    third = min(2 * (2 * stretch) ** 2 / 3, 1.0)
+    more = matched - 3
+    tests = gammaln(candidates + 1) - gammaln(matched + 1) - gammaln(candidates - matched + 1)
+    ball = more * np.log(np.pi * max(squares, 1e-12) / area) - gammaln(more + 1)
+    return float(np.exp(np.clip(tests + np.log(second * third) + ball, -500.0, 500.0)))
 
 
 def _score(affine: Affine, source: Array, target: Array, limits: MatchLimits) -> float:
