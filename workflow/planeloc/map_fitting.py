@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 MODELS = ("auto", "affine", "quadratic")
 _FEWEST_FOR_QUADRATIC = 12
 _CLEARLY = 0.85  # rms leave-one-out error of the quadratic map over the affine one's
-_CHANCE = 1e-3  # that an affine truth looks as quadratic, both in cross-validation and in the F-test
+_CHANCE = 1e-3  # that the terms of second order of an affine truth look as large
 _REWEIGHTINGS = 20
 _OUTLIER = 4.0  # deviations; 1 good point in 10⁷ is farther
 _USUAL_TURN = 0.005  # rms of a camera's rotation (rad), scale and shear where beads cannot tell them
@@ -62,8 +62,8 @@ class MapFit:
 def fit_map(beads: Beads, model: str = "auto") -> MapFit:
     """Affine or quadratic map of matched beads; `auto`: quadratic only where cross-validation asks for it.
 
-    It does where at least 12 beads are predicted clearly better when each is left out, and the gain is significant: by
-    the paired differences of the squared errors, and by the F-test of the additional terms.
+    It does where at least 12 beads are predicted clearly better when each is left out, and the F-test of the additional
+    terms says that this is no chance.
     """
     affine = _fit(beads, _Affine(beads.source))
     enough = int(affine.kept.sum()) >= _FEWEST_FOR_QUADRATIC
@@ -128,7 +128,7 @@ def _fit(beads: Beads, model: _Affine | _Shift) -> MapFit:
         freedom = max(1 - terms / kept.sum(), 0.1)
         for _ in range(_REWEIGHTINGS):
             weights = factor / (beads.variance_px2 + scatter)
-            coefficients, covariance = _solve(beads, model, weights)
+            coefficients, _ = _solve(beads, model, weights)
             residual = beads.target - model.known - model.design @ coefficients
             squared = np.sum(residual**2, axis=1) / 2
             scatter = common_scatter(squared[kept], beads.variance_px2[kept], freedom)
@@ -140,6 +140,10 @@ def _fit(beads: Beads, model: _Affine | _Shift) -> MapFit:
             break
         kept &= ~far
     weights = np.where(kept, 1 / (beads.variance_px2 + scatter), 0.0)
+    # The scatter of few beads is itself uncertain: the variance of Student's distribution, whose scale it is.
+    degrees = 2 * (kept.sum() - terms)
+    wider = scatter * degrees / max(degrees - 2, 1)
+    _, covariance = _solve(beads, model, factor / (beads.variance_px2 + wider))
     return MapFit(
         model.build(coefficients),
         model.uncertainty(covariance),
@@ -181,14 +185,11 @@ def _asked_for(beads: Beads, affine: MapFit, quadratic: MapFit) -> bool:
         residual = beads.target - model.design @ coefficients
         left_out = residual / np.maximum(1 - _leverage(model.design, weights), 1e-6)[:, None]
         squares.append(float(np.sum(weights[:, None] * residual**2)))
-        errors.append((weights * np.sum(left_out**2, axis=1))[used])
-    n = int(used.sum())
-    more, freedom = 6, 2 * (n - 6)
+        errors.append(float(np.sum(weights[:, None] * left_out**2)))
+    more, freedom = 6, 2 * (int(used.sum()) - 6)
     ratio = (squares[0] - squares[1]) / more / max(squares[1] / freedom, 1e-12)
-    gain = errors[0] - errors[1]
-    significant = gain.mean() > stats.t.isf(0.02, n - 1) * gain.std(ddof=1) / np.sqrt(n)
-    clear = errors[1].mean() < _CLEARLY**2 * errors[0].mean()
-    return bool(clear and significant and stats.f.sf(ratio, more, freedom) < _CHANCE)
+    clear = errors[1] < _CLEARLY**2 * errors[0]
+    return bool(clear and stats.f.sf(ratio, more, freedom) < _CHANCE)
 
 
 def _rms(residual: Array) -> float:
