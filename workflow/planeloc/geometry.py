@@ -195,9 +195,10 @@ class Registration:
         rows = zip(self.maps, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
         content: dict[str, Any] = {
             "format": _FORMAT,
-            "convention": "pixels from the outer corner of pixel (0, 0); affine: camera = matrix @ reference + shift_px"
-            "; quadratic: camera = coefficients_px @ (1, u, v, u², uv, v²), (u, v) = (reference − centre_px) / scale_px"
-            "; uncertainty: covariance of the coefficients of (1, u, v, …) of x, then y, about its own centre and scale",
+            "convention": "pixels from the outer corner of pixel (0, 0); "
+            "affine: camera = matrix @ reference + shift_px; "
+            "quadratic: camera = coefficients_px @ (1, u, v, u², uv, v²), (u, v) = (reference − centre_px) / scale_px; "
+            "uncertainty: covariance of the coefficients of (1, u, v, …) of x, then y, about its own centre and scale",
             "planes": [
                 {**_map_dict(m), "residual_nm": float(r), "beads": n, "uncertainty": _uncertainty_dict(u)}
                 for m, r, u, n in rows

@@ -365,8 +365,8 @@ def _assess(
         check_at_most(
             "chance_matches",
             max(plane.chance for plane in registered),
-            "points strewn at random would match as well, so these beads may not be the same: check that all files show "
-            "the same field, and image more beads",
+            "points strewn at random would match as well, so these beads may not be the same: check that all files "
+            "show the same field, and image more beads",
             warn=settings.chance_warn,
             fail=settings.chance_fail,
         ),

@@ -43,8 +43,8 @@ class Still:
 
 def hold_still(position_px: Array, variance_px2: Array, camera: NDArray[np.int64], follows: NDArray[np.bool_]) -> Still:
     """Take out the path of series of positions (series, slices, 2) with variances (series, slices), infinite where
-    the position is unknown; `camera` (series,) says which camera sees each, `follows` (series,) whether the path is to be
-    found from it and taken out of it.
+    the position is unknown. `camera` (series,) says which camera sees each, `follows` (series,) whether the path is to
+    be found from it and taken out of it.
 
     A scatter of single positions beyond their variance (aberrations) is estimated and added; single bad positions get
     Huber weights.
