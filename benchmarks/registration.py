@@ -11,8 +11,8 @@ parameters are the beads' places, and, since a scan's sideways path cannot be kn
 out, a free common path of all beads and cameras over the slices. It is printed with and without that path. All are
 root-mean-square distances (both axes together) over the whole field of the reference, also where no bead is.
 
-Run: PYTHONPATH=workflow:tests python benchmarks/registration.py [accuracy] [beads] [photons] [step] [diffraction] [blind]
-     [--repeats N]
+Run: PYTHONPATH=workflow:tests python benchmarks/registration.py [accuracy] [beads] [photons] [step] [diffraction]
+     [blind] [--repeats N]
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
 directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
-they bring together, and the best are refined to affine maps. Everything is deterministic.
+they bring together, and the best are refined to affine maps, of which the least likely to be chance is taken.
+Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
 _SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
+_FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
 
 
@@ -55,13 +57,12 @@ class MatchLimits:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs that one affine map brings together, and the score of the best map that is a different one."""
+    """Pairs that one affine map brings together, and whether another one, or chance, could do the same."""
 
     pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
-    score: float  # about the number of matched points
-    rival_score: float
     chance: float  # expected number of maps that bring as many points as closely together by chance
+    rival: float  # significance of the best map that is a different one over this one's; 0 to 1
 
 
 def match_points(
@@ -93,18 +94,19 @@ def match_points(
         refined = _refine(proposal, reference, camera, allowed, orientation, limits)
         if refined is not None:
             affine, pairs = refined
-            found.append((_score(affine, reference[pairs[:, 0]], camera[pairs[:, 1]], limits), affine, pairs))
+            squares = float(np.sum((camera[pairs[:, 1]] - affine(reference[pairs[:, 0]])) ** 2))
+            area = float(shape[0] * shape[1])
+            found.append((-_log_chance(len(candidates), len(pairs), squares, area, limits), affine, pairs))
     if not found:
         return None
     found.sort(key=lambda entry: -entry[0])
-    score, affine, pairs = found[0]
+    significance, affine, pairs = found[0]
     points = reference[pairs[:, 0]]
     # A map that agrees on half of the points is the same match, less well refined.
     away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _ in found]
     rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
-    squares = float(np.sum((camera[pairs[:, 1]] - affine(points)) ** 2))
-    chance = _chance(len(candidates), len(pairs), squares, float(shape[0] * shape[1]), limits)
-    return Match(pairs, affine, score, max(rivals, default=0.0), chance)
+    rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
+    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), rival)
 
 
 def fit_affine(source: Array, target: Array) -> Affine:
@@ -247,10 +249,11 @@ def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius:
     return pairs[possible[pairs[:, 0], pairs[:, 1]]]
 
 
-def _chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
-    """Expected number of affine maps within the limits that bring `matched` of the candidate pairs together as closely,
-    were all points strewn at random over the area (px²); `squares` is the sum of the squared distances left.
+def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+    """Logarithm of the expected number of affine maps within the limits that bring `matched` of the candidate pairs
+    together as closely, were all points strewn at random over the area (px²).
 
+    `squares` is the sum of the squared distances left.
     The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
     its first three points have to lie where the limits allow, and the others, given those three, within the ball of
     2 (matched − 3) dimensions that the distances span.
@@ -261,12 +264,7 @@ def _chance(candidates: int, matched: int, squares: float, area: float, limits: 
     second = min(4 * (2 * angle) * (2 * stretch) / 3, 1.0)
     third = min(2 * (2 * stretch) ** 2 / 3, 1.0)
     more = matched - 3
+    squares = max(squares, 2 * more * _FINEST_PX**2)
     tests = gammaln(candidates + 1) - gammaln(matched + 1) - gammaln(candidates - matched + 1)
-    ball = more * np.log(np.pi * max(squares, 1e-12) / area) - gammaln(more + 1)
-    return float(np.exp(np.clip(tests + np.log(second * third) + ball, -500.0, 500.0)))
-
-
-def _score(affine: Affine, source: Array, target: Array, limits: MatchLimits) -> float:
-    """About the number of points that meet, each counting less with its distance."""
-    squared = np.sum((affine(source) - target) ** 2, axis=1) / (limits.tolerance_px / 2) ** 2
-    return float(np.sum(np.maximum(1 - squared, 0.0)))
+    ball = more * np.log(np.pi * squares / area) - gammaln(more + 1) if more else 0.0
+    return float(tests + np.log(second * third) + ball)

@@ -66,8 +66,10 @@ class RegisterSettings:
     recommended_matched: int = setting(8, "Fewest matched beads per camera without a warning.", minimum=4)
     residual_warn_px: float = setting(0.15, "Rms residual that warns, px.", minimum=0)
     residual_fail_px: float = setting(1.0, "Rms residual that stops the run, px.", minimum=0)
-    rival_warn: float = setting(0.5, "Score of the second-best match over the best that warns.", minimum=0)
-    rival_fail: float = setting(0.8, "Score of the second-best match over the best that stops the run.", minimum=0)
+    rival_warn: float = setting(0.5, "Significance of the second-best match over the best that warns.", minimum=0)
+    rival_fail: float = setting(
+        0.8, "Significance of the second-best match over the best that stops the run.", minimum=0
+    )
     chance_warn: float = setting(1e-4, "Expected number of maps that match as well by chance, that warns.", minimum=0)
     chance_fail: float = setting(
         1e-2, "Expected number of maps that match as well by chance, that stops the run.", minimum=0
@@ -293,7 +295,7 @@ def _register_plane(
         residual_rms_px=fit.residual_rms_px,
         left_out_rms_px=fit.left_out_rms_px,
         scatter_px=fit.scatter_px,
-        rival=match.rival_score / max(match.score, 1e-9),
+        rival=match.rival,
         chance=match.chance,
         compared=placed.compared,
         excluded=placed.moving + int(np.sum(~kept)),

@@ -39,7 +39,7 @@ class RegisteredPlane:
     residual_rms_px: float  # distance, both axes together
     left_out_rms_px: float  # the same when each bead is left out of the map in turn
     scatter_px: float  # rms per axis beyond the noise
-    rival: float  # score of the second-best match over the best
+    rival: float  # significance of the second-best match over the best's
     chance: float  # expected number of maps that match as well by chance
     compared: int  # beads that both cameras see clearly on a common slice
     excluded: int  # matched beads that do not count: they move, or lie far from where the others say
@@ -78,9 +78,11 @@ def draw_registration(
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
     check_rows = -(-len(checks) // _CHECKS_PER_ROW)
-    figure = Figure(figsize=(max(4.1 * columns, 9), height * rows + 0.9 + 0.6 * check_rows), layout="constrained")
+    figure = Figure(
+        figsize=(max(4.1 * columns, 9), (height + 0.5) * rows + 0.5 + 0.7 * check_rows), layout="constrained"
+    )
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height] * rows + [0.6 * check_rows])
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + 0.5] * rows + [0.7 * check_rows])
     _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, shape, pixel_size_nm)
@@ -136,7 +138,7 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple
     rms, left_out = plane.residual_rms_px * pixel, plane.left_out_rms_px * pixel
     axes.set_title(
         f"{plane.name}: {plane.model} map, {len(lengths)} beads\n"
-        f"residual {rms:.1f} nm rms ({plane.residual_rms_px:.3f} px; leave-one-out {left_out:.1f} nm)",
+        f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",
         fontsize=10,
     )
 
