@@ -29,6 +29,7 @@ class BeadPoints:
     slice_px: Array  # (n, slices, 2) x, y on every slice
     slice_variance_px2: Array  # (n, slices) mean of both axes; infinite where the position is unknown
     summary: str
+    advice: str  # what to do to have more
     motion_px: float  # median over the beads of their rms wandering between slices, less the noise; nan if unknown
 
 
@@ -36,7 +37,7 @@ def find_points(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) 
     """Beads that stay, in a stack (slices, rows, columns) of one camera: all slices show the same ones."""
     beads = find_beads(counts, camera, search)
     fits = fit_beads(counts, camera, beads, search.window_px, estimator="likelihood")
-    return bead_points(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary)
+    return bead_points(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary, beads.advice)
 
 
 def find_moving_points(
@@ -45,11 +46,12 @@ def find_moving_points(
     """Particles that move, in images (frames, rows, columns) of one camera: every frame is an image of its own."""
     found = [find_beads(image[None], camera, search) for image in counts]
     fits = fit_moving_beads(counts, camera, found, search.window_px, estimator="likelihood")
+    advice = min(found, key=len).advice
     summary = f"{sum(map(len, found))} usable particles in {len(frames)} frames"
-    return bead_points(fits, np.repeat(frames, [len(beads) for beads in found]), search, summary)
+    return bead_points(fits, np.repeat(frames, [len(beads) for beads in found]), search, summary, advice)
 
 
-def bead_points(fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, summary: str) -> BeadPoints:
+def bead_points(fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, summary: str, advice: str) -> BeadPoints:
     """Positions of every bead on the slices, and their mean, weighted by information."""
     variance = (fits.x_sd_px**2 + fits.y_sd_px**2) / 2
     clear = fits.good & (fits.peak > _SNR_OF_PEAK * fits.peak_sd) & (variance < _LARGEST_SD_PX**2)
@@ -71,5 +73,6 @@ def bead_points(fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, su
         slice_px=slices,
         slice_variance_px2=np.where(information > 0, 1 / np.maximum(information, 1e-12), np.inf),
         summary=summary,
+        advice=advice,
         motion_px=float(np.median(wandering)) if len(kept) and information.shape[1] > 1 else float("nan"),
     )

@@ -40,6 +40,7 @@ _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
 _SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
 _FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
+_FEWEST_KEPT = 0.7  # share of the pairs, all others of which may be wrong
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
 
 
@@ -62,6 +63,7 @@ class Match:
     pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
     chance: float  # expected number of maps that bring as many points as closely together by chance
+    left_out: int  # pairs that the map brings together, too, but less closely than chance allows beside the others
     rival: float  # significance of the best map that is a different one over this one's; 0 to 1
 
 
@@ -89,24 +91,24 @@ def match_points(
     a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
     proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
     proposals.sort(key=lambda entry: -entry[0])
-    found: list[tuple[float, Affine, NDArray[np.int64]]] = []
+    found: list[tuple[float, Affine, NDArray[np.int64], int]] = []
+    known: set[bytes] = set()
     for _, proposal, orientation in proposals[:_REFINED]:
-        refined = _refine(proposal, reference, camera, allowed, orientation, limits)
-        if refined is not None:
-            affine, pairs = refined
-            squares = float(np.sum((camera[pairs[:, 1]] - affine(reference[pairs[:, 0]])) ** 2))
-            area = float(shape[0] * shape[1])
-            found.append((-_log_chance(len(candidates), len(pairs), squares, area, limits), affine, pairs))
+        pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
+        if pairs is not None and pairs.tobytes() not in known:
+            known.add(pairs.tobytes())
+            best = _most_significant(pairs, reference, camera, len(candidates), shape, limits)
+            found.append((*best, len(pairs) - len(best[2])))
     if not found:
         return None
     found.sort(key=lambda entry: -entry[0])
-    significance, affine, pairs = found[0]
+    significance, affine, pairs, left_out = found[0]
     points = reference[pairs[:, 0]]
     # A map that agrees on half of the points is the same match, less well refined.
-    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _ in found]
+    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
     rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
     rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
-    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), rival)
+    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
 
 
 def fit_affine(source: Array, target: Array) -> Affine:
@@ -216,8 +218,10 @@ def _refine(
     allowed: NDArray[np.bool_],
     orientation: Array,
     limits: MatchLimits,
-) -> tuple[Affine, NDArray[np.int64]] | None:
-    """Assign and refit with a shrinking radius; None where the map leaves the limits or too few points remain."""
+) -> NDArray[np.int64] | None:
+    """Pairs, assigned and refitted with a shrinking radius; None where the map leaves the limits or too few points
+    remain.
+    """
     pairs = np.empty((0, 2), dtype=np.int64)
     for radius in _RADII:
         pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
@@ -233,7 +237,34 @@ def _refine(
         return None
     if np.abs(np.log(stretch)).max() > _SLACK * limits.scale + _STRETCH:
         return None
-    return affine, pairs
+    return pairs
+
+
+def _most_significant(
+    pairs: NDArray[np.int64],
+    reference: Array,
+    camera: Array,
+    candidates: int,
+    shape: tuple[int, int],
+    limits: MatchLimits,
+) -> tuple[float, Affine, NDArray[np.int64]]:
+    """Significance (−ln chance), map and pairs, less those whose absence makes the rest less likely to be chance: a
+    wrong pair among few right ones bends their map.
+    """
+    best: tuple[float, Affine, NDArray[np.int64]] | None = None
+    fewest = max(4, round(_FEWEST_KEPT * len(pairs)))
+    while True:
+        source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
+        affine = fit_affine(source, target)
+        squared = np.sum((target - affine(source)) ** 2, axis=1)
+        chance = _log_chance(candidates, len(pairs), float(squared.sum()), float(shape[0] * shape[1]), limits)
+        if best is None or -chance > best[0]:
+            best = (-chance, affine, pairs)
+        if len(pairs) <= fewest:
+            return best
+        q, _ = np.linalg.qr(np.column_stack((source - source.mean(axis=0), np.ones(len(source)))))
+        gain = squared / np.maximum(1 - np.sum(q**2, axis=1), 1e-6)  # by which the sum of squares falls without it
+        pairs = np.delete(pairs, np.argmax(gain), axis=0)
 
 
 def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:

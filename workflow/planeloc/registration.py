@@ -78,7 +78,7 @@ class RegisterSettings:
         5.0, "Standard deviation of the map, rms over the field, that warns, nm.", minimum=0
     )
     map_sd_fail_nm: float = setting(
-        200.0, "Standard deviation of the map, rms over the field, that stops the run, nm.", minimum=0
+        50.0, "Standard deviation of the map, rms over the field, that stops the run, nm.", minimum=0
     )
     corner_sd_warn_nm: float = setting(
         10.0, "Standard deviation of the map in the worst corner that warns, nm.", minimum=0
@@ -188,10 +188,11 @@ def _match(
     """Which beads of a camera are which ones of the reference."""
     reference, camera = points[0], points[plane]
     seen = f"{cameras[0].name}: {reference.summary}; {cameras[plane].name}: {camera.summary}"
-    if min(len(reference.label), len(camera.label)) < settings.minimum_matched:
+    fewer = min(reference, camera, key=lambda points: len(points.label))
+    if len(fewer.label) < settings.minimum_matched:
         raise PlanelocError(
             f"{file}: too few beads to register ({seen}), at least {settings.minimum_matched} on both cameras needed; "
-            "image a denser bead sample, take brighter beads, or check the offset and the order of the cameras"
+            f"{fewer.advice}, or image a denser bead sample"
         )
     limits = MatchLimits(
         rotation_deg=settings.maximum_rotation_deg,
@@ -298,7 +299,7 @@ def _register_plane(
         rival=match.rival,
         chance=match.chance,
         compared=placed.compared,
-        excluded=placed.moving + int(np.sum(~kept)),
+        excluded=match.left_out + placed.moving + int(np.sum(~kept)),
         own_motion_px=placed.own_motion_px,
         field_sd_nm=field_sd,
         corner_sd_nm=corner_sd,
