@@ -41,6 +41,7 @@ _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerance
 _SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
 _FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
 _FEWEST_KEPT = 0.7  # share of the pairs, all others of which may be wrong
+_MOST_LEFT_OUT = 20  # pairs in all: bounds the time
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
 
 
@@ -252,7 +253,7 @@ def _most_significant(
     wrong pair among few right ones bends their map.
     """
     best: tuple[float, Affine, NDArray[np.int64]] | None = None
-    fewest = max(4, round(_FEWEST_KEPT * len(pairs)))
+    fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
     while True:
         source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
         affine = fit_affine(source, target)
