@@ -18,7 +18,7 @@ from planeloc.stage_path import hold_still
 FIELD_PX = 128
 GRID = np.stack(np.meshgrid(np.linspace(0, FIELD_PX, 9), np.linspace(0, FIELD_PX, 9)), axis=-1)
 TOL_PULL = 0.15
-MOST_FALSE_QUADRATIC = 0.02  # of affine truths
+MOST_FALSE_QUADRATIC = 0.01  # of affine truths
 BEND = Quadratic(
     np.full(2, 64.0), 64.0, np.array([[66.0, -63.0, 1.0, 0.3, -0.1, 0.0], [61.0, 0.5, 64.0, 0.0, 0.25, -0.2]])
 )
@@ -56,7 +56,8 @@ def test_the_covariance_of_a_quadratic_map_is_true() -> None:
 
 def test_second_order_only_where_it_is() -> None:
     random = np.random.default_rng(2)
-    affine = [fit_map(strewn(random, int(random.integers(4, 40)), 0.01)[0]).camera_map for _ in range(200)]
+    scatter = np.tile((0.0, 0.01), 100)
+    affine = [fit_map(strewn(random, int(random.integers(4, 40)), s)[0]).camera_map for s in scatter]
     assert np.mean([isinstance(m, Quadratic) for m in affine]) <= MOST_FALSE_QUADRATIC
     bent = [fit_map(strewn(random, 16, 0.01, BEND)[0]).camera_map for _ in range(20)]
     assert all(isinstance(m, Quadratic) for m in bent)

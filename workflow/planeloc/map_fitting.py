@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 MODELS = ("auto", "affine", "quadratic")
 _FEWEST_FOR_QUADRATIC = 12
 _CLEARLY = 0.85  # rms leave-one-out error of the quadratic map over the affine one's
-_CHANCE = 1e-3  # that the terms of second order of an affine truth look as large
+_CHANCE = 1e-4  # that the terms of second order of an affine truth look as large
 _REWEIGHTINGS = 20
 _OUTLIER = 4.0  # deviations; 1 good point in 10⁷ is farther
 _USUAL_TURN = 0.005  # rms of a camera's rotation (rad), scale and shear where beads cannot tell them
@@ -187,7 +187,8 @@ def _asked_for(beads: Beads, affine: MapFit, quadratic: MapFit) -> bool:
         squares.append(float(np.sum(weights[:, None] * residual**2)))
         errors.append(float(np.sum(weights[:, None] * left_out**2)))
     more, freedom = 6, 2 * (int(used.sum()) - 6)
-    ratio = (squares[0] - squares[1]) / more / max(squares[1] / freedom, 1e-12)
+    # No better than the noise: residuals that happen to be small must not make the rest look large.
+    ratio = (squares[0] - squares[1]) / more / max(squares[1] / freedom, 1.0)
     clear = errors[1] < _CLEARLY**2 * errors[0]
     return bool(clear and stats.f.sf(ratio, more, freedom) < _CHANCE)
 
