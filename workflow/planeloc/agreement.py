@@ -17,6 +17,7 @@ _DEPTH_STEP_NM = 5.0
 _BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
 _PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
 _NOISE_FACTOR = 1.5
+_SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
 
 
 def mistaken_depths(truth: PSF, model: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
@@ -58,6 +59,7 @@ def disagreements(record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_e
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
         *_scene_reasons(record.scene, scene),
+        *_registration_reasons(record, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
         *_light_reasons(record.scene, scene),
     ]
@@ -75,6 +77,19 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
         if getattr(made_for, name) != getattr(scene, name):
             reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
     return reasons
+
+
+def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
+    """Maps that are so uncertain that it matters beside the displacements of planes which the network has seen."""
+    made_for, have = record.scene, scene.registration_sd_nm
+    voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
+    # A whole number of voxels, uniform in ± reach, has the variance reach (reach + 1) / 3; without drift, it is the
+    # voxel itself that hides small displacements.
+    drift = voxel * np.sqrt(max(made_for.drift_voxels * (made_for.drift_voxels + 1) / 3, 1 / 12))
+    seen = float(np.hypot(drift, made_for.registration_sd_nm))
+    if have <= max(made_for.registration_sd_nm, _SHARE_OF_DRIFT * seen):
+        return []
+    return [f"the cameras' maps are known to {have:.1f} nm; it has seen planes displaced by {seen:.1f} nm rms"]
 
 
 def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:

@@ -121,7 +121,7 @@ def calibrate_command(
 @planeloc.command("register")
 @_beads
 @_microscope
-@_file("--output", "Affine map of every camera (JSON).")
+@_file("--output", "Map of every camera and how well it is known (JSON).")
 @_figure
 @_quality
 @_provenance
@@ -167,6 +167,7 @@ def convert_command(
 @_file("--psf", "PSF from calibrate; default: the paper's microscope.", required=False)
 @_file("--microscope", "Microscope file (YAML); default: the paper's cameras.", required=False)
 @_file("--movie", "Manifest of a movie to measure the light from; may be repeated.", required=False, multiple=True)
+@_file("--registration", "Maps from register: training shows how well they are known.", required=False)
 @_file("--start-from", "Weights to adopt if they fit, else to begin with.", required=False)
 @_file("--output", "Weights (safetensors).")
 @_file("--record", "How the weights came about (JSON).")
@@ -177,6 +178,7 @@ def train_command(
     psf: Path | None,
     microscope: Path | None,
     movie: tuple[Path, ...],
+    registration: Path | None,
     start_from: Path | None,
     output: Path,
     record: Path,
@@ -185,8 +187,8 @@ def train_command(
     settings: TrainSettings,
 ) -> None:
     """Provide the network for a microscope: adopt given weights if they fit it, else train."""
-    used = train(psf, microscope, list(movie), start_from, output, record, figure, settings)
-    inputs = [path for path in (psf, microscope, start_from, *movie) if path]
+    used = train(psf, microscope, list(movie), start_from, output, record, figure, settings, registration)
+    inputs = [path for path in (psf, microscope, registration, start_from, *movie) if path]
     _record(provenance, "train", settings, inputs, [output, record, figure], used)
 
 

@@ -126,8 +126,8 @@ def fit_gaussians(
         raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
     windows = np.asarray(windows, dtype=np.float64)
     n, rows, columns = windows.shape
-    data = windows.reshape(n, -1)
-    use = np.ones_like(data) if mask is None else np.asarray(mask, dtype=np.float64).reshape(n, -1)
+    data = windows.reshape(n, rows * columns)
+    use = np.ones_like(data) if mask is None else np.asarray(mask, dtype=np.float64).reshape(n, rows * columns)
     noise = noise or NoiseModel()
     if start_px is None:
         start_px = np.broadcast_to(np.array([columns / 2, rows / 2]), (n, 2))

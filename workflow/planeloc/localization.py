@@ -35,6 +35,7 @@ from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
 from planeloc.peaks import find_peaks
+from planeloc.plane_shares import PlaneShares
 from planeloc.progress import progress_bar
 from planeloc.sampling import map_grid, reference_grid, sample_planes
 from planeloc.settings import setting
@@ -93,6 +94,10 @@ class Localizer:
         self.psf: PSF = read_psf(job.psf)
         network, self.record = load_network(job.weights)
         self.network = network.to(self.device, memory_format=torch.channels_last)
+        scene = self.record.scene
+        self.shares = PlaneShares.of(
+            self.psf, scene.depth_range_nm, float(np.mean(scene.photons)), float(np.mean(scene.background))
+        )
         self.tiles = tiles(self.movie.height, self.movie.width, job.tile_px, self.record.architecture.halo_px)
 
     @cached_property
@@ -144,6 +149,9 @@ class Localizer:
             "z_sd": deviation[:, 2],
         }
         values = {name: tensor.cpu().numpy() for name, tensor in columns.items()}
+        of_maps = self.shares.map_sd_nm(self.registration, np.stack([values[n] for n in "xyz"], axis=-1))
+        for axis, name in enumerate(("x_sd", "y_sd")):
+            values[name] = np.hypot(values[name], of_maps[:, axis]).astype(values[name].dtype)
         order = np.lexsort((values["z"], values["x"], values["y"], values["frame"]))
         return {name: column[order] for name, column in values.items()}
 
@@ -249,9 +257,8 @@ def localize(
     _, record = load_network(weights)
     maps = Registration.read(registration)
     _check_agreement(opened, movie, maps, registration, measured, psf, record, weights)
-    if (
-        worst := worst_mistaken_depth(record, measured.seen_through([m.matrix for m in maps.maps]))
-    ) > record.scene.voxel_depth_nm:
+    worst = worst_mistaken_depth(record, measured.seen_through(maps.matrices))
+    if worst > record.scene.voxel_depth_nm:
         print(
             f"planeloc: warning: {weights} was made for another PSF; depths will be wrong by up to {worst:.0f} nm; see"
             " `planeloc train`",
@@ -266,7 +273,7 @@ def localize(
         job = replace(job, fingerprint=_fingerprint(job, opened, settings.block_frames))
         parts = _localize_blocks(client, job, opened, output, settings.block_frames)
     rows = 0
-    with localizations.LocalizationsWriter(output, _metadata(opened, measured, record, settings.threshold)) as writer:
+    with localizations.LocalizationsWriter(output, _metadata(opened, maps, measured, record, settings)) as writer:
         for path in parts:
             table, _ = localizations.read(path)
             rows += len(table)
@@ -339,8 +346,12 @@ def _check_agreement(
         )
 
 
-def _metadata(movie: Movie, psf: PSF, record: NetworkRecord, threshold: float) -> dict[str, Any]:
+def _metadata(
+    movie: Movie, maps: Registration, psf: PSF, record: NetworkRecord, settings: LocalizeSettings
+) -> dict[str, Any]:
     scene = record.scene
+    of_field = [maps.field_sd_nm(plane)[0] for plane in range(maps.planes)]
+    known = [sd if math.isfinite(sd) else None for sd in of_field]
     return {
         "frames": movie.frames,
         "height_px": movie.height,
@@ -349,6 +360,7 @@ def _metadata(movie: Movie, psf: PSF, record: NetworkRecord, threshold: float) -
         "plane_depths_nm": list(psf.plane_depths_nm),
         "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
         "depth_range_nm": list(scene.depth_range_nm),
-        "threshold": threshold,
+        "threshold": settings.threshold,
+        "registration_sd_nm": known,
         "network": list(record.architecture.channels),
     }

@@ -1,18 +1,19 @@
-"""Matching beads of two cameras without a first guess, and the robust affine map between them.
+"""Matching beads of two cameras without a first guess.
 
 Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
 directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
-they bring together, and the best are refined to affine maps. Everything is deterministic.
+they bring together, and the best are refined to affine maps, of which the least likely to be chance is taken.
+Everything is deterministic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln
 
 from planeloc.geometry import Affine
 
@@ -24,11 +25,23 @@ ORIENTATIONS = tuple(
     for mirror in (1.0, -1.0)
     for turns in range(4)
 )
+_ORIENTATION_WORDS = (
+    "upright",
+    "turned by 90° clockwise",
+    "turned by 180°",
+    "turned by 90° anticlockwise",
+    "mirrored top to bottom",
+    "mirrored at the falling diagonal",
+    "mirrored left to right",
+    "mirrored at the rising diagonal",
+)
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
-_REWEIGHTINGS = 20
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
 _SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
+_FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
+_FEWEST_KEPT = 0.7  # share of the pairs, all others of which may be wrong
+_MOST_LEFT_OUT = 20  # pairs in all: bounds the time
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
 
 
@@ -46,12 +59,13 @@ class MatchLimits:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs that one affine map brings together, and the score of the best map that is a different one."""
+    """Pairs that one affine map brings together, and whether another one, or chance, could do the same."""
 
     pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
-    score: float  # about the number of matched points
-    rival_score: float
+    chance: float  # expected number of maps that bring as many points as closely together by chance
+    left_out: int  # pairs that the map brings together, too, but less closely than chance allows beside the others
+    rival: float  # significance of the best map that is a different one over this one's; 0 to 1
 
 
 def match_points(
@@ -78,60 +92,38 @@ def match_points(
     a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
     proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
     proposals.sort(key=lambda entry: -entry[0])
-    found: list[tuple[float, Affine, NDArray[np.int64]]] = []
+    found: list[tuple[float, Affine, NDArray[np.int64], int]] = []
+    known: set[bytes] = set()
     for _, proposal, orientation in proposals[:_REFINED]:
-        refined = _refine(proposal, reference, camera, allowed, orientation, limits)
-        if refined is not None:
-            affine, pairs = refined
-            found.append((_score(affine, reference[pairs[:, 0]], camera[pairs[:, 1]], limits), affine, pairs))
+        pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
+        if pairs is not None and pairs.tobytes() not in known:
+            known.add(pairs.tobytes())
+            best = _most_significant(pairs, reference, camera, len(candidates), shape, limits)
+            found.append((*best, len(pairs) - len(best[2])))
     if not found:
         return None
     found.sort(key=lambda entry: -entry[0])
-    score, affine, pairs = found[0]
+    significance, affine, pairs, left_out = found[0]
     points = reference[pairs[:, 0]]
     # A map that agrees on half of the points is the same match, less well refined.
-    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _ in found]
+    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
     rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
-    return Match(pairs, affine, score, max(rivals, default=0.0))
+    rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
+    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
 
 
-def fit_affine(source: Array, target: Array, weights: Array) -> Affine:
-    """Weighted least-squares affine map of points (n, 2) to points (n, 2); weights are inverse variances."""
-    centre = np.average(source, axis=0, weights=weights)
-    root = np.sqrt(weights)[:, None]
-    design = np.column_stack((source - centre, np.ones(len(source))))
-    solution, *_ = np.linalg.lstsq(design * root, target * root, rcond=None)
+def fit_affine(source: Array, target: Array) -> Affine:
+    """Least-squares affine map of points (n, 2) to points (n, 2)."""
+    centre = source.mean(axis=0)
+    solution, *_ = np.linalg.lstsq(np.column_stack((source - centre, np.ones(len(source)))), target, rcond=None)
     matrix = solution[:2].T
     return Affine(matrix, solution[2] - matrix @ centre)
 
 
-def fit_shift(source: Array, target: Array, weights: Array) -> Affine:
-    """Weighted mean shift, after the turn or mirror that comes closest to the affine map."""
-    rough = fit_affine(source, target, weights)
-    nearest = min(ORIENTATIONS, key=lambda orientation: float(np.linalg.norm(orientation - rough.matrix)))
-    return Affine(nearest, np.average(target - source @ nearest.T, axis=0, weights=weights))
-
-
-def robust_fit(
-    source: Array, target: Array, variance: Array, fit: Callable[[Array, Array, Array], Affine] = fit_affine
-) -> tuple[Affine, Array, Array]:
-    """Map of points (n, 2) to points (n, 2) with Huber weights, for the occasional wrong or moving point.
-
-    `variance` (n,) px²: position variance per axis of both points together. A common scatter beyond it (aberrations,
-    bead shape) is estimated from the residuals and added, so that a few very bright beads do not decide alone.
-    Returns the map, the weights used (inverse variances) and the residuals (n, 2) in px.
-    """
-    weights = 1 / variance
-    for _ in range(_REWEIGHTINGS):
-        affine = fit(source, target, weights)
-        residual = target - affine(source)
-        squared = np.sum(residual**2, axis=1) / 2
-        freedom = max(1.0 - 3.0 / len(source), 0.1)
-        # ln 2: the median of the mean of two squared normal deviates.
-        extra = max(0.0, float(np.median(squared)) / np.log(2) / freedom - float(np.median(variance)))
-        ratio = np.sqrt(squared / (variance + extra)) / 1.5
-        weights = 1 / (variance + extra) / np.maximum(ratio, 1.0)
-    return affine, weights, residual
+def orientation_words(matrix: Array) -> str:
+    """Which of the eight orientations a map's matrix is closest to, as seen with y downwards."""
+    apart = [float(np.linalg.norm(orientation - matrix)) for orientation in ORIENTATIONS]
+    return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
 def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
@@ -227,8 +219,10 @@ def _refine(
     allowed: NDArray[np.bool_],
     orientation: Array,
     limits: MatchLimits,
-) -> tuple[Affine, NDArray[np.int64]] | None:
-    """Assign and refit with a shrinking radius; None where the map leaves the limits or too few points remain."""
+) -> NDArray[np.int64] | None:
+    """Pairs, assigned and refitted with a shrinking radius; None where the map leaves the limits or too few points
+    remain.
+    """
     pairs = np.empty((0, 2), dtype=np.int64)
     for radius in _RADII:
         pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
@@ -236,7 +230,7 @@ def _refine(
         # Points on a line fix no affine map.
         if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
             return None
-        affine = fit_affine(source, camera[pairs[:, 1]], np.ones(len(pairs)))
+        affine = fit_affine(source, camera[pairs[:, 1]])
     u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
     turn = u @ vt
     angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -244,7 +238,34 @@ def _refine(
         return None
     if np.abs(np.log(stretch)).max() > _SLACK * limits.scale + _STRETCH:
         return None
-    return affine, pairs
+    return pairs
+
+
+def _most_significant(
+    pairs: NDArray[np.int64],
+    reference: Array,
+    camera: Array,
+    candidates: int,
+    shape: tuple[int, int],
+    limits: MatchLimits,
+) -> tuple[float, Affine, NDArray[np.int64]]:
+    """Significance (−ln chance), map and pairs, less those whose absence makes the rest less likely to be chance: a
+    wrong pair among few right ones bends their map.
+    """
+    best: tuple[float, Affine, NDArray[np.int64]] | None = None
+    fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
+    while True:
+        source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
+        affine = fit_affine(source, target)
+        squared = np.sum((target - affine(source)) ** 2, axis=1)
+        chance = _log_chance(candidates, len(pairs), float(squared.sum()), float(shape[0] * shape[1]), limits)
+        if best is None or -chance > best[0]:
+            best = (-chance, affine, pairs)
+        if len(pairs) <= fewest:
+            return best
+        q, _ = np.linalg.qr(np.column_stack((source - source.mean(axis=0), np.ones(len(source)))))
+        gain = squared / np.maximum(1 - np.sum(q**2, axis=1), 1e-6)  # by which the sum of squares falls without it
+        pairs = np.delete(pairs, np.argmax(gain), axis=0)
 
 
 def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:
@@ -260,7 +281,22 @@ def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius:
     return pairs[possible[pairs[:, 0], pairs[:, 1]]]
 
 
-def _score(affine: Affine, source: Array, target: Array, limits: MatchLimits) -> float:
-    """About the number of points that meet, each counting less with its distance."""
-    squared = np.sum((affine(source) - target) ** 2, axis=1) / (limits.tolerance_px / 2) ** 2
-    return float(np.sum(np.maximum(1 - squared, 0.0)))
+def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+    """Logarithm of the expected number of affine maps within the limits that bring `matched` of the candidate pairs
+    together as closely, were all points strewn at random over the area (px²).
+
+    `squares` is the sum of the squared distances left.
+    The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
+    its first three points have to lie where the limits allow, and the others, given those three, within the ball of
+    2 (matched − 3) dimensions that the distances span.
+    """
+    angle, stretch = np.deg2rad(_SLACK * limits.rotation_deg), _SLACK * limits.scale + _STRETCH
+    # The second point lies in one of four sectors about the first, the third close to one of two mirrored places; a
+    # third of the area is the mean squared distance of points of a square.
+    second = min(4 * (2 * angle) * (2 * stretch) / 3, 1.0)
+    third = min(2 * (2 * stretch) ** 2 / 3, 1.0)
+    more = matched - 3
+    squares = max(squares, 2 * more * _FINEST_PX**2)
+    tests = gammaln(candidates + 1) - gammaln(matched + 1) - gammaln(candidates - matched + 1)
+    ball = more * np.log(np.pi * squares / area) - gammaln(more + 1) if more else 0.0
+    return float(tests + np.log(second * third) + ball)

@@ -266,7 +266,7 @@ def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) 
     if match is None or len(match.pairs) < _FEWEST_MATCHED:
         return None
     # Whole-pixel positions of a few beads also meet by chance.
-    sure = match.score >= 0.6 * _FEWEST_MATCHED and match.rival_score <= 0.7 * match.score
+    sure = match.chance <= 0.01 and match.rival <= 0.7
     return match.pairs if sure else None
 
 

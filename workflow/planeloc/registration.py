@@ -1,12 +1,12 @@
-"""The `register` stage: from bead images to the affine map of every camera.
+"""The `register` stage: from bead images to the map of every camera and how well it is known.
 
-Beads are found on each camera by itself, their positions averaged over the slices by information (so slices near that
-camera's focus count most), then matched to the reference without a first guess: any of the eight orientations, a shift
-of up to a third of the field, a few degrees and per cent, many beads seen by one camera only.
-
-The cameras see a bead best on different slices of a scan, between which the stage or the objective also wander
-sideways. This path is common to all beads and cameras: it is found from the matched beads on all slices and taken out,
-so that the map holds for images taken at once.
+1. Beads are found on each camera by itself and fitted on every slice.
+2. Their positions, averaged over the slices by information (so slices near that camera's focus count most), are matched
+   to the reference without a first guess: any of the eight orientations, a shift of up to a third of the field, a few
+   degrees and per cent, many beads seen by one camera only (`point_matching`).
+3. The sideways path of the scan, common to all beads and cameras, is found from the matched beads on all slices and
+   taken out, so that the map holds for images taken at once (`stage_path`).
+4. The map is fitted (`map_fitting`) and judged.
 
 With `beads_move`, every frame counts as an image of its own, whose particles are only matched within the frame: a movie
 of a few moving particles registers cameras, too.
@@ -14,43 +14,35 @@ of a few moving particles registers cameras, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads import (
-    BeadFits,
-    BeadSearch,
-    camera_file,
-    find_beads,
-    fit_beads,
-    fit_moving_beads,
-    odd_window,
-    read_slices,
-)
+from planeloc.bead_points import BeadPoints, find_moving_points, find_points
+from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.figures.registration import RegisteredPlane, draw_registration
-from planeloc.geometry import Affine, Registration
+from planeloc.geometry import Affine, Quadratic, Registration
+from planeloc.map_fitting import MODELS, fit_map, fit_shift
+from planeloc.map_fitting import Beads as MatchedBeads
 from planeloc.microscope import Microscope
-from planeloc.point_matching import MatchLimits, fit_affine, fit_shift, match_points, robust_fit
+from planeloc.point_matching import Match, MatchLimits, match_points, orientation_words
 from planeloc.quality import Check, check_at_least, check_at_most, quality_dict, stop_on_failure, write_quality
 from planeloc.readers import CameraSource, open_cameras
 from planeloc.settings import check as check_settings
 from planeloc.settings import setting
+from planeloc.stage_path import hold_still
 
 Array = NDArray[np.float64]
 
 _FEWEST_MATCHED = 4
 _MOST_FRAMES = 500  # of a movie of moving particles
 _MOST_SLICES = 1000  # more is a movie
-_SMALLEST_SD_PX = 0.005  # aberrations and bead shape limit a position whatever the photons
-_SNR_OF_PEAK = 4.0
-_LARGEST_SD_PX = 0.5
-_REWEIGHTINGS = 6
 _BRIGHTEST = 150  # points that are matched; more would add time, not safety
 
 
@@ -63,6 +55,9 @@ class RegisterSettings:
     border_nm: float = setting(500.0, "Beads closer to the border than this are left out, nm.", minimum=0)
     minimum_snr: float = setting(6.0, "Brightness of a bead over the noise, on its best slice.", minimum=3)
     beads_move: bool = setting(False, "Take every frame by itself: for a movie of moving particles.")
+    model: str = setting(
+        "auto", "Map of a camera; auto: quadratic only where cross-validation asks for it.", choices=MODELS
+    )
     maximum_rotation_deg: float = setting(5.0, "Rotation from one of the 8 orientations, °.", minimum=0, maximum=20)
     maximum_scale_change: float = setting(0.03, "Relative difference in magnification.", minimum=0, maximum=0.2)
     maximum_shift: float = setting(0.34, "Shift as a share of the field.", minimum=0, maximum=1)
@@ -71,24 +66,32 @@ class RegisterSettings:
     recommended_matched: int = setting(8, "Fewest matched beads per camera without a warning.", minimum=4)
     residual_warn_px: float = setting(0.15, "Rms residual that warns, px.", minimum=0)
     residual_fail_px: float = setting(1.0, "Rms residual that stops the run, px.", minimum=0)
-    rival_warn: float = setting(0.5, "Score of the second-best match over the best that warns.", minimum=0)
-    rival_fail: float = setting(0.8, "Score of the second-best match over the best that stops the run.", minimum=0)
+    rival_warn: float = setting(0.5, "Significance of the second-best match over the best that warns.", minimum=0)
+    rival_fail: float = setting(
+        0.8, "Significance of the second-best match over the best that stops the run.", minimum=0
+    )
+    chance_warn: float = setting(1e-4, "Expected number of maps that match as well by chance, that warns.", minimum=0)
+    chance_fail: float = setting(
+        1e-2, "Expected number of maps that match as well by chance, that stops the run.", minimum=0
+    )
+    map_sd_warn_nm: float = setting(
+        5.0, "Standard deviation of the map, rms over the field, that warns, nm.", minimum=0
+    )
+    map_sd_fail_nm: float = setting(
+        50.0, "Standard deviation of the map, rms over the field, that stops the run, nm.", minimum=0
+    )
+    corner_sd_warn_nm: float = setting(
+        10.0, "Standard deviation of the map in the worst corner that warns, nm.", minimum=0
+    )
     motion_warn_nm: float = setting(12.0, "Rms wandering of the beads during the scan that warns, nm.", minimum=0)
+    own_motion_warn_nm: float = setting(
+        12.0, "Rms motion of a typical bead relative to the others that warns, nm.", minimum=0
+    )
+    own_motion_fail_nm: float = setting(
+        60.0, "Rms motion of a typical bead relative to the others that stops the run, nm.", minimum=0
+    )
     affine_area: float = setting(0.03, "Share of the field below which only a shift is fitted.", minimum=0, maximum=1)
     area_warn: float = setting(0.15, "Share of the field between the matched beads that warns.", minimum=0, maximum=1)
-
-
-@dataclass(frozen=True)
-class _Points:
-    """Positions of beads on one camera, best known first."""
-
-    position_px: Array  # (n, 2) x, y
-    variance_px2: Array  # (n,) mean of both axes
-    label: NDArray[np.int64]  # frame, or 0 for beads that stay
-    slice_px: Array  # (n, slices, 2) x, y on every slice
-    slice_variance_px2: Array  # (n, slices) mean of both axes; infinite where the position is unknown
-    summary: str
-    motion_px: float  # median over the beads of their rms wandering between slices, less the noise; nan if unknown
 
 
 def register(
@@ -115,28 +118,51 @@ def register(
         files, shape = source.files, source.shape[2:]
         frames = _frames(source, settings)
         counts, cameras = read_slices(source, microscope.cameras, frames)
-    # Every frame of particles that move is an image of its own; of a scan, all slices show the same beads.
-    labels = frames if settings.beads_move else np.zeros_like(frames)
+    search = BeadSearch(
+        window_px=odd_window(settings.window_nm, microscope.pixel_size_nm),
+        isolation_px=settings.isolation_nm / microscope.pixel_size_nm,
+        border_px=settings.border_nm / microscope.pixel_size_nm,
+        minimum_snr=settings.minimum_snr,
+    )
     points = [
-        _find(counts[:, p], labels, camera, microscope.pixel_size_nm, settings) for p, camera in enumerate(cameras)
+        find_moving_points(counts[:, p], frames, camera, search)
+        if settings.beads_move
+        else find_points(counts[:, p], camera, search)
+        for p, camera in enumerate(cameras)
     ]
-    registered = [
-        _register_plane(points, p, shape, cameras, camera_file(files, p), settings) for p in range(microscope.planes)
-    ]
+    others = range(1, microscope.planes)
+    matches = [_match(points, p, shape, cameras, camera_file(files, p), settings) for p in others]
+    placed = _place(points, matches, settings.minimum_matched)
     pixel = microscope.pixel_size_nm
+    registered = [
+        _register_plane(cameras[p].name, match, beads, shape, pixel, settings)
+        for p, match, beads in zip(others, matches, placed, strict=True)
+    ]
     values, checks = _assess(registered, points, shape, pixel, settings)
 
     def draw(path: Path) -> None:
-        draw_registration(path, registered, shape, pixel, checks)
+        draw_registration(path, cameras[0].name, points[0].position_px, registered, shape, pixel, checks)
 
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     registration = Registration(
-        tuple(plane.affine for plane in registered), tuple(plane.residual_rms_px * pixel for plane in registered)
+        maps=(Affine.identity(), *(plane.camera_map for plane in registered)),
+        residual_nm=(0.0, *(plane.residual_rms_px * pixel for plane in registered)),
+        uncertainty=(None, *(plane.uncertainty for plane in registered)),
+        beads=(len(points[0].label), *(len(plane.residual_px) for plane in registered)),
     )
     draw(figure)
     write_quality(quality, values, checks)
-    field = {"height_px": shape[0], "width_px": shape[1], "pixel_size_nm": pixel}
-    registration.write(output, {**field, "quality": quality_dict(values, checks), "settings": asdict(settings)})
+    details = {
+        "height_px": shape[0],
+        "width_px": shape[1],
+        "pixel_size_nm": pixel,
+        "orientation": ["reference", *(plane.orientation for plane in registered)],
+        "quality": quality_dict(values, checks),
+        "settings": asdict(settings),
+    }
+    registration.write(output, details)
+    for plane in registered:
+        print(f"planeloc: {plane.words(pixel)}", file=sys.stderr)
 
 
 def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:
@@ -151,122 +177,23 @@ def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int6
     return np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
 
 
-def _find(
-    counts: NDArray[np.uint16],
-    frames: NDArray[np.int64],
-    camera: Camera,
-    pixel: float,
-    settings: RegisterSettings,
-) -> _Points:
-    """Bead positions on one camera: of the whole stack together, or of every frame by itself."""
-    search = BeadSearch(
-        window_px=odd_window(settings.window_nm, pixel),
-        isolation_px=settings.isolation_nm / pixel,
-        border_px=settings.border_nm / pixel,
-        minimum_snr=settings.minimum_snr,
-    )
-    if not settings.beads_move:
-        beads = find_beads(counts, camera, search)
-        fits = fit_beads(counts, camera, beads, search.window_px, estimator="likelihood")
-        return _points(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary)
-    found = [find_beads(image[None], camera, search) for image in counts]
-    fits = fit_moving_beads(counts, camera, found, search.window_px, estimator="likelihood")
-    summary = f"{sum(map(len, found))} usable particles in {len(frames)} frames"
-    return _points(fits, np.repeat(frames, [len(beads) for beads in found]), search, summary)
-
-
-def _points(fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, summary: str) -> _Points:
-    """Positions of every bead on the slices, and their mean, weighted by information."""
-    variance = (fits.x_sd_px**2 + fits.y_sd_px**2) / 2
-    clear = fits.good & (fits.peak > _SNR_OF_PEAK * fits.peak_sd) & (variance < _LARGEST_SD_PX**2)
-    clear &= fits.squared_width_px2[..., 0] < (search.window_px / 2) ** 2
-    information = np.where(clear, 1 / (variance + _SMALLEST_SD_PX**2), 0.0)
-    kept = np.nonzero(clear.any(axis=1))[0]
-    kept = kept[np.argsort(-information[kept].sum(axis=1), kind="stable")]
-    information = information[kept]
-    slices = np.where(information[..., None] > 0, np.stack((fits.x_px[kept], fits.y_px[kept]), axis=-1), 0.0)
-    total = information.sum(axis=1)
-    position = np.sum(information[..., None] * slices, axis=1) / total[:, None]
-    away = np.sum(information * np.sum((slices - position[:, None]) ** 2, axis=-1), axis=1)
-    noise = 2.0 * (np.count_nonzero(information, axis=1) - 1)  # expected of both axes, were it all noise
-    wandering = np.sqrt(np.maximum(away - noise, 0.0) / total)
-    return _Points(
-        position_px=position,
-        variance_px2=1 / total + _SMALLEST_SD_PX**2,
-        label=label[kept],
-        slice_px=slices,
-        slice_variance_px2=np.where(information > 0, 1 / np.maximum(information, 1e-12), np.inf),
-        summary=summary,
-        motion_px=float(np.median(wandering)) if len(kept) and information.shape[1] > 1 else float("nan"),
-    )
-
-
-def _path(position_px: Array, variance_px2: Array) -> Array:
-    """(slices, 2) The way that all beads go together, up to a constant, by least squares with Huber weights.
-
-    `position_px` (beads, slices, 2) is a bead's place plus the path; `variance_px2` (beads, slices), infinite where it
-    is unknown.
-    """
-    known = np.isfinite(variance_px2)
-    weights = 1 / variance_px2
-    for _ in range(_REWEIGHTINGS):
-        total = weights.sum(axis=1, keepdims=True)
-        away = position_px - np.sum(weights[..., None] * position_px, axis=1, keepdims=True) / total[..., None]
-        normal = np.diag(weights.sum(axis=0)) - (weights / total).T @ weights  # the beads' places are eliminated
-        # What the beads do not say (the constant, slices without beads) becomes zero.
-        ridge = 1e-9 * weights.sum(axis=0).max() * np.eye(len(normal))
-        path = np.linalg.solve(normal + ridge, np.sum(weights[..., None] * away, axis=0))
-        rest = position_px - path
-        rest -= np.sum(weights[..., None] * rest, axis=1, keepdims=True) / total[..., None]
-        ratio = np.sqrt(np.sum(rest**2, axis=-1) / 2 / np.where(known, variance_px2, 1.0))
-        scale = max(1.0, float(np.median(ratio[known])))
-        weights = 1 / variance_px2 / np.maximum(ratio / (1.5 * scale), 1.0)
-    return path
-
-
-def _without_path(
-    reference: _Points, camera: _Points, pairs: NDArray[np.int64], matrix: Array
-) -> tuple[Array, Array, int]:
-    """Positions of matched beads (n, 2) on the reference and on the camera, less the path that all beads go together.
-
-    The path is what both cameras see, so it must be the same for both; `matrix` (2, 2), of a first map, turns it from
-    the reference's pixels to the camera's. Also returns how many beads both cameras see clearly on a common slice,
-    without which the paths near the two foci are not connected.
-    """
-    seen = [points.slice_px[pairs[:, side]] for side, points in enumerate((reference, camera))]
-    variance = [points.slice_variance_px2[pairs[:, side]] for side, points in enumerate((reference, camera))]
-    enlarged = abs(np.linalg.det(matrix))
-    path = _path(
-        np.concatenate((seen[0], seen[1] @ np.linalg.inv(matrix).T)),
-        np.concatenate((variance[0], variance[1] / enlarged)),
-    )
-    places = []
-    for positions, uncertain, way in zip(seen, variance, (path, path @ matrix.T), strict=True):
-        weights = 1 / uncertain[..., None]
-        places.append(np.sum(weights * (positions - way), axis=1) / weights.sum(axis=1))
-    return places[0], places[1], int(np.isfinite(variance[0] + variance[1]).any(axis=1).sum())
-
-
-def _register_plane(
-    points: Sequence[_Points],
+def _match(
+    points: Sequence[BeadPoints],
     plane: int,
     shape: tuple[int, int],
     cameras: Sequence[Camera],
     file: Path,
     settings: RegisterSettings,
-) -> RegisteredPlane:
-    """Match one camera to the reference and fit the map; the reference itself gets the identity."""
+) -> Match:
+    """Which beads of a camera are which ones of the reference."""
     reference, camera = points[0], points[plane]
     seen = f"{cameras[0].name}: {reference.summary}; {cameras[plane].name}: {camera.summary}"
-    if min(len(reference.label), len(camera.label)) < settings.minimum_matched:
+    fewer = min(reference, camera, key=lambda points: len(points.label))
+    if len(fewer.label) < settings.minimum_matched:
         raise PlanelocError(
             f"{file}: too few beads to register ({seen}), at least {settings.minimum_matched} on both cameras needed; "
-            "image a denser bead sample, take brighter beads, or check the offset and the order of the cameras"
+            f"{fewer.advice}, or image a denser bead sample"
         )
-    if plane == 0:
-        nothing = np.empty((0, 2))
-        beads = reference.position_px
-        return RegisteredPlane(cameras[0].name, Affine.identity(), beads, nothing, nothing, 0.0, 0.0, 0.0, len(beads))
     limits = MatchLimits(
         rotation_deg=settings.maximum_rotation_deg,
         scale=settings.maximum_scale_change,
@@ -288,70 +215,131 @@ def _register_plane(
             f"{file}: only {matched} beads match between the cameras ({seen}), at least {settings.minimum_matched} "
             "needed; check that all files show the same field, or image a denser bead sample"
         )
-    source, target = reference.position_px[match.pairs[:, 0]], camera.position_px[match.pairs[:, 1]]
-    variance = reference.variance_px2[match.pairs[:, 0]] + camera.variance_px2[match.pairs[:, 1]]
-    still_source, still_target, compared = _without_path(reference, camera, match.pairs, match.affine.matrix)
-    if compared >= settings.minimum_matched:
-        source, target = still_source, still_target
+    return match
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Matched beads of one camera and the reference without the path of the stage."""
+
+    beads: MatchedBeads
+    compared: int  # beads that both cameras see clearly on a common slice
+    moving: int  # beads left out, as they move by themselves
+    own_motion_px: float  # median over the beads of both cameras
+
+
+def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int) -> list[_Placed]:
+    """Places of the matched beads on every camera but the reference, less the path that all beads go together.
+
+    The path must be the same for all cameras, so the beads of all of them are used for it. Cameras that see fewer than
+    `minimum` beads on common slices with the reference are not connected with it, and keep the path.
+    """
+    used = np.unique(np.concatenate([match.pairs[:, 0] for match in matches]))
+    turns = [np.eye(2), *(match.affine.matrix for match in matches)]
+    rows = [used, *(match.pairs[:, 1] for match in matches)]
+    camera = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    series = [points[c].slice_px[row] @ np.linalg.inv(turns[c]).T for c, row in enumerate(rows)]
+    noise = [points[c].slice_variance_px2[row] / abs(np.linalg.det(turns[c])) for c, row in enumerate(rows)]
+    compared = [
+        int(np.isfinite(noise[0][np.searchsorted(used, match.pairs[:, 0])] + noise[c]).any(axis=1).sum())
+        for c, match in enumerate(matches, start=1)
+    ]
+    connected = np.array([True, *(number >= minimum for number in compared)])[camera]
+    position, variance = np.concatenate(series), np.concatenate(noise)
+    first = np.cumsum([0, *map(len, rows)])
+    still = hold_still(position, variance, camera, connected)
+    steady = ~still.moves
+    if still.moves.any():  # what one bead does by itself is no path
+        still = hold_still(position, variance, camera, connected & steady)
+    placed = []
+    for c, match in enumerate(matches, start=1):
+        a, b = np.searchsorted(used, match.pairs[:, 0]), first[c] + np.arange(len(match.pairs))
+        good = steady[a] & steady[b]
+        if good.sum() < minimum:
+            good[:] = True
+        a, b, turn = a[good], b[good], turns[c]
+        enlarged = abs(np.linalg.det(turn))
+        shared = still.shared_px2(a, b)
+        if not connected[b[0]]:  # at least what is seen of the wandering may lie between the two
+            shared = shared + sum(np.nan_to_num(points[k].motion_px) ** 2 / 2 for k in (0, c))
+        beads = MatchedBeads(
+            still.place_px[a],
+            still.place_px[b] @ turn.T,
+            enlarged * (still.variance_px2[a] + still.variance_px2[b]),
+            enlarged * shared,
+        )
+        own = float(np.median(still.own_motion_px[np.concatenate((a, b))]))
+        placed.append(_Placed(beads, compared[c - 1], int(np.sum(~good)), own))
+    return placed
+
+
+def _register_plane(
+    name: str, match: Match, placed: _Placed, shape: tuple[int, int], pixel: float, settings: RegisterSettings
+) -> RegisteredPlane:
+    """Fit the map of one camera."""
     # Points in a corner of the field say where it lies, but their errors, enlarged, would turn and stretch the rest.
-    fit = fit_affine if _spread(source, shape) >= settings.affine_area else fit_shift
-    affine, weights, residual = robust_fit(source, target, variance, fit)
-    return RegisteredPlane(
-        name=cameras[plane].name,
-        affine=affine,
-        reference_px=source,
-        camera_px=target,
-        residual_px=residual,
-        residual_rms_px=_weighted_rms(residual, weights),
-        left_out_rms_px=_weighted_rms(_leave_one_out(source, target, weights, fit), weights),
-        rival=match.rival_score / max(match.score, 1e-9),
-        compared=compared,
+    narrow = _spread(placed.beads.source, shape) < settings.affine_area
+    fit = fit_shift(placed.beads) if narrow else fit_map(placed.beads, settings.model)
+    alone = Registration(
+        (Affine.identity(), fit.camera_map), (0.0, 0.0), shape, (None, fit.uncertainty), (None, None), pixel
     )
-
-
-def _weighted_rms(residual: Array, weights: Array) -> float:
-    """Root mean squared distance (both axes together), px."""
-    return float(np.sqrt(np.average(np.sum(residual**2, axis=1), weights=weights)))
-
-
-def _leave_one_out(source: Array, target: Array, weights: Array, fit: Callable[[Array, Array, Array], Affine]) -> Array:
-    """Residual of every point under the map fitted to the others."""
-    residual = np.empty_like(source)
-    for i in range(len(source)):
-        others = np.arange(len(source)) != i
-        residual[i] = target[i] - fit(source[others], target[others], weights[others])(source[i])
-    return residual
+    field_sd, corner_sd = alone.field_sd_nm(1)
+    kept = fit.kept
+    return RegisteredPlane(
+        name=name,
+        orientation=orientation_words(fit.camera_map.matrix),
+        camera_map=fit.camera_map,
+        uncertainty=fit.uncertainty,
+        reference_px=placed.beads.source[kept],
+        camera_px=placed.beads.target[kept],
+        residual_px=fit.residual_px[kept],
+        residual_rms_px=fit.residual_rms_px,
+        left_out_rms_px=fit.left_out_rms_px,
+        scatter_px=fit.scatter_px,
+        rival=match.rival,
+        chance=match.chance,
+        compared=placed.compared,
+        excluded=match.left_out + placed.moving + int(np.sum(~kept)),
+        own_motion_px=placed.own_motion_px,
+        field_sd_nm=field_sd,
+        corner_sd_nm=corner_sd,
+    )
 
 
 def _assess(
     registered: Sequence[RegisteredPlane],
-    points: Sequence[_Points],
+    points: Sequence[BeadPoints],
     shape: tuple[int, int],
     pixel: float,
     settings: RegisterSettings,
 ) -> tuple[dict[str, float], list[Check]]:
     """Quality values of all planes, and the checks on the worst of them."""
     values: dict[str, float] = {}
-    others = registered[1:]
-    for p, (plane, seen) in enumerate(zip(registered, points, strict=True)):
+    for p, seen in enumerate(points):
         values |= {f"plane_{p}_beads": float(len(seen.label)), f"plane_{p}_bead_motion_nm": seen.motion_px * pixel}
-        if p == 0:
-            continue
+    for p, plane in enumerate(registered, start=1):
         values |= {
             f"plane_{p}_matched": float(len(plane.residual_px)),
+            f"plane_{p}_left_out": float(plane.excluded),
             f"plane_{p}_compared": float(plane.compared),
             f"plane_{p}_residual_nm": plane.residual_rms_px * pixel,
             f"plane_{p}_leave_one_out_nm": plane.left_out_rms_px * pixel,
-            f"plane_{p}_shift_x_px": float(plane.affine.shift_px[0]),
-            f"plane_{p}_shift_y_px": float(plane.affine.shift_px[1]),
-            f"plane_{p}_mirrored": float(plane.affine.mirrored),
+            f"plane_{p}_scatter_nm": plane.scatter_px * pixel,
+            f"plane_{p}_map_sd_nm": plane.field_sd_nm,
+            f"plane_{p}_corner_sd_nm": plane.corner_sd_nm,
+            f"plane_{p}_own_motion_nm": plane.own_motion_px * pixel,
+            f"plane_{p}_shift_x_px": float(plane.camera_map.shift_px[0]),
+            f"plane_{p}_shift_y_px": float(plane.camera_map.shift_px[1]),
+            f"plane_{p}_mirrored": float(plane.camera_map.mirrored),
+            f"plane_{p}_quadratic": float(isinstance(plane.camera_map, Quadratic)),
             f"plane_{p}_rival": plane.rival,
+            f"plane_{p}_chance": plane.chance,
         }
-    worst = max(plane.residual_rms_px for plane in others)
+    worst = max(plane.residual_rms_px for plane in registered)
     checks = [
         check_at_least(
             "matched_beads",
-            float(min(len(plane.residual_px) for plane in others)),
+            float(min(len(plane.residual_px) for plane in registered)),
             "more beads in the field give a safer map",
             warn=settings.recommended_matched,
             fail=settings.minimum_matched,
@@ -359,34 +347,55 @@ def _assess(
         check_at_most(
             "residual_px",
             worst,
-            "the cameras' images differ by more than an affine map: check that nothing moved between or during the "
+            "the cameras' images differ by more than their map: check that nothing moved between or during the "
             "exposures, and for clumped beads",
             warn=settings.residual_warn_px,
             fail=settings.residual_fail_px,
         ),
         check_at_most(
             "leave_one_out_px",
-            max(plane.left_out_rms_px for plane in others),
+            max(plane.left_out_rms_px for plane in registered),
             "the map hangs on single beads; image more of them, spread over the field",
             warn=2 * settings.residual_warn_px,
         ),
         check_at_most(
             "rival_match",
-            max(plane.rival for plane in others),
+            max(plane.rival for plane in registered),
             "the beads match almost as well in a second way; image more beads, in no regular pattern",
             warn=settings.rival_warn,
             fail=settings.rival_fail,
         ),
+        check_at_most(
+            "chance_matches",
+            max(plane.chance for plane in registered),
+            "points strewn at random would match as well, so these beads may not be the same: check that all files "
+            "show the same field, and image more beads",
+            warn=settings.chance_warn,
+            fail=settings.chance_fail,
+        ),
+        check_at_most(
+            "map_sd_nm",
+            max(plane.field_sd_nm for plane in registered),
+            "the map is uncertain over the field; image more or brighter beads, spread over all of it",
+            warn=settings.map_sd_warn_nm,
+            fail=settings.map_sd_fail_nm,
+        ),
+        check_at_most(
+            "corner_sd_nm",
+            max(plane.corner_sd_nm for plane in registered),
+            "the map is uncertain in a corner of the field; image beads there, too",
+            warn=settings.corner_sd_warn_nm,
+        ),
         check_at_least(
             "area_share",
-            min(_spread(plane.reference_px, shape) for plane in others),
+            min(_spread(plane.reference_px, shape) for plane in registered),
             "the matched beads cover a small part of the field, the rest is extrapolated (from a shift alone where "
             "they cover next to nothing); spread beads over the field",
             warn=settings.area_warn,
         ),
         check_at_least(
             "beads_on_common_slices",
-            float(min(plane.compared for plane in others)),
+            float(min(plane.compared for plane in registered)),
             "a camera and the reference see too few beads well on the same slices, so what the stage or the objective "
             "wanders sideways between slices is in the map; take brighter beads, or give an image of beads that all "
             "cameras see well as registration_beads",
@@ -395,15 +404,23 @@ def _assess(
     ]
     motion = max(plane.motion_px for plane in points) * pixel
     if np.isfinite(motion):  # of a scan
-        checks.append(
+        checks += [
             check_at_most(
                 "bead_motion_nm",
                 motion,
                 "the beads move sideways during the scan: let the stage settle, and look for runout of the stage or "
                 "the objective and for oblique beam paths",
                 warn=settings.motion_warn_nm,
-            )
-        )
+            ),
+            check_at_most(
+                "own_motion_nm",
+                max(plane.own_motion_px for plane in registered) * pixel,
+                "the beads move, each on its own way: they are loose; fix them to the coverslip (dry them on, or use "
+                "poly-lysine) and scan again",
+                warn=settings.own_motion_warn_nm,
+                fail=settings.own_motion_fail_nm,
+            ),
+        ]
     return values, checks
 
 

@@ -42,6 +42,7 @@ class Scene:
         2  # per image, plane and axis: a whole number of voxels, uniform in ±this; 0: the non-robust network
     )
     registration_resampling: bool = True  # sample planes 1… at random sub-pixel offsets, as localization will
+    registration_sd_nm: float = 0.0  # per image, plane 1… and axis: normal shift, how well the maps are known
 
     @property
     def depth_slices(self) -> int:
@@ -109,11 +110,17 @@ def voxel_of(positions_nm: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor
 
 
 def _draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
-    """(size, planes, 2) nm; plane 0 is the reference and does not move (section 3.2 of the paper)."""
+    """(size, planes, 2) nm; plane 0 is the reference and does not move (section 3.2 of the paper).
+
+    What the planes drift, and by how much their maps are wrong.
+    """
     device, reach = generator.device, scene.drift_voxels
     steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
-    steps[:, 0] = 0
-    return steps * scene.voxel_nm(psf.pixel_size_nm)[0]
+    drift = steps * scene.voxel_nm(psf.pixel_size_nm)[0]
+    if scene.registration_sd_nm > 0:
+        drift = drift + scene.registration_sd_nm * torch.randn(drift.shape, generator=generator, device=device)
+    drift[:, 0] = 0
+    return drift
 
 
 def _expose_scene(psf: PSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from planeloc.devices import choose_device, describe_device
 from planeloc.errors import PlanelocError
 from planeloc.figures.training import draw_training
 from planeloc.files import atomic_path, read_json, write_json
+from planeloc.geometry import Registration
 from planeloc.learning import TrainSettings, fit_network
 from planeloc.light import measure_light
 from planeloc.microscope import Microscope, read_microscope
@@ -33,6 +35,7 @@ def train(
     record: Path,
     figure: Path,
     settings: TrainSettings,
+    registration: Path | None = None,
 ) -> dict[str, Any]:
     """Provide the network for a microscope: adopt given weights if they fit it, else train.
 
@@ -42,10 +45,13 @@ def train(
     microscope : its cameras' noise; None for Table 2.
     movies : manifests of movies to measure the light from, where settings say ``auto``.
     start_from : weights to adopt, or to begin with.
+    registration : maps of the cameras: training shows the network how well they are known.
 
     Returns what was decided and reached; the same is written to `record`.
     """
     measured = read_psf(psf) if psf else paper_psf()
+    maps = Registration.read(registration) if registration else Registration.identity(measured.planes)
+    measured = measured.seen_through(maps.matrices)  # planes are sampled in the reference's frame before they are seen
     start, made_for, reasons = None, None, []
     if start_from:
         start, made_for = load_network(start_from)
@@ -53,6 +59,7 @@ def train(
         measured,
         read_microscope(microscope) if microscope else None,
         [Movie.open(path) for path in movies],
+        _registration_sd_nm(maps) if registration else 0.0,
         made_for.scene if made_for else None,
         settings,
     )
@@ -81,6 +88,7 @@ def _scene(
     psf: PSF,
     microscope: Microscope | None,
     movies: list[Movie],
+    registration_sd_nm: float,
     usual: Scene | None,
     settings: TrainSettings,
 ) -> Scene:
@@ -106,7 +114,14 @@ def _scene(
         depth_range_nm=(-half, half),
         drift_voxels=settings.drift_voxels,
         registration_resampling=settings.registration_resampling,
+        registration_sd_nm=registration_sd_nm,
     )
+
+
+def _registration_sd_nm(registration: Registration) -> float:
+    """How well the least known map is known, rms over the field; 0 where the file does not say."""
+    known = [registration.field_sd_nm(plane)[0] for plane in range(registration.planes)]
+    return max((sd for sd in known if math.isfinite(sd)), default=0.0)
 
 
 def _measured_light(

@@ -4,6 +4,7 @@ rule train:
     input:
         psf=rules.calibrate.output.psf,
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
+        registration=rules.register.output.registration,
         # The light is measured in the calibration's first sample alone, whatever its age: a sample that is added later,
         # or converted again, must not train anew.
         movies=lambda wildcards: ancient(
@@ -37,6 +38,6 @@ rule train:
         code=code_version("training"),
     shell:
         "planeloc train --psf {input.psf:q} --microscope {input.microscope:q} "
-        "{params.movies} {params.start_from} {params.options} --threads {threads} "
+        "--registration {input.registration:q} {params.movies} {params.start_from} {params.options} --threads {threads} "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
