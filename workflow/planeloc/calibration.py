@@ -83,7 +83,8 @@ def calibrate(
     )
     how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads)
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
-    fit = fit_psf(planes, travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor), counts.shape[2:], how)
+    travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
+    fit = fit_psf(planes, travel, counts.shape[2:], how)
     calibrated = _model(fit, counts, how, settings.model)
     step = abs(z_step_nm) * settings.refractive_index_factor
     values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)
@@ -104,7 +105,7 @@ def calibrate(
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
-    scanned = {"scan": scan, "z_step_nm": z_step_nm}
+    scanned = {"scan": scan, "z_step_nm": z_step_nm, "travel_nm": travel.tolist()}
     details = {"quality": quality_dict(values, checks), "settings": asdict(settings), **scanned}
     write_psf(output, calibrated.psf, details)
 

@@ -121,6 +121,7 @@ def calibrate_command(
 @planeloc.command("register")
 @_beads
 @_microscope
+@_file("--psf", "PSF that calibrate made from these very stacks; places the beads.", required=False)
 @_file("--output", "Map of every camera and how well it is known (JSON).")
 @_figure
 @_quality
@@ -129,6 +130,7 @@ def calibrate_command(
 def register_command(
     beads: tuple[Path, ...],
     microscope: Path,
+    psf: Path | None,
     output: Path,
     figure: Path,
     quality: Path,
@@ -136,8 +138,8 @@ def register_command(
     settings: RegisterSettings,
 ) -> None:
     """Find how the cameras' fields lie on each other, from images of the same beads."""
-    register(list(beads), read_microscope(microscope), output, figure, quality, settings)
-    _record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
+    register(list(beads), read_microscope(microscope), output, figure, quality, settings, psf)
+    _record(provenance, "register", settings, [*beads, microscope, *([psf] if psf else [])], [output, figure, quality])
 
 
 @planeloc.command("convert")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.bead_points import BeadPoints, find_moving_points, find_points
+from planeloc.bead_points import BeadPoints, KnownScan, find_moving_points, find_points
 from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
@@ -31,6 +31,7 @@ from planeloc.geometry import Affine, Quadratic, Registration
 from planeloc.map_fitting import MODELS, fit_map, fit_shift
 from planeloc.map_fitting import Beads as MatchedBeads
 from planeloc.microscope import Microscope
+from planeloc.optics import read_psf_and_details
 from planeloc.point_matching import Match, MatchLimits, match_points, orientation_words
 from planeloc.quality import Check, check_at_least, check_at_most, quality_dict, stop_on_failure, write_quality
 from planeloc.readers import CameraSource, open_cameras
@@ -101,16 +102,20 @@ def register(
     figure: Path,
     quality: Path,
     settings: RegisterSettings | None = None,
+    psf: Path | None = None,
 ) -> None:
     """Find the map from the reference camera to every other one and write it with its figure and quality values.
 
-    `beads`: one image or a z-stack per camera, in the microscope's layout.
+    Parameters
+    ----------
+    beads : one image or a z-stack per camera, in the microscope's layout.
+    psf : what `calibrate` found of these very stacks; beads are then placed by its PSF instead of by Gaussians.
 
     Raises
     ------
     PlanelocError
-        Too few beads, no or no unambiguous match, or a failed quality check: of the latter, the figure is drawn beside
-        `figure`, with `.failed` in its name. Nothing else is written then.
+        Too few beads, no or no unambiguous match, or a failed quality check: of the latter, figure and quality values
+        are left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
     """
     settings = settings or RegisterSettings()
     check_settings(settings)
@@ -124,10 +129,11 @@ def register(
         border_px=settings.border_nm / microscope.pixel_size_nm,
         minimum_snr=settings.minimum_snr,
     )
+    known = _known_scan(psf, microscope, len(frames)) if psf and not settings.beads_move else None
     points = [
         find_moving_points(counts[:, p], frames, camera, search)
         if settings.beads_move
-        else find_points(counts[:, p], camera, search)
+        else find_points(counts[:, p], camera, search, p, known)
         for p, camera in enumerate(cameras)
     ]
     others = range(1, microscope.planes)
@@ -163,6 +169,18 @@ def register(
     registration.write(output, details)
     for plane in registered:
         print(f"planeloc: {plane.words(pixel)}", file=sys.stderr)
+
+
+def _known_scan(psf: Path, microscope: Microscope, slices: int) -> KnownScan | None:
+    """The PSF and how the beads were moved; None for a round PSF, which places beads as free Gaussians do."""
+    model, details = read_psf_and_details(psf)
+    travel = details.get("travel_nm", [])
+    if model.planes != microscope.planes or len(travel) != slices:
+        raise PlanelocError(
+            f"{psf}: made from {len(travel)} slices of {model.planes} cameras, the bead images have {slices} of "
+            f"{microscope.planes}; give the PSF that was calibrated with these images, or none"
+        )
+    return None if model is model.gaussian else KnownScan(model, np.array(travel))
 
 
 def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:

@@ -45,11 +45,17 @@ def write_psf(path: str | Path, psf: PSF, details: dict[str, Any] | None = None)
 
 def read_psf(path: str | Path) -> PSF:
     """Read psf.h5, or raise `PlanelocError` naming the file."""
+    return read_psf_and_details(path)[0]
+
+
+def read_psf_and_details(path: str | Path) -> tuple[PSF, dict[str, Any]]:
+    """Read psf.h5 and the details that were written with it, or raise `PlanelocError` naming the file."""
     try:
         with h5py.File(path, "r") as file:
             group = file["psf"]
             arrays = {name: torch.from_numpy(data[()]) for name, data in group.items()}
-            return psf_from_record(json.loads(group.attrs["parameters"]), arrays)
+            details = json.loads(group.attrs["details"])
+            return psf_from_record(json.loads(group.attrs["parameters"]), arrays), details
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; make it with `planeloc calibrate`") from None
     except (OSError, KeyError, TypeError, ValueError):
