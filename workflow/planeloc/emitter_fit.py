@@ -134,10 +134,10 @@ def fit_emitters(
 def _fit(psf: PSF, windows: Windows, start: Tensor, free: tuple[bool, ...], iterations: int) -> EmitterFits:
     """Every window has its own damping; windows leave the batch when they have converged."""
     parameters, background = start.clone(), windows.first_background(psf, start)
-    held = torch.tensor([not f for f in free])
-    converged = torch.zeros(len(start), dtype=torch.bool)
-    damping = torch.full((len(start),), 1e-3, dtype=torch.float64)
-    active = torch.arange(len(start))
+    held = torch.tensor([not f for f in free], device=start.device)
+    converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+    damping = torch.full_like(start[:, 0], 1e-3)
+    active = torch.arange(len(start), device=start.device)
     for _ in range(iterations):
         if not len(active):
             break

@@ -125,7 +125,7 @@ def _draw_widths(
         colour = plane_colour(p)
         curve = np.sqrt(psf.squared_width(depth - z))
         top = max(top, float(curve.max()))
-        deviation = f" ± {depth_sd[p]:.0f}" if depth_sd[p] >= 0.5 else ""
+        deviation = f" ± {depth_sd[p]:.{0 if depth_sd[p] >= 1 else 1}f}" if depth_sd[p] >= 0.05 else ""
         label = f"{names[p]}: focus " + f"{depth:+.0f}".replace("-", "−") + f"{deviation} nm"
         axes.plot(z, curve, color=colour, lw=2, label=label, zorder=3)
         axes.plot(z_seen, width, "o", ms=4, mfc="none", mec=colour, mew=0.9, alpha=0.55, zorder=2)

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 _COLUMNS = 4
 _CHECKS_PER_ROW = 6
 _NICE = (1, 2, 5)
+_AROUND = 1.7  # inches for title, key and legend of a panel
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,9 @@ def draw_registration(
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
     check_rows = -(-len(checks) // _CHECKS_PER_ROW)
-    figure = Figure(
-        figsize=(max(4.1 * columns, 9), (height + 0.5) * rows + 0.5 + 0.7 * check_rows), layout="constrained"
-    )
+    figure = Figure(figsize=(max(4.1 * columns, 9), (height + _AROUND) * rows + 0.7 * check_rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + 0.5] * rows + [0.7 * check_rows])
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [0.7 * check_rows])
     _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, shape, pixel_size_nm)
