@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted(path for folder in (".", "config", "containers") for path in (ROOT / folder).glob("*.md"))
+DOCUMENTS = sorted(path for folder in (".", "config", "containers", "docs") for path in (ROOT / folder).glob("*.md"))
 
 
 def relative_links(document: Path) -> list[str]:

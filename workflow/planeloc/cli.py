@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import torch
 
 from planeloc import __version__
 from planeloc.calibration import CalibrateSettings, calibrate
@@ -298,6 +299,7 @@ def _record(
 
 def main() -> None:
     """Entry point: one line and exit code 1 for what the user can mend, 2 for wrong usage."""
+    torch.set_num_threads(1)  # a workflow runs several commands at once; `train` asks for more
     try:
         planeloc()
     except PlanelocError as error:
