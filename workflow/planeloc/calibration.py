@@ -167,6 +167,7 @@ def _scan(fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurem
         seen.beads,
         how.search.window_px,
         fit.widths.travel_nm,
+        fit.course.light,
         start,
         how.pixel_size_nm,
     )

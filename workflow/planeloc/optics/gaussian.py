@@ -73,9 +73,10 @@ class GaussianPSF(PSF):
         )
         return y[..., :, None] * x[..., None, :], torch.stack(derivatives, dim=-1)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float]) -> GaussianPSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> GaussianPSF:
         depths = tuple(self.plane_depths_nm[plane] - float(z) for z in travel_nm)
-        return replace(self, plane_depths_nm=depths, brightness=(1.0,) * len(depths))
+        brightness = (1.0,) * len(depths) if light is None else tuple(map(float, light))
+        return replace(self, plane_depths_nm=depths, brightness=brightness)
 
     def _distance(self, position_nm: Tensor, width_nm: Tensor, size: int) -> Tensor:
         """Distances of the pixel centres from the emitter along one axis, in widths: (...) → (..., size)."""
