@@ -69,9 +69,7 @@ class Recording:
             tifffile.imwrite(files[-1], counts, photometric="minisblack")
         if self.swapped:
             files.reverse()
-        said = tuple(
-            replace(c, offset_counts=max(c.offset_counts + self.offset_error_counts, 0)) for c in exposing
-        )
+        said = tuple(replace(c, offset_counts=max(c.offset_counts + self.offset_error_counts, 0)) for c in exposing)
         return files, replace(microscope, cameras=said)
 
     def _hot(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +97,9 @@ class Recording:
         for p in range(self.truth.planes):
             if p == 1 and self.other_field:
                 positions = self._scattered(random)
-            places = positions[:, None] + way if len(positions) == len(way) else np.repeat(positions[:, None], SLICES, 1)
+            places = (
+                positions[:, None] + way if len(positions) == len(way) else np.repeat(positions[:, None], SLICES, 1)
+            )
             if p == 1 and self.upside_down:
                 places = self.side_px - places
             none = p == self.empty_camera

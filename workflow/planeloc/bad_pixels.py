@@ -1,4 +1,4 @@
-"""Pixels of a bead scan that do not show light: hot ones, and those at a ceiling that the camera's file does not name."""
+"""Pixels of a bead scan that do not show light: hot ones, and those at a ceiling that no file names."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def calibrate(
         border_px=settings.border_nm / pixel,
         minimum_snr=settings.minimum_snr,
     )
-    how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads)
+    how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads, settings.beads_bleach)
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     fit = fit_psf(planes, travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor), counts.shape[2:], how)
     calibrated = _model(fit, counts, how, settings.model)

@@ -20,7 +20,7 @@ from planeloc.camera import Camera
 from planeloc.defocus import DefocusFit, Widths, fit_defocus
 from planeloc.errors import PlanelocError
 from planeloc.point_matching import match_points
-from planeloc.scan_course import Course, common_way_px, course_of
+from planeloc.scan_course import Course, common_way_px, course_of, light_of
 
 Array = NDArray[np.float64]
 
@@ -46,6 +46,7 @@ class BeadMeasurement:
     search: BeadSearch
     bead_diameter_nm: float
     minimum_beads: int
+    bleached: bool = False  # whether light that fades is taken out of the brightness
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ class PlaneBeads:
     file: Path
     beads: Beads
     fits: BeadFits
+    light: tuple[Array, Array]  # (beads, slices) photons in the windows, and their standard deviations
     left_out: int = 0  # beads that were found and are no good
 
     def only(self, kept: NDArray[np.bool_]) -> PlaneBeads:
         """The same camera with a part of its beads."""
         beads = replace(self.beads, columns=self.beads.columns[kept], rows=self.beads.rows[kept])
         fits = BeadFits(**{name: values[kept] for name, values in vars(self.fits).items()})
-        return replace(self, beads=beads, fits=fits, left_out=self.left_out + int(np.sum(~kept)))
+        light = (self.light[0][kept], self.light[1][kept])
+        return replace(self, beads=beads, fits=fits, light=light, left_out=self.left_out + int(np.sum(~kept)))
 
     @cached_property
     def motion_px(self) -> Array:
@@ -154,7 +157,8 @@ def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: B
     beads = replace(find_beads(mended, replace(camera, saturation_counts=full), how.search), bad=bad)
     require_beads(beads, how.minimum_beads, file, camera)
     fits = fit_beads(counts, camera, beads, how.search.window_px, estimator="least_squares")
-    return _with_enough_slices(PlaneBeads(camera, file, beads, fits), how)
+    light = light_of(counts, camera, beads, how.search.window_px)
+    return _with_enough_slices(PlaneBeads(camera, file, beads, fits, light), how)
 
 
 def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
@@ -205,7 +209,8 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
     pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
     depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs)
     depths = depth - (max(depth) + min(depth)) / 2
-    course = course_of(fit, travel_nm, widths.sd_nm, *_flux(planes))
+    light, light_sd = (np.concatenate(arrays) for arrays in zip(*(plane.light for plane in planes), strict=True))
+    course = course_of(fit, travel_nm, widths.sd_nm, light, light_sd, bleached=how.bleached)
     shares, shares_sd = share_of_light(*_light(planes, fit, travel_nm, course), plane_of, pairs)
     focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
     return PsfFit(
@@ -269,19 +274,11 @@ def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]
     return kept & (motion <= max(_OUTLIER * float(np.quantile(motion, 0.25)), _LARGEST_MOTION_PX))
 
 
-def _flux(planes: Sequence[PlaneBeads]) -> tuple[Array, Array]:
-    """(beads, slices) photons under the Gaussians, and their standard deviations."""
-    fits = [plane.fits for plane in planes]
-    flux = np.concatenate([f.flux for f in fits])
-    relative = [np.hypot(f.peak_sd / np.maximum(f.peak, 1e-9), f.squared_width_sd_px2[..., 0] / f.squared_width_px2[..., 0]) for f in fits]
-    return flux, flux * np.concatenate(relative)
-
-
 def _light(
     planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array, course: Course
 ) -> tuple[Array, NDArray[np.bool_]]:
     """(beads,) photons of every bead near its focus, had its light kept its mean, and whether there were any."""
-    flux = _flux(planes)[0] / course.light
+    flux = np.concatenate([plane.fits.flux for plane in planes]) / course.light
     near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.depth_of_focus_nm)
     return np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)]), near.any(axis=1)
 

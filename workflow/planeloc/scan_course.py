@@ -1,8 +1,10 @@
-"""How a bead scan went, as its beads tell: whether their light faded, the stage kept its steps, and the sample its place.
+"""How a bead scan went, as its beads tell: whether light faded, the stage kept its steps, the sample its place.
 
 All three are common to the beads of all cameras and belong to the slice, whereas what the optics do belongs to the
-defocus. Planes that focus on different slices tell the two apart, but for a light that falls evenly over the scan: an
-optical cause of the same effect would have to be lopsided about focus, and is not looked for.
+defocus; planes that focus on different slices tell the two apart. For a light that falls evenly they do not: a spot
+that holds less light on one side of focus looks the same, as spherical aberration can make it. So a fading is taken
+out of the planes' brightness only if the settings say that the beads bleach, and if it is the same near focus and
+away from it.
 """
 
 from __future__ import annotations
@@ -13,14 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads import BeadFits
+from planeloc.beads import BeadFits, Beads, cut_out, noise_model
+from planeloc.camera import Camera
 from planeloc.defocus import DefocusFit
 
 Array = NDArray[np.float64]
 
-_LIGHT_REACH = 1.2  # of the depth of focus: where a Gaussian holds about all of a bead's light
+_NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the light is followed
 _LEAST_LIGHT_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
+_EMPTY = 0.7  # of a window: farther than this from any spot the field is empty
+_FEWEST_EMPTY = 100  # pixels; with fewer, the darkest share of the image is taken
+_DARKEST = 0.2
 _FADING_SIGMAS = 4.0  # a fading that is less sure than this is taken for noise
+_AGREE = 0.3  # relative: within which the fading near focus and the one away from it must be the same for sure
 _STEP_SIGMAS = 3.0
 _WIDTH_TOLERANCE = 0.02  # of a width
 _BIN_NM = 100.0  # of defocus, in which the curve may err by the same slope
@@ -35,8 +42,8 @@ _HUBER = 1.5
 class Course:
     """What changed from slice to slice."""
 
-    light: Array  # (slices,) over the scan's mean, as far as it is sure
-    faded: float  # share of the light lost from the first slice to the last; negative if it rose
+    light: Array  # (slices,) over the scan's mean; all one where no fading is to be taken out
+    faded: float  # share of the light lost from the first slice to the last, at least; negative if it rose
     faded_sd: float
     step_error_nm: Array  # (slices − 1,) way of the stage beyond its step
     step_error_sd_nm: Array
@@ -52,31 +59,71 @@ class Course:
         return int(np.argmax(np.abs(self.step_error_nm) - _STEP_SIGMAS * self.step_error_sd_nm))
 
 
-def course_of(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array, flux: Array, flux_sd: Array) -> Course:
-    """The course of a scan from the beads of all planes: arrays (beads, slices) but for `travel_nm` (slices,)."""
-    rate, rate_sd = _fading(curve, travel_nm, flux, flux_sd)
+def light_of(counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int) -> tuple[Array, Array]:
+    """(beads, slices) Photons in the beads' windows above the level of the field, and their standard deviations.
+
+    A sum holds all the light that falls into a window, whatever its shape.
+    """
+    windows, masks = cut_out(counts, camera, beads, window_px)
+    windows = windows.reshape(len(beads), len(counts), window_px, window_px).astype(np.float64)
+    row, column = np.indices(counts.shape[1:])
+    away = np.ones(counts.shape[1:], dtype=bool)
+    for x, y in beads.others:
+        away &= np.hypot(column - x, row - y) > _EMPTY * window_px
+    empty = np.count_nonzero(away) >= _FEWEST_EMPTY
+    level = np.array([camera.photons(np.median(c[away]) if empty else np.quantile(c, _DARKEST)) for c in counts])
+    light = ((windows - level[:, None, None]) * masks[:, None]).sum(axis=(2, 3))
+    variance = masks.sum(axis=(1, 2))[:, None] * noise_model(camera).variance(np.maximum(level, 0.0))
+    return light, np.sqrt(variance + noise_model(camera).slope * np.maximum(light, 0.0))
+
+
+def course_of(
+    curve: DefocusFit, travel_nm: Array, width_sd_nm: Array, flux: Array, flux_sd: Array, *, bleached: bool
+) -> Course:
+    """The course of a scan from the beads of all planes: arrays (beads, slices) but for `travel_nm` (slices,).
+
+    `bleached` says that a fading is the beads', so that it may be taken out.
+    """
+    rate, rate_sd, sure = _fading(curve, travel_nm, flux, flux_sd)
     slices = np.arange(len(travel_nm)) - (len(travel_nm) - 1) / 2
-    sure = abs(rate) > _FADING_SIGMAS * rate_sd
-    light = np.exp(rate * slices) if sure else np.ones(len(slices))
+    light = np.exp(rate * slices) if sure and bleached else np.ones(len(slices))
     way = rate * (len(slices) - 1)
     error, deviation = _step_errors(curve, travel_nm, width_sd_nm)
     return Course(light / light.mean(), float(-np.expm1(way)), rate_sd * (len(slices) - 1), error, deviation)
 
 
-def _fading(curve: DefocusFit, travel_nm: Array, flux: Array, flux_sd: Array) -> tuple[float, float]:
-    """Change of the logarithm of the light per slice, and its standard deviation.
+def _fading(curve: DefocusFit, travel_nm: Array, flux: Array, flux_sd: Array) -> tuple[float, float, bool]:
+    """Change of the logarithm of the light per slice, its standard deviation, and whether it is sure."""
+    defocus = curve.focus_nm[:, None] - travel_nm
+    away = np.abs(defocus) / curve.depth_of_focus_nm
+    bright = curve.used & (flux > 3 * flux_sd)
+    (near, near_sd), (far, far_sd) = (
+        _rate(defocus / curve.depth_of_focus_nm, bright & within, flux, flux_sd)
+        for within in (away < _NEAR, (away >= _NEAR) & (away < _FAR))
+    )
+    if not np.isfinite(near_sd + far_sd):
+        return 0.0, float("inf"), False
+    both_sd = 1 / np.hypot(1 / near_sd, 1 / far_sd)
+    both = both_sd**2 * (near / near_sd**2 + far / far_sd**2)
+    apart = abs(near - far) + np.hypot(near_sd, far_sd)
+    if apart < _AGREE * abs(both):
+        return both, both_sd, bool(abs(both) > _FADING_SIGMAS * both_sd)
+    least = max(min(abs(near), abs(far)) - apart, 0.0) if near * far > 0 else 0.0
+    return float(np.sign(near) * least), apart, False
+
+
+def _rate(defocus: Array, usable: NDArray[np.bool_], flux: Array, flux_sd: Array) -> tuple[float, float]:
+    """Change of the logarithm of the light per slice, and its standard deviation, where (beads, slices) are usable.
 
     log flux = bead + c Δz² + rate · slice: what a window loses by defocus is taken to be even about focus.
     """
-    defocus = curve.focus_nm[:, None] - travel_nm
-    usable = curve.used & (np.abs(defocus) < _LIGHT_REACH * curve.depth_of_focus_nm) & (flux > 3 * flux_sd)
     usable &= usable.sum(axis=1, keepdims=True) >= 3
     bead, place = np.nonzero(usable)
     if len(np.unique(place)) < 3:
         return 0.0, np.inf
     value = np.log(flux[usable])
     variance = (flux_sd[usable] / flux[usable]) ** 2 + _LEAST_LIGHT_SD**2
-    columns = np.column_stack(((defocus[usable] / curve.depth_of_focus_nm) ** 2, place.astype(float)))
+    columns = np.column_stack((defocus[usable] ** 2, place.astype(float)))
     weights = 1 / variance
     for _ in range(_REWEIGHTINGS):
         design, target = (_without_means(array, bead, weights) for array in (columns, value[:, None]))
@@ -138,13 +185,14 @@ def common_way_px(planes: Sequence[BeadFits]) -> Array:
 
 def _common_way(fits: BeadFits) -> float:
     bright = fits.good & (fits.peak > _BRIGHT * fits.peak.max(axis=1, keepdims=True))
-    squared, count = 0.0, 0
+    squared, weight = 0.0, 1e-12
     for at, sd in ((fits.x_px, fits.x_sd_px), (fits.y_px, fits.y_sd_px)):
         weights = np.where(bright, 1 / (sd**2 + 1e-4), 0.0)
         total = weights.sum(axis=0)
         away = at - np.sum(weights * at, axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
         seen = bright.any(axis=0)
         way = np.array([np.median(away[bright[:, s], s]) for s in np.nonzero(seen)[0]])
-        squared += float(np.sum(way**2 - np.pi / 2 / total[seen]))
-        count += len(way)
-    return float(np.sqrt(max(squared, 0.0) / max(count, 1)))
+        # π/2: variance of a median over the one of a mean.
+        squared += float(np.sum(total[seen] * way**2 - np.pi / 2))
+        weight += float(total.sum())
+    return float(np.sqrt(max(squared, 0.0) / weight))
