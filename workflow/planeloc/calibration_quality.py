@@ -298,9 +298,9 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         check_at_most(
             "stage_step_error_nm",
             values["stage_step_error_nm"],
-            f"the stage jumped or went back between slices {fit.course.worst_step + 1} and {fit.course.worst_step + 2} "
-            "(the first is 1), which moves the depths of the planes against each other: record the beads again, with "
-            "time for the stage to settle on every slice",
+            f"the stage jumped or went back near slice {fit.course.worst_step + 1} (the first is 1), which "
+            "moves the depths of the planes against each other: record the beads again, with time for the stage to "
+            "settle on every slice",
             warn=s.stage_step_warn_nm,
             fail=s.stage_step_fail_nm,
         ),
@@ -322,8 +322,8 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
             values["cameras_matched"],
             (
                 f"the beads of {', '.join(unlike)} could not be recognized among those of {fit.names[0]}, so that "
-                "depths and brightness compare different beads: give bead files of the same field, with 5 or more beads that "
-                "all cameras see"
+                "depths and brightness compare different beads: give bead files of the same field, with 5 or more "
+                "beads that all cameras see"
                 if unlike
                 else "all cameras see the same beads"
             ),
