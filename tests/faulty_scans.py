@@ -89,7 +89,7 @@ class Recording:
         light = self.photons * np.exp(self.spread * random.uniform(-1, 1, len(positions)))
         way = np.cumsum(random.normal(0, 1, (len(positions), SLICES, 2)), axis=1)
         way -= way.mean(axis=1, keepdims=True)
-        way *= self.all_move_px / max(float(way.std()), 1e-9)
+        way *= self.all_move_px / np.sqrt(max(float(np.mean(way**2)), 1e-18) if len(way) else 1.0)
         way[..., 0] += self.stage_moves_px * np.linspace(-0.5, 0.5, SLICES)
         if len(way):
             way[0, SLICES // 2 :, 0] += self.one_moves_px

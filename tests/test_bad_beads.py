@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bead_scans import PSF
 from faulty_scans import SLICES, STEP_NM, Recording
 from hypothesis import example, given, settings
@@ -264,3 +265,13 @@ def test_a_scan_has_slices_on_both_sides_of_every_focus() -> None:
     """What the tests above take for good."""
     half = STEP_NM * (SLICES - 1) / 2
     assert min(half - abs(depth) for depth in GOOD.truth.plane_depths_nm) > GOOD.truth.focus_depth_nm
+
+
+def test_a_curve_that_turns_down_far_from_focus_keeps_positive_widths() -> None:
+    """As a scan much longer than what molecules need can see of it."""
+    curve = replace(PSF, asymmetry=-0.3)
+    defocus = np.linspace(-4000, 4000, 41)
+    assert (curve.squared_width(defocus) > 0).all()
+    assert curve.squared_width(4000.0) > 0
+    tensor = torch.from_numpy(defocus)
+    np.testing.assert_allclose(curve.squared_width(tensor).numpy(), curve.squared_width(defocus), rtol=1e-12)
