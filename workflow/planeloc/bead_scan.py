@@ -29,19 +29,24 @@ class BeadScan:
     windows: Windows  # (beads, slices, rows, columns): slices are the planes of `PSF.as_scan`
     corners_px: Tensor  # (beads, 2) first column and row of the windows
     travel_nm: tuple[float, ...]  # (slices,) of the beads along z
+    light: tuple[float, ...]  # (slices,) of the beads over their mean: below one where they have bleached
     start: Tensor  # (beads, 4): x, y from the window's outer corner, z (nm), photons on this camera
 
     @property
     def beads(self) -> int:
         return len(self.start)
 
+    def model(self, psf: PSF, plane: int) -> PSF:
+        """The model of one plane, with the slices as its planes."""
+        return psf.as_scan(plane, self.travel_nm, self.light)
+
     def background(self, psf: PSF) -> Tensor:
         """(beads, slices) what is beside the first guess on every slice, photons per pixel."""
-        return self.windows.first_background(psf.as_scan(0, self.travel_nm), self.start)
+        return self.windows.first_background(self.model(psf, 0), self.start)
 
     def fit(self, psf: PSF, plane: int, start: Tensor | None = None) -> EmitterFits:
         """Fit every bead with the model of one plane."""
-        return fit_emitters(psf.as_scan(plane, self.travel_nm), self.windows, self.start if start is None else start)
+        return fit_emitters(self.model(psf, plane), self.windows, self.start if start is None else start)
 
 
 def scan_of(
@@ -50,6 +55,7 @@ def scan_of(
     beads: Beads,
     window_px: int,
     travel_nm: Array,
+    light: Array,
     start: Array,
     pixel_size_nm: float,
 ) -> BeadScan:
@@ -68,6 +74,7 @@ def scan_of(
         Windows.of(torch.from_numpy(photons.astype(np.float64)).reshape(shape), noise, use),
         torch.from_numpy(corners),
         tuple(map(float, travel_nm)),
+        tuple(map(float, light)),
         torch.from_numpy(within),
     )
 
@@ -89,7 +96,7 @@ class Explained:
 def explained_by(psf: PSF, plane: int, scan: BeadScan, fits: EmitterFits) -> Explained:
     """Hold a plane's beads against the model that was fitted to them."""
     windows = scan.windows
-    model = windows.expected(psf.as_scan(plane, scan.travel_nm), fits.parameters, fits.background)
+    model = windows.expected(scan.model(psf, plane), fits.parameters, fits.background)
     left = (windows.use * ((windows.photons - model) ** 2 - windows.noise.variance(model))).sum(dim=(0, 2, 3))
     count = windows.use.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (windows.use * model).sum(dim=(2, 3), keepdim=True) / count

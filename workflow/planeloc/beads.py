@@ -48,6 +48,7 @@ class Beads:
     others: Array  # (spots, 2) column, row of every spot that is not a ring, usable or not
     rejected: dict[str, int]  # reason → number
     clipped: bool  # much of the image is saturated, or its brightest spots have flat tops
+    bad: NDArray[np.bool_] | None = None  # (rows, columns) pixels that do not count
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -71,7 +72,8 @@ class Beads:
         return {
             "too close to the border": "move the beads to the middle of the field",
             "saturated": "lower the laser power or the exposure time, or take dimmer beads",
-            "too close to another": "use a sparser bead sample or a smaller isolation distance",
+            "too close to another": "use a sparser bead sample or a smaller isolation distance; beads that drift leave "
+            "several spots: fix them to the cover slip",
             "none": "take brighter beads or a longer exposure, and check offset_counts",
         }[worst]
 
@@ -298,6 +300,9 @@ def cut_out(
             apart = np.hypot(x - beads.columns[bead], y - beads.rows[bead])
             if 0 < apart <= 2 * window_px:
                 mask[bead] &= np.hypot(column[bead] - x, row[bead] - y) >= own
-    cut = counts[:, np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)]  # (slices, beads, side, side)
+    row, column = np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)
+    if beads.bad is not None:
+        mask &= ~beads.bad[row, column]
+    cut = counts[:, row, column]  # (slices, beads, side, side)
     windows = camera.photons(np.swapaxes(cut, 0, 1)).reshape(-1, window_px, window_px)
     return windows, mask

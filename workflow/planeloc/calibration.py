@@ -81,7 +81,7 @@ def calibrate(
         border_px=settings.border_nm / pixel,
         minimum_snr=settings.minimum_snr,
     )
-    how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads)
+    how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads, settings.beads_bleach)
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
     fit = fit_psf(planes, travel, counts.shape[2:], how)
@@ -168,6 +168,7 @@ def _scan(fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurem
         seen.beads,
         how.search.window_px,
         fit.widths.travel_nm,
+        fit.course.light,
         start,
         how.pixel_size_nm,
     )

@@ -51,6 +51,7 @@ class CalibrateSettings:
     minimum_beads: int = setting(1, "Fewest usable beads per camera; fewer stop the run.", minimum=1)
     recommended_beads: int = setting(3, "Fewest beads per camera without a warning.", minimum=1)
     bead_diameter_nm: float = setting(0.0, "Bead diameter, taken out of the widths; 0 leaves them, nm.", minimum=0)
+    beads_bleach: bool = setting(False, "Take light that fades evenly out of the planes' brightness.")
     maximum_step_nm: float = setting(250.0, "Coarser scans are refused unseen, nm.", minimum=1)
     step_warn: float = setting(0.35, "Step over the depth of focus that warns.", minimum=0)
     step_fail: float = setting(0.5, "Step over the depth of focus that stops the run.", minimum=0)
@@ -72,6 +73,23 @@ class CalibrateSettings:
     photons_fail: float = setting(100.0, "Photons of a bead on a plane, in focus, that stop the run.", minimum=0)
     motion_warn_nm: float = setting(15.0, "Rms way of single beads during the scan that warns, nm.", minimum=0)
     motion_fail_nm: float = setting(60.0, "Rms way of single beads during the scan that stops the run, nm.", minimum=0)
+    wander_warn_nm: float = setting(20.0, "Rms sideways way of all beads together that warns, nm.", minimum=0)
+    wander_fail_nm: float = setting(150.0, "Rms sideways way of all beads together that stops the run, nm.", minimum=0)
+    stage_step_warn_nm: float = setting(15.0, "Error of a single step of the stage that warns, nm.", minimum=0)
+    stage_step_fail_nm: float = setting(50.0, "Error of a single step of the stage that stops the run, nm.", minimum=0)
+    faded_warn: float = setting(
+        0.15, "Share of the beads' light lost or gained during the scan, that warns.", minimum=0
+    )
+    focus_ratio_least: float = setting(1.3, "Depth of focus over w0 below which to warn.", minimum=0)
+    focus_ratio_most: float = setting(4.0, "Depth of focus over w0 above which to warn.", minimum=0)
+    depth_sd_warn_nm: float = setting(15.0, "Standard deviation of a plane's depth that warns, nm.", minimum=0)
+    depth_sd_fail_nm: float = setting(80.0, "Standard deviation of a plane's depth that stops the run, nm.", minimum=0)
+    brightness_sd_warn: float = setting(
+        0.03, "Standard deviation of a plane's brightness that warns, relative.", minimum=0
+    )
+    brightness_sd_fail: float = setting(
+        0.2, "Standard deviation of a plane's brightness that stops the run, relative.", minimum=0
+    )
     astigmatism_warn_nm: float = setting(100.0, "Distance of the two line foci that warns, nm.", minimum=0)
     astigmatism_fail_nm: float = setting(250.0, "Distance of the two line foci that stops the run, nm.", minimum=0)
     spacing_warn_nm: float = setting(80.0, "Distance of two neighbouring planes below which to warn, nm.", minimum=0)
@@ -83,8 +101,7 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
     psf, by_gaussian, by_spline = calibrated.psf, calibrated.by_gaussian, calibrated.by_spline
     curve = fit.curve
     defocus = fit.defocus_nm
-    noise = fit.widths.squared_sd_nm2 / (2 * np.sqrt(fit.widths.squared_nm2))
-    squared = curve.residual_nm**2 - noise**2
+    squared = curve.residual_nm**2 - fit.widths.sd_nm**2
     near = curve.used & (np.abs(defocus) < 1.5 * curve.depth_of_focus_nm)
     counts = np.bincount(fit.plane_of)
     depths = np.array(psf.plane_depths_nm)
@@ -111,13 +128,21 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
         **({"unexplained_by_spline": misfit(by_spline, fit.reach_nm)} if by_spline else {}),
         "unexplained_by_model": misfit(by_spline or by_gaussian, fit.reach_nm),
         "bead_photons_fewest": float(min(np.median(fit.photons[fit.plane_of == p]) for p in range(len(counts)))),
-        "bead_motion_nm": float(np.median(np.concatenate([plane.motion_px for plane in fit.planes])))
-        * psf.pixel_size_nm,
+        "bead_motion_nm": float(_motions_nm(fit, psf.pixel_size_nm).max()),
+        "common_motion_nm": float(fit.common_way_px.max()) * psf.pixel_size_nm,
+        "stage_step_error_nm": fit.course.largest_step_error_nm,
+        "light_faded": abs(fit.course.faded),
+        "light_faded_sd": fit.course.faded_sd,
+        "depth_of_focus_over_waist": curve.depth_of_focus_nm / curve.waist_nm,
+        "cameras_matched": float(1 + sum(pairs is not None for pairs in fit.pairs)),
+        "hot_pixels": float(sum(np.count_nonzero(plane.beads.bad) for plane in fit.planes)),
         "beads_left_out": float(sum(plane.left_out for plane in fit.planes)),
         "astigmatism_nm": float(astigmatism.max()),
-        "scan_beyond_focus": _scan_beyond_focus(fit) / curve.depth_of_focus_nm,
+        "scan_beyond_focus": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
         "range_covered": _coverage(fit, step_nm),
         "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
+        "largest_depth_sd_nm": float(fit.depth_sd_nm.max()),
+        "largest_brightness_sd": float((calibrated.brightness_sd / np.array(psf.brightness)).max()),
         "planes_in_order": float(abs(np.sign(np.diff(depths)).sum()) == len(depths) - 1),
     }
     for p in range(len(depths)):
@@ -125,6 +150,7 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
             f"plane_{p}_beads": float(counts[p]),
             f"plane_{p}_depth_nm": float(depths[p]),
             f"plane_{p}_depth_sd_nm": float(fit.depth_sd_nm[p]),
+            f"plane_{p}_motion_nm": float(_motions_nm(fit, psf.pixel_size_nm)[p]),
             f"plane_{p}_photons": float(np.median(fit.photons[fit.plane_of == p])),
             f"plane_{p}_brightness": float(psf.brightness[p]),
             f"plane_{p}_brightness_sd": float(calibrated.brightness_sd[p]),
@@ -142,17 +168,25 @@ def _root_mean(squared: Array) -> float:
     return float(np.sqrt(max(np.mean(squared), 0.0))) if squared.size else float("nan")
 
 
-def _scan_beyond_focus(fit: PsfFit) -> float:
-    """Smallest distance of a plane's focus from an end of the scan; negative if it lies outside."""
+def _motions_nm(fit: PsfFit, pixel_size_nm: float) -> Array:
+    """(planes,) way of the typical bead by itself."""
+    return np.array([np.median(plane.motion_px) for plane in fit.planes]) * pixel_size_nm
+
+
+def _scan_beyond_focus(fit: PsfFit) -> Array:
+    """(planes, 2) Slices before and after a plane's focus, as a way in nm; negative where the focus lies outside."""
     travel = fit.widths.travel_nm
-    foci = [np.median(fit.curve.focus_nm[fit.plane_of == p]) for p in range(len(fit.planes))]
-    return float(min(min(focus - travel.min(), travel.max() - focus) for focus in foci))
+    foci = np.array([np.median(fit.curve.focus_nm[fit.plane_of == p]) for p in range(len(fit.planes))])
+    ends = np.stack((foci - travel[0], travel[-1] - foci), axis=1)
+    return ends * np.sign(travel[-1] - travel[0])
 
 
 def _coverage(fit: PsfFit, step_nm: float) -> float:
     """Share of the defocus range that molecules will use in which a width was measured."""
     needed = np.linspace(-fit.reach_nm, fit.reach_nm, 201)
     seen = np.sort(fit.defocus_nm[fit.curve.used])
+    if not len(seen):
+        return 0.0
     after = np.clip(np.searchsorted(seen, needed), 1, len(seen) - 1)
     nearest = np.minimum(np.abs(needed - seen[after - 1]), np.abs(needed - seen[after]))
     return float(np.mean(nearest <= 0.75 * step_nm))
@@ -162,18 +196,20 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
     """Every value that has a threshold, with what to do at the microscope."""
     # The spline holds what is not round and follows no curve; for the Gaussian it is an end.
     round_only = s.model == "gaussian"
+    at = _Names(fit, values)
+    unlike = [plane.camera.name for plane, pairs in zip(fit.planes[1:], fit.pairs, strict=True) if pairs is None]
     return [
         check_at_least(
             "beads_fewest_on_a_camera",
             values["beads_fewest_on_a_camera"],
-            "more beads in the field give safer depths and brightness",
+            f"{at.least('beads')} has the fewest; more beads in the field give safer depths and brightness",
             warn=s.recommended_beads,
             fail=s.minimum_beads,
         ),
         check_at_most(
             "beads_saturated",
             values["beads_saturated"],
-            "saturated beads were left out; lower the laser power or the exposure time",
+            f"saturated beads were left out{_saturated(fit)}; lower the laser power or the exposure time",
             warn=0,
         ),
         check_at_most(
@@ -186,7 +222,8 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         check_at_least(
             "scan_beyond_focus",
             values["scan_beyond_focus"],
-            "the scan does not go through the focus of every plane with slices on both sides; record a longer one",
+            "the scan does not go through the focus of every plane with slices on both sides: "
+            f"{_missed_end(fit)}, or record a longer one",
             warn=s.margin_warn,
             fail=s.margin_fail,
         ),
@@ -201,8 +238,8 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         check_at_most(
             "astigmatism_nm",
             values["astigmatism_nm"],
-            "the spots are lines that turn with focus: take out the cylindrical lens or align the beam splitters; the "
-            "gaussian model is round, `model: spline` is not",
+            f"the spots are lines that turn with focus, most on {at.most('astigmatism_nm')}: take out the cylindrical "
+            "lens or align the beam splitters; the gaussian model is round, `model: spline` is not",
             warn=s.astigmatism_warn_nm,
             fail=s.astigmatism_fail_nm if round_only else np.inf,
         ),
@@ -236,27 +273,138 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         check_at_least(
             "bead_photons_fewest",
             values["bead_photons_fewest"],
-            "the beads are dim on a plane; raise the laser power or the exposure time, or take brighter beads",
+            f"the beads are dim on {at.least('photons')}; raise the laser power or the exposure time, or "
+            "take brighter beads",
             warn=s.photons_warn,
             fail=s.photons_fail,
         ),
         check_at_most(
             "bead_motion_nm",
             values["bead_motion_nm"],
-            "the beads move against each other between slices: fix them to the cover slip, and let them settle",
+            f"the beads move by themselves between slices, most on {at.most('motion_nm')}: fix them to "
+            "the cover slip, and let them settle",
             warn=s.motion_warn_nm,
             fail=s.motion_fail_nm,
+        ),
+        check_at_most(
+            "common_motion_nm",
+            values["common_motion_nm"],
+            "all beads move sideways together during the scan, most on "
+            f"{fit.names[int(np.argmax(fit.common_way_px))]}: let the stage settle, clamp the sample, and align the "
+            "scan with the optical axis",
+            warn=s.wander_warn_nm,
+            fail=s.wander_fail_nm,
+        ),
+        check_at_most(
+            "stage_step_error_nm",
+            values["stage_step_error_nm"],
+            f"the stage jumped or went back near slice {fit.course.worst_step + 1} (the first is 1), which "
+            "moves the depths of the planes against each other: record the beads again, with time for the stage to "
+            "settle on every slice",
+            warn=s.stage_step_warn_nm,
+            fail=s.stage_step_fail_nm,
+        ),
+        check_at_most(
+            "light_faded",
+            values["light_faded"],
+            f"the beads' light {'fell' if fit.course.faded > 0 else 'rose'} during the scan, "
+            + (
+                "which was taken out of the planes' brightness"
+                if np.ptp(fit.course.light) > 0
+                else "or the spots hold less light on one side of focus (correction collar, immersion), which makes "
+                "the planes' brightness unsure; if the beads bleached, set beads_bleach"
+            )
+            + "; let the lamp settle, and take less light or beads that bleach less",
+            warn=s.faded_warn,
+        ),
+        check_at_least(
+            "cameras_matched",
+            values["cameras_matched"],
+            (
+                f"the beads of {', '.join(unlike)} could not be recognized among those of {fit.names[0]}, so that "
+                "depths and brightness compare different beads: give bead files of the same field, with 5 or more "
+                "beads that all cameras see"
+                if unlike
+                else "all cameras see the same beads"
+            ),
+            warn=len(fit.planes),
+        ),
+        check_at_least(
+            "depth_of_focus_over_waist",
+            values["depth_of_focus_over_waist"],
+            "the depth of focus is short for spots of this size: check the z step in the sheet, look for clumped beads "
+            "and for those that saturate",
+            warn=s.focus_ratio_least,
+        ),
+        check_at_most(
+            "depth_of_focus_over_waist",
+            values["depth_of_focus_over_waist"],
+            "the depth of focus is long for spots of this size: check the z step in the sheet, and that the stage kept "
+            "it",
+            warn=s.focus_ratio_most,
+        ),
+        check_at_most(
+            "largest_depth_sd_nm",
+            values["largest_depth_sd_nm"],
+            f"the depth of {at.most('depth_sd_nm')} is not well known: its beads disagree; take more and brighter ones",
+            warn=s.depth_sd_warn_nm,
+            fail=s.depth_sd_fail_nm,
+        ),
+        check_at_most(
+            "largest_brightness_sd",
+            values["largest_brightness_sd"],
+            f"the brightness of {at.most('brightness_sd')} is not well known: its beads disagree; take more and "
+            "brighter ones, farther apart",
+            warn=s.brightness_sd_warn,
+            fail=s.brightness_sd_fail,
         ),
         check_at_least(
             "smallest_plane_spacing_nm",
             values["smallest_plane_spacing_nm"],
-            "two planes share a focus: the same file given twice? Check that each is from another camera, and that the "
-            "cameras' foci differ",
+            f"{_nearest_planes(fit)} share a focus: the same file given twice? Check that each is from another camera, "
+            "and that the cameras' foci differ",
             warn=s.spacing_warn_nm,
             fail=s.spacing_fail_nm,
         ),
         check_at_least("planes_in_order", values["planes_in_order"], _advice_on_order(fit.depths_nm), warn=1),
     ]
+
+
+class _Names:
+    """Names of the cameras on which the values of planes are at an end."""
+
+    def __init__(self, fit: PsfFit, values: dict[str, float]) -> None:
+        self.names, self.values = fit.names, values
+
+    def _of(self, value: str) -> list[float]:
+        return [self.values[f"plane_{p}_{value}"] for p in range(len(self.names))]
+
+    def least(self, value: str) -> str:
+        return self.names[int(np.argmin(self._of(value)))]
+
+    def most(self, value: str) -> str:
+        return self.names[int(np.argmax(self._of(value)))]
+
+
+def _saturated(fit: PsfFit) -> str:
+    """' (3 on camera a, 1 on camera b)', or nothing."""
+    numbers = [(plane.beads.rejected.get("saturated", 0), plane.camera.name) for plane in fit.planes]
+    text = ", ".join(f"{number} on {name}" for number, name in numbers if number)
+    return f" ({text})" if text else ""
+
+
+def _missed_end(fit: PsfFit) -> str:
+    """Where slices are missing."""
+    plane, end = np.unravel_index(int(np.argmin(ways := _scan_beyond_focus(fit))), ways.shape)
+    when = ("begin it earlier", "end it later")[int(end)]
+    return f"{when}, {fit.names[int(plane)]} is nearest to its {('first', 'last')[int(end)]} slice"
+
+
+def _nearest_planes(fit: PsfFit) -> str:
+    """The two planes whose depths are closest."""
+    order = np.argsort(fit.depths_nm)
+    first = int(np.argmin(np.diff(fit.depths_nm[order])))
+    return " and ".join(fit.names[int(p)] for p in order[first : first + 2])
 
 
 def _advice_on_order(depths_nm: Array) -> str:

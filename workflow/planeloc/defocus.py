@@ -33,6 +33,11 @@ class Widths:
     peak: Array  # used only to find the focus for a start
     good: NDArray[np.bool_]
 
+    @property
+    def sd_nm(self) -> Array:
+        """Of the widths themselves."""
+        return self.squared_sd_nm2 / (2 * np.sqrt(self.squared_nm2))
+
 
 @dataclass(frozen=True)
 class DefocusFit:
@@ -55,6 +60,11 @@ class DefocusFit:
         even, odd = u**2 + self.quartic * u**4, self.asymmetry * u**3
         reached = [u[np.argmax(side >= 1)] if side.max() >= 1 else u[-1] for side in (even + odd, even - odd)]
         return self.focus_depth_nm * float(np.mean(reached))
+
+    def width_nm(self, defocus_nm: Array) -> Array:
+        """Root of the curve's squared width."""
+        curve = np.array([self.waist_nm, self.focus_depth_nm, self.asymmetry, self.quartic])
+        return np.sqrt(_squared_width(curve, defocus_nm))
 
     def slope_nm(self, defocus_nm: Array) -> Array:
         """dw/dΔz in nm."""

@@ -151,7 +151,8 @@ def _fit(psf: PSF, windows: Windows, start: Tensor, free: tuple[bool, ...], iter
         background[active] = torch.where(better[:, None], proposed_level, level)
         damping[active] = torch.where(better, damping[active] / 6, damping[active] * 10).clamp(min=1e-12)
         scale = torch.cat((torch.ones_like(now[:, :3]), now[:, 3:]), dim=1)
-        done = better & (step.abs() <= _CLOSE_ENOUGH * scale).all(dim=1) | (damping[active] > _HOPELESS)
+        # So near the optimum, whether a step is better is a matter of rounding.
+        done = (step.abs() <= _CLOSE_ENOUGH * scale).all(dim=1) | (damping[active] > _HOPELESS)
         converged[active[done]] = True
         active = active[~done]
     return _result(psf, windows, parameters, background, held, converged)

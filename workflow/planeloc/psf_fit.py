@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.bad_pixels import ceiling_counts, hot_pixels, without
 from planeloc.beads import BeadFits, Beads, BeadSearch, find_beads, fit_beads, require_beads
 from planeloc.camera import Camera
 from planeloc.defocus import DefocusFit, Widths, fit_defocus
 from planeloc.errors import PlanelocError
 from planeloc.point_matching import match_points
+from planeloc.scan_course import Course, common_way_px, course_of, light_of
 
 Array = NDArray[np.float64]
 
@@ -29,7 +31,7 @@ _LARGEST_WIDTH_ERROR = 0.3  # of a squared width, relative
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
 _BRIGHT = 0.3  # of a bead's highest peak: slices on which its place is compared
 _FEWEST_FOR_COMMON_WAY = 3
-_LARGEST_MOTION_PX = 0.15
+_LARGEST_MOTION_PX = 0.1
 _NEAR_FOCUS = 0.7  # of d: where photons and misfit are taken
 _ASTIGMATISM_REACH = 1.5  # of d
 # A turn by 45° makes the slanted part of astigmatism visible to widths along two axes.
@@ -44,6 +46,7 @@ class BeadMeasurement:
     search: BeadSearch
     bead_diameter_nm: float
     minimum_beads: int
+    bleached: bool = False  # whether light that fades is taken out of the brightness
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,15 @@ class PlaneBeads:
     file: Path
     beads: Beads
     fits: BeadFits
+    light: tuple[Array, Array]  # (beads, slices) photons in the windows, and their standard deviations
     left_out: int = 0  # beads that were found and are no good
 
     def only(self, kept: NDArray[np.bool_]) -> PlaneBeads:
         """The same camera with a part of its beads."""
         beads = replace(self.beads, columns=self.beads.columns[kept], rows=self.beads.rows[kept])
         fits = BeadFits(**{name: values[kept] for name, values in vars(self.fits).items()})
-        return replace(self, beads=beads, fits=fits, left_out=self.left_out + int(np.sum(~kept)))
+        light = (self.light[0][kept], self.light[1][kept])
+        return replace(self, beads=beads, fits=fits, light=light, left_out=self.left_out + int(np.sum(~kept)))
 
     @cached_property
     def motion_px(self) -> Array:
@@ -94,6 +99,7 @@ class PsfFit:
     brightness: Array
     brightness_sd: Array
     pairs: tuple[NDArray[np.int64] | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
+    course: Course
 
     @property
     def defocus_nm(self) -> Array:
@@ -106,6 +112,16 @@ class PsfFit:
         return self.curve.used & (np.abs(self.defocus_nm) < _NEAR_FOCUS * self.curve.depth_of_focus_nm)
 
     @property
+    def names(self) -> list[str]:
+        """Of the cameras."""
+        return [plane.camera.name for plane in self.planes]
+
+    @property
+    def common_way_px(self) -> Array:
+        """(planes,) rms way that the beads of a plane go together during the scan, per axis."""
+        return common_way_px([plane.fits for plane in self.planes])
+
+    @property
     def misfit(self) -> float:
         """Median share of a bead near focus that no Gaussian explains, whatever its width."""
         misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
@@ -114,7 +130,7 @@ class PsfFit:
     @property
     def photons(self) -> Array:
         """(beads,) photons of every bead on its plane, in focus."""
-        return _light(self.planes, self.curve, self.widths.travel_nm)[0]
+        return _light(self.planes, self.curve, self.widths.travel_nm, self.course)[0]
 
     def position_px(self, plane: int) -> Array:
         """(beads, 2) where the beads of a plane are in focus, weighted by information."""
@@ -135,10 +151,14 @@ def _median_where(values: Array, usable: NDArray[np.bool_]) -> Array:
 
 def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
     """Find the beads of one camera in raw counts (slices, rows, columns) and fit them; `file` is for messages."""
-    beads = find_beads(counts, camera, how.search)
+    bad = hot_pixels(counts, camera)
+    mended = without(counts, bad)
+    full = min(camera.saturation_counts, ceiling_counts(mended, camera))
+    beads = replace(find_beads(mended, replace(camera, saturation_counts=full), how.search), bad=bad)
     require_beads(beads, how.minimum_beads, file, camera)
     fits = fit_beads(counts, camera, beads, how.search.window_px, estimator="least_squares")
-    return _with_enough_slices(PlaneBeads(camera, file, beads, fits), how)
+    light = light_of(counts, camera, beads, how.search.window_px)
+    return _with_enough_slices(PlaneBeads(camera, file, beads, fits, light), how)
 
 
 def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
@@ -189,7 +209,9 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
     pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
     depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs)
     depths = depth - (max(depth) + min(depth)) / 2
-    shares, shares_sd = share_of_light(*_light(planes, fit, travel_nm), plane_of, pairs)
+    light, light_sd = (np.concatenate(arrays) for arrays in zip(*(plane.light for plane in planes), strict=True))
+    course = course_of(fit, travel_nm, widths.sd_nm, light, light_sd, bleached=how.bleached)
+    shares, shares_sd = share_of_light(*_light(planes, fit, travel_nm, course), plane_of, pairs)
     focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
     return PsfFit(
         planes=tuple(planes),
@@ -201,6 +223,7 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         brightness=shares,
         brightness_sd=shares_sd,
         pairs=pairs,
+        course=course,
     )
 
 
@@ -247,12 +270,15 @@ def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]
         typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
         kept &= median <= max(_OUTLIER * typical, least)
     motion = np.concatenate([plane.motion_px for plane in planes])
-    return kept & (motion <= max(_OUTLIER * float(np.median(motion)), _LARGEST_MOTION_PX))
+    # A quartile: of two beads, one that comes off is measured by the other.
+    return kept & (motion <= max(_OUTLIER * float(np.quantile(motion, 0.25)), _LARGEST_MOTION_PX))
 
 
-def _light(planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """(beads,) photons of every bead near its focus, and whether there were any."""
-    flux = np.concatenate([plane.fits.flux for plane in planes])
+def _light(
+    planes: Sequence[PlaneBeads], fit: DefocusFit, travel: Array, course: Course
+) -> tuple[Array, NDArray[np.bool_]]:
+    """(beads,) photons of every bead near its focus, had its light kept its mean, and whether there were any."""
+    flux = np.concatenate([plane.fits.flux for plane in planes]) / course.light
     near = fit.used & (np.abs(fit.focus_nm[:, None] - travel) < _NEAR_FOCUS * fit.depth_of_focus_nm)
     return np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)]), near.any(axis=1)
 

@@ -97,9 +97,13 @@ def _around(spline: SplinePSF, defocus_nm: float, reach_nm: float) -> tuple[Tens
     away = torch.linspace(-reach_nm, reach_nm, _FINE_STEPS, dtype=torch.float64)
     y, x = torch.meshgrid(away, away, indexing="ij")
     # One pixel, and emitters to all sides of it.
-    at = torch.stack((0.5 * spline.pixel_size_nm - x, 0.5 * spline.pixel_size_nm - y), dim=-1)[:, :, None]
-    image = spline.unit_images(at, torch.full_like(x, defocus_nm)[..., None], (1, 1))[..., 0, 0, 0]
-    return x, y, image
+    place = 0.5 * spline.pixel_size_nm - away
+    at = torch.stack((place[None, :].expand_as(x), place[:, None].expand_as(y)), dim=-1)[:, :, None]
+    image = spline.gaussian.unit_images(at, torch.full_like(x, defocus_nm)[..., None], (1, 1))[..., 0, 0, 0]
+    # On a grid, the spline's sums along x and y can be taken one after the other.
+    along = cubic_basis(spline.knots.along_axis(place, 1, spline.pixel_size_nm))[:, 0]
+    along_z = cubic_basis(spline.knots.along_defocus(torch.tensor(defocus_nm, dtype=torch.float64)))
+    return x, y, image + along @ torch.tensordot(along_z, spline.coefficients[0].double(), 1) @ along.T
 
 
 def core_offset(spline: SplinePSF) -> tuple[float, float]:
@@ -154,21 +158,15 @@ class _Equations:
     """The linear problem: pixels ≈ background + photons · (Gaussian + spline), coefficients in prior deviations."""
 
     def __init__(self, spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor) -> None:
-        psf, knots, windows = spline.as_scan(0, scan.travel_nm), spline.knots, scan.windows
-        self.prior, self.shape = prior, prior.shape
-        position = beads[:, None, :2] + windows.shifts_nm
+        psf, knots, windows = scan.model(spline, 0), spline.knots, scan.windows
+        self.prior = prior
         defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64) - beads[:, 2:3]
         rows, columns = windows.photons.shape[2:]
-        self.along_x = cubic_basis(knots.along_axis(position[..., 0], columns, psf.pixel_size_nm))
-        self.along_y = cubic_basis(knots.along_axis(position[..., 1], rows, psf.pixel_size_nm))
-        # Four knots along z bear on a slice.
-        first = torch.floor((defocus - knots.first_nm) / knots.axial_nm).long() - 1
-        near = first[..., None] + torch.arange(4)
-        known = (near >= 0) & (near < knots.axial)
-        distance = torch.gather(knots.along_defocus(defocus), -1, near.clamp(0, knots.axial - 1))
-        self.near = near.clamp(0, knots.axial - 1)
-        self.along_z = torch.where(known, cubic_basis(distance), 0.0)
-        self.light = beads[:, 3, None, None, None]
+        # A bead has one place on all slices, so the sums along x, y and z can be taken one after the other.
+        self.along_x = cubic_basis(knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm)).flatten(0, 1)
+        self.along_y = cubic_basis(knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm))
+        light = torch.tensor(scan.light, dtype=torch.float64) * beads[:, 3:]
+        self.along_z = light[..., None] * cubic_basis(knots.along_defocus(defocus))
         expected = windows.expected(psf, beads, background)
         gaussian = windows.expected(psf.gaussian, beads, torch.zeros_like(background))
         # No model of a spot is exact: of very bright beads the noise is not all that is tolerated.
@@ -182,19 +180,20 @@ class _Equations:
 
     def images(self, scaled: Tensor) -> Tensor:
         """(beads, slices, rows, columns) of scaled coefficients, their backgrounds taken out."""
-        coefficients = (self.prior * scaled).flatten(1)
-        slices = (self.along_z[..., None] * coefficients[self.near]).sum(dim=2)
-        slices = slices.unflatten(-1, self.shape[1:])
-        return self._without_background(self.light * (self.along_y @ slices @ self.along_x.transpose(-1, -2)))
+        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.along_y.shape
+        in_x = ((self.prior * scaled).flatten(0, 1) @ self.along_x.T).view(axial, lateral, beads, -1)
+        in_y = self.along_y @ in_x.permute(2, 1, 0, 3).flatten(2)
+        in_z = self.along_z @ in_y.view(beads, rows, axial, -1).transpose(1, 2).flatten(2)
+        return self._without_background(in_z.unflatten(-1, (rows, -1)))
 
     def gradient(self, images: Tensor) -> Tensor:
         """The transpose of `images`, with the weights."""
-        weighted = self.light * self.weights * self._without_background(images)
-        slices = (self.along_y.transpose(-1, -2) @ weighted @ self.along_x).flatten(2)
-        total = slices.new_zeros(self.shape[0], slices.shape[-1])
-        for k in range(4):
-            total.index_add_(0, self.near[..., k].flatten(), (self.along_z[..., k, None] * slices).flatten(0, 1))
-        return self.prior * total.unflatten(-1, self.shape[1:])
+        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.along_y.shape
+        weighted = self.weights * self._without_background(images)
+        over_z = (self.along_z.mT @ weighted.flatten(2)).view(beads, axial, rows, -1)
+        over_y = self.along_y.mT @ over_z.transpose(1, 2).flatten(2)
+        over_y = over_y.view(beads, lateral, axial, -1).permute(2, 1, 0, 3)
+        return self.prior * (over_y.flatten(2).flatten(0, 1) @ self.along_x).view(axial, lateral, lateral)
 
     def normal(self, scaled: Tensor) -> Tensor:
         """Second derivatives of the cost, data and prior, applied to scaled coefficients."""

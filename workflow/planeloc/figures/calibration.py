@@ -83,7 +83,8 @@ def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
     zz, xx = torch.meshgrid(z, fine, indexing="ij")
     # One pixel, and emitters to all sides of it.
     half = torch.full_like(zz, 0.5 * psf.pixel_size_nm)
-    light = psf.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., plane, 0, 0]
+    alone = psf.as_scan(plane, (0.0,))
+    light = alone.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., 0, 0, 0]
     light = light.clamp(min=0).sqrt().numpy()
     axes.imshow(
         light, extent=(-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high), origin="lower", aspect="auto", cmap="magma"

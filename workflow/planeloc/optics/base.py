@@ -55,11 +55,11 @@ class PSF(ABC):
         """Unit images, and their derivatives (..., planes, rows, columns, 3) by x, y and defocus, per nm; analytic."""
 
     @abstractmethod
-    def as_scan(self, plane: int, travel_nm: Sequence[float]) -> PSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> PSF:
         """The model of a bead that is moved by `travel_nm` (slices,) along z, seen by one plane.
 
-        Every slice becomes a plane that gets all the light, so that whatever fits an emitter on several planes also
-        fits a bead on several slices.
+        Every slice becomes a plane that gets all the light, or `light` (slices,) times as much, so that whatever fits
+        an emitter on several planes also fits a bead on several slices.
         """
 
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> PSF:

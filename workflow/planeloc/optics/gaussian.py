@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from planeloc.optics.base import PSF
 
+_LEAST = 0.05  # of w0²: a curve that was fitted near focus may turn down far from it
 _ROOT_TWO = math.sqrt(2)
 _ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
@@ -43,9 +45,11 @@ class GaussianPSF(PSF):
         return self
 
     def squared_width(self, defocus_nm: Any) -> Any:
-        """w(Δz) in nm² (Eq. 5), for floats, arrays or tensors."""
+        """w(Δz) in nm² (Eq. 5), for floats, arrays or tensors; positive also where the polynomial is not, far away."""
         u = defocus_nm / self.focus_depth_nm
-        return self.waist_nm**2 * (1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4)
+        shape = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4
+        positive = shape.clamp(min=_LEAST) if isinstance(shape, Tensor) else np.maximum(shape, _LEAST)
+        return self.waist_nm**2 * positive
 
     def squared_width_slope(self, defocus_nm: Any) -> Any:
         """dw/dΔz in nm."""
@@ -73,9 +77,10 @@ class GaussianPSF(PSF):
         )
         return y[..., :, None] * x[..., None, :], torch.stack(derivatives, dim=-1)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float]) -> GaussianPSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> GaussianPSF:
         depths = tuple(self.plane_depths_nm[plane] - float(z) for z in travel_nm)
-        return replace(self, plane_depths_nm=depths, brightness=(1.0,) * len(depths))
+        brightness = (1.0,) * len(depths) if light is None else tuple(map(float, light))
+        return replace(self, plane_depths_nm=depths, brightness=brightness)
 
     def _distance(self, position_nm: Tensor, width_nm: Tensor, size: int) -> Tensor:
         """Distances of the pixel centres from the emitter along one axis, in widths: (...) → (..., size)."""

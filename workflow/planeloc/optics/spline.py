@@ -109,8 +109,8 @@ class SplinePSF(PSF):
         by_place = (self._contract(z, y, x_slope), self._contract(z, y_slope, x), self._contract(z_slope, y, x))
         return base + self._contract(z, y, x), base_derivatives + torch.stack(by_place, dim=-1)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float]) -> SplinePSF:
-        scan = self.gaussian.as_scan(plane, travel_nm)
+    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> SplinePSF:
+        scan = self.gaussian.as_scan(plane, travel_nm, light)
         return replace(self, gaussian=scan, sets=(self.sets[plane],) * scan.planes, _moved=self._moved)
 
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> SplinePSF:
