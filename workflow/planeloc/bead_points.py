@@ -44,6 +44,7 @@ class KnownScan:
 
     psf: PSF
     travel_nm: Array  # (slices,) of the beads along z
+    light: Array  # (slices,) of the beads over their mean
 
 
 def find_points(
@@ -82,7 +83,7 @@ def _placed_by_psf(
             np.maximum(fits.flux[rows, best], 1.0),
         )
     )
-    scan = scan_of(counts, camera, beads, window_px, known.travel_nm, start, pixel)
+    scan = scan_of(counts, camera, beads, window_px, known.travel_nm, known.light, start, pixel)
     whole = scan.fit(known.psf, plane)
     slices = len(known.travel_nm)
     each = whole.parameters.repeat_interleave(slices, dim=0)

@@ -6,7 +6,7 @@ A slice is to a bead what a plane is to a molecule (`PSF.as_scan`), so a bead is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,11 @@ class BeadScan:
     @property
     def beads(self) -> int:
         return len(self.start)
+
+    def only(self, chosen: Tensor) -> BeadScan:
+        """Some of the beads."""
+        windows, corners, start = self.windows.part(chosen), self.corners_px[chosen], self.start[chosen]
+        return replace(self, windows=windows, corners_px=corners, start=start)
 
     def model(self, psf: PSF, plane: int) -> PSF:
         """The model of one plane, with the slices as its planes."""

@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7
 _MOST_SLICES = 1000  # more is a movie
+_MOST_BEADS = 60  # for the spline, whose time grows with them
 
 
 def calibrate(
@@ -105,7 +106,7 @@ def calibrate(
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
-    scanned = {"scan": scan, "z_step_nm": z_step_nm, "travel_nm": travel.tolist()}
+    scanned = {"scan": scan, "z_step_nm": z_step_nm, "travel_nm": travel.tolist(), "light": fit.course.light.tolist()}
     details = {"quality": quality_dict(values, checks), "settings": asdict(settings), **scanned}
     write_psf(output, calibrated.psf, details)
 
@@ -147,13 +148,19 @@ def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model:
     if model == "gaussian":
         return Calibrated(gaussian, fit.brightness_sd, by_gaussian, None)
     ones = [replace(gaussian, plane_depths_nm=(depth,), brightness=(1.0,)) for depth in gaussian.plane_depths_nm]
-    splines, fits = zip(*[fit_spline(one, scan) for one, scan in zip(ones, scans, strict=True)], strict=True)
+    splines = [fit_spline(one, _brightest(scan)) for one, scan in zip(ones, scans, strict=True)]
+    fits = [scan.fit(spline, 0) for scan, spline in zip(scans, splines, strict=True)]
     photons = torch.cat([aligned.parameters[:, 3] for aligned in fits]).numpy()
     known = torch.cat([aligned.converged for aligned in fits]).numpy()
     shares, shares_sd = share_of_light(photons, known, fit.plane_of, fit.pairs)
     joined = join_planes(replace(gaussian, brightness=tuple(map(float, shares))), splines)
     by_spline = [explained_by(joined, p, scan, fits[p]) for p, scan in enumerate(scans)]
     return Calibrated(centred_on_focus(joined), shares_sd, by_gaussian, by_spline)
+
+
+def _brightest(scan: BeadScan) -> BeadScan:
+    """The beads that tell most, as many as the spline needs."""
+    return scan.only(torch.argsort(scan.start[:, 3], descending=True, stable=True)[:_MOST_BEADS])
 
 
 def _scan(fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement) -> BeadScan:

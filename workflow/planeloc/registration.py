@@ -180,7 +180,7 @@ def _known_scan(psf: Path, microscope: Microscope, slices: int) -> KnownScan | N
             f"{psf}: made from {len(travel)} slices of {model.planes} cameras, the bead images have {slices} of "
             f"{microscope.planes}; give the PSF that was calibrated with these images, or none"
         )
-    return None if model is model.gaussian else KnownScan(model, np.array(travel))
+    return None if model is model.gaussian else KnownScan(model, np.array(travel), np.array(details["light"]))
 
 
 def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:

@@ -62,8 +62,8 @@ def choose_knots(psf: GaussianPSF, scan: BeadScan) -> Knots:
     return Knots(2 * half + 1, spacing, last - first + 1, axial, first * axial)
 
 
-def fit_spline(psf: GaussianPSF, scan: BeadScan) -> tuple[SplinePSF, EmitterFits]:
-    """The spline of one plane and the beads' fits to it.
+def fit_spline(psf: GaussianPSF, scan: BeadScan) -> SplinePSF:
+    """The spline of one plane.
 
     Parameters
     ----------
@@ -74,12 +74,13 @@ def fit_spline(psf: GaussianPSF, scan: BeadScan) -> tuple[SplinePSF, EmitterFits
     spline = SplinePSF(psf, knots, torch.zeros_like(prior)[None], (0,))
     # First the spline: a Gaussian that is fitted to rings says nothing good of the beads.
     beads, background = scan.start, scan.background(psf)
-    for _ in range(_ROUNDS):
+    for round_ in range(_ROUNDS):
+        if round_:
+            fits = scan.fit(spline, 0, beads)
+            beads, background = _by_convention(fits, scan, spline), fits.background
         coefficients = _solve(spline, scan, beads, background, prior)
         spline = replace(spline, coefficients=coefficients[None], _moved={})
-        fits = scan.fit(spline, 0, beads)
-        beads, background = _by_convention(fits, scan, spline), fits.background
-    return _normalized(spline), replace(fits, parameters=beads)
+    return _normalized(spline)
 
 
 def _by_convention(fits: EmitterFits, scan: BeadScan, spline: SplinePSF) -> Tensor:
