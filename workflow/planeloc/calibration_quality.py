@@ -329,20 +329,7 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
             ),
             warn=len(fit.planes),
         ),
-        check_at_least(
-            "depth_of_focus_over_waist",
-            values["depth_of_focus_over_waist"],
-            "the depth of focus is short for spots of this size: check the z step in the sheet, look for clumped beads "
-            "and for those that saturate",
-            warn=s.focus_ratio_least,
-        ),
-        check_at_most(
-            "depth_of_focus_over_waist",
-            values["depth_of_focus_over_waist"],
-            "the depth of focus is long for spots of this size: check the z step in the sheet, and that the stage kept "
-            "it",
-            warn=s.focus_ratio_most,
-        ),
+        _check_on_shape(values["depth_of_focus_over_waist"], s),
         check_at_most(
             "largest_depth_sd_nm",
             values["largest_depth_sd_nm"],
@@ -368,6 +355,16 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         ),
         check_at_least("planes_in_order", values["planes_in_order"], _advice_on_order(fit.depths_nm), warn=1),
     ]
+
+
+def _check_on_shape(ratio: float, s: CalibrateSettings) -> Check:
+    """Whether the depth of focus goes with the size of the spots, as it does at any numerical aperture."""
+    name, check_step = "depth_of_focus_over_waist", "for spots of this size: check the z step in the sheet"
+    if ratio > s.focus_ratio_least:
+        advice = f"the depth of focus is long {check_step}, and that the stage kept it"
+        return check_at_most(name, ratio, advice, warn=s.focus_ratio_most)
+    advice = f"the depth of focus is short {check_step}, look for clumped beads and for those that saturate"
+    return check_at_least(name, ratio, advice, warn=s.focus_ratio_least)
 
 
 class _Names:

@@ -158,12 +158,17 @@ def draw_checks(axes: Axes, summary: str, checks: Sequence[Check]) -> None:
     axes.text(0, 1, summary, transform=axes.transAxes, va="top", fontsize=10, linespacing=1.5)
     top = 1 - 0.085 * (summary.count("\n") + 1) - 0.05
     step = min(0.08, top / max(len(checks), 1))
+    size = min(9.0, 9.0 * step / 0.04)
     for i, check in enumerate(checks):
         y = top - i * step
         colour = VERDICT_COLOURS[check.verdict]
-        axes.text(0, y, check.verdict, transform=axes.transAxes, va="top", color=colour, fontweight="bold", fontsize=9)
-        axes.text(0.13, y, check.name.replace("_", " "), transform=axes.transAxes, va="top", fontsize=9, color=_GREY)
-        axes.text(1, y, f"{check.value:.3g}", transform=axes.transAxes, va="top", ha="right", fontsize=9, color=_GREY)
+        axes.text(
+            0, y, check.verdict, transform=axes.transAxes, va="top", color=colour, fontweight="bold", fontsize=size
+        )
+        axes.text(0.13, y, check.name.replace("_", " "), transform=axes.transAxes, va="top", fontsize=size, color=_GREY)
+        axes.text(
+            1, y, f"{check.value:.3g}", transform=axes.transAxes, va="top", ha="right", fontsize=size, color=_GREY
+        )
 
 
 def _summary(values: Mapping[str, float]) -> str:
