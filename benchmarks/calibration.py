@@ -12,8 +12,9 @@ and diffraction at a pupil with aberrations, which neither model assumes. Errors
 images (rms difference over rms contrast, emitters within ± 600 nm) are root mean squares over the repeats.
 
 `models`: beads and molecules drawn from the recording of a real bead (interpolated, never fitted by a formula). A
-calibration of each model is made from the beads; molecules at known places are fitted with each (maximum likelihood,
-all planes). Printed is the bias: median error at every depth. Where a recorded bead "is" must be said by convention:
+registration and a calibration of each model are made from the beads; molecules at known places are fitted with each
+(maximum likelihood, all planes, through the maps that were found). Printed is the bias: median error at every depth.
+Where a recorded bead "is" must be said by convention:
 its core's centroid in its sharpest slice (least area). Planes are emulated from one recording, so this says nothing
 about differences between cameras.
 
@@ -23,8 +24,10 @@ about differences between cameras.
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -37,10 +40,12 @@ from bead_scans import microscope_of, pupil_spots, scattered
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.camera import Camera
 from planeloc.emitter_fit import Windows, fit_emitters
+from planeloc.geometry import Registration
 from planeloc.imaging import MeasuredPSF, read_bead_stack
 from planeloc.microscope import Microscope
 from planeloc.optics import PSF, GaussianPSF, paper_psf, read_psf
 from planeloc.optics.information import PixelNoise, bound, fisher_information
+from planeloc.registration import register
 
 PIXEL_NM = 192.0
 DEPTHS_NM = (-600.0, -200.0, 200.0, 600.0)
@@ -133,14 +138,23 @@ def write_scan(folder: Path, light: Light, condition: Condition, random: np.rand
     return files
 
 
-def calibrated(light: Light, condition: Condition, model: str, seed: int, microscope: Microscope) -> PSF:
-    """The PSF that the real stage finds."""
+def calibrated(
+    light: Light, condition: Condition, models: Sequence[str], seed: int, microscope: Microscope
+) -> tuple[Registration, list[PSF]]:
+    """What the real stages find: the maps, and a PSF of each model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = write_scan(folder, light, condition, np.random.default_rng(seed))
-        outputs = [folder / output for output in ("psf.h5", "psf.png", "psf.json")]
-        calibrate(files, microscope, condition.step_nm, "objective", *outputs, CalibrateSettings(model=model))
-        return read_psf(outputs[0])
+        maps = folder / "maps.json"
+        with redirect_stderr(io.StringIO()):
+            register(files, microscope, maps, folder / "maps.png", folder / "maps.quality.json")
+        psfs = []
+        for model in models:
+            outputs = [folder / output for output in ("psf.h5", "psf.png", "psf.json")]
+            settings = CalibrateSettings(model=model)
+            calibrate(files, microscope, condition.step_nm, "objective", *outputs, settings, registration=maps)
+            psfs.append(read_psf(outputs[0]))
+        return Registration.read(maps), psfs
 
 
 def spacing_bound(truth: GaussianPSF, condition: Condition) -> float:
@@ -185,8 +199,8 @@ def report_bound(repeats: int) -> None:
     print("world     model     beads photons  step | spacing error  bound  ratio | image error")
     for condition in varied:
         for world, light in worlds.items():
-            for model in MODELS:
-                found = [calibrated(light, condition, model, seed, microscope) for seed in range(repeats)]
+            runs = [calibrated(light, condition, MODELS, seed, microscope)[1] for seed in range(repeats)]
+            for model, found in zip(MODELS, zip(*runs, strict=True), strict=True):
                 off = np.array([np.diff(psf.plane_depths_nm) - np.diff(DEPTHS_NM) for psf in found])
                 error, limit = float(np.sqrt(np.mean(off**2))), spacing_bound(truth, condition)
                 against = f"{limit:6.2f} {error / limit:6.2f}" if world == "Gaussian" else "     -      -"
@@ -199,7 +213,12 @@ def report_bound(repeats: int) -> None:
 
 
 def biases(
-    light: Light, psfs: Sequence[PSF], depth_nm: float, photons: float, random: np.random.Generator
+    light: Light,
+    maps: Registration,
+    psfs: Sequence[PSF],
+    depth_nm: float,
+    photons: float,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """(models, 3) median error along x, y and z of 100 molecules at one depth, nm."""
     number = 100
@@ -209,7 +228,14 @@ def biases(
     expected = np.stack([light(p, place, z) for p in range(planes)], axis=1) * photons / planes + BACKGROUND
     read = SENSOR.read_noise_photons()
     images = torch.from_numpy(random.poisson(expected) + random.normal(0, read, expected.shape))
-    windows = Windows.of(images, PixelNoise.of([SENSOR] * planes))
+    corner = np.full(2, FIELD_PX // 2 - WINDOW_PX // 2)
+    shifts = np.stack([m(corner) - corner for m in maps.maps]) * PIXEL_NM
+    windows = Windows.of(
+        images,
+        PixelNoise.of([SENSOR] * planes),
+        shifts_nm=torch.from_numpy(shifts).expand(number, planes, 2),
+        axes=torch.from_numpy(np.stack(maps.matrices)),
+    )
     truth = np.column_stack((place * PIXEL_NM, z, np.full(number, photons)))
     found = []
     for psf in psfs:
@@ -228,9 +254,9 @@ def report_models(bead: Path, repeats: int, photons: float) -> None:
     depths = np.arange(-CENTRAL_NM, CENTRAL_NM + 1, 150.0)
     runs = []
     for seed in range(repeats):
-        psfs = [calibrated(light, condition, model, seed, microscope) for model in MODELS]
+        maps, psfs = calibrated(light, condition, MODELS, seed, microscope)
         random = np.random.default_rng(1000 + seed)
-        runs.append([biases(light, psfs, depth, photons, random) for depth in depths])
+        runs.append([biases(light, maps, psfs, depth, photons, random) for depth in depths])
     bias = np.array(runs)  # (repeats, depths, models, 3)
     print(f"{repeats} calibrations of {condition.beads} beads, molecules of {photons:.0f} photons; mean bias in nm")
     print("depth     " + "   ".join(f"{model:>8}: x      y      z" for model in MODELS))

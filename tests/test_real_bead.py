@@ -60,8 +60,18 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
     movies = [source / f"movie_camera{p}.ome.tif" for p in range(4)]
     out = {name: tmp_path / name for name in ("psf.h5", "registration.json", "movie.json", "w.safetensors")}
     figure, quality = tmp_path / "figure.png", tmp_path / "quality.json"
-    calibrate(beads, microscope, 50.0, "objective", out["psf.h5"], figure, quality, CalibrateSettings())
-    register(beads, microscope, out["registration.json"], figure, quality, RegisterSettings(), out["psf.h5"])
+    register(beads, microscope, out["registration.json"], figure, quality, RegisterSettings())
+    calibrate(
+        beads,
+        microscope,
+        50.0,
+        "objective",
+        out["psf.h5"],
+        figure,
+        quality,
+        CalibrateSettings(),
+        registration=out["registration.json"],
+    )
     convert(movies, microscope, tmp_path / "movie.zarr", out["movie.json"], quality, ConvertSettings())
     decision = train(
         out["psf.h5"],

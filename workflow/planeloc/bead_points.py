@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from planeloc.bead_scan import scan_of
-from planeloc.beads import BeadFits, Beads, BeadSearch, find_beads, fit_beads, fit_moving_beads
+from planeloc.beads import BeadFits, BeadSearch, find_beads, fit_beads, fit_moving_beads
 from planeloc.camera import Camera
-from planeloc.emitter_fit import fit_emitters
-from planeloc.optics import PSF
 
 Array = NDArray[np.float64]
 
 _SNR_OF_PEAK = 4.0
 _LARGEST_SD_PX = 0.5
-_STRAY_PX = 1.0  # a slice on which a bead seems to be further from its place shows something else
 # Neighbours, rings and uneven background pull at a spot with a force that grows with its area, and yields to it with
 # its squared width: 0.003 px/px⁴ is as much as photon noise where a spot of 5,000 photons is four times as wide as in
 # focus, and nothing in focus.
@@ -38,73 +33,11 @@ class BeadPoints:
     motion_px: float  # median over the beads of their rms wandering between slices, less the noise; nan if unknown
 
 
-@dataclass(frozen=True)
-class KnownScan:
-    """What a calibration has found of the very scan whose beads are to be placed."""
-
-    psf: PSF
-    travel_nm: Array  # (slices,) of the beads along z
-    light: Array  # (slices,) of the beads over their mean
-
-
-def find_points(
-    counts: NDArray[np.uint16], camera: Camera, search: BeadSearch, plane: int = 0, known: KnownScan | None = None
-) -> BeadPoints:
-    """Beads that stay, in a stack (slices, rows, columns) of one camera: all slices show the same ones.
-
-    A bead lies where a Gaussian that is fitted to it lies, or, with a known PSF, where the PSF of this plane lies: a
-    spot that walks sideways with defocus is not taken for one that the stage moves.
-    """
+def find_points(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> BeadPoints:
+    """Beads that stay, in a stack (slices, rows, columns) of one camera: all slices show the same ones."""
     beads = find_beads(counts, camera, search)
     fits = fit_beads(counts, camera, beads, search.window_px, estimator="likelihood")
-    if known is not None and len(beads):
-        fits = _placed_by_psf(counts, camera, beads, fits, search.window_px, plane, known)
     return bead_points(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary, beads.advice)
-
-
-def _placed_by_psf(
-    counts: NDArray[np.uint16],
-    camera: Camera,
-    beads: Beads,
-    fits: BeadFits,
-    window_px: int,
-    plane: int,
-    known: KnownScan,
-) -> BeadFits:
-    """The fits with every position found by the PSF: first height and photons from all slices, then x and y on each."""
-    pixel = known.psf.pixel_size_nm
-    rows = np.arange(len(beads))
-    best = np.argmax(np.where(fits.good, fits.peak, -np.inf), axis=1)
-    start = np.column_stack(
-        (
-            fits.x_px[rows, best] * pixel,
-            fits.y_px[rows, best] * pixel,
-            known.psf.plane_depths_nm[plane] - known.travel_nm[best],
-            np.maximum(fits.flux[rows, best], 1.0),
-        )
-    )
-    scan = scan_of(counts, camera, beads, window_px, known.travel_nm, known.light, start, pixel)
-    whole = scan.fit(known.psf, plane)
-    slices = len(known.travel_nm)
-    each = whole.parameters.repeat_interleave(slices, dim=0)
-    each[:, 2] += torch.tensor(known.travel_nm).repeat(len(beads))
-    alone = fit_emitters(
-        known.psf.as_scan(plane, (0.0,)), scan.windows.separated(), each, free=(True, True, False, False)
-    )
-    place = (alone.parameters[:, :2].reshape(-1, slices, 2).numpy()) / pixel + scan.corners_px[:, None].numpy()
-    deviation = alone.deviations[:, :2].reshape(-1, slices, 2).numpy() / pixel
-    near = (
-        np.abs(place - (whole.parameters[:, None, :2].numpy() / pixel + scan.corners_px[:, None].numpy())) < _STRAY_PX
-    )
-    good = alone.converged.reshape(-1, slices).numpy() & near.all(axis=-1) & whole.converged[:, None].numpy()
-    return replace(
-        fits,
-        x_px=place[..., 0],
-        y_px=place[..., 1],
-        x_sd_px=deviation[..., 0],
-        y_sd_px=deviation[..., 1],
-        good=good,
-    )
 
 
 def find_moving_points(

@@ -63,10 +63,12 @@ def scan_of(
     light: Array,
     start: Array,
     pixel_size_nm: float,
+    aside_nm: Array,
 ) -> BeadScan:
     """Cut the beads of one camera out of its stack (slices, rows, columns) of raw counts.
 
     `start` (beads, 4): x, y in nm from the camera's outer corner, z of the bead at travel 0, photons on this camera.
+    `aside_nm` (slices, 2): what the stage carries all beads along x and y of this camera.
     """
     slices = len(counts)
     photons, mask = cut_out(counts, camera, beads, window_px)
@@ -74,9 +76,10 @@ def scan_of(
     use = torch.from_numpy(mask)[:, None].expand(shape)
     noise = PixelNoise.of([camera]).repeated(0, slices)
     corners = np.column_stack((beads.columns, beads.rows)) - window_px // 2
+    shifts = torch.from_numpy(aside_nm).expand(len(beads), slices, 2)
     within = np.column_stack((start[:, :2] - corners * pixel_size_nm, start[:, 2:]))
     return BeadScan(
-        Windows.of(torch.from_numpy(photons.astype(np.float64)).reshape(shape), noise, use),
+        Windows.of(torch.from_numpy(photons.astype(np.float64)).reshape(shape), noise, use, shifts),
         torch.from_numpy(corners),
         tuple(map(float, travel_nm)),
         tuple(map(float, light)),

@@ -11,7 +11,7 @@ Signs: Δz = d_p − z. A sample scan by +s moves a bead to z = const + s, an ob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.bead_scan import BeadScan, explained_by, scan_of
-from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
+from planeloc.beads import BeadSearch, camera_file, fingerprint, odd_window, read_slices
 from planeloc.calibration_quality import Calibrated, CalibrateSettings, quality_checks, quality_values
 from planeloc.errors import PlanelocError
 from planeloc.figures.calibration import CalibrationFigure, draw_calibration
+from planeloc.geometry import Registration
 from planeloc.microscope import Microscope
 from planeloc.optics import PSF, GaussianPSF, write_psf
 from planeloc.psf_fit import BeadMeasurement, PsfFit, astigmatism_nm, fit_psf, measure_plane, share_of_light
@@ -36,6 +37,7 @@ Array = NDArray[np.float64]
 SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7
 _MOST_SLICES = 1000  # more is a movie
+_SAME_BEAD_PX = 2.0
 _MOST_BEADS = 60  # for the spline, whose time grows with them
 
 
@@ -48,6 +50,7 @@ def calibrate(
     figure: Path,
     quality: Path,
     settings: CalibrateSettings | None = None,
+    registration: Path | None = None,
 ) -> None:
     """Measure the PSF on bead z-stacks and write it with its figure and quality values.
 
@@ -56,6 +59,8 @@ def calibrate(
     beads : the bead stacks, in the microscope's layout; their frames are the slices.
     z_step_nm : stage step between slices, positive upwards along z.
     scan : "objective" or "sample", whichever was moved.
+    registration : maps of the cameras. With them the splines of all planes agree on where an emitter is; found from the
+        same stacks, they also tell how the stage wandered.
 
     Raises
     ------
@@ -86,7 +91,8 @@ def calibrate(
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
     fit = fit_psf(planes, travel, counts.shape[2:], how)
-    calibrated = _model(fit, counts, how, settings.model)
+    views = _views(registration, microscope, counts)
+    calibrated = _model(fit, counts, how, settings.model, views)
     step = abs(z_step_nm) * settings.refractive_index_factor
     values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)
     checks = quality_checks(fit, values, settings)
@@ -106,7 +112,7 @@ def calibrate(
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
-    scanned = {"scan": scan, "z_step_nm": z_step_nm, "travel_nm": travel.tolist(), "light": fit.course.light.tolist()}
+    scanned = {"scan": scan, "z_step_nm": z_step_nm}
     details = {"quality": quality_dict(values, checks), "settings": asdict(settings), **scanned}
     write_psf(output, calibrated.psf, details)
 
@@ -132,7 +138,52 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
         )
 
 
-def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model: str) -> Calibrated:
+@dataclass(frozen=True)
+class _Views:
+    """How the cameras see the scan."""
+
+    maps: Registration | None
+    aside_px: Array  # (planes, slices, 2) what the stage carries all beads sideways, on every camera
+
+
+def _views(registration: Path | None, microscope: Microscope, counts: NDArray[np.uint16]) -> _Views:
+    """Read the maps, and take the stage's path from them if it is this scan's.
+
+    The even part of the path stays: a stage that slides and a spot that walks with defocus cannot be told apart. Both
+    are in the model as a walk, so z is the direction in which the stage moves.
+    """
+    nothing = np.zeros((microscope.planes, len(counts), 2))
+    if registration is None:
+        return _Views(None, nothing)
+    maps = Registration.read(registration)
+    if maps.planes != microscope.planes or (maps.field_px and maps.field_px != counts.shape[2:]):
+        raise PlanelocError(
+            f"{registration}: maps of {maps.planes} cameras of {maps.field_px} pixels, the bead stacks are of "
+            f"{microscope.planes} cameras of {counts.shape[2:]}; register the cameras that were calibrated"
+        )
+    if maps.path_px is None or maps.images != fingerprint(counts):
+        return _Views(maps, nothing)
+    slices = np.arange(len(counts))
+    uneven = maps.path_px - np.stack([np.polyval(np.polyfit(slices, way, 1), slices) for way in maps.path_px.T], axis=1)
+    return _Views(maps, np.stack([uneven @ matrix.T for matrix in maps.matrices]))
+
+
+def _places_px(fit: PsfFit, maps: Registration | None) -> list[Array]:
+    """(beads, 2) of every plane: where Gaussians in focus lie; on average, beads of two cameras agree with the map."""
+    places = [fit.position_px(p) for p in range(len(fit.planes))]
+    if maps is None:
+        return places
+    agreed = places[:1]
+    for p, place in enumerate(places[1:], start=1):
+        apart = place[None] - maps.maps[p](places[0])[:, None]
+        distance = np.hypot(*np.moveaxis(apart, -1, 0))
+        first, other = np.nonzero((distance < _SAME_BEAD_PX) & (distance == distance.min(axis=0)))
+        weights = fit.photons[fit.plane_of == p][other]
+        agreed.append(place - np.average(apart[first, other], axis=0, weights=weights) if len(other) else place)
+    return agreed
+
+
+def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model: str, views: _Views) -> Calibrated:
     """The PSF that was asked for, and the share of the beads that it and the Gaussian leave unexplained."""
     gaussian = GaussianPSF(
         pixel_size_nm=how.pixel_size_nm,
@@ -143,7 +194,8 @@ def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model:
         asymmetry=fit.curve.asymmetry,
         quartic=fit.curve.quartic,
     )
-    scans = [_scan(fit, p, counts, how) for p in range(len(fit.planes))]
+    places = _places_px(fit, views.maps)
+    scans = [_scan(fit, p, counts, how, place, views.aside_px[p]) for p, place in enumerate(places)]
     by_gaussian = [explained_by(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
     if model == "gaussian":
         return Calibrated(gaussian, fit.brightness_sd, by_gaussian, None)
@@ -163,12 +215,14 @@ def _brightest(scan: BeadScan) -> BeadScan:
     return scan.only(torch.argsort(scan.start[:, 3], descending=True, stable=True)[:_MOST_BEADS])
 
 
-def _scan(fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement) -> BeadScan:
+def _scan(
+    fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement, place_px: Array, aside_px: Array
+) -> BeadScan:
     """The beads of a plane with what the Gaussian fits say of them."""
     seen, mine = fit.planes[plane], fit.plane_of == plane
     # In focus, the plane's depth less the bead's own and the travel is zero.
     own_depth = fit.depths_nm[plane] - fit.curve.focus_nm[mine]
-    start = np.column_stack((fit.position_px(plane) * how.pixel_size_nm, own_depth, fit.photons[mine]))
+    start = np.column_stack((place_px * how.pixel_size_nm, own_depth, fit.photons[mine]))
     return scan_of(
         counts[:, plane],
         seen.camera,
@@ -178,6 +232,7 @@ def _scan(fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurem
         fit.course.light,
         start,
         how.pixel_size_nm,
+        aside_px * how.pixel_size_nm,
     )
 
 

@@ -95,6 +95,7 @@ def cameras_command(
 @planeloc.command("calibrate")
 @_beads
 @_microscope
+@_file("--registration", "Maps from register; the PSFs of all cameras then agree with them.", required=False)
 @click.option("--z-step-nm", type=float, required=True, help="Step of the scan between slices, nm, positive.")
 @click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
 @_file("--output", "PSF (HDF5).")
@@ -105,6 +106,7 @@ def cameras_command(
 def calibrate_command(
     beads: tuple[Path, ...],
     microscope: Path,
+    registration: Path | None,
     z_step_nm: float,
     scan: str,
     output: Path,
@@ -114,15 +116,23 @@ def calibrate_command(
     settings: CalibrateSettings,
 ) -> None:
     """Fit the PSF of every plane to z-stacks of beads."""
-    calibrate(list(beads), read_microscope(microscope), z_step_nm, scan, output, figure, quality, settings)
+    calibrate(
+        list(beads), read_microscope(microscope), z_step_nm, scan, output, figure, quality, settings, registration
+    )
     used = {"z_step_nm": z_step_nm, "scan": scan}
-    _record(provenance, "calibrate", settings, [*beads, microscope], [output, figure, quality], used)
+    _record(
+        provenance,
+        "calibrate",
+        settings,
+        [*beads, microscope, *([registration] if registration else [])],
+        [output, figure, quality],
+        used,
+    )
 
 
 @planeloc.command("register")
 @_beads
 @_microscope
-@_file("--psf", "PSF that calibrate made from these very stacks; places the beads.", required=False)
 @_file("--output", "Map of every camera and how well it is known (JSON).")
 @_figure
 @_quality
@@ -131,7 +141,6 @@ def calibrate_command(
 def register_command(
     beads: tuple[Path, ...],
     microscope: Path,
-    psf: Path | None,
     output: Path,
     figure: Path,
     quality: Path,
@@ -139,8 +148,8 @@ def register_command(
     settings: RegisterSettings,
 ) -> None:
     """Find how the cameras' fields lie on each other, from images of the same beads."""
-    register(list(beads), read_microscope(microscope), output, figure, quality, settings, psf)
-    _record(provenance, "register", settings, [*beads, microscope, *([psf] if psf else [])], [output, figure, quality])
+    register(list(beads), read_microscope(microscope), output, figure, quality, settings)
+    _record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
 
 
 @planeloc.command("convert")

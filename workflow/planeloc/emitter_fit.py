@@ -73,17 +73,6 @@ class Windows:
     def part(self, chosen: Tensor | slice) -> Windows:
         return replace(self, photons=self.photons[chosen], use=self.use[chosen], shifts_nm=self.shifts_nm[chosen])
 
-    def separated(self) -> Windows:
-        """Every plane of every window as a window of its own, in the order of the planes; all of one camera's noise."""
-        return replace(
-            self,
-            photons=self.photons.flatten(0, 1)[:, None],
-            use=self.use.flatten(0, 1)[:, None],
-            noise=PixelNoise(self.noise.slope[:1], self.noise.read_variance[:1]),
-            shifts_nm=self.shifts_nm.flatten(0, 1)[:, None],
-            axes=self.axes[:1],
-        )
-
     def model(self, psf: PSF, parameters: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """Expected photons, and derivatives by the four parameters."""
         x, y, z, photons = parameters.unbind(-1)

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.bead_points import BeadPoints, KnownScan, find_moving_points, find_points
-from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
+from planeloc.bead_points import BeadPoints, find_moving_points, find_points
+from planeloc.beads import BeadSearch, camera_file, fingerprint, odd_window, read_slices
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.figures.registration import RegisteredPlane, draw_registration
@@ -31,7 +31,6 @@ from planeloc.geometry import Affine, Quadratic, Registration
 from planeloc.map_fitting import MODELS, fit_map, fit_shift
 from planeloc.map_fitting import Beads as MatchedBeads
 from planeloc.microscope import Microscope
-from planeloc.optics import read_psf_and_details
 from planeloc.point_matching import Match, MatchLimits, match_points, orientation_words
 from planeloc.quality import Check, check_at_least, check_at_most, quality_dict, stop_on_failure, write_quality
 from planeloc.readers import CameraSource, open_cameras
@@ -102,14 +101,12 @@ def register(
     figure: Path,
     quality: Path,
     settings: RegisterSettings | None = None,
-    psf: Path | None = None,
 ) -> None:
     """Find the map from the reference camera to every other one and write it with its figure and quality values.
 
     Parameters
     ----------
     beads : one image or a z-stack per camera, in the microscope's layout.
-    psf : what `calibrate` found of these very stacks; beads are then placed by its PSF instead of by Gaussians.
 
     Raises
     ------
@@ -129,16 +126,15 @@ def register(
         border_px=settings.border_nm / microscope.pixel_size_nm,
         minimum_snr=settings.minimum_snr,
     )
-    known = _known_scan(psf, microscope, len(frames)) if psf and not settings.beads_move else None
     points = [
         find_moving_points(counts[:, p], frames, camera, search)
         if settings.beads_move
-        else find_points(counts[:, p], camera, search, p, known)
+        else find_points(counts[:, p], camera, search)
         for p, camera in enumerate(cameras)
     ]
     others = range(1, microscope.planes)
     matches = [_match(points, p, shape, cameras, camera_file(files, p), settings) for p in others]
-    placed = _place(points, matches, settings.minimum_matched)
+    placed, path = _place(points, matches, settings.minimum_matched)
     pixel = microscope.pixel_size_nm
     registered = [
         _register_plane(cameras[p].name, match, beads, shape, pixel, settings)
@@ -155,6 +151,8 @@ def register(
         residual_nm=(0.0, *(plane.residual_rms_px * pixel for plane in registered)),
         uncertainty=(None, *(plane.uncertainty for plane in registered)),
         beads=(len(points[0].label), *(len(plane.residual_px) for plane in registered)),
+        path_px=None if settings.beads_move else path,
+        images=fingerprint(counts),
     )
     draw(figure)
     write_quality(quality, values, checks)
@@ -169,18 +167,6 @@ def register(
     registration.write(output, details)
     for plane in registered:
         print(f"planeloc: {plane.words(pixel)}", file=sys.stderr)
-
-
-def _known_scan(psf: Path, microscope: Microscope, slices: int) -> KnownScan | None:
-    """The PSF and how the beads were moved; None for a round PSF, which places beads as free Gaussians do."""
-    model, details = read_psf_and_details(psf)
-    travel = details.get("travel_nm", [])
-    if model.planes != microscope.planes or len(travel) != slices:
-        raise PlanelocError(
-            f"{psf}: made from {len(travel)} slices of {model.planes} cameras, the bead images have {slices} of "
-            f"{microscope.planes}; give the PSF that was calibrated with these images, or none"
-        )
-    return None if model is model.gaussian else KnownScan(model, np.array(travel), np.array(details["light"]))
 
 
 def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:
@@ -246,11 +232,12 @@ class _Placed:
     own_motion_px: float  # median over the beads of both cameras
 
 
-def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int) -> list[_Placed]:
+def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int) -> tuple[list[_Placed], Array]:
     """Places of the matched beads on every camera but the reference, less the path that all beads go together.
 
-    The path must be the same for all cameras, so the beads of all of them are used for it. Cameras that see fewer than
-    `minimum` beads on common slices with the reference are not connected with it, and keep the path.
+    Also gives that path (slices, 2), in pixels of the reference. It must be the same for all cameras, so the beads of
+    all of them are used for it. Cameras that see fewer than `minimum` beads on common slices with the reference are not
+    connected with it, and keep the path.
     """
     used = np.unique(np.concatenate([match.pairs[:, 0] for match in matches]))
     turns = [np.eye(2), *(match.affine.matrix for match in matches)]
@@ -288,7 +275,7 @@ def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int)
         )
         own = float(np.median(still.own_motion_px[np.concatenate((a, b))]))
         placed.append(_Placed(beads, compared[c - 1], int(np.sum(~good)), own))
-    return placed
+    return placed, still.path_px
 
 
 def _register_plane(

@@ -7,8 +7,8 @@ spline, every bead's place, depth and photons are fitted again (`planeloc.emitte
 to a fraction of a pixel. The two steps alternate.
 
 What the beads do not determine is held by a prior: the spline is small where the Gaussian is, and smooth. So few
-or dim beads give the Gaussian back. Three things no bead can tell are fixed by convention: the core of the spot in
-focus is centred on the emitter, the beads' mean depth is the one of the defocus curve, and in focus the model's
+or dim beads give the Gaussian back. Three things no bead can tell are fixed by convention: the mean place of the beads
+is the one of the Gaussian fits in focus, their mean depth is the one of the defocus curve, and in focus the model's
 light sums to one.
 """
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from planeloc.bead_scan import BeadScan
 from planeloc.emitter_fit import EmitterFits
 from planeloc.optics import GaussianPSF, SplinePSF
-from planeloc.optics.spline import Knots, cubic_basis
+from planeloc.optics.spline import Knots, cubic_basis, cubic_basis_slope
 
 _LATERAL_SPACING_NM = 110.0  # largest; half of what λ = 670 nm and NA 1.4 resolve is 120 nm
 _AXIAL_SPACING_NM = 100.0  # least; a spot changes along z over some 350 nm
@@ -33,7 +33,6 @@ _TOLERANCE = 0.003  # of a spot's peak
 _SHARPEST_REACH = 0.9  # of d
 _SHARPEST_DEGREE = 4  # of the polynomial through the areas: they rise faster on one side
 _SHARPEST_STEPS = 31
-_CORE_REACH = 2.5  # of w0: how far from the emitter the core of its spot is looked for
 _APERTURE = 0.75  # of the beads' windows: radius within which all light in focus is found
 _ANNULUS = 1.25  # of that radius: up to where the level around it is taken
 _FOCUS_SHARES = (-0.3, 0.0, 0.3)  # of d
@@ -87,9 +86,7 @@ def _by_convention(fits: EmitterFits, scan: BeadScan, spline: SplinePSF) -> Tens
     """The beads' parameters, moved and scaled so that what they cannot tell is as the module says."""
     parameters = torch.where(fits.converged[:, None], fits.parameters, scan.start)
     weights = fits.converged.double() * scan.start[:, 3] + 1e-12
-    sunk = ((parameters - scan.start)[:, 2] * weights).sum() / weights.sum()
-    x, y = core_offset(spline)
-    moved = torch.stack((torch.tensor(-x), torch.tensor(-y), sunk)).double()
+    moved = ((parameters - scan.start)[:, :3] * weights[:, None]).sum(dim=0) / weights.sum()
     return torch.cat((parameters[:, :3] - moved, parameters[:, 3:] * light_in_focus(spline)), dim=1)
 
 
@@ -105,13 +102,6 @@ def _around(spline: SplinePSF, defocus_nm: float, reach_nm: float) -> tuple[Tens
     along = cubic_basis(spline.knots.along_axis(place, 1, spline.pixel_size_nm))[:, 0]
     along_z = cubic_basis(spline.knots.along_defocus(torch.tensor(defocus_nm, dtype=torch.float64)))
     return x, y, image + along @ torch.tensordot(along_z, spline.coefficients[0].double(), 1) @ along.T
-
-
-def core_offset(spline: SplinePSF) -> tuple[float, float]:
-    """Where the core of the spot in focus lies, (x, y) in nm: centroid of what exceeds half its peak."""
-    x, y, image = _around(spline, 0.0, _CORE_REACH * spline.gaussian.waist_nm)
-    core = (image - 0.5 * image.max()).clamp(min=0)
-    return float((core * x).sum() / core.sum()), float((core * y).sum() / core.sum())
 
 
 def light_in_focus(spline: SplinePSF) -> float:
@@ -163,11 +153,20 @@ class _Equations:
         self.prior = prior
         defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64) - beads[:, 2:3]
         rows, columns = windows.photons.shape[2:]
-        # A bead has one place on all slices, so the sums along x, y and z can be taken one after the other.
-        self.along_x = cubic_basis(knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm)).flatten(0, 1)
-        self.along_y = cubic_basis(knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm))
+        # A bead has one place on all slices, so the sums along x, y and z can be taken one after the other. What it
+        # goes sideways with the stage is little: of the spline, unlike of the Gaussian, its first order is enough.
+        distances = (
+            knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm),
+            knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm),
+        )
+        x, y = (cubic_basis(distance) for distance in distances)
+        x_slope, y_slope = (-cubic_basis_slope(distance) / knots.lateral_nm for distance in distances)
         light = torch.tensor(scan.light, dtype=torch.float64) * beads[:, 3:]
-        self.along_z = light[..., None] * cubic_basis(knots.along_defocus(defocus))
+        z = light[..., None] * cubic_basis(knots.along_defocus(defocus))
+        aside = windows.shifts_nm[..., None]
+        self.terms = [(x, y, z)]
+        if aside.any():
+            self.terms += [(x_slope, y, aside[:, :, 0] * z), (x, y_slope, aside[:, :, 1] * z)]
         expected = windows.expected(psf, beads, background)
         gaussian = windows.expected(psf.gaussian, beads, torch.zeros_like(background))
         # No model of a spot is exact: of very bright beads the noise is not all that is tolerated.
@@ -181,24 +180,34 @@ class _Equations:
 
     def images(self, scaled: Tensor) -> Tensor:
         """(beads, slices, rows, columns) of scaled coefficients, their backgrounds taken out."""
-        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.along_y.shape
-        in_x = ((self.prior * scaled).flatten(0, 1) @ self.along_x.T).view(axial, lateral, beads, -1)
-        in_y = self.along_y @ in_x.permute(2, 1, 0, 3).flatten(2)
-        in_z = self.along_z @ in_y.view(beads, rows, axial, -1).transpose(1, 2).flatten(2)
-        return self._without_background(in_z.unflatten(-1, (rows, -1)))
+        coefficients = self.prior * scaled
+        return self._without_background(sum(_images(coefficients, *term) for term in self.terms))
 
     def gradient(self, images: Tensor) -> Tensor:
         """The transpose of `images`, with the weights."""
-        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.along_y.shape
         weighted = self.weights * self._without_background(images)
-        over_z = (self.along_z.mT @ weighted.flatten(2)).view(beads, axial, rows, -1)
-        over_y = self.along_y.mT @ over_z.transpose(1, 2).flatten(2)
-        over_y = over_y.view(beads, lateral, axial, -1).permute(2, 1, 0, 3)
-        return self.prior * (over_y.flatten(2).flatten(0, 1) @ self.along_x).view(axial, lateral, lateral)
+        return self.prior * sum(_transposed(weighted, *term) for term in self.terms)
 
     def normal(self, scaled: Tensor) -> Tensor:
         """Second derivatives of the cost, data and prior, applied to scaled coefficients."""
         return self.gradient(self.images(scaled)) + scaled + _stiffness(scaled)
+
+
+def _images(coefficients: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """(beads, slices, rows, columns) from a basis along each axis: (beads, columns or rows or slices, knots)."""
+    (axial, lateral, _), (beads, rows, _) = coefficients.shape, y.shape
+    in_x = (coefficients.flatten(0, 1) @ x.flatten(0, 1).T).view(axial, lateral, beads, -1)
+    in_y = y @ in_x.permute(2, 1, 0, 3).flatten(2)
+    in_z = z @ in_y.view(beads, rows, axial, -1).transpose(1, 2).flatten(2)
+    return in_z.unflatten(-1, (rows, -1))
+
+
+def _transposed(images: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """(axial, lateral, lateral) The transpose of `_images`."""
+    (beads, rows, lateral), axial = y.shape, z.shape[-1]
+    over_z = (z.mT @ images.flatten(2)).view(beads, axial, rows, -1)
+    over_y = (y.mT @ over_z.transpose(1, 2).flatten(2)).view(beads, lateral, axial, -1).permute(2, 1, 0, 3)
+    return (over_y.flatten(2).flatten(0, 1) @ x.flatten(0, 1)).view(axial, lateral, lateral)
 
 
 def _stiffness(scaled: Tensor) -> Tensor:

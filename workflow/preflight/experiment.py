@@ -41,11 +41,6 @@ class Calibration:
         return bool(self.dark)
 
     @property
-    def registers_with_scan(self) -> bool:
-        """Whether the beads of the z-scan also serve the registration."""
-        return self.registration_beads == self.beads
-
-    @property
     def files(self) -> tuple[str, ...]:
         """Every file that its row names."""
         movies = (*self.dark, *self.bright, *self.bright_without_em)

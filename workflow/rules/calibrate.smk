@@ -3,6 +3,7 @@ rule calibrate:
     input:
         beads=of_calibration("beads"),
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
+        registration=rules.register.output.registration,
     output:
         psf="<results>/calibration/{calibration}/psf.h5",
         figure=report(
@@ -25,7 +26,7 @@ rule calibrate:
         options=options("calibrate"),
         code=code_version("calibration"),
     shell:
-        "planeloc calibrate {params.beads} --microscope {input.microscope:q} "
+        "planeloc calibrate {params.beads} --microscope {input.microscope:q} --registration {input.registration:q} "
         "--z-step-nm {params.z_step} --scan {params.scan} {params.options} "
         "--output {output.psf:q} --figure {output.figure:q} --quality {output.quality:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

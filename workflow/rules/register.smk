@@ -1,14 +1,8 @@
-# Bead images of all cameras -> the affine map from the reference camera to every other.
+# Bead images of all cameras -> the map from the reference camera to every other.
 rule register:
     input:
         beads=of_calibration("registration_beads"),
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
-        # The PSF knows how spots walk with defocus, on the very stacks that it was made from.
-        psf=lambda wildcards: (
-            rules.calibrate.output.psf.replace("{calibration}", wildcards.calibration)
-            if experiment.calibrations[wildcards.calibration].registers_with_scan
-            else []
-        ),
     output:
         registration="<results>/calibration/{calibration}/registration.json",
         figure=report(
@@ -26,10 +20,9 @@ rule register:
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         beads=repeated("--beads", "beads"),
-        psf=repeated("--psf", "psf"),
         options=options("register"),
         code=code_version("registration"),
     shell:
-        "planeloc register {params.beads} --microscope {input.microscope:q} {params.psf} {params.options} "
+        "planeloc register {params.beads} --microscope {input.microscope:q} {params.options} "
         "--output {output.registration:q} --figure {output.figure:q} --quality {output.quality:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

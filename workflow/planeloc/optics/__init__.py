@@ -6,7 +6,7 @@ position can be known from such an image; `file` keeps a model on disk.
 """
 
 from planeloc.optics.base import PSF
-from planeloc.optics.file import psf_from_record, read_psf, read_psf_and_details, write_psf
+from planeloc.optics.file import psf_from_record, read_psf, write_psf
 from planeloc.optics.gaussian import GaussianPSF, paper_psf
 from planeloc.optics.spline import SplinePSF
 

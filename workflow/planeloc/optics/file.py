@@ -17,7 +17,8 @@ from planeloc.optics.base import PSF
 from planeloc.optics.gaussian import GaussianPSF
 from planeloc.optics.spline import SplinePSF
 
-_FORMAT = "planeloc psf 2"  # 1 knew the Gaussian only, and can still be read
+_FORMAT = "planeloc psf 2"
+_FORMATS = ("planeloc psf 1", _FORMAT)  # 1 knew the Gaussian only
 
 
 def psf_from_record(values: dict[str, Any], arrays: Mapping[str, Tensor]) -> PSF:
@@ -45,17 +46,13 @@ def write_psf(path: str | Path, psf: PSF, details: dict[str, Any] | None = None)
 
 def read_psf(path: str | Path) -> PSF:
     """Read psf.h5, or raise `PlanelocError` naming the file."""
-    return read_psf_and_details(path)[0]
-
-
-def read_psf_and_details(path: str | Path) -> tuple[PSF, dict[str, Any]]:
-    """Read psf.h5 and the details that were written with it, or raise `PlanelocError` naming the file."""
     try:
         with h5py.File(path, "r") as file:
+            if file.attrs["format"] not in _FORMATS:
+                raise ValueError(file.attrs["format"])
             group = file["psf"]
             arrays = {name: torch.from_numpy(data[()]) for name, data in group.items()}
-            details = json.loads(group.attrs["details"])
-            return psf_from_record(json.loads(group.attrs["parameters"]), arrays), details
+            return psf_from_record(json.loads(group.attrs["parameters"]), arrays)
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; make it with `planeloc calibrate`") from None
     except (OSError, KeyError, TypeError, ValueError):
