@@ -29,8 +29,8 @@ PIXEL_NM = PSF.pixel_size_nm
 ONE = replace(PSF, plane_depths_nm=DEPTHS_NM, brightness=(0.5, 0.5))
 MAPS = (Affine.identity(), turned([[-1.01, 0.02], [0.02, 1.0]], [95.0, -1.5]))  # the second camera is mirrored
 TOL_MAP_NM = 2.5
-TOL_BIAS_NM = 4.0
-TOL_SLOPE_NM = 1.0
+TOL_BIAS_NM = 6.0
+TOL_SLOPE_NM = 2.0
 TOL_CHI_SQUARE = 0.1
 
 

@@ -6,7 +6,6 @@ are told from neighbours by their brightness. Pixels that belong to a neighbour,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -137,11 +136,6 @@ def read_slices(
             )
     full = zip(cameras, source.largest_counts, strict=True)
     return counts, tuple(replace(c, saturation_counts=min(c.saturation_counts, largest)) for c, largest in full)
-
-
-def fingerprint(counts: NDArray[np.uint16]) -> str:
-    """Names bead images: what is found on one of two stages may be used by the other if the images are the same."""
-    return hashlib.sha256(repr(counts.shape).encode() + np.ascontiguousarray(counts).tobytes()).hexdigest()
 
 
 def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:

@@ -11,7 +11,7 @@ Signs: Δz = d_p − z. A sample scan by +s moves a bead to z = const + s, an ob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.bead_scan import BeadScan, explained_by, scan_of
-from planeloc.beads import BeadSearch, camera_file, fingerprint, odd_window, read_slices
+from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
 from planeloc.calibration_quality import Calibrated, CalibrateSettings, quality_checks, quality_values
 from planeloc.errors import PlanelocError
 from planeloc.figures.calibration import CalibrationFigure, draw_calibration
@@ -31,6 +31,7 @@ from planeloc.quality import quality_dict, stop_on_failure, write_quality
 from planeloc.readers import open_cameras
 from planeloc.settings import check as check_settings
 from planeloc.spline_fit import centred_on_focus, fit_spline, join_planes
+from planeloc.stage_way import uneven_way
 
 Array = NDArray[np.float64]
 
@@ -38,6 +39,7 @@ SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7
 _MOST_SLICES = 1000  # more is a movie
 _SAME_BEAD_PX = 2.0
+_WAY_REACH = 1.6  # depths of focus from a bead's focus: where its place is known well enough
 _MOST_BEADS = 60  # for the spline, whose time grows with them
 
 
@@ -59,8 +61,7 @@ def calibrate(
     beads : the bead stacks, in the microscope's layout; their frames are the slices.
     z_step_nm : stage step between slices, positive upwards along z.
     scan : "objective" or "sample", whichever was moved.
-    registration : maps of the cameras. With them the splines of all planes agree on where an emitter is; found from the
-        same stacks, they also tell how the stage wandered.
+    registration : maps of the cameras. With them the splines of all planes agree on where an emitter is.
 
     Raises
     ------
@@ -91,8 +92,8 @@ def calibrate(
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
     fit = fit_psf(planes, travel, counts.shape[2:], how)
-    views = _views(registration, microscope, counts)
-    calibrated = _model(fit, counts, how, settings.model, views)
+    maps = _read_maps(registration, microscope.planes, counts.shape[2:])
+    calibrated = _model(fit, counts, how, settings.model, maps)
     step = abs(z_step_nm) * settings.refractive_index_factor
     values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)
     checks = quality_checks(fit, values, settings)
@@ -138,34 +139,35 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
         )
 
 
-@dataclass(frozen=True)
-class _Views:
-    """How the cameras see the scan."""
-
-    maps: Registration | None
-    aside_px: Array  # (planes, slices, 2) what the stage carries all beads sideways, on every camera
-
-
-def _views(registration: Path | None, microscope: Microscope, counts: NDArray[np.uint16]) -> _Views:
-    """Read the maps, and take the stage's path from them if it is this scan's.
-
-    The even part of the path stays: a stage that slides and a spot that walks with defocus cannot be told apart. Both
-    are in the model as a walk, so z is the direction in which the stage moves.
-    """
-    nothing = np.zeros((microscope.planes, len(counts), 2))
+def _read_maps(registration: Path | None, planes: int, shape: tuple[int, int]) -> Registration | None:
     if registration is None:
-        return _Views(None, nothing)
+        return None
     maps = Registration.read(registration)
-    if maps.planes != microscope.planes or (maps.field_px and maps.field_px != counts.shape[2:]):
+    if maps.planes != planes or (maps.field_px and maps.field_px != shape):
         raise PlanelocError(
             f"{registration}: maps of {maps.planes} cameras of {maps.field_px} pixels, the bead stacks are of "
-            f"{microscope.planes} cameras of {counts.shape[2:]}; register the cameras that were calibrated"
+            f"{planes} cameras of {shape}; register the cameras that were calibrated"
         )
-    if maps.path_px is None or maps.images != fingerprint(counts):
-        return _Views(maps, nothing)
-    slices = np.arange(len(counts))
-    uneven = maps.path_px - np.stack([np.polyval(np.polyfit(slices, way, 1), slices) for way in maps.path_px.T], axis=1)
-    return _Views(maps, np.stack([uneven @ matrix.T for matrix in maps.matrices]))
+    return maps
+
+
+def _aside_nm(fit: PsfFit, maps: Registration | None, pixel_size_nm: float) -> Array:
+    """(planes, slices, 2) What the stage carries all beads aside, unevenly, along the axes of every camera.
+
+    What it carries them evenly stays in the model as a walk with defocus: z is the direction in which the stage moves.
+    """
+    slices = len(fit.widths.travel_nm)
+    if maps is None:
+        return np.zeros((len(fit.planes), slices, 2))
+    position, deviation = [], []
+    for plane, matrix in zip(fit.planes, maps.matrices, strict=True):
+        position.append(np.stack((plane.fits.x_px, plane.fits.y_px), axis=-1) @ np.linalg.inv(matrix).T)
+        deviation.append(np.sqrt((plane.fits.x_sd_px**2 + plane.fits.y_sd_px**2) / 2))
+    defocus = fit.defocus_nm / fit.curve.depth_of_focus_nm
+    usable = fit.curve.used & (np.abs(defocus) < _WAY_REACH)
+    position_nm, sd_nm = (pixel_size_nm * np.concatenate(arrays) for arrays in (position, deviation))
+    way = uneven_way(position_nm, sd_nm, defocus, usable)
+    return np.stack([way @ matrix.T for matrix in maps.matrices])
 
 
 def _places_px(fit: PsfFit, maps: Registration | None) -> list[Array]:
@@ -183,7 +185,9 @@ def _places_px(fit: PsfFit, maps: Registration | None) -> list[Array]:
     return agreed
 
 
-def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model: str, views: _Views) -> Calibrated:
+def _model(
+    fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model: str, maps: Registration | None
+) -> Calibrated:
     """The PSF that was asked for, and the share of the beads that it and the Gaussian leave unexplained."""
     gaussian = GaussianPSF(
         pixel_size_nm=how.pixel_size_nm,
@@ -194,8 +198,8 @@ def _model(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model:
         asymmetry=fit.curve.asymmetry,
         quartic=fit.curve.quartic,
     )
-    places = _places_px(fit, views.maps)
-    scans = [_scan(fit, p, counts, how, place, views.aside_px[p]) for p, place in enumerate(places)]
+    places, aside = _places_px(fit, maps), _aside_nm(fit, maps, how.pixel_size_nm)
+    scans = [_scan(fit, p, counts, how, place, aside[p]) for p, place in enumerate(places)]
     by_gaussian = [explained_by(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
     if model == "gaussian":
         return Calibrated(gaussian, fit.brightness_sd, by_gaussian, None)
@@ -216,7 +220,7 @@ def _brightest(scan: BeadScan) -> BeadScan:
 
 
 def _scan(
-    fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement, place_px: Array, aside_px: Array
+    fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement, place_px: Array, aside_nm: Array
 ) -> BeadScan:
     """The beads of a plane with what the Gaussian fits say of them."""
     seen, mine = fit.planes[plane], fit.plane_of == plane
@@ -232,7 +236,7 @@ def _scan(
         fit.course.light,
         start,
         how.pixel_size_nm,
-        aside_px * how.pixel_size_nm,
+        aside_nm,
     )
 
 

@@ -148,8 +148,6 @@ class Registration:
     uncertainty: tuple[MapUncertainty | None, ...] = ()  # per plane; None: the reference, or unknown
     beads: tuple[int | None, ...] = ()  # per plane, that the map rests on
     pixel_size_nm: float | None = None
-    path_px: Array | None = None  # (slices, 2) sideways way of the stage, in the reference, where it is a scan's
-    images: str = ""  # fingerprint of the images that it was found from, where known
 
     @property
     def planes(self) -> int:
@@ -210,8 +208,6 @@ class Registration:
                 {**_map_dict(m), "residual_nm": float(r), "beads": n, "uncertainty": _uncertainty_dict(u)}
                 for m, r, u, n in rows
             ],
-            "stage_path_px": None if self.path_px is None else self.path_px.tolist(),
-            "images": self.images,
             "details": details or {},
         }
         write_json(path, content)
@@ -230,13 +226,11 @@ class Registration:
             details = content.get("details", {})
             field = (int(details["height_px"]), int(details["width_px"])) if "height_px" in details else None
             pixel = float(details["pixel_size_nm"]) if "pixel_size_nm" in details else None
-            path = content.get("stage_path_px")
-            path = None if path is None else np.array(path, dtype=np.float64).reshape(-1, 2)
             if not maps:
                 raise ValueError("no planes")
         except (KeyError, TypeError, ValueError):
             raise PlanelocError(f"{path}: not a planeloc registration; make it with `planeloc register`") from None
-        return cls(maps, residuals, field, uncertainty, beads, pixel, path, content.get("images", ""))
+        return cls(maps, residuals, field, uncertainty, beads, pixel)
 
 
 def _map_dict(camera_map: CameraMap) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.bead_points import BeadPoints, find_moving_points, find_points
-from planeloc.beads import BeadSearch, camera_file, fingerprint, odd_window, read_slices
+from planeloc.beads import BeadSearch, camera_file, odd_window, read_slices
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.figures.registration import RegisteredPlane, draw_registration
@@ -134,7 +134,7 @@ def register(
     ]
     others = range(1, microscope.planes)
     matches = [_match(points, p, shape, cameras, camera_file(files, p), settings) for p in others]
-    placed, path = _place(points, matches, settings.minimum_matched)
+    placed = _place(points, matches, settings.minimum_matched)
     pixel = microscope.pixel_size_nm
     registered = [
         _register_plane(cameras[p].name, match, beads, shape, pixel, settings)
@@ -151,8 +151,6 @@ def register(
         residual_nm=(0.0, *(plane.residual_rms_px * pixel for plane in registered)),
         uncertainty=(None, *(plane.uncertainty for plane in registered)),
         beads=(len(points[0].label), *(len(plane.residual_px) for plane in registered)),
-        path_px=None if settings.beads_move else path,
-        images=fingerprint(counts),
     )
     draw(figure)
     write_quality(quality, values, checks)
@@ -232,12 +230,11 @@ class _Placed:
     own_motion_px: float  # median over the beads of both cameras
 
 
-def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int) -> tuple[list[_Placed], Array]:
+def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int) -> list[_Placed]:
     """Places of the matched beads on every camera but the reference, less the path that all beads go together.
 
-    Also gives that path (slices, 2), in pixels of the reference. It must be the same for all cameras, so the beads of
-    all of them are used for it. Cameras that see fewer than `minimum` beads on common slices with the reference are not
-    connected with it, and keep the path.
+    The path must be the same for all cameras, so the beads of all of them are used for it. Cameras that see fewer than
+    `minimum` beads on common slices with the reference are not connected with it, and keep the path.
     """
     used = np.unique(np.concatenate([match.pairs[:, 0] for match in matches]))
     turns = [np.eye(2), *(match.affine.matrix for match in matches)]
@@ -275,7 +272,7 @@ def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int)
         )
         own = float(np.median(still.own_motion_px[np.concatenate((a, b))]))
         placed.append(_Placed(beads, compared[c - 1], int(np.sum(~good)), own))
-    return placed, still.path_px
+    return placed
 
 
 def _register_plane(
