@@ -129,10 +129,13 @@ def build_instrument(settings: SimulationSettings) -> Instrument:
     size = (settings.width_px, settings.height_px)
     maps = tuple(camera_map(camera.view, size) for camera in settings.cameras)
     brightness = np.array([camera.brightness for camera in settings.cameras])
+    imaging = _imaging(settings, tuple(brightness / brightness.sum()), maps)
+    if isinstance(imaging, PsfImaging):  # a calibrated one brings its own
+        brightness = np.array(imaging.psf.brightness)
     return Instrument(
         cameras=tuple(camera.sensor for camera in settings.cameras),
         maps=maps,
-        imaging=_imaging(settings, tuple(brightness / brightness.sum()), maps),
+        imaging=imaging,
         background=_background(settings, brightness / brightness.mean(), maps),
         pixel_size_nm=settings.pixel_size_nm,
     )

@@ -29,7 +29,7 @@ class PsfSettings:
 
     model: str = setting(
         "gaussian",
-        "gaussian: a defocus curve; stack: the recording of a bead; calibrated: psf.h5 of `planeloc calibrate`.",
+        "gaussian: a defocus curve; stack: a bead's recording; calibrated: psf.h5, with its own depths and brightness.",
         choices=("gaussian", "stack", "calibrated"),
     )
     waist_nm: float = setting(121.0, "gaussian: width in focus before pixel integration (w0), nm.", minimum=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from planeloc.beads import noise_model
+from planeloc.beads import Beads, BeadSearch, find_beads, noise_model
 from planeloc.camera import Camera
 
 _HOT_SIGMAS = 20.0  # above its surroundings, on every slice
@@ -14,6 +16,14 @@ _HOT_ALONE = 0.08  # of its excess that the brightest of four neighbours may hav
 _FEWEST_CLIPPED = 3
 _SMALLEST_NOISE_COUNTS = 3.0  # with less, pixels share the largest number by chance
 _NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)
+
+
+def find_clean_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
+    """As `find_beads`, whatever pixels are hot or clipped below the camera's saturation; the bad ones are masked."""
+    bad = hot_pixels(counts, camera)
+    mended = without(counts, bad)
+    full = min(camera.saturation_counts, ceiling_counts(mended, camera))
+    return replace(find_beads(mended, replace(camera, saturation_counts=full), search), bad=bad)
 
 
 def hot_pixels(counts: NDArray[np.uint16], camera: Camera) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.bad_pixels import find_clean_beads
 from planeloc.beads import BeadFits, BeadSearch, find_beads, fit_beads, fit_moving_beads
 from planeloc.camera import Camera
 
@@ -35,7 +36,7 @@ class BeadPoints:
 
 def find_points(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> BeadPoints:
     """Beads that stay, in a stack (slices, rows, columns) of one camera: all slices show the same ones."""
-    beads = find_beads(counts, camera, search)
+    beads = find_clean_beads(counts, camera, search)
     fits = fit_beads(counts, camera, beads, search.window_px, estimator="likelihood")
     return bead_points(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary, beads.advice)
 

@@ -94,7 +94,7 @@ def calibrate(
     fit = fit_psf(planes, travel, counts.shape[2:], how)
     maps = _read_maps(registration, microscope.planes, counts.shape[2:])
     calibrated = _model(fit, counts, how, settings.model, maps)
-    step = abs(z_step_nm) * settings.refractive_index_factor
+    step = z_step_nm * settings.refractive_index_factor
     values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)
     checks = quality_checks(fit, values, settings)
 
@@ -130,11 +130,14 @@ def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor:
 def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSettings) -> None:
     if scan not in SCANS:
         raise PlanelocError(f"scan {scan!r} is not one of {', '.join(SCANS)}: say what the stage moved")
-    if not 0 < abs(z_step_nm) < np.inf:
-        raise PlanelocError(f"z step {z_step_nm} nm: give the distance between slices in nm, not zero")
-    if abs(z_step_nm) > settings.maximum_step_nm:
+    if not 0 < z_step_nm < np.inf:
         raise PlanelocError(
-            f"{file}: z step {abs(z_step_nm):g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "
+            f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; a scan that went the other "
+            "way is the other kind of scan"
+        )
+    if z_step_nm > settings.maximum_step_nm:
+        raise PlanelocError(
+            f"{file}: z step {z_step_nm:g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "
             "focus would fall between slices; record the beads again in steps of 50 to 100 nm"
         )
 

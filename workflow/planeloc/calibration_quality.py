@@ -50,7 +50,9 @@ class CalibrateSettings:
     minimum_snr: float = setting(8.0, "Brightness of a bead over the noise, on its best slice.", minimum=3)
     minimum_beads: int = setting(1, "Fewest usable beads per camera; fewer stop the run.", minimum=1)
     recommended_beads: int = setting(3, "Fewest beads per camera without a warning.", minimum=1)
-    bead_diameter_nm: float = setting(0.0, "Bead diameter, taken out of the widths; 0 leaves them, nm.", minimum=0)
+    bead_diameter_nm: float = setting(
+        0.0, "Bead diameter, taken out of the Gaussian's widths, not of the spline, nm.", minimum=0
+    )
     beads_bleach: bool = setting(False, "Take light that fades evenly out of the planes' brightness.")
     maximum_step_nm: float = setting(250.0, "Coarser scans are refused unseen, nm.", minimum=1)
     step_warn: float = setting(0.35, "Step over the depth of focus that warns.", minimum=0)
@@ -60,7 +62,7 @@ class CalibrateSettings:
     coverage_warn: float = setting(0.9, "Share of the needed defocus range measured, that warns.", maximum=1)
     coverage_fail: float = setting(0.5, "Share of the needed defocus range measured, that stops the run.", maximum=1)
     residual_warn: float = setting(0.08, "Rms width residual near focus over w0 that warns.", minimum=0)
-    residual_fail: float = setting(0.3, "Rms width residual near focus over w0 that stops the run.", minimum=0)
+    residual_fail: float = setting(0.3, "Rms width residual near focus over w0 that stops a Gaussian's run.", minimum=0)
     misfit_warn: float = setting(0.15, "Share of a bead in focus that no Gaussian explains, that warns.", minimum=0)
     misfit_fail: float = setting(0.4, "Share of a bead in focus that no Gaussian explains, that stops.", minimum=0)
     unexplained_warn: float = setting(
@@ -91,7 +93,9 @@ class CalibrateSettings:
         0.2, "Standard deviation of a plane's brightness that stops the run, relative.", minimum=0
     )
     astigmatism_warn_nm: float = setting(100.0, "Distance of the two line foci that warns, nm.", minimum=0)
-    astigmatism_fail_nm: float = setting(250.0, "Distance of the two line foci that stops the run, nm.", minimum=0)
+    astigmatism_fail_nm: float = setting(
+        250.0, "Distance of the two line foci that stops a Gaussian's run, nm.", minimum=0
+    )
     spacing_warn_nm: float = setting(80.0, "Distance of two neighbouring planes below which to warn, nm.", minimum=0)
     spacing_fail_nm: float = setting(20.0, "Distance of two neighbouring planes that stops the run, nm.", minimum=0)
 
@@ -107,7 +111,7 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
     depths = np.array(psf.plane_depths_nm)
     values = {
         "slices": float(len(fit.widths.travel_nm)),
-        "z_step_nm": step_nm,
+        "step_of_the_focus_nm": step_nm,
         "step_over_depth_of_focus": step_nm / curve.depth_of_focus_nm,
         "beads_fewest_on_a_camera": float(counts.min()),
         "beads_saturated": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),

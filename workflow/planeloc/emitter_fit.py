@@ -20,6 +20,7 @@ _LARGEST_STEP_PX = 0.5
 _LARGEST_STEP_Z_NM = 120.0
 _CLOSE_ENOUGH = 1e-3  # nm; of photons, relative
 _HOPELESS = 1e8  # damping
+_OUTSIDE_PX = 2.0  # beyond the window, where a fit has lost its emitter
 
 
 @dataclass(frozen=True)
@@ -205,5 +206,7 @@ def _result(
     mean = light.sum(dim=(2, 3), keepdim=True) / windows.use.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     contrast = (windows.use * (light - mean) ** 2).sum(dim=(1, 2, 3))
     misfit = (left.clamp(min=0) / contrast.clamp(min=1e-12)).sqrt()
-    inside = torch.isfinite(parameters).all(dim=1)
+    place = parameters[:, :2] / psf.pixel_size_nm
+    far = torch.tensor(windows.photons.shape[:1:-1], device=place.device) + _OUTSIDE_PX
+    inside = torch.isfinite(parameters).all(dim=1) & (place > -_OUTSIDE_PX).all(dim=1) & (place < far).all(dim=1)
     return EmitterFits(parameters, background, covariance, misfit, chi_square, converged & inside)

@@ -142,6 +142,8 @@ def evaluate(
     the localizations show of themselves. With `psf` and `microscope`, errors are also given over the Cramér–Rao bound.
     """
     check(settings)
+    if (psf is None) != (microscope is None):
+        raise PlanelocError("--psf and --microscope go together: the bound needs the spot and the cameras' noise")
     table, metadata = localizations.read(localizations_file)
     for key in ("frames", "depth_range_nm", "voxel_nm"):
         metadata_value(localizations_file, metadata, key)
@@ -195,9 +197,16 @@ def _compare(
 
 def _bounds(comparison: scoring.Comparison, table: pd.DataFrame, psf: Path, microscope: Path) -> Any:
     """(pairs, 3) what could be known of every molecule that was found."""
-    noise = PixelNoise.of(read_microscope(microscope).cameras)
+    model, instrument = read_psf(psf), read_microscope(microscope)
+    pixels = (model.pixel_size_nm, instrument.pixel_size_nm)
+    if model.planes != instrument.planes or not math.isclose(*pixels, rel_tol=1e-3):
+        raise PlanelocError(
+            f"{psf}: {model.planes} planes and pixels of {pixels[0]:g} nm, but {microscope} has {instrument.planes} "
+            f"cameras and {pixels[1]:g} nm; give the PSF that was calibrated for this microscope"
+        )
     level = np.full(len(comparison.photons), max(_median(table["background"]), 0.0))
-    return position_bound(read_psf(psf), noise, comparison.truth_nm, comparison.photons, level)
+    noise = PixelNoise.of(instrument.cameras)
+    return position_bound(model, noise, comparison.truth_nm, comparison.photons, level)
 
 
 def _json_number(value: Any) -> Any:

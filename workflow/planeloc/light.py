@@ -157,4 +157,16 @@ def _photons_in_focus(
     waist = (psf.gaussian.waist_nm / psf.pixel_size_nm) ** 2
     width = fits.squared_width_px2[:, 0]
     good = fits.converged & (width > 0.6 * waist) & (width < 1.5 * waist)
-    return (2 * np.pi * width * fits.peak)[good]
+    return (2 * np.pi * width * fits.peak)[good] / _share_of_gaussian(psf)
+
+
+def _share_of_gaussian(psf: PSF) -> float:
+    """Of the photons of a spot in focus, those under the Gaussian that is fitted to it: rings hold the rest."""
+    z = torch.tensor(psf.plane_depths_nm, dtype=torch.float64)
+    centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
+    images = psf.expected_photons(
+        centre, centre, z, 1 / torch.tensor(psf.brightness).double(), (_WINDOW_PX, _WINDOW_PX)
+    )
+    own = images[torch.arange(psf.planes), torch.arange(psf.planes)].numpy()
+    fits = fit_gaussians(1000 * own, estimator="least_squares")
+    return float(np.median(2 * np.pi * fits.squared_width_px2[:, 0] * fits.peak)) / 1000

@@ -96,7 +96,10 @@ class Localizer:
         self.network = network.to(self.device, memory_format=torch.channels_last)
         scene = self.record.scene
         self.shares = PlaneShares.of(
-            self.psf, scene.depth_range_nm, float(np.mean(scene.photons)), float(np.mean(scene.background))
+            self.psf.seen_through(self.registration.matrices),
+            scene.depth_range_nm,
+            float(np.mean(scene.photons)),
+            float(np.mean(scene.background)),
         )
         self.tiles = tiles(self.movie.height, self.movie.width, job.tile_px, self.record.architecture.halo_px)
 

@@ -21,7 +21,7 @@ from planeloc.robust import common_scatter, huber
 Array = NDArray[np.float64]
 
 MODELS = ("auto", "affine", "quadratic")
-_FEWEST_FOR_QUADRATIC = 12
+FEWEST_FOR_QUADRATIC = 12
 _CLEARLY = 0.85  # rms leave-one-out error of the quadratic map over the affine one's
 _CHANCE = 1e-4  # that the terms of second order of an affine truth look as large
 _REWEIGHTINGS = 20
@@ -66,7 +66,7 @@ def fit_map(beads: Beads, model: str = "auto") -> MapFit:
     terms says that this is no chance.
     """
     affine = _fit(beads, _Affine(beads.source))
-    enough = int(affine.kept.sum()) >= _FEWEST_FOR_QUADRATIC
+    enough = int(affine.kept.sum()) >= FEWEST_FOR_QUADRATIC
     if model == "affine" or not enough:
         return affine
     quadratic = _fit(beads, _Affine(beads.source, order=2))

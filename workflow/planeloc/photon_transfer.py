@@ -54,7 +54,6 @@ class Dark:
     at_zero: float  # share of the counts that are 0: noise that was cut off
     mean: Array
     usable: NDArray[np.bool_]  # neither hot nor much noisier than the others
-    frame_means: Array
 
 
 class DarkSum:
@@ -92,7 +91,6 @@ class DarkSum:
             at_zero=self._zeros / (self._frames * mean.size),
             mean=mean,
             usable=usable,
-            frame_means=means,
         )
 
 

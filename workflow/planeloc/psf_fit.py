@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.bad_pixels import ceiling_counts, hot_pixels, without
-from planeloc.beads import BeadFits, Beads, BeadSearch, find_beads, fit_beads, require_beads
+from planeloc.bad_pixels import find_clean_beads
+from planeloc.beads import BeadFits, Beads, BeadSearch, fit_beads, require_beads
 from planeloc.camera import Camera
 from planeloc.defocus import DefocusFit, Widths, fit_defocus
 from planeloc.errors import PlanelocError
@@ -28,6 +28,7 @@ _FEWEST_SLICES_OF_BEAD = 5
 _FEWEST_MATCHED = 4
 _SNR_OF_PEAK = 5.0
 _LARGEST_WIDTH_ERROR = 0.3  # of a squared width, relative
+_LIGHT_SD_OF_ONE = 0.03  # relative: what a single bead's photons on two planes can be trusted to
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
 _BRIGHT = 0.3  # of a bead's highest peak: slices on which its place is compared
 _FEWEST_FOR_COMMON_WAY = 3
@@ -151,10 +152,7 @@ def _median_where(values: Array, usable: NDArray[np.bool_]) -> Array:
 
 def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
     """Find the beads of one camera in raw counts (slices, rows, columns) and fit them; `file` is for messages."""
-    bad = hot_pixels(counts, camera)
-    mended = without(counts, bad)
-    full = min(camera.saturation_counts, ceiling_counts(mended, camera))
-    beads = replace(find_beads(mended, replace(camera, saturation_counts=full), how.search), bad=bad)
+    beads = find_clean_beads(counts, camera, how.search)
     require_beads(beads, how.minimum_beads, file, camera)
     fits = fit_beads(counts, camera, beads, how.search.window_px, estimator="least_squares")
     light = light_of(counts, camera, beads, how.search.window_px)
@@ -207,7 +205,8 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
     pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
-    depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs)
+    of_one_nm = float(np.sqrt(2) * np.median(fit.focus_sd_nm))
+    depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs, of_one_nm)
     depths = depth - (max(depth) + min(depth)) / 2
     light, light_sd = (np.concatenate(arrays) for arrays in zip(*(plane.light for plane in planes), strict=True))
     course = course_of(fit, travel_nm, widths.sd_nm, light, light_sd, bleached=how.bleached)
@@ -231,7 +230,7 @@ def share_of_light(
     photons: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
 ) -> tuple[Array, Array]:
     """(planes,) relative brightness, summing to 1, and its standard deviation, from every bead's photons (beads,)."""
-    log_light, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs)
+    log_light, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs, _LIGHT_SD_OF_ONE)
     shares = np.exp(log_light) / np.sum(np.exp(log_light))
     # A plane's light against plane 0's changes every share.
     slopes = np.eye(len(shares)) - shares
@@ -239,14 +238,21 @@ def share_of_light(
 
 
 def _compare(
-    values: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
+    values: Array,
+    known: NDArray[np.bool_],
+    plane_of: NDArray[np.int64],
+    pairs: Sequence[NDArray[np.int64] | None],
+    sd_of_one: float,
 ) -> tuple[Array, Array]:
-    """(planes,) how far the beads' values on every plane lie above those on plane 0, with standard deviations."""
+    """(planes,) how far the beads' values on every plane lie above those on plane 0, with standard deviations.
+
+    `sd_of_one`: of a difference that rests on a single bead, which has no scatter to tell it.
+    """
     first = np.nonzero(plane_of == 0)[0]
     found = [(0.0, 0.0)]
     for p, common in enumerate(pairs, start=1):
         other = np.nonzero(plane_of == p)[0]
-        found.append(_difference(values[first], known[first], values[other], known[other], common))
+        found.append(_difference(values[first], known[first], values[other], known[other], common, sd_of_one))
     difference, deviation = np.array(found).T
     return difference, deviation
 
@@ -302,23 +308,24 @@ def _difference(
     other: Array,
     other_good: NDArray[np.bool_],
     pairs: NDArray[np.int64] | None,
+    sd_of_one: float,
 ) -> tuple[float, float]:
     """Other minus first, on common beads if they are known, else of the medians; with its standard deviation."""
     if pairs is not None:
         pairs = pairs[first_good[pairs[:, 0]] & other_good[pairs[:, 1]]]
     if pairs is not None and len(pairs):
-        return _middle(other[pairs[:, 1]] - first[pairs[:, 0]])
+        return _middle(other[pairs[:, 1]] - first[pairs[:, 0]], sd_of_one)
     if not first_good.any() or not other_good.any():
-        return float(np.median(other) - np.median(first)), 0.0
-    (a, a_sd), (b, b_sd) = _middle(first[first_good]), _middle(other[other_good])
+        return float(np.median(other) - np.median(first)), sd_of_one
+    (a, a_sd), (b, b_sd) = _middle(first[first_good], sd_of_one), _middle(other[other_good], sd_of_one)
     return b - a, float(np.hypot(a_sd, b_sd))
 
 
-def _middle(values: Array) -> tuple[float, float]:
-    """Mean without the values far from the median, and its standard deviation (0 for a single value)."""
+def _middle(values: Array, sd_of_one: float) -> tuple[float, float]:
+    """Mean without the values far from the median, and its standard deviation."""
     distance = np.abs(values - np.median(values))
     kept = values[distance <= 3 * 1.4826 * np.median(distance) + 1e-9]
-    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else 0.0
+    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else sd_of_one
 
 
 def astigmatism_nm(fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement) -> Array:

@@ -28,7 +28,7 @@ from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.figures.registration import RegisteredPlane, draw_registration
 from planeloc.geometry import Affine, Quadratic, Registration
-from planeloc.map_fitting import MODELS, fit_map, fit_shift
+from planeloc.map_fitting import FEWEST_FOR_QUADRATIC, MODELS, fit_map, fit_shift
 from planeloc.map_fitting import Beads as MatchedBeads
 from planeloc.microscope import Microscope
 from planeloc.point_matching import Match, MatchLimits, match_points, orientation_words
@@ -281,6 +281,12 @@ def _register_plane(
     """Fit the map of one camera."""
     # Points in a corner of the field say where it lies, but their errors, enlarged, would turn and stretch the rest.
     narrow = _spread(placed.beads.source, shape) < settings.affine_area
+    matched = len(placed.beads.source)
+    if settings.model == "quadratic" and (narrow or matched < FEWEST_FOR_QUADRATIC):
+        raise PlanelocError(
+            f"camera {name}: {matched} matched beads are too few or too close together for a quadratic map, at least "
+            f"{FEWEST_FOR_QUADRATIC} all over the field are needed; image more beads, or set register: model: auto"
+        )
     fit = fit_shift(placed.beads) if narrow else fit_map(placed.beads, settings.model)
     alone = Registration(
         (Affine.identity(), fit.camera_map), (0.0, 0.0), shape, (None, fit.uncertainty), (None, None), pixel

@@ -261,11 +261,12 @@ def join_planes(psf: GaussianPSF, splines: Sequence[SplinePSF]) -> SplinePSF:
 
 
 def centred_on_focus(psf: SplinePSF) -> SplinePSF:
-    """The same model with z = 0 midway between the depths at which the first and the last plane are sharpest.
+    """The same model with z = 0 midway between the depths at which the lowest and the highest plane are sharpest.
 
     The minimum of a width curve depends on the curve; where light covers the least area does not.
     """
-    sharpest = [sharpest_depth(psf, plane) for plane in (0, psf.planes - 1)]
+    ends = (int(np.argmin(psf.plane_depths_nm)), int(np.argmax(psf.plane_depths_nm)))
+    sharpest = [sharpest_depth(psf, plane) for plane in ends]
     middle = sum(sharpest) / 2
     depths = tuple(depth - middle for depth in psf.plane_depths_nm)
     return replace(psf, gaussian=replace(psf.gaussian, plane_depths_nm=depths))

@@ -19,8 +19,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from planeloc.optics.gaussian import GaussianPSF
 
-PARAMETERS = ("x_nm", "y_nm", "z_nm", "photons")
-
 
 class PSF(ABC):
     """Immutable, so that it can be shared between threads and written into records."""

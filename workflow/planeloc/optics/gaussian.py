@@ -52,9 +52,11 @@ class GaussianPSF(PSF):
         return self.waist_nm**2 * positive
 
     def squared_width_slope(self, defocus_nm: Any) -> Any:
-        """dw/dΔz in nm."""
+        """dw/dΔz in nm; zero where the curve is held positive."""
         u = defocus_nm / self.focus_depth_nm
-        return self.waist_nm**2 / self.focus_depth_nm * (2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3)
+        free = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4 > _LEAST
+        slope = 2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3
+        return self.waist_nm**2 / self.focus_depth_nm * slope * free
 
     def unit_images(self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]) -> Tensor:
         width = self.squared_width(defocus_nm).sqrt()

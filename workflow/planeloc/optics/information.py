@@ -18,8 +18,8 @@ from torch import Tensor
 from planeloc.camera import Camera
 from planeloc.optics.base import PSF
 
-_WINDOW_PX = 15
-_AT_ONCE = 500  # emitters: bounds the memory of the derivatives
+_WINDOW_NM = 3000.0  # of the images that a bound is worked out for
+_AT_ONCE = 200  # emitters: bounds the memory of the derivatives
 _DARKEST_PHOTONS = 0.05  # taken for darker pixels, which without read noise would count without limit
 
 
@@ -112,11 +112,12 @@ def position_bound(
     """
     x, y, z = torch.from_numpy(np.ascontiguousarray(position_nm.T)).double()
     pixel = psf.pixel_size_nm
-    middle = (_WINDOW_PX // 2) * pixel
+    side = 2 * round(_WINDOW_NM / pixel / 2) + 1
+    middle = (side // 2) * pixel
     x, y = (middle + torch.remainder(axis, pixel) for axis in (x, y))
     light = torch.from_numpy(np.maximum(photons, 1e-3)).double()
     level = torch.from_numpy(np.asarray(background)).double()[:, None].expand(-1, psf.planes)
-    shape = (_WINDOW_PX, _WINDOW_PX)
+    shape = (side, side)
     bounds = [np.empty((0, 3))]
     for start in range(0, len(z), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
