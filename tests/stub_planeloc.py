@@ -72,6 +72,9 @@ def main() -> None:
             assert Path(path).is_file(), f"{verb}: input {path} is missing"
     if verb == os.environ.get("STUB_FAIL"):
         Path(values["output"][0]).write_text("half")
+        for path in values.get("quality", []):
+            checks = [{**QUALITY["checks"][0], "verdict": "fail"}]
+            Path(path).with_suffix(".failed.json").write_text(json.dumps({**QUALITY, "checks": checks}))
         print(f"planeloc: {verb} went wrong; mend it", file=sys.stderr)
         sys.exit(1)
     if verb == "simulate":

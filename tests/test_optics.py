@@ -54,6 +54,22 @@ def test_gradients_agree_with_differences():
     assert torch.autograd.gradcheck(image, parameters, eps=1e-3, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("pixel_integration", [False, True])
+@pytest.mark.parametrize("z", [-1300.0, -100.0, 250.0])
+def test_analytic_derivatives_agree_with_differences(pixel_integration, z):
+    """Also where a curve that turns down is held positive (z = −1300)."""
+    psf = replace(paper_psf(), asymmetry=-0.3, quartic=0.01, pixel_integration=pixel_integration)
+    at = [torch.tensor([v], dtype=torch.float64) for v in (650.0, 700.0, z, 900.0)]
+    _, derivatives = psf.expected_photons_and_derivatives(*at, (7, 7))
+    for k in range(4):
+        step = [torch.zeros(1, dtype=torch.float64) for _ in at]
+        step[k] += 1e-3
+        upper, lower = (
+            psf.expected_photons(*(a + sign * s for a, s in zip(at, step, strict=True)), (7, 7)) for sign in (1, -1)
+        )
+        torch.testing.assert_close(derivatives[..., k], (upper - lower) / 2e-3, atol=1e-7, rtol=1e-6)
+
+
 def test_plane_shift_moves_the_image_and_background_adds():
     psf = paper_psf()
     position = (torch.tensor([1000.0]), torch.tensor([900.0]), torch.tensor([0.0]), torch.tensor([1.0]))

@@ -13,7 +13,7 @@ from planeloc.errors import PlanelocError
 from planeloc.optics import SplinePSF, read_psf, write_psf
 from planeloc.optics.information import PixelNoise
 from planeloc.optics.spline import Knots, cubic_basis, cubic_basis_slope
-from planeloc.spline_fit import fit_spline, join_planes, light_in_focus, sharpest_depth
+from planeloc.spline_fit import centred_on_focus, fit_spline, join_planes, light_in_focus, sharpest_depth
 
 PIXEL_NM = 192.0
 ONE_PLANE = replace(PSF, plane_depths_nm=(0.0,), brightness=(1.0,))
@@ -227,6 +227,26 @@ def test_a_lopsided_curve_is_sharpest_where_it_is_narrowest() -> None:
     flat = replace(random_spline(), gaussian=lopsided, coefficients=torch.zeros(4, 9, 13, 13), _moved={})
     for plane, depth in enumerate(PSF.plane_depths_nm):
         assert sharpest_depth(flat, plane) == pytest.approx(depth, abs=TOL_SHARPEST_NM)
+
+
+def test_zero_is_in_the_middle_whatever_the_order_of_the_planes() -> None:
+    mixed = replace(PSF, plane_depths_nm=(-400.0, 400.0, 0.0), brightness=(1 / 3,) * 3)
+    flat = replace(random_spline(sets=(0, 0, 0)), gaussian=mixed, coefficients=torch.zeros(1, 9, 13, 13), _moved={})
+    assert centred_on_focus(flat).plane_depths_nm == pytest.approx(mixed.plane_depths_nm, abs=TOL_SHARPEST_NM)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_agrees_with_the_cpu() -> None:
+    psf, random = random_spline(), np.random.default_rng(0)
+    at = [torch.from_numpy(random.uniform(*r, 20)) for r in ((500, 800), (500, 800), (-600, 600), (2000, 3000))]
+    here = psf.expected_photons_and_derivatives(*at, (9, 9))
+    there = psf.expected_photons_and_derivatives(*(a.cuda() for a in at), (9, 9))
+    for own, other in zip(here, there, strict=True):
+        torch.testing.assert_close(other.cpu(), own, rtol=1e-9, atol=1e-9)
+    noise = PixelNoise(torch.ones(4).double(), torch.ones(4).double())
+    start = torch.stack(at, dim=1) + torch.tensor([20.0, -20.0, 30.0, 100.0])
+    fits = [fit_emitters(psf, Windows.of(here[0].to(d) + 5, noise), start.to(d)) for d in ("cpu", "cuda")]
+    torch.testing.assert_close(fits[1].parameters.cpu(), fits[0].parameters, rtol=1e-4, atol=1e-2)
 
 
 def test_planes_are_joined_on_common_knots() -> None:

@@ -14,9 +14,10 @@ from planeloc.acquisition import Scene as Light
 from planeloc.acquisition import build_instrument, simulate
 from planeloc.acquisition_settings import read_settings
 from planeloc.agreement import mistaken_depths
+from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
-from planeloc.light import fit_photons
+from planeloc.light import _photons_in_focus, fit_photons
 from planeloc.networks import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf, write_psf
@@ -86,6 +87,17 @@ def test_weights_with_a_spline_round_trip(tmp_path):
     assert torch.equal(read.psf.coefficients, record.psf.coefficients)
     image = torch.rand(1, 4, 16, 16)
     assert torch.equal(loaded(image), network(image))
+
+
+def test_light_under_the_rings_is_counted():
+    """Spots with rings hold more than the Gaussian that is fitted to them: of real beads, a tenth."""
+    psf = random_spline()
+    z, one = torch.tensor(psf.plane_depths_nm, dtype=torch.float64), torch.full((4,), 3000.0, dtype=torch.float64)
+    centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
+    spots = psf.expected_photons(centre, centre, z, one / torch.tensor(psf.brightness).double(), (7, 7))
+    own = spots[torch.arange(4), torch.arange(4)].float().numpy()
+    found = _photons_in_focus(own, np.zeros((7, 7), dtype=np.float32), Camera(), psf)
+    assert np.median(found) == pytest.approx(3000, rel=0.02)
 
 
 def test_photons_of_localizations_are_fitted_with_it():

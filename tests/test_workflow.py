@@ -215,6 +215,18 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
 
 
 @pytest.mark.slow
+def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(checkout: Checkout) -> None:
+    assert checkout.demo().returncode == 0
+    verdicts = checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json"
+    assert json.loads(verdicts.read_text())["verdict"] == "warn"
+    (verdicts.parent / "psf.png").unlink()
+    assert checkout.demo(STUB_FAIL="calibrate").returncode != 0
+    content = json.loads(verdicts.read_text())
+    assert content["verdict"] == content["stages"]["calibration"]["verdict"] == "fail"
+    assert content["stages"]["registration"]["verdict"] == "warn"
+
+
+@pytest.mark.slow
 def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Checkout) -> None:
     run = own_data.snakemake("--cores", "2")
     assert run.returncode == 0, run.stderr

@@ -1,6 +1,7 @@
 # Read and check the configuration and the sheets, and the few functions that the rules share.
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,13 @@ os.environ.update(
 FILE_KEYS = {"train": ["start_from"]}
 # As a relative path: an absolute one would differ in a container, and after moving the folder.
 SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
+
+# What a calibration is judged by: name in qc.json, and how the stage's files begin.
+QUALITY_STAGES = {
+    "cameras": "cameras",
+    "registration": "registration",
+    "calibration": "psf",
+}
 
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
@@ -109,6 +117,22 @@ def where_measured(path, calibration):
         return path.replace("{calibration}", name) if measured else []
 
     return result
+
+
+def write_failed_verdicts():
+    """qc.json of every calibration that a step has failed: what failed, and what had passed before it."""
+    for name in experiment.calibrations:
+        folder = Path(config["pathvars"]["results"]) / "calibration" / name
+        files = {}
+        for stage, stem in QUALITY_STAGES.items():
+            failed = folder / f"{stem}.quality.failed.json"
+            found = failed if failed.is_file() else folder / f"{stem}.quality.json"
+            if found.is_file():
+                files[stage] = found
+        if any(file.name.endswith(".failed.json") for file in files.values()):
+            arguments = [f"{stage}={file}" for stage, file in files.items()]
+            script = [sys.executable, SCRIPTS / "qc.py", folder / "qc.json", *arguments]
+            subprocess.run(script, check=False)
 
 
 def gpus(section):

@@ -1,4 +1,5 @@
 # Quality values of all stages -> the verdicts on a calibration in one file, and all that concern a sample on one page.
+# A step that fails leaves its values as <step>.quality.failed.json, and `onerror` puts these into qc.json, too.
 rule qc:
     input:
         cameras=where_measured(
