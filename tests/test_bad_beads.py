@@ -255,7 +255,7 @@ def test_no_fault_gives_a_wrong_spline_that_passes(change: dict[str, object], se
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(faults(), st.integers(0, 1000))
 def test_no_fault_of_many_gives_a_wrong_psf_that_passes(change: dict[str, object], seed: int) -> None:
     check_property(change, seed, "gaussian")

@@ -225,7 +225,7 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
     microscope = microscope_of(2)
     with pytest.raises(PlanelocError, match="objective, sample"):
         run(tmp_path, [tmp_path / "a.tif"], microscope, 50.0, "stage")
-    with pytest.raises(PlanelocError, match="not zero"):
+    with pytest.raises(PlanelocError, match="above zero"):
         run(tmp_path, [tmp_path / "a.tif"], microscope, 0.0)
 
 
