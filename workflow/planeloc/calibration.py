@@ -80,6 +80,7 @@ def calibrate(
                 f"{files[0]}: {slices} slices; a bead scan has {_FEWEST_SLICES} to {_MOST_SLICES}: record one through "
                 "the focus of every plane"
             )
+        maps = _read_maps(registration, microscope.planes, source.shape[2:])
         counts, cameras = read_slices(source, microscope.cameras, range(slices))
     pixel = microscope.pixel_size_nm
     search = BeadSearch(
@@ -92,7 +93,6 @@ def calibrate(
     planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
     fit = fit_psf(planes, travel, counts.shape[2:], how)
-    maps = _read_maps(registration, microscope.planes, counts.shape[2:])
     calibrated = _model(fit, counts, how, settings.model, maps)
     step = z_step_nm * settings.refractive_index_factor
     values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)

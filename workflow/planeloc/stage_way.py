@@ -23,7 +23,7 @@ _TYPICAL_WALK_NM = 30.0  # of a spot, at one depth of focus from its focus
 
 
 def uneven_way(position_nm: Array, sd_nm: Array, defocus: Array, usable: NDArray[np.bool_]) -> Array:
-    """(slices, 2) nm: the way of the stage less its even part; zero on slices that nothing is known of.
+    """(slices, 2) nm: the way of the stage less its even part; slices that nothing is known of take their neighbours'.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def uneven_way(position_nm: Array, sd_nm: Array, defocus: Array, usable: NDArray
         squared = np.sum((target - centred @ solution) ** 2, axis=1) / 2
         scale = max(1.0, float(np.median(squared / variance)))
         weights = huber(squared / (variance * scale)) / variance
-    seen = usable.any(axis=0)
-    at = np.nonzero(seen)[0]
+    at = np.nonzero(usable.any(axis=0))[0]
     if len(at) >= 3:
-        way[seen] = solution[at] - np.stack([np.polyval(np.polyfit(at, w, 1), at) for w in solution[at].T], axis=1)
+        for axis, known in enumerate(solution[at].T):
+            way[:, axis] = np.interp(np.arange(slices), at, known - np.polyval(np.polyfit(at, known, 1), at))
     return way
 
 

@@ -17,6 +17,5 @@ __all__ = [
     "paper_psf",
     "psf_from_record",
     "read_psf",
-    "read_psf_and_details",
     "write_psf",
 ]
