@@ -116,8 +116,14 @@ def test_planes_agree_and_molecules_are_where_they_are(tmp_path, world: str) -> 
 
 
 def test_maps_of_other_cameras_are_refused(tmp_path) -> None:
-    _, _, files, microscope = calibrated(tmp_path, "still")
+    maps, _, files, microscope = calibrated(tmp_path, "still")
+    replace(maps, maps=(Affine.identity(), turned([[1.0, 0.0], [0.0, 1.0]], [9.0, 4.0]))).write(tmp_path / "wrong.json")
+    coarse = replace(microscope, pixel_size_nm=160.0)
     Registration.identity(3).write(tmp_path / "three.json")
     outputs = (tmp_path / "other.h5", tmp_path / "other.png", tmp_path / "other.json")
     with pytest.raises(PlanelocError, match=r"three\.json: maps of 3 cameras"):
         calibrate(files, microscope, STEP_NM, "objective", *outputs, registration=tmp_path / "three.json")
+    with pytest.raises(PlanelocError, match=r"beads_1\.tif: the registration puts only 0 of 14 beads"):
+        calibrate(files, microscope, STEP_NM, "objective", *outputs, registration=tmp_path / "wrong.json")
+    with pytest.raises(PlanelocError, match=r"maps\.json: made with pixels of 192 nm, the microscope file says 160 nm"):
+        calibrate(files, coarse, STEP_NM, "objective", *outputs, registration=tmp_path / "maps.json")

@@ -27,7 +27,7 @@ from planeloc.geometry import Registration
 from planeloc.microscope import Microscope
 from planeloc.optics import PSF, GaussianPSF, write_psf
 from planeloc.psf_fit import BeadMeasurement, PsfFit, astigmatism_nm, fit_psf, measure_plane, share_of_light
-from planeloc.quality import quality_dict, stop_on_failure, write_quality
+from planeloc.quality import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.readers import open_cameras
 from planeloc.settings import check as check_settings
 from planeloc.spline_fit import centred_on_focus, fit_spline, join_planes
@@ -38,6 +38,7 @@ Array = NDArray[np.float64]
 SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7
 _MOST_SLICES = 1000  # more is a movie
+_SMALLEST_STEP_NM = 1.0
 _SAME_BEAD_PX = 2.0
 _WAY_REACH = 1.6  # depths of focus from a bead's focus: where its place is known well enough
 _MOST_BEADS = 60  # for the spline, whose time grows with them
@@ -80,7 +81,7 @@ def calibrate(
                 f"{files[0]}: {slices} slices; a bead scan has {_FEWEST_SLICES} to {_MOST_SLICES}: record one through "
                 "the focus of every plane"
             )
-        maps = _read_maps(registration, microscope.planes, source.shape[2:])
+        maps = _read_maps(registration, microscope, source.shape[2:])
         counts, cameras = read_slices(source, microscope.cameras, range(slices))
     pixel = microscope.pixel_size_nm
     search = BeadSearch(
@@ -113,6 +114,7 @@ def calibrate(
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
+    print_warnings(checks)
     scanned = {"scan": scan, "z_step_nm": z_step_nm}
     details = {"quality": quality_dict(values, checks), "settings": asdict(settings), **scanned}
     write_psf(output, calibrated.psf, details)
@@ -135,6 +137,8 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
             f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; a scan that went the other "
             "way is the other kind of scan"
         )
+    if z_step_nm < _SMALLEST_STEP_NM:
+        raise PlanelocError(f"z step {z_step_nm:g} nm: no stage makes such steps; give nm, not µm, e.g. 50")
     if z_step_nm > settings.maximum_step_nm:
         raise PlanelocError(
             f"{file}: z step {z_step_nm:g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "
@@ -142,10 +146,15 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
         )
 
 
-def _read_maps(registration: Path | None, planes: int, shape: tuple[int, int]) -> Registration | None:
+def _read_maps(registration: Path | None, microscope: Microscope, shape: tuple[int, int]) -> Registration | None:
     if registration is None:
         return None
-    maps = Registration.read(registration)
+    maps, planes, pixel = Registration.read(registration), microscope.planes, microscope.pixel_size_nm
+    if maps.pixel_size_nm and abs(maps.pixel_size_nm - pixel) > 1e-3 * pixel:
+        raise PlanelocError(
+            f"{registration}: made with pixels of {maps.pixel_size_nm:g} nm, the microscope file says {pixel:g} nm; "
+            "run register again"
+        )
     if maps.planes != planes or (maps.field_px and maps.field_px != shape):
         raise PlanelocError(
             f"{registration}: maps of {maps.planes} cameras of {maps.field_px} pixels, the bead stacks are of "
@@ -183,6 +192,13 @@ def _places_px(fit: PsfFit, maps: Registration | None) -> list[Array]:
         apart = place[None] - maps.maps[p](places[0])[:, None]
         distance = np.hypot(*np.moveaxis(apart, -1, 0))
         first, other = np.nonzero((distance < _SAME_BEAD_PX) & (distance == distance.min(axis=0)))
+        same = fit.pairs[p - 1]
+        if same is not None and len(other) < len(same) / 2:
+            raise PlanelocError(
+                f"{fit.planes[p].file}: the registration puts only {len(other)} of {len(same)} beads where "
+                f"camera {fit.names[p]} sees them; it "
+                "is of other cameras, or in another order: run register again with the files of this scan"
+            )
         weights = fit.photons[fit.plane_of == p][other]
         agreed.append(place - np.average(apart[first, other], axis=0, weights=weights) if len(other) else place)
     return agreed

@@ -147,7 +147,7 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
         "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
         "largest_depth_sd_nm": float(fit.depth_sd_nm.max()),
         "largest_brightness_sd": float((calibrated.brightness_sd / np.array(psf.brightness)).max()),
-        "planes_in_order": float(abs(np.sign(np.diff(depths)).sum()) == len(depths) - 1),
+        "planes_in_order": _order(depths),
     }
     for p in range(len(depths)):
         values |= {
@@ -166,6 +166,12 @@ def quality_values(fit: PsfFit, calibrated: Calibrated, astigmatism: Array, step
                 f"plane_{p}_spacing_sd_nm": float(np.hypot(fit.depth_sd_nm[p], fit.depth_sd_nm[p - 1])),
             }
     return values
+
+
+def _order(depths_nm: Array) -> float:
+    """1 where the foci rise with the number of the camera, −1 where they fall, 0 where they do neither."""
+    signs = np.sign(np.diff(depths_nm))
+    return float(signs[0]) if (signs == signs[0]).all() else 0.0
 
 
 def _root_mean(squared: Array) -> float:
@@ -412,8 +418,9 @@ def _advice_on_order(depths_nm: Array) -> str:
     """What to check in the sheet, given which way the foci run over the cameras."""
     if (np.diff(depths_nm) < 0).all():
         return (
-            "z decreases with the number of the camera: right if the cameras are listed from the deepest focus to the "
-            "shallowest; if not, correct `scan` in the sheet (objective or sample), a wrong one turns z upside down"
+            "z decreases with the number of the camera: either `scan` in the sheet is wrong (objective or sample), "
+            "which turns z upside down, or the cameras are listed from the deepest focus to the shallowest; then list "
+            "them the other way round"
         )
     if (np.diff(depths_nm) > 0).all():
         return "z increases with the number of the camera; a wrong `scan` in the sheet would turn z upside down"

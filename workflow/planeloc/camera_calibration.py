@@ -34,7 +34,7 @@ from planeloc.photon_transfer import (
     fit_line,
     measure,
 )
-from planeloc.quality import stop_on_failure, write_quality
+from planeloc.quality import print_warnings, stop_on_failure, write_quality
 from planeloc.readers import CameraSource, open_cameras
 
 _MOST_PIXELS = 1 << 18  # per camera; more would need memory and tell nothing new
@@ -93,6 +93,7 @@ def measure_cameras(
     stop_on_failure(sheet, values, checks, Path(figure), Path(quality), draw)
     draw(figure)
     write_quality(quality, values, checks)
+    print_warnings(checks)
     with atomic_path(output) as partial:
         partial.write_text(_microscope_file(microscope, measured, movies, sheet), encoding="utf-8")
 

@@ -39,7 +39,7 @@ def _file(name: str, help: str, *, required: bool = True, multiple: bool = False
 
 _provenance = _file("--provenance", "Record of this run (JSON).", required=False)
 _microscope = _file("--microscope", "Microscope file (YAML).")
-_beads = _file("--beads", "Bead stack; one for each camera, in plane order.", multiple=True)
+_beads = _file("--beads", "Bead stack; repeat the option for each camera, in plane order.", multiple=True)
 _figure = _file("--figure", "Figure (PNG).")
 _quality = _file("--quality", "Quality values and verdicts (JSON).")
 
@@ -49,7 +49,7 @@ _quality = _file("--quality", "Quality values and verdicts (JSON).")
 def planeloc() -> None:
     """3D super-resolution images from the movies of a multi-plane microscope.
 
-    The verbs in the order in which they are used: cameras, calibrate, register, convert, train, localize, filter,
+    The verbs in the order in which they are used: cameras, register, calibrate, convert, train, localize, filter,
     render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md.
     """
 
@@ -153,7 +153,7 @@ def register_command(
 
 
 @planeloc.command("convert")
-@_file("--movie", "Camera file; one for each camera, in plane order.", multiple=True)
+@_file("--movie", "Camera file; repeat the option for each camera, in plane order.", multiple=True)
 @_microscope
 @_file("--store", "Movie (a zarr folder).")
 @_file("--manifest", "What the movie is and the checksums of its parts (JSON).")

@@ -6,6 +6,7 @@ The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshol
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,6 +73,13 @@ def stop_on_failure(
     write_quality(numbers, values, checks)
     why = "; ".join(f"{check.text}: {check.advice}" for check in failed)
     raise PlanelocError(f"{where}: {why}; see {shown}")
+
+
+def print_warnings(checks: Sequence[Check]) -> None:
+    """A line to stderr for every check that warns, with what to do."""
+    for check in checks:
+        if check.verdict == "warn":
+            print(f"planeloc: warning: {check.text}: {check.advice}", file=sys.stderr)
 
 
 def write_quality(path: str | Path, values: Mapping[str, float], checks: Sequence[Check]) -> None:

@@ -32,7 +32,15 @@ from planeloc.map_fitting import FEWEST_FOR_QUADRATIC, MODELS, fit_map, fit_shif
 from planeloc.map_fitting import Beads as MatchedBeads
 from planeloc.microscope import Microscope
 from planeloc.point_matching import Match, MatchLimits, match_points, orientation_words
-from planeloc.quality import Check, check_at_least, check_at_most, quality_dict, stop_on_failure, write_quality
+from planeloc.quality import (
+    Check,
+    check_at_least,
+    check_at_most,
+    print_warnings,
+    quality_dict,
+    stop_on_failure,
+    write_quality,
+)
 from planeloc.readers import CameraSource, open_cameras
 from planeloc.settings import check as check_settings
 from planeloc.settings import setting
@@ -154,6 +162,7 @@ def register(
     )
     draw(figure)
     write_quality(quality, values, checks)
+    print_warnings(checks)
     details = {
         "height_px": shape[0],
         "width_px": shape[1],

@@ -23,7 +23,13 @@ def worst(verdicts: list[str]) -> str:
 def gathered(stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The content of qc.json from the quality files of the stages."""
     judged = {
-        name: {"verdict": worst([check["verdict"] for check in stage["checks"]]), **stage}
+        name: {
+            "verdict": worst([check["verdict"] for check in stage["checks"]]),
+            "values": stage["values"],
+            "checks": [
+                {**check, "advice": "" if check["verdict"] == "pass" else check["advice"]} for check in stage["checks"]
+            ],
+        }
         for name, stage in stages.items()
     }
     return {"verdict": worst([stage["verdict"] for stage in judged.values()]), "stages": judged}
