@@ -165,6 +165,27 @@ def test_one_bead_that_moves_is_left_out(tmp_path: Path, motion: str) -> None:
     assert found.verdicts["own_motion_nm"] == "pass"
 
 
+def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    places = still_beads(random)
+    files = scan_of(tmp_path, random, [places, places])
+    for file in files:
+        counts = tifffile.imread(file)
+        rows, columns = random.integers(3, 93, (2, 30))
+        counts[:, rows, columns] += random.integers(2000, 9000, 30).astype(np.uint16)
+        tifffile.imwrite(file, counts, photometric="minisblack")
+    found = run(tmp_path, files)
+    assert found.values["plane_1_matched"] >= 8
+    assert error_nm(found.registration.maps[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+
+
+def test_a_quadratic_map_needs_beads(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    places = still_beads(random, 8)
+    with pytest.raises(PlanelocError, match=r"8 matched beads on camera camera 1 are too few .* for a quadratic map"):
+        run(tmp_path, scan_of(tmp_path, random, [places, places]), model="quadratic")
+
+
 def test_beads_that_all_move_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     places = still_beads(random)

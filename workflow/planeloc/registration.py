@@ -145,7 +145,7 @@ def register(
     placed = _place(points, matches, settings.minimum_matched)
     pixel = microscope.pixel_size_nm
     registered = [
-        _register_plane(cameras[p].name, match, beads, shape, pixel, settings)
+        _register_plane(camera_file(files, p), cameras[p].name, match, beads, shape, pixel, settings)
         for p, match, beads in zip(others, matches, placed, strict=True)
     ]
     values, checks = _assess(registered, points, shape, pixel, settings)
@@ -285,7 +285,13 @@ def _place(points: Sequence[BeadPoints], matches: Sequence[Match], minimum: int)
 
 
 def _register_plane(
-    name: str, match: Match, placed: _Placed, shape: tuple[int, int], pixel: float, settings: RegisterSettings
+    file: Path,
+    name: str,
+    match: Match,
+    placed: _Placed,
+    shape: tuple[int, int],
+    pixel: float,
+    settings: RegisterSettings,
 ) -> RegisteredPlane:
     """Fit the map of one camera."""
     # Points in a corner of the field say where it lies, but their errors, enlarged, would turn and stretch the rest.
@@ -293,8 +299,8 @@ def _register_plane(
     matched = len(placed.beads.source)
     if settings.model == "quadratic" and (narrow or matched < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
-            f"camera {name}: {matched} matched beads are too few or too close together for a quadratic map, at least "
-            f"{FEWEST_FOR_QUADRATIC} all over the field are needed; image more beads, or set register: model: auto"
+            f"{file}: {matched} matched beads on camera {name} are too few or too close together for a quadratic map; "
+            f"{FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
     fit = fit_shift(placed.beads) if narrow else fit_map(placed.beads, settings.model)
     alone = Registration(
