@@ -50,7 +50,6 @@ def bead_scan(spot, beads: int = 6, photons: float = 2e4, seed: int = 1, backgro
     truth = np.column_stack((place * PIXEL_NM, height, light))
     scan = BeadScan(
         Windows.of(torch.from_numpy(counts), noise.repeated(0, len(TRAVEL_NM))),
-        torch.zeros(beads, 2),
         tuple(TRAVEL_NM),
         (1.0,) * len(TRAVEL_NM),
         torch.from_numpy(truth + wrong),

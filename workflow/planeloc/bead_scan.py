@@ -27,19 +27,13 @@ class BeadScan:
     """Windows around beads, and a first guess of what is in them."""
 
     windows: Windows  # (beads, slices, rows, columns): slices are the planes of `PSF.as_scan`
-    corners_px: Tensor  # (beads, 2) first column and row of the windows
     travel_nm: tuple[float, ...]  # (slices,) of the beads along z
     light: tuple[float, ...]  # (slices,) of the beads over their mean: below one where they have bleached
     start: Tensor  # (beads, 4): x, y from the window's outer corner, z (nm), photons on this camera
 
-    @property
-    def beads(self) -> int:
-        return len(self.start)
-
     def only(self, chosen: Tensor) -> BeadScan:
         """Some of the beads."""
-        windows, corners, start = self.windows.part(chosen), self.corners_px[chosen], self.start[chosen]
-        return replace(self, windows=windows, corners_px=corners, start=start)
+        return replace(self, windows=self.windows.part(chosen), start=self.start[chosen])
 
     def model(self, psf: PSF, plane: int) -> PSF:
         """The model of one plane, with the slices as its planes."""
@@ -80,7 +74,6 @@ def scan_of(
     within = np.column_stack((start[:, :2] - corners * pixel_size_nm, start[:, 2:]))
     return BeadScan(
         Windows.of(torch.from_numpy(photons.astype(np.float64)).reshape(shape), noise, use, shifts),
-        torch.from_numpy(corners),
         tuple(map(float, travel_nm)),
         tuple(map(float, light)),
         torch.from_numpy(within),

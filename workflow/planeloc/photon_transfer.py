@@ -248,7 +248,6 @@ class Line:
 
     intercept: float
     slope: float
-    intercept_sd: float
     slope_sd: float
     used: NDArray[np.bool_]  # per level
     curvature: float  # departure from the line at the brightest level used if it bends, over the shot noise there
@@ -283,7 +282,6 @@ def fit_line(levels: Levels, dark: Dark) -> Line | None:
     return Line(
         intercept=intercept,
         slope=slope,
-        intercept_sd=float(np.sqrt(covariance[0, 0])),
         slope_sd=float(np.sqrt(covariance[1, 1])),
         used=used,
         curvature=float(bent[0][2] * top / bent[0][1]) if bent else 0.0,

@@ -128,7 +128,7 @@ class PsfFit:
         misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
         return float(np.median(misfit[self.near_focus])) if self.near_focus.any() else float("nan")
 
-    @property
+    @cached_property
     def photons(self) -> Array:
         """(beads,) photons of every bead on its plane, in focus."""
         return _light(self.planes, self.curve, self.widths.travel_nm, self.course)[0]

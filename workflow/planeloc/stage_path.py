@@ -30,7 +30,6 @@ class Still:
     place_px: Array  # (series, 2)
     variance_px2: Array  # (series,) of each by itself
     lean: Array  # (series, slices) by how much a place changes with the path on a slice
-    path_px: Array  # (slices, 2)
     path_covariance_px2: Array  # (slices, slices)
     own_motion_px: Array  # (series,) rms motion, both axes together, beyond path and noise
     moves: NDArray[np.bool_]  # (series,) whether that is far more than most beads have
@@ -74,7 +73,7 @@ def hold_still(position_px: Array, variance_px2: Array, camera: NDArray[np.int64
         scatter = common_scatter(squared[known], noise[known], freedom)
         factor = np.where(known, huber(squared / (noise + scatter)), 0.0)
     own, moves = _own_motion(rest, np.where(known, 1 / noise, 0.0), camera)
-    return Still(place, 1 / total[:, 0], follows * lean, path, covariance, own, moves)
+    return Still(place, 1 / total[:, 0], follows * lean, covariance, own, moves)
 
 
 def _own_motion(rest: Array, weights: Array, camera: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
