@@ -35,10 +35,12 @@ def test_loss_is_the_dense_cross_entropy():
     assert torch.allclose(gradient, expected)
 
 
-def test_halo_is_the_reach_of_the_network():
+@pytest.mark.parametrize("choices", [{}, {"first_layers": 3, "first_kernel": 5, "upsampling_kernel": 6}])
+def test_halo_is_the_reach_of_the_network(choices):
     """What lies `halo_px` beyond a window changes nothing inside it; one pixel less and it may."""
     torch.manual_seed(0)
     record = small_record()
+    record = dataclasses.replace(record, architecture=dataclasses.replace(record.architecture, **choices))
     network = record.build().eval().double()
     image = torch.zeros(1, 4, 40, 40, dtype=torch.float64)
     still = network(image)

@@ -38,6 +38,10 @@ class TrainSettings:
     batch: int = setting(8, "Images per optimizer step; the paper used 100.", minimum=1)
     learning_rate: float = setting(1e-3, "Adam's initial learning rate; falls to 0 along a cosine.", minimum=1e-8)
     channels: str = setting("128,64,32,16", "Channels after the first convolution and after each doubling.")
+    first_kernel: int = setting(9, "Side of the first convolution's kernel, pixels; odd.", minimum=1, maximum=31)
+    first_layers: int = setting(1, "Convolutions on the camera's pixels; those after the first are 3×3.", minimum=1)
+    upsampling_kernel: int = setting(4, "Side of the doubling layers' kernels; even.", minimum=2, maximum=16)
+    last_kernel: int = setting(3, "Side of the last convolution's kernel, voxels; odd.", minimum=1, maximum=31)
     emitters: int = setting(3, "Emitters per 16×16 training image (Table 2).", minimum=1)
     photons: str = setting(
         "auto", "Photons per emitter, all planes together: low-high, or auto: measured from the movies."
@@ -178,7 +182,21 @@ def _architecture(psf: PSF, scene: Scene, settings: TrainSettings) -> Architectu
             f"setting channels: {settings.channels!r} must be {doublings + 1:g} whole numbers for upsampling"
             f" {scene.upsampling} (a power of 2)"
         )
-    return Architecture(psf.planes, scene.depth_slices, channels)
+    for name, remainder in (("first_kernel", 1), ("upsampling_kernel", 0), ("last_kernel", 1)):
+        if getattr(settings, name) % 2 != remainder:
+            raise PlanelocError(
+                f"setting {name}: {getattr(settings, name)} must be {'odd' if remainder else 'even'}, or images and"
+                " volumes would not lie on each other"
+            )
+    return Architecture(
+        planes=psf.planes,
+        depth_slices=scene.depth_slices,
+        channels=channels,
+        first_kernel=settings.first_kernel,
+        first_layers=settings.first_layers,
+        upsampling_kernel=settings.upsampling_kernel,
+        last_kernel=settings.last_kernel,
+    )
 
 
 def _input_scale(psf: PSF, scene: Scene, seed: int) -> float:

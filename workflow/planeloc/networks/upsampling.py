@@ -24,7 +24,8 @@ class Architecture:
     depth_slices: int
     channels: tuple[int, ...] = (128, 64, 32, 16)
     first_kernel: int = 9
-    upsampling_kernel: int = 4
+    first_layers: int = 1  # convolutions on the camera's pixels; those after the first are 3×3
+    upsampling_kernel: int = 4  # even; 2m does what an m×m convolution with pixel shuffling does (Shi et al. 2016)
     last_kernel: int = 3
 
     @property
@@ -34,7 +35,7 @@ class Architecture:
     @property
     def halo_px(self) -> int:
         """Camera pixels beyond a window that can change the output inside it."""
-        reach, pixel = float(self.first_kernel // 2), 1.0
+        reach, pixel = float(self.first_kernel // 2 + self.first_layers - 1), 1.0
         for _ in self.channels[1:]:
             pixel /= 2
             reach += pixel * ((self.upsampling_kernel - 2) // 2)
@@ -63,6 +64,12 @@ class UpsamplingNetwork(nn.Module):
             nn.ReLU(),
             nn.BatchNorm2d(a.channels[0]),
         ]
+        for _ in range(a.first_layers - 1):
+            layers += [
+                nn.Conv2d(a.channels[0], a.channels[0], 3, padding=1),
+                nn.ReLU(),
+                nn.BatchNorm2d(a.channels[0]),
+            ]
         padding = (a.upsampling_kernel - 2) // 2
         for before, after in zip(a.channels[:-1], a.channels[1:], strict=True):
             layers += [
