@@ -1,5 +1,7 @@
 """The paper's network: shape, loss, reach, files."""
 
+import dataclasses
+
 import pytest
 import torch
 
