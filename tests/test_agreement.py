@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planeloc.agreement import disagreements, mistaken_depths
+from planeloc.agreement import disagreements, mistaken_depths, side_by_side
 from planeloc.networks import NetworkRecord
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf
@@ -51,3 +51,13 @@ def test_reasons(psf, scene, reason):
 
 def test_no_reason_against_itself():
     assert disagreements(record(), paper_psf(), Scene(), 25.0) == []
+
+
+def test_both_descriptions_stand_side_by_side():
+    """Whoever reads it sees what to mend: every quantity of both, and a mark where they differ."""
+    psf = replace(paper_psf(), waist_nm=160.0, plane_depths_nm=(-800.0, 0.0, 800.0), brightness=(0.3, 0.3, 0.4))
+    text = side_by_side(record(), psf, replace(Scene(), upsampling=4, depth_range_nm=(-1000.0, 1000.0)))
+    marked = {line.removeprefix("  ≠ ")[:21].strip() for line in text.splitlines() if line.startswith("  ≠")}
+    assert marked == {"planes", "focal depths", "voxels per pixel", "depth slices", "PSF"}
+    assert "32 of 50 nm, -800 to 800 nm" in text and "40 of 50 nm, -1000 to 1000 nm" in text
+    assert "w0 133 nm" in text and "w0 160 nm" in text

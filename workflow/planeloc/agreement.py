@@ -128,3 +128,36 @@ def _pixel_noise(scene: Scene) -> float:
 def _shot_noise(scene: Scene) -> float:
     """Variance of the shot noise, photons² per photon."""
     return (2.0 if scene.em_multiplication else 1.0) / scene.quantum_efficiency
+
+
+def side_by_side(record: NetworkRecord, psf: PSF, scene: Scene) -> str:
+    """A table of what a network was made for and what is at hand; lines that differ are marked."""
+    made_for, at_hand = _description(record.psf, record.scene), _description(psf, scene)
+    heads = ("", "weights", "configuration")
+    rows = [heads, *((name, made_for[name], at_hand[name]) for name in made_for)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = []
+    for row in rows:
+        mark = "≠" if row is not heads and row[1] != row[2] else " "
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {mark} {cells}".rstrip())
+    return "\n".join(lines)
+
+
+def _description(psf: PSF, scene: Scene) -> dict[str, str]:
+    low, high = scene.depth_range_nm
+    gaussian = psf.gaussian
+    return {
+        "planes": str(psf.planes),
+        "focal depths": ", ".join(f"{depth:.0f}" for depth in psf.plane_depths_nm) + " nm",
+        "pixel": f"{psf.pixel_size_nm:g} nm",
+        "voxels per pixel": str(scene.upsampling),
+        "depth slices": f"{scene.depth_slices} of {scene.voxel_depth_nm:g} nm, {low:g} to {high:g} nm",
+        "PSF": f"{psf.as_dict()['model']}, w0 {gaussian.waist_nm:.0f} nm, d {gaussian.focus_depth_nm:.0f} nm",
+        "drift": f"±{scene.drift_voxels} voxels",
+        "interpolated planes": "yes" if scene.registration_resampling else "no",
+        "emitters": f"{scene.emitters} per {scene.window_px}×{scene.window_px} pixels",
+        "photons": f"{scene.photons[0]:.0f} to {scene.photons[1]:.0f}",
+        "background": f"{scene.background[0]:.1f} to {scene.background[1]:.1f} photons",
+        "noise of a dark pixel": f"{_pixel_noise(scene):.1f} photons",
+    }

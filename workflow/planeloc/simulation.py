@@ -86,14 +86,14 @@ def draw_batch(psf: PSF, scene: Scene, size: int, generator: torch.Generator) ->
     depth = uniform(*emitters, low=scene.depth_range_nm[0], high=scene.depth_range_nm[1])
     positions = torch.stack((*lateral, depth), dim=-1)
     photons = uniform(*emitters, low=scene.photons[0], high=scene.photons[1])
-    drift_nm = _draw_drift(psf, scene, size, generator)
+    drift_nm = draw_drift(psf, scene, size, generator)
     offset_px = torch.zeros(size, psf.planes, 2, device=device)
     if scene.registration_resampling:
         offset_px[:, 1:] = uniform(size, psf.planes - 1, 2, low=-0.5, high=0.5)
     margin = _MARGIN_PX if scene.registration_resampling else 0
-    expected = _expose_scene(psf, scene, positions, photons, drift_nm + offset_px * psf.pixel_size_nm, margin)
+    expected = expected_images(psf, scene, positions, photons, drift_nm + offset_px * psf.pixel_size_nm, margin)
     background = uniform(size, 1, 1, 1, low=scene.background[0], high=scene.background[1])
-    images = _add_noise(expected + background, scene, generator) - background
+    images = add_noise(expected + background, scene, generator) - background
     if scene.registration_resampling:
         grid = reference_grid(margin, margin, scene.window_px, scene.window_px).to(device, torch.float32)
         images = sample_planes(images, grid + offset_px[:, :, None, None, :])
@@ -109,7 +109,7 @@ def voxel_of(positions_nm: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor
     return torch.stack((depth, lateral[..., 1], lateral[..., 0]), dim=-1).long()
 
 
-def _draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
+def draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
     """(size, planes, 2) nm; plane 0 is the reference and does not move (section 3.2 of the paper).
 
     What the planes drift, and by how much their maps are wrong.
@@ -123,16 +123,21 @@ def _draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -
     return drift
 
 
-def _expose_scene(psf: PSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int) -> Tensor:
-    """Expected photons (batch, planes, rows, columns) of all emitters, the window widened by `margin` pixels."""
+def expected_images(
+    psf: PSF, scene: Scene, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int = 0
+) -> Tensor:
+    """Expected photons (batch, planes, rows, columns) of all emitters, the window widened by `margin` pixels.
+
+    `positions` (batch, emitters, 3) nm, `photons` (batch, emitters) of all planes, `shifts_nm` (batch, planes, 2).
+    """
     x, y, z = positions.unbind(-1)
     border_nm = margin * psf.pixel_size_nm
     side = scene.window_px + 2 * margin
-    shifts = shifts_nm[:, None].expand(-1, scene.emitters, -1, -1)
+    shifts = shifts_nm[:, None].expand(-1, positions.shape[1], -1, -1)
     return psf.expected_photons(x + border_nm, y + border_nm, z, photons, (side, side), shifts).sum(dim=1)
 
 
-def _add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:
+def add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:
     """Photon counts as the camera reports them: shot noise, EM multiplication, read noise."""
     # A measured PSF may fall below zero by its own noise.
     electrons = torch.poisson(expected.clamp(min=0) * scene.quantum_efficiency, generator=generator)

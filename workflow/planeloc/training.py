@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from planeloc.agreement import disagreements
+from planeloc.agreement import disagreements, side_by_side
 from planeloc.devices import choose_device, describe_device
 from planeloc.errors import PlanelocError
 from planeloc.figures.training import draw_training
@@ -74,7 +74,10 @@ def train(
             )
         message = f"{start_from} does not fit this microscope: {'; '.join(reasons)}"
         if settings.on_mismatch == "stop":
-            raise PlanelocError(f"{message}; set train: on_mismatch: train, or give weights made for it")
+            raise PlanelocError(
+                f"{message}; give weights made for it, or let on_mismatch be train\n"
+                f"{side_by_side(made_for, measured, scene)}"
+            )
         print(f"planeloc: {message}; training, beginning with these weights", file=sys.stderr)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
