@@ -7,6 +7,7 @@ any amount, or be made by a microscope that is not the one that everybody fits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +22,8 @@ DATA_SETS = ("paper", "voxel_centres", "camera")
 # A spot of this waist and depth of focus, integrated over pixels, is as wide as the paper's at the pixels' centres:
 # 121² + 192²/12 = 133², and the same at every defocus, since the integral adds one constant to the squared width.
 _WAIST_NM, _FOCUS_DEPTH_NM = 121.0, 275.0
+Places = Callable[[tuple[int, ...], torch.Generator], Tensor]  # shape, random numbers → (*shape, 3) as x, y, z (nm)
+
 _ROOT_THREE = math.sqrt(3.0)
 _AT_ONCE = 500  # images: bounds the memory
 
@@ -80,8 +83,16 @@ def drift_sd_nm() -> float:
     return scene.voxel_nm(psf.pixel_size_nm)[0] * math.sqrt(reach * (reach + 1) / 3)
 
 
-def draw_images(recipe: Recipe, count: int, seed: int) -> TestImages:
-    """`count` images, named by recipe and seed.
+def anywhere(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """(*shape, 3) places, uniform over the paper's target space."""
+    psf, scene = paper_scene()
+    extent_nm = scene.window_px * psf.pixel_size_nm
+    axes = ((0.0, extent_nm), (0.0, extent_nm), scene.depth_range_nm)
+    return torch.stack([_uniform(shape, interval, generator) for interval in axes], dim=-1)
+
+
+def draw_images(recipe: Recipe, count: int, seed: int, places: Places = anywhere) -> TestImages:
+    """`count` images, named by recipe and seed, with molecules at `places`.
 
     Images are drawn in portions, so that memory does not grow with their number beyond what they take themselves.
     """
@@ -93,7 +104,7 @@ def draw_images(recipe: Recipe, count: int, seed: int) -> TestImages:
     )
     generator = torch.Generator().manual_seed(seed)
     parts = [
-        _draw(recipe, seeing, scene, first, min(_AT_ONCE, count - first), generator)
+        _draw(recipe, places, seeing, scene, first, min(_AT_ONCE, count - first), generator)
         for first in range(0, count, _AT_ONCE)
     ]
     return TestImages(
@@ -107,22 +118,20 @@ def draw_images(recipe: Recipe, count: int, seed: int) -> TestImages:
 
 
 def _draw(
-    recipe: Recipe, psf: GaussianPSF, scene: Scene, first: int, size: int, generator: torch.Generator
+    recipe: Recipe,
+    places: Places,
+    psf: GaussianPSF,
+    scene: Scene,
+    first: int,
+    size: int,
+    generator: torch.Generator,
 ) -> TestImages:
     molecules = torch.full((size,), recipe.molecules)
     if recipe.poisson:
         molecules = torch.poisson(molecules, generator=generator)
     present = torch.arange(int(molecules.max()))[None] < molecules[:, None]
     photons = _uniform(present.shape, recipe.photons, generator) * present
-    extent_nm = scene.window_px * psf.pixel_size_nm
-    position = torch.stack(
-        (
-            _uniform(present.shape, (0.0, extent_nm), generator),
-            _uniform(present.shape, (0.0, extent_nm), generator),
-            _uniform(present.shape, scene.depth_range_nm, generator),
-        ),
-        dim=-1,
-    )
+    position = places(tuple(present.shape), generator)
     if recipe.voxel_centres:
         position = centre_of(voxel_of(position, psf.pixel_size_nm, scene), psf.pixel_size_nm, scene)
     if recipe.largest_drift_nm is None:

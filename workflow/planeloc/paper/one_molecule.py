@@ -1,0 +1,54 @@
+"""One molecule per image: Fig. 7, Fig. 8 and Table 3.
+
+Every estimator is told that there is one molecule and names one voxel and one position. The images are the same for all
+of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from planeloc.files import write_json
+from planeloc.paper.estimators import Estimator
+from planeloc.paper.images import draw_images, recipe_of
+from planeloc.simulation import paper_scene
+
+SEED = 1000
+
+
+def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seconds: Path) -> None:
+    """Locate the molecule of `count` images of a data set, and write truth and estimates.
+
+    How long it took goes into a file of its own, so that `output` is the same in every run.
+    """
+    psf, scene = paper_scene()
+    test = draw_images(recipe_of(data), count, SEED)
+    found = estimator.locate(test)
+    write_json(
+        output,
+        {
+            "data": data,
+            "estimator": estimator.name,
+            "images": count,
+            "seed": SEED,
+            "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
+            "depth_range_nm": list(scene.depth_range_nm),
+            "truth_nm": _rounded(test.position_nm),
+            "found_nm": _rounded(found.position_nm),
+            "truth_voxel": _voxels(test.voxel),
+            "found_voxel": _voxels(found.voxel),
+        },
+    )
+    write_json(seconds, {"images": count, "seconds": found.seconds, "device": estimator.device_in_words})
+
+
+def _rounded(position_nm: Tensor) -> list[list[Any]]:
+    return [[round(value, 3) for value in row] for row in position_nm.tolist()]
+
+
+def _voxels(voxel: Tensor) -> list[list[int]]:
+    """As column, row, slice: in the order of x, y, z."""
+    return voxel.flip(-1).tolist()

@@ -1,0 +1,71 @@
+"""Frames per second of the network against the size of the image: Fig. 10.
+
+Times depend on the machine and on what else runs there; the network's work does not: it is proportional to the pixels.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from planeloc.devices import autocast, choose_device, choose_precision, describe_device
+from planeloc.files import write_json
+from planeloc.networks import load_network
+from planeloc.progress import progress_bar
+
+_SMALLEST_PX = 16
+_REPEATS = 5
+_LEAST_SECONDS = 0.2  # of one measurement, so that the clock's ticks do not count
+
+
+def measure_speed(weights: Path, largest_px: int, output: Path, device_name: str) -> None:
+    """Median time of a frame of 16, 32, … `largest_px` pixels squared, one at a time, without reading or writing."""
+    device = choose_device(device_name)
+    precision = choose_precision("auto", device)
+    network, record = load_network(weights)
+    network = network.to(device, memory_format=torch.channels_last)
+    sizes = [_SMALLEST_PX << power for power in range(16) if _SMALLEST_PX << power <= largest_px]
+    points = []
+    with progress_bar(len(sizes), "measuring speed", "size") as bar:
+        for size in sizes:
+            frame = torch.zeros(1, record.architecture.planes, size, size, device=device)
+            frame = frame.contiguous(memory_format=torch.channels_last)
+            points.append({"size_px": size, "seconds_per_frame": _seconds_per_frame(network, frame, device, precision)})
+            bar.update()
+    words = describe_device(device) + (", one thread" if device.type == "cpu" else "")
+    architecture = record.architecture
+    write_json(
+        output,
+        {
+            "device": words,
+            "precision": str(precision).removeprefix("torch."),
+            "network": f"channels {', '.join(map(str, architecture.channels))}",
+            "points": points,
+        },
+    )
+
+
+@torch.inference_mode()
+def _seconds_per_frame(
+    network: torch.nn.Module, frame: torch.Tensor, device: torch.device, precision: torch.dtype
+) -> float:
+    def run(times: int) -> float:
+        _wait(device)
+        start = time.perf_counter()
+        with autocast(device, precision):
+            for _ in range(times):
+                network(frame)
+        _wait(device)
+        return time.perf_counter() - start
+
+    run(1)  # what is set up at the first call is no part of the speed
+    times = max(1, round(_LEAST_SECONDS / run(1)))
+    return statistics.median(run(times) / times for _ in range(_REPEATS))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
