@@ -37,7 +37,6 @@ VARIANTS = {
     "wide first": {"channels": "256,64,32,16"},
     "deep": {"first_kernel": 5, "first_layers": 4, "upsampling_kernel": 6},
     "deeper": {"first_kernel": 5, "first_layers": 7, "upsampling_kernel": 6},
-    "deeper, kernel 4": {"first_kernel": 5, "first_layers": 7},
 }
 
 
