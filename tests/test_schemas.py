@@ -26,9 +26,10 @@ SECTIONS = {
     "filter": ("filtering", "FilterSettings"),
     "render": ("rendering", "RenderSettings"),
     "evaluate": ("evaluation", "EvaluateSettings"),
+    "paper": ("paper.settings", "PaperSettings"),
 }
 FROM_THREADS = {"threads", "workers"}  # given by the rules, from what Snakemake grants them
-FILES = {"train": {"start_from"}}
+FILES = {"train": {"start_from"}, "paper": {"robust", "nonrobust", "structure"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 

@@ -5,10 +5,8 @@ code 1.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 import torch
@@ -16,6 +14,7 @@ import torch
 from planeloc import __version__
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.camera_calibration import CamerasSettings, Movies, measure_cameras
+from planeloc.cli_options import file_option, provenance_option, record
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate
@@ -24,24 +23,16 @@ from planeloc.filtering import FilterSettings, filter_localizations
 from planeloc.learning import TrainSettings
 from planeloc.localization import LocalizeSettings, localize
 from planeloc.microscope import read_microscope
-from planeloc.provenance import write_provenance
+from planeloc.paper.cli import paper
 from planeloc.registration import RegisterSettings, register
 from planeloc.rendering import RenderSettings, render
 from planeloc.settings import options
 from planeloc.training import train
 
-FILE = click.Path(path_type=Path)
-
-
-def _file(name: str, help: str, *, required: bool = True, multiple: bool = False) -> Callable:
-    return click.option(name, type=FILE, help=help, required=required, multiple=multiple)
-
-
-_provenance = _file("--provenance", "Record of this run (JSON).", required=False)
-_microscope = _file("--microscope", "Microscope file (YAML).")
-_beads = _file("--beads", "Bead stack; repeat the option for each camera, in plane order.", multiple=True)
-_figure = _file("--figure", "Figure (PNG).")
-_quality = _file("--quality", "Quality values and verdicts (JSON).")
+_microscope = file_option("--microscope", "Microscope file (YAML).")
+_beads = file_option("--beads", "Bead stack; repeat the option for each camera, in plane order.", multiple=True)
+_figure = file_option("--figure", "Figure (PNG).")
+_quality = file_option("--quality", "Quality values and verdicts (JSON).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -50,13 +41,14 @@ def planeloc() -> None:
     """3D super-resolution images from the movies of a multi-plane microscope.
 
     The verbs in the order in which they are used: cameras, register, calibrate, convert, train, localize, filter,
-    render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md.
+    render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md. `paper` holds the
+    experiments of the paper.
     """
 
 
 @planeloc.command("simulate")
-@_file("--settings", "What to simulate (YAML).")
-@_file("--output", "Folder for the camera files, the microscope file and the truth.")
+@file_option("--settings", "What to simulate (YAML).")
+@file_option("--output", "Folder for the camera files, the microscope file and the truth.")
 def simulate_command(settings: Path, output: Path) -> None:
     """Write an acquisition as a microscope would leave it, with the truth beside it."""
     from planeloc.acquisition import simulate
@@ -65,14 +57,14 @@ def simulate_command(settings: Path, output: Path) -> None:
 
 
 @planeloc.command("cameras")
-@_file("--dark", "Movie in the dark; one file for each camera, in plane order.", multiple=True)
-@_file("--bright", "Movie of steady light; one file for each camera, in plane order.", multiple=True)
-@_file("--bright-without-em", "The same light with the EM gain switched off.", required=False, multiple=True)
+@file_option("--dark", "Movie in the dark; one file for each camera, in plane order.", multiple=True)
+@file_option("--bright", "Movie of steady light; one file for each camera, in plane order.", multiple=True)
+@file_option("--bright-without-em", "The same light with the EM gain switched off.", required=False, multiple=True)
 @_microscope
-@_file("--output", "Microscope file with the measured cameras (YAML).")
+@file_option("--output", "Microscope file with the measured cameras (YAML).")
 @_figure
 @_quality
-@_provenance
+@provenance_option
 @options(CamerasSettings)
 def cameras_command(
     dark: tuple[Path, ...],
@@ -89,19 +81,19 @@ def cameras_command(
     movies = Movies(list(dark), list(bright), list(bright_without_em))
     measure_cameras(movies, read_microscope(microscope), microscope, output, figure, quality, settings)
     inputs = [*dark, *bright, *bright_without_em, microscope]
-    _record(provenance, "cameras", settings, inputs, [output, figure, quality])
+    record(provenance, "cameras", settings, inputs, [output, figure, quality])
 
 
 @planeloc.command("calibrate")
 @_beads
 @_microscope
-@_file("--registration", "Maps from register; the PSFs of all cameras then agree with them.", required=False)
+@file_option("--registration", "Maps from register; the PSFs of all cameras then agree with them.", required=False)
 @click.option("--z-step-nm", type=float, required=True, help="Step of the scan between slices, nm, positive.")
 @click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
-@_file("--output", "PSF (HDF5).")
+@file_option("--output", "PSF (HDF5).")
 @_figure
 @_quality
-@_provenance
+@provenance_option
 @options(CalibrateSettings)
 def calibrate_command(
     beads: tuple[Path, ...],
@@ -120,7 +112,7 @@ def calibrate_command(
         list(beads), read_microscope(microscope), z_step_nm, scan, output, figure, quality, settings, registration
     )
     used = {"z_step_nm": z_step_nm, "scan": scan}
-    _record(
+    record(
         provenance,
         "calibrate",
         settings,
@@ -133,10 +125,10 @@ def calibrate_command(
 @planeloc.command("register")
 @_beads
 @_microscope
-@_file("--output", "Map of every camera and how well it is known (JSON).")
+@file_option("--output", "Map of every camera and how well it is known (JSON).")
 @_figure
 @_quality
-@_provenance
+@provenance_option
 @options(RegisterSettings)
 def register_command(
     beads: tuple[Path, ...],
@@ -149,16 +141,16 @@ def register_command(
 ) -> None:
     """Find how the cameras' fields lie on each other, from images of the same beads."""
     register(list(beads), read_microscope(microscope), output, figure, quality, settings)
-    _record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
+    record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
 
 
 @planeloc.command("convert")
-@_file("--movie", "Camera file; repeat the option for each camera, in plane order.", multiple=True)
+@file_option("--movie", "Camera file; repeat the option for each camera, in plane order.", multiple=True)
 @_microscope
-@_file("--store", "Movie (a zarr folder).")
-@_file("--manifest", "What the movie is and the checksums of its parts (JSON).")
+@file_option("--store", "Movie (a zarr folder).")
+@file_option("--manifest", "What the movie is and the checksums of its parts (JSON).")
 @_quality
-@_provenance
+@provenance_option
 @options(ConvertSettings)
 def convert_command(
     movie: tuple[Path, ...],
@@ -172,19 +164,21 @@ def convert_command(
     """Gather camera files into one compressed, checksummed movie of raw counts."""
     convert(list(movie), read_microscope(microscope), store, manifest, quality, settings)
     hashed = {source["path"]: source["sha256"] for source in read_json(manifest)["sources"]}
-    _record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
+    record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
 
 
 @planeloc.command("train")
-@_file("--psf", "PSF from calibrate; default: the paper's microscope.", required=False)
-@_file("--microscope", "Microscope file (YAML); default: the paper's cameras.", required=False)
-@_file("--movie", "Manifest of a movie to measure the light from; may be repeated.", required=False, multiple=True)
-@_file("--registration", "Maps from register: training shows how well they are known.", required=False)
-@_file("--start-from", "Weights to adopt if they fit, else to begin with.", required=False)
-@_file("--output", "Weights (safetensors).")
-@_file("--record", "How the weights came about (JSON).")
+@file_option("--psf", "PSF from calibrate; default: the paper's microscope.", required=False)
+@file_option("--microscope", "Microscope file (YAML); default: the paper's cameras.", required=False)
+@file_option(
+    "--movie", "Manifest of a movie to measure the light from; may be repeated.", required=False, multiple=True
+)
+@file_option("--registration", "Maps from register: training shows how well they are known.", required=False)
+@file_option("--start-from", "Weights to adopt if they fit, else to begin with.", required=False)
+@file_option("--output", "Weights (safetensors).")
+@file_option("--record", "How the weights came about (JSON).")
 @_figure
-@_provenance
+@provenance_option
 @options(TrainSettings)
 def train_command(
     psf: Path | None,
@@ -201,16 +195,16 @@ def train_command(
     """Provide the network for a microscope: adopt given weights if they fit it, else train."""
     used = train(psf, microscope, list(movie), start_from, output, record, figure, settings, registration)
     inputs = [path for path in (psf, microscope, registration, start_from, *movie) if path]
-    _record(provenance, "train", settings, inputs, [output, record, figure], used)
+    record(provenance, "train", settings, inputs, [output, record, figure], used)
 
 
 @planeloc.command("localize")
-@_file("--movie", "Manifest of the movie.")
-@_file("--registration", "Maps from register.")
-@_file("--psf", "PSF from calibrate.")
-@_file("--weights", "Network from train.")
-@_file("--output", "Table of localizations (HDF5).")
-@_provenance
+@file_option("--movie", "Manifest of the movie.")
+@file_option("--registration", "Maps from register.")
+@file_option("--psf", "PSF from calibrate.")
+@file_option("--weights", "Network from train.")
+@file_option("--output", "Table of localizations (HDF5).")
+@provenance_option
 @options(LocalizeSettings)
 def localize_command(
     movie: Path,
@@ -223,15 +217,15 @@ def localize_command(
 ) -> None:
     """Find the molecules in every frame of a movie."""
     used = localize(movie, registration, psf, weights, output, settings)
-    _record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
+    record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
 
 
 @planeloc.command("filter")
-@_file("--localizations", "Table from localize.")
-@_file("--output", "Filtered table (HDF5).")
-@_file("--picasso", "Filtered table for Picasso (HDF5, with its YAML beside it).")
-@_file("--thunderstorm", "Filtered table for ThunderSTORM (CSV).")
-@_provenance
+@file_option("--localizations", "Table from localize.")
+@file_option("--output", "Filtered table (HDF5).")
+@file_option("--picasso", "Filtered table for Picasso (HDF5, with its YAML beside it).")
+@file_option("--thunderstorm", "Filtered table for ThunderSTORM (CSV).")
+@provenance_option
 @options(FilterSettings)
 def filter_command(
     localizations: Path,
@@ -243,16 +237,16 @@ def filter_command(
 ) -> None:
     """Keep the localizations that can be trusted, and export them."""
     filter_localizations(localizations, output, picasso, thunderstorm, settings)
-    _record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
+    record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
 
 
 @planeloc.command("render")
-@_file("--localizations", "Filtered table.")
-@_file("--depth-image", "Depth-coloured picture (PNG).")
-@_file("--voxel-image", "Picture of the voxels seen more than once (PNG).")
-@_file("--tiff", "Rendered density (OME-TIFF).")
-@_file("--voxel-tiff", "Frames per voxel (OME-TIFF).")
-@_provenance
+@file_option("--localizations", "Filtered table.")
+@file_option("--depth-image", "Depth-coloured picture (PNG).")
+@file_option("--voxel-image", "Picture of the voxels seen more than once (PNG).")
+@file_option("--tiff", "Rendered density (OME-TIFF).")
+@file_option("--voxel-tiff", "Frames per voxel (OME-TIFF).")
+@provenance_option
 @options(RenderSettings)
 def render_command(
     localizations: Path,
@@ -265,17 +259,17 @@ def render_command(
 ) -> None:
     """Draw the super-resolution pictures."""
     used = render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
-    _record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
+    record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
 
 
 @planeloc.command("evaluate")
-@_file("--localizations", "Filtered table.")
-@_file("--truth", "Where the molecules were (CSV), if known.", required=False)
-@_file("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False)
-@_file("--microscope", "Microscope file (YAML), for the same.", required=False)
-@_file("--output", "Measures and verdicts (JSON).")
+@file_option("--localizations", "Filtered table.")
+@file_option("--truth", "Where the molecules were (CSV), if known.", required=False)
+@file_option("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False)
+@file_option("--microscope", "Microscope file (YAML), for the same.", required=False)
+@file_option("--output", "Measures and verdicts (JSON).")
 @_figure
-@_provenance
+@provenance_option
 @options(EvaluateSettings)
 def evaluate_command(
     localizations: Path,
@@ -290,20 +284,10 @@ def evaluate_command(
     """Measure a table, against the truth where it is known."""
     evaluate(localizations, truth, output, figure, settings, psf, microscope)
     inputs = [path for path in (localizations, truth, psf, microscope) if path]
-    _record(provenance, "evaluate", settings, inputs, [output, figure])
+    record(provenance, "evaluate", settings, inputs, [output, figure])
 
 
-def _record(
-    path: Path | None,
-    stage: str,
-    settings: Any,
-    inputs: list[Path],
-    outputs: list[Path],
-    used: dict[str, Any] | None = None,
-    known: dict[str, str] | None = None,
-) -> None:
-    if path:
-        write_provenance(path, stage, asdict(settings), list(inputs), outputs, used, known)
+planeloc.add_command(paper)
 
 
 def main() -> None:

@@ -75,21 +75,23 @@ def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
     return settings
 
 
-def options(cls: type) -> Callable:
-    """Turn every field of a settings dataclass into a click option; the command gets them as one `settings`
-    argument.
+def options(cls: type, *only: str) -> Callable:
+    """Turn every field of a settings dataclass, or `only` the named ones, into a click option.
+
+    The command gets them as one `settings` argument.
     """
     types = typing.get_type_hints(cls)
+    fields = [field for field in dataclasses.fields(cls) if not only or field.name in only]
 
     def decorate(command: Callable) -> Callable:
         def wrapper(**arguments: Any) -> Any:
-            values = {field.name: arguments.pop(field.name) for field in dataclasses.fields(cls)}
+            values = {field.name: arguments.pop(field.name) for field in fields}
             return command(settings=from_mapping(cls, values, "command line"), **arguments)
 
         wrapper.__name__ = command.__name__
         wrapper.__doc__ = command.__doc__
         wrapper.__click_params__ = list(getattr(command, "__click_params__", []))
-        for field in reversed(dataclasses.fields(cls)):
+        for field in reversed(fields):
             wrapper = _option(field, types[field.name])(wrapper)
         return wrapper
 

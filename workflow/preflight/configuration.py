@@ -9,7 +9,8 @@ from typing import Any
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError
 
-_FILES = (("simulation",), ("train", "start_from"))  # the sheets say more about a missing one themselves
+# The sheets say more about a missing file themselves.
+_FILES = (("simulation",), ("train", "start_from"), ("paper", "robust"), ("paper", "nonrobust"))
 
 
 def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path]) -> dict[str, Any]:

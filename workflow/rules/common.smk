@@ -9,7 +9,7 @@ from preflight.code import code_version
 from preflight.configuration import complete_configuration
 from preflight.errors import ConfigurationError
 from preflight.experiment import read_experiment
-from preflight.schema import SCHEMAS, YamlLines, read_schema
+from preflight.schema import SCHEMAS, YamlLines, read_schema, unknown_name
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -17,7 +17,7 @@ os.environ.update(
 )
 
 # Keys of the configuration that name an input file of the rule; all others are command line options.
-FILE_KEYS = {"train": ["start_from"]}
+FILE_KEYS = {"train": ["start_from"], "paper": ["robust", "nonrobust", "structure"]}
 # As a relative path: an absolute one would differ in a container, and after moving the folder.
 SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
 
@@ -48,7 +48,14 @@ def read_everything():
     files = workflow.overwrite_configfiles or workflow.configfiles
     config.update(complete_configuration(config, map(os.path.relpath, files)))
     made = acquisition("") if config["simulation"] else None
-    return read_experiment(config["samples"], config["calibrations"], made)
+    experiment = read_experiment(config["samples"], config["calibrations"], made)
+    structure = config["paper"]["structure"]
+    if structure and structure not in experiment.samples:
+        raise ConfigurationError(
+            f"{YamlLines(files)(('paper', 'structure'))}: paper.structure: "
+            f"{unknown_name('sample', structure, experiment.samples)}"
+        )
+    return experiment
 
 
 def acquisition(file):

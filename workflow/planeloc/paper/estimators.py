@@ -20,10 +20,10 @@ from planeloc.devices import choose_device, describe_device
 from planeloc.errors import PlanelocError
 from planeloc.networks import load_network
 from planeloc.paper.images import TestImages, centre_of
+from planeloc.paper.names import NETWORKS
 from planeloc.peaks import Peaks, find_peaks
 from planeloc.simulation import paper_scene, voxel_of
 
-NETWORKS = ("robust", "nonrobust")
 _BATCH = 25  # images at once
 _NETWORK_THRESHOLD = 0.005  # of the voxels whose surroundings are looked at: `localize`'s default
 _MINIMUM_PROBABILITY = 0.5  # that there is a molecule at all, of what `detect` keeps
@@ -45,6 +45,7 @@ class Estimator(ABC):
     """Finds molecules on images of the paper's microscope."""
 
     name: str
+    decides = False  # by itself, how many molecules there are
     device_in_words: str = f"{describe_device(torch.device('cpu'))}, one thread"
 
     @abstractmethod
@@ -58,6 +59,8 @@ class Estimator(ABC):
 
 class NetworkEstimator(Estimator):
     """The paper's network: voxels and their probabilities."""
+
+    decides = True
 
     def __init__(self, name: str, weights: Path, device: str) -> None:
         """Raises `PlanelocError` where the weights are not for the paper's microscope and this network's drift."""
@@ -137,3 +140,14 @@ def _most_probable(logits: Tensor) -> Tensor:
     _, _, rows, columns = logits.shape
     best = logits.contiguous().flatten(1).argmax(dim=1).cpu()
     return torch.stack((best // (rows * columns), best // columns % rows, best % columns), dim=1)
+
+
+def build(name: str, weights: Path | None, device: str) -> Estimator:
+    """The estimator of a name. Raises `PlanelocError` where weights are missing, or given to what has none."""
+    if name in NETWORKS:
+        if not weights:
+            raise PlanelocError(f"{name} is a network: give its --weights, made by `planeloc train`")
+        return NetworkEstimator(name, weights, device)
+    if weights:
+        raise PlanelocError(f"{name} is no network: leave --weights out")
+    return _OTHERS[name]()

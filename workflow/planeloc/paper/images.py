@@ -15,9 +15,8 @@ from torch import Tensor
 
 from planeloc.errors import PlanelocError
 from planeloc.optics import GaussianPSF
+from planeloc.paper.names import DATA_SETS
 from planeloc.simulation import PAPER_PHOTONS, Scene, add_noise, draw_drift, expected_images, paper_scene, voxel_of
-
-DATA_SETS = ("paper", "voxel_centres", "camera")
 
 # A spot of this waist and depth of focus, integrated over pixels, is as wide as the paper's at the pixels' centres:
 # 121² + 192²/12 = 133², and the same at every defocus, since the integral adds one constant to the squared width.

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.errors import PlanelocError
 from planeloc.files import write_json
 from planeloc.matching import Points, match
 from planeloc.paper.estimators import Estimator, Found
@@ -36,8 +35,8 @@ class Sweep:
     recipe: Callable[[float], Recipe]
 
 
-SWEEPS = {
-    # A continuous drift, so that its largest value can be anything; the paper's is a whole number of voxels up to 48 nm.
+_SWEEPS = {
+    # A continuous drift, so that its largest value can be anything; the paper's is whole voxels up to 48 nm.
     "drift": Sweep(
         "nm",
         (0.0, 12.0, 24.0, 36.0, 48.0, 60.0, 80.0, 100.0),
@@ -58,9 +57,7 @@ SWEEPS = {
 
 def sweep(name: str, estimator: Estimator, molecules: int, output: Path) -> None:
     """Measure an estimator at every value of a sweep, on images with about `molecules` molecules in all for each."""
-    if name not in SWEEPS:
-        raise PlanelocError(f"no sweep {name!r}; known are {', '.join(SWEEPS)}")
-    chosen, points = SWEEPS[name], []
+    chosen, points = _SWEEPS[name], []
     with progress_bar(len(chosen.values), f"{name}: {estimator.name}", "value") as bar:
         for number, value in enumerate(chosen.values):
             recipe = chosen.recipe(value)
@@ -69,7 +66,9 @@ def sweep(name: str, estimator: Estimator, molecules: int, output: Path) -> None
             found = estimator.detect(test) if recipe.poisson and estimator.decides else estimator.locate(test)
             points.append({"value": value, **measure(test, found, voxels=not recipe.poisson)})
             bar.update()
-    write_json(output, {"sweep": name, "estimator": estimator.name, "unit": chosen.unit, "seed": SEED, "points": points})
+    write_json(
+        output, {"sweep": name, "estimator": estimator.name, "unit": chosen.unit, "seed": SEED, "points": points}
+    )
 
 
 def measure(test: TestImages, found: Found, voxels: bool) -> dict[str, Any]:

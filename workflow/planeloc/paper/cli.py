@@ -1,0 +1,136 @@
+"""`planeloc paper`: a verb for each experiment of the paper, and one for the report of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from planeloc.cli_options import FILE, file_option, provenance_option, record
+from planeloc.paper.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
+from planeloc.paper.settings import PaperSettings
+from planeloc.settings import options
+
+_output = file_option("--output", "Result (JSON).")
+_weights = file_option("--weights", "The network's weights; only for networks.", required=False)
+_estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required=True, help="What finds molecules.")
+
+
+@click.group("paper")
+def paper() -> None:
+    """The experiments of the paper (Aritake et al. 2021), recomputed.
+
+    `snakemake --configfile config/paper/config.yaml paper` runs them all; docs/paper.md says what is what.
+    """
+
+
+@paper.command("one-molecule")
+@click.option("--data", type=click.Choice(DATA_SETS), default="paper", help="What the images are like.")
+@_estimator
+@_weights
+@_output
+@file_option("--seconds", "How long it took (JSON), apart from the result, which is the same in every run.")
+@provenance_option
+@options(PaperSettings, "images", "device")
+def one_molecule_command(
+    data: str,
+    estimator: str,
+    weights: Path | None,
+    output: Path,
+    seconds: Path,
+    provenance: Path | None,
+    settings: PaperSettings,
+) -> None:
+    """Locate one molecule per image (Table 3, figures 7 and 8)."""
+    from planeloc.paper.estimators import build
+    from planeloc.paper.one_molecule import SEED, one_molecule
+
+    built = build(estimator, weights, settings.device)
+    one_molecule(data, built, settings.images, output, seconds)
+    used = {"data": data, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
+    record(provenance, "paper one-molecule", settings, _given(weights), [output, seconds], used)
+
+
+@paper.command("sweep")
+@click.option("--sweep", "name", type=click.Choice(SWEEPS), required=True, help="What is varied.")
+@_estimator
+@_weights
+@_output
+@provenance_option
+@options(PaperSettings, "molecules", "device")
+def sweep_command(
+    name: str,
+    estimator: str,
+    weights: Path | None,
+    output: Path,
+    provenance: Path | None,
+    settings: PaperSettings,
+) -> None:
+    """Errors against drift, density or photons."""
+    from planeloc.paper.estimators import build
+    from planeloc.paper.sweeps import SEED, sweep
+
+    built = build(estimator, weights, settings.device)
+    sweep(name, built, settings.molecules, output)
+    used = {"sweep": name, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
+    record(provenance, "paper sweep", settings, _given(weights), [output], used)
+
+
+@paper.command("helix")
+@click.option("--network", type=click.Choice(NETWORKS), required=True, help="Which network the weights are of.")
+@file_option("--weights", "The network's weights.")
+@_output
+@provenance_option
+@options(PaperSettings, "frames", "device")
+def helix_command(network: str, weights: Path, frames: int, device: str, output: Path, provenance: Path | None) -> None:
+    """Find molecules along a helix (figure 9)."""
+    from planeloc.paper.estimators import NetworkEstimator
+    from planeloc.paper.helix import SEED, helix
+
+    built = NetworkEstimator(network, weights, settings.device)
+    helix(built, settings.frames, output)
+    used = {"network": network, "seed": SEED, "device": built.device_in_words}
+    record(provenance, "paper helix", settings, [weights], [output], used)
+
+
+@paper.command("speed")
+@file_option("--weights", "The network's weights.")
+@_output
+@provenance_option
+@options(PaperSettings, "largest_px", "device")
+def speed_command(weights: Path, output: Path, provenance: Path | None, settings: PaperSettings) -> None:
+    """Measure frames per second for sizes of images (figure 10)."""
+    from planeloc.paper.speed import measure_speed
+
+    measure_speed(weights, settings.largest_px, output, settings.device)
+    record(provenance, "paper speed", settings, [weights], [output])
+
+
+@paper.command("bound")
+@_output
+@provenance_option
+def bound_command(output: Path, provenance: Path | None) -> None:
+    """Work out what the images can tell at all."""
+    from planeloc.paper.bound import SEED, write_bound
+
+    write_bound(output)
+    record(provenance, "paper bound", {}, [], [output], {"seed": SEED})
+
+
+@paper.command("report")
+@file_option("--results", "Folder of the results of the other verbs.")
+@click.option("--structure", type=FILE, help="Picture of the structure for Fig. 12 (PNG).")
+@file_option("--output", "Report (HTML, in one file); its figures are left beside it, too.")
+@provenance_option
+def report_command(results: Path, structure: Path | None, output: Path, provenance: Path | None) -> None:
+    """Compare all results with the paper's, on one page."""
+    from planeloc.paper.report import write_report
+
+    write_report(results, structure, output)
+    inputs = sorted(results.rglob("*.json"))
+    record(provenance, "paper report", {}, [*inputs, *_given(structure)], [output])
+
+
+def _given(*paths: Path | None) -> list[Path]:
+    return [path for path in paths if path]

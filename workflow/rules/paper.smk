@@ -1,0 +1,207 @@
+# The paper's experiments, recomputed (`snakemake --configfile config/paper/config.yaml paper`):
+#
+#   <results>/experiments/training/{network}.*      the two networks and how they were trained
+#   <results>/experiments/one_molecule/{data}/      Table 3, Fig. 7 and 8
+#   <results>/experiments/sweeps/{sweep}/           beyond the paper: drift, density, photons
+#   <results>/experiments/helix/  speed.json  bound.json
+#   <results>/report.html                           all of it on one page, beside the paper's values
+PAPER = "<results>/experiments"
+PAPER_NETWORKS = ["robust", "nonrobust"]
+TOLD_THE_NUMBER = ["compressed_sensing", "matching_pursuit"]
+OF_ONE_MOLECULE = ["alternating", "fit_without_drift", "fit_with_drift"]
+PAPER_ESTIMATORS = PAPER_NETWORKS + TOLD_THE_NUMBER + OF_ONE_MOLECULE
+
+
+def paper_weights(wildcards):
+    """An input function: the network's weights where the estimator is one."""
+    name = wildcards.get("estimator", wildcards.get("network"))
+    return f"{PAPER}/training/{name}.safetensors" if name in PAPER_NETWORKS else []
+
+
+def paper_options(*keys):
+    """Command line options for some keys of the configuration's section `paper`."""
+    return shlex.join(
+        f"--{key.replace('_', '-')}={config['paper'][key]}" for key in keys
+    )
+
+
+rule paper_network:
+    input:
+        start_from=lambda wildcards: config["paper"][wildcards.network] or [],
+    output:
+        weights=f"{PAPER}/training/{{network}}.safetensors",
+        record=f"{PAPER}/training/{{network}}.json",
+        figure=f"{PAPER}/training/{{network}}.png",
+        provenance=f"{PAPER}/training/{{network}}.provenance.json",
+    log:
+        "<logs>/paper/network.{network}.log",
+    benchmark:
+        "<benchmarks>/paper/network.{network}.tsv"
+    resources:
+        gpu=gpus("train"),
+    params:
+        start_from=repeated("--start-from", "start_from"),
+        options=options("train"),
+        drift=lambda wildcards: 2 if wildcards.network == "robust" else 0,
+        code=code_version("training"),
+    shell:
+        "planeloc train {params.start_from} {params.options} --on-mismatch stop "
+        "--drift-voxels {params.drift} --no-registration-resampling "
+        "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_one_molecule:
+    input:
+        weights=paper_weights,
+    output:
+        result=f"{PAPER}/one_molecule/{{data}}/{{estimator}}.json",
+        seconds=f"{PAPER}/one_molecule/{{data}}/{{estimator}}.seconds.json",
+        provenance=f"{PAPER}/one_molecule/{{data}}/{{estimator}}.provenance.json",
+    log:
+        "<logs>/paper/one_molecule.{data}.{estimator}.log",
+    benchmark:
+        "<benchmarks>/paper/one_molecule.{data}.{estimator}.tsv"
+    # One core is used. Where the time counts, all are taken, so that nothing else runs beside it.
+    threads: lambda wildcards: ALL_CORES if wildcards.data == "paper" else 1
+    params:
+        weights=repeated("--weights", "weights"),
+        options=paper_options("images", "device"),
+        code=code_version("paper/one_molecule"),
+    shell:
+        "planeloc paper one-molecule --data {wildcards.data} --estimator {wildcards.estimator} {params.weights} "
+        "{params.options} --output {output.result:q} --seconds {output.seconds:q} "
+        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_sweep:
+    input:
+        weights=paper_weights,
+    output:
+        result=f"{PAPER}/sweeps/{{sweep}}/{{estimator}}.json",
+        provenance=f"{PAPER}/sweeps/{{sweep}}/{{estimator}}.provenance.json",
+    log:
+        "<logs>/paper/sweep.{sweep}.{estimator}.log",
+    benchmark:
+        "<benchmarks>/paper/sweep.{sweep}.{estimator}.tsv"
+    params:
+        weights=repeated("--weights", "weights"),
+        options=paper_options("molecules", "device"),
+        code=code_version("paper/sweeps"),
+    shell:
+        "planeloc paper sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
+        "{params.options} --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_helix:
+    input:
+        weights=paper_weights,
+    output:
+        result=f"{PAPER}/helix/{{network}}.json",
+        provenance=f"{PAPER}/helix/{{network}}.provenance.json",
+    log:
+        "<logs>/paper/helix.{network}.log",
+    benchmark:
+        "<benchmarks>/paper/helix.{network}.tsv"
+    params:
+        options=paper_options("frames", "device"),
+        code=code_version("paper/helix"),
+    shell:
+        "planeloc paper helix --network {wildcards.network} --weights {input.weights:q} {params.options} "
+        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_speed:
+    input:
+        weights=f"{PAPER}/training/robust.safetensors",
+    output:
+        result=f"{PAPER}/speed.json",
+        provenance=f"{PAPER}/speed.provenance.json",
+    log:
+        "<logs>/paper/speed.log",
+    benchmark:
+        "<benchmarks>/paper/speed.tsv"
+    threads: ALL_CORES
+    params:
+        options=paper_options("largest_px", "device"),
+        code=code_version("paper/speed"),
+    shell:
+        "planeloc paper speed --weights {input.weights:q} {params.options} "
+        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_bound:
+    output:
+        result=f"{PAPER}/bound.json",
+        provenance=f"{PAPER}/bound.provenance.json",
+    log:
+        "<logs>/paper/bound.log",
+    benchmark:
+        "<benchmarks>/paper/bound.tsv"
+    params:
+        code=code_version("paper/bound"),
+    shell:
+        "planeloc paper bound --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper_report:
+    input:
+        training=expand(f"{PAPER}/training/{{network}}.json", network=PAPER_NETWORKS),
+        one_molecule=expand(
+            f"{PAPER}/one_molecule/{{data}}/{{estimator}}.json",
+            data=["paper", "voxel_centres", "camera"],
+            estimator=PAPER_ESTIMATORS,
+        ),
+        sweeps=[
+            *expand(
+                f"{PAPER}/sweeps/{{sweep}}/{{estimator}}.json",
+                sweep=["drift", "photons"],
+                estimator=PAPER_ESTIMATORS,
+            ),
+            *expand(
+                f"{PAPER}/sweeps/density/{{estimator}}.json",
+                estimator=PAPER_NETWORKS + TOLD_THE_NUMBER,
+            ),
+        ],
+        helix=expand(f"{PAPER}/helix/{{network}}.json", network=PAPER_NETWORKS),
+        speed=rules.paper_speed.output.result,
+        bound=rules.paper_bound.output.result,
+        architecture="resources/architecture.json",
+        structure=(
+            [
+                f"<results>/{config['paper']['structure']}/{file}"
+                for file in ("voxels.png", "evaluation.json")
+            ]
+            if config["paper"]["structure"]
+            else []
+        ),
+    output:
+        report="<results>/report.html",
+        provenance="<results>/report.provenance.json",
+    log:
+        "<logs>/paper/report.log",
+    benchmark:
+        "<benchmarks>/paper/report.tsv"
+    params:
+        folder=PAPER,
+        structure=lambda wildcards, input: " ".join(
+            f"--structure {shlex.quote(file)}"
+            for file in input.structure
+            if file.endswith(".png")
+        ),
+        code=code_version("paper/report"),
+    shell:
+        "planeloc paper report --results {params.folder:q} --architecture {input.architecture:q} {params.structure} "
+        "--output {output.report:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule paper:
+    input:
+        rules.paper_report.output.report,
+
+
+wildcard_constraints:
+    network="robust|nonrobust",
+    estimator="[a-z_]+",
+    data="[a-z_]+",
+    sweep="[a-z_]+",
