@@ -50,13 +50,16 @@ class PixelNoise:
         return slope * expected.clamp(min=_DARKEST_PHOTONS) + read
 
 
-def without_backgrounds(weights: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Information about the parameters when every plane's background is unknown.
+def without_backgrounds(
+    weights: Tensor, derivatives: Tensor, background_known: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Information about the parameters when every plane's background is unknown, or known for sure.
 
     Parameters
     ----------
     weights : (..., planes, rows, columns), inverse variances; 0 where a pixel is not used.
     derivatives : (..., planes, rows, columns, p).
+    background_known : of a known background there is information without end, and it takes none of the others'.
 
     Returns
     -------
@@ -66,6 +69,8 @@ def without_backgrounds(weights: Tensor, derivatives: Tensor) -> tuple[Tensor, T
     flat, plain = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
     cross = weighted.sum(dim=(-3, -2)).transpose(-1, -2)
     own = weights.sum(dim=(-2, -1)).clamp(min=1e-30)
+    if background_known:
+        own = torch.full_like(own, torch.inf)
     full = flat.transpose(-1, -2) @ plain
     return full - (cross / own[..., None, :]) @ cross.transpose(-1, -2), cross, own
 
