@@ -75,6 +75,29 @@ def without_backgrounds(
     return full - (cross / own[..., None, :]) @ cross.transpose(-1, -2), cross, own
 
 
+def plane_information(
+    psf: PSF,
+    x_nm: Tensor,
+    y_nm: Tensor,
+    z_nm: Tensor,
+    photons: Tensor,
+    background: Tensor,
+    noise: PixelNoise,
+    shape: tuple[int, int],
+    plane_shifts_nm: Tensor | None = None,
+    background_known: bool = False,
+) -> Tensor:
+    """Information (..., planes, 4, 4) of every plane's image alone about x, y, z (nm) and photons.
+
+    `background` (..., planes) photons per pixel; the other parameters as in `PSF.expected_photons`.
+    """
+    expected, derivatives = psf.expected_photons_and_derivatives(
+        x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
+    )
+    weights = 1 / noise.to(expected).variance(expected)
+    return without_backgrounds(weights.unsqueeze(-3), derivatives.unsqueeze(-4), background_known)[0]
+
+
 def fisher_information(
     psf: PSF,
     x_nm: Tensor,
@@ -86,14 +109,12 @@ def fisher_information(
     shape: tuple[int, int],
     plane_shifts_nm: Tensor | None = None,
 ) -> Tensor:
-    """Information (..., 4, 4) of an image about x, y, z (nm) and photons, every plane's background unknown.
+    """Information (..., 4, 4) of all planes about x, y, z (nm) and photons, every plane's background unknown.
 
-    `background` (..., planes) photons per pixel; the other parameters as in `PSF.expected_photons`.
+    The parameters are those of `plane_information`.
     """
-    expected, derivatives = psf.expected_photons_and_derivatives(
-        x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
-    )
-    return without_backgrounds(1 / noise.to(expected).variance(expected), derivatives)[0]
+    of_planes = plane_information(psf, x_nm, y_nm, z_nm, photons, background, noise, shape, plane_shifts_nm)
+    return of_planes.sum(dim=-3)
 
 
 def bound(information: Tensor) -> Tensor:
