@@ -6,6 +6,7 @@ training can be interrupted anywhere and goes on with the very same data. Defaul
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from planeloc.camera import Camera
 from planeloc.optics import PSF, GaussianPSF, paper_psf
+from planeloc.optics.information import PixelNoise
 from planeloc.sampling import reference_grid, sample_planes
 
 # Table 2's weights U[0.3, 1] times the 1,356 photons that a' = 5e7 puts on the 192 nm pixels of each of four planes.
@@ -53,6 +55,18 @@ class Scene:
         """Size (x, y, z) of the voxels on a microscope with these pixels, which may differ a little from training's."""
         lateral = pixel_size_nm / self.upsampling
         return lateral, lateral, self.voxel_depth_nm
+
+    def drift_sd_nm(self, pixel_size_nm: float) -> float:
+        """Standard deviation of what a plane is shifted by along one axis: drift and errors of its map."""
+        reach = self.drift_voxels
+        steps = reach * (reach + 1) / 3  # variance of a whole number, uniform in ±reach
+        return math.sqrt(steps * self.voxel_nm(pixel_size_nm)[0] ** 2 + self.registration_sd_nm**2)
+
+    def pixel_noise(self, planes: int) -> PixelNoise:
+        """Of photons with their background."""
+        slope = (2.0 if self.em_multiplication else 1.0) / self.quantum_efficiency
+        values = (slope, self.read_noise_photons**2)
+        return PixelNoise(*(torch.full((planes,), value, dtype=torch.float64) for value in values))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

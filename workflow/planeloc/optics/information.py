@@ -50,13 +50,16 @@ class PixelNoise:
         return slope * expected.clamp(min=_DARKEST_PHOTONS) + read
 
 
-def without_backgrounds(weights: Tensor, derivatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Information about the parameters when every plane's background is unknown.
+def without_backgrounds(
+    weights: Tensor, derivatives: Tensor, background_known: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Information about the parameters when every plane's background is unknown, or known for sure.
 
     Parameters
     ----------
     weights : (..., planes, rows, columns), inverse variances; 0 where a pixel is not used.
     derivatives : (..., planes, rows, columns, p).
+    background_known : of a known background there is information without end, and it takes none of the others'.
 
     Returns
     -------
@@ -66,8 +69,33 @@ def without_backgrounds(weights: Tensor, derivatives: Tensor) -> tuple[Tensor, T
     flat, plain = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
     cross = weighted.sum(dim=(-3, -2)).transpose(-1, -2)
     own = weights.sum(dim=(-2, -1)).clamp(min=1e-30)
+    if background_known:
+        own = torch.full_like(own, torch.inf)
     full = flat.transpose(-1, -2) @ plain
     return full - (cross / own[..., None, :]) @ cross.transpose(-1, -2), cross, own
+
+
+def plane_information(
+    psf: PSF,
+    x_nm: Tensor,
+    y_nm: Tensor,
+    z_nm: Tensor,
+    photons: Tensor,
+    background: Tensor,
+    noise: PixelNoise,
+    shape: tuple[int, int],
+    plane_shifts_nm: Tensor | None = None,
+    background_known: bool = False,
+) -> Tensor:
+    """Information (..., planes, 4, 4) of every plane's image alone about x, y, z (nm) and photons.
+
+    `background` (..., planes) photons per pixel; the other parameters as in `PSF.expected_photons`.
+    """
+    expected, derivatives = psf.expected_photons_and_derivatives(
+        x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
+    )
+    weights = 1 / noise.to(expected).variance(expected)
+    return without_backgrounds(weights.unsqueeze(-3), derivatives.unsqueeze(-4), background_known)[0]
 
 
 def fisher_information(
@@ -81,14 +109,12 @@ def fisher_information(
     shape: tuple[int, int],
     plane_shifts_nm: Tensor | None = None,
 ) -> Tensor:
-    """Information (..., 4, 4) of an image about x, y, z (nm) and photons, every plane's background unknown.
+    """Information (..., 4, 4) of all planes about x, y, z (nm) and photons, every plane's background unknown.
 
-    `background` (..., planes) photons per pixel; the other parameters as in `PSF.expected_photons`.
+    The parameters are those of `plane_information`.
     """
-    expected, derivatives = psf.expected_photons_and_derivatives(
-        x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
-    )
-    return without_backgrounds(1 / noise.to(expected).variance(expected), derivatives)[0]
+    of_planes = plane_information(psf, x_nm, y_nm, z_nm, photons, background, noise, shape, plane_shifts_nm)
+    return of_planes.sum(dim=-3)
 
 
 def bound(information: Tensor) -> Tensor:
