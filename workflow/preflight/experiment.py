@@ -17,7 +17,8 @@ from preflight.sheets import Row, read_sheet
 # Columns of the calibrations from which the cameras are measured.
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
 
-# Folders of the results; "demo" is that of `make demo`, which `make clean` deletes, "paper" that of the paper's experiments.
+# Folders of the results; "demo" is that of `make demo`, which `make clean` deletes, "paper" that of the paper's
+# experiments.
 RESERVED_NAMES = ("acquisition", "benchmarks", "calibration", "demo", "experiments", "logs", "networks", "paper")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -43,7 +42,7 @@ def one_molecule_command(
     settings: PaperSettings,
 ) -> None:
     """Locate one molecule per image (Table 3, figures 7 and 8)."""
-    from planeloc.paper.estimators import build
+    from planeloc.paper.baselines import build
     from planeloc.paper.one_molecule import SEED, one_molecule
 
     built = build(estimator, weights, settings.device)
@@ -68,7 +67,7 @@ def sweep_command(
     settings: PaperSettings,
 ) -> None:
     """Errors against drift, density or photons."""
-    from planeloc.paper.estimators import build
+    from planeloc.paper.baselines import build
     from planeloc.paper.sweeps import SEED, sweep
 
     built = build(estimator, weights, settings.device)
@@ -83,10 +82,10 @@ def sweep_command(
 @_output
 @provenance_option
 @options(PaperSettings, "frames", "device")
-def helix_command(network: str, weights: Path, frames: int, device: str, output: Path, provenance: Path | None) -> None:
+def helix_command(network: str, weights: Path, output: Path, provenance: Path | None, settings: PaperSettings) -> None:
     """Find molecules along a helix (figure 9)."""
-    from planeloc.paper.estimators import NetworkEstimator
     from planeloc.paper.helix import SEED, helix
+    from planeloc.paper.network_estimator import NetworkEstimator
 
     built = NetworkEstimator(network, weights, settings.device)
     helix(built, settings.frames, output)

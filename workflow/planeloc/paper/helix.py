@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from planeloc.files import write_json
-from planeloc.paper.estimators import NetworkEstimator
 from planeloc.paper.images import Recipe, TestImages, draw_images
+from planeloc.paper.network_estimator import NetworkEstimator
 from planeloc.simulation import paper_scene
 
 SEED = 1009

@@ -71,15 +71,9 @@ def recipe_of(data: str) -> Recipe:
     if data == "voxel_centres":
         return Recipe(voxel_centres=True)
     if data == "camera":
-        return Recipe(integrated_pixels=True, largest_drift_nm=_ROOT_THREE * drift_sd_nm())
+        psf, scene = paper_scene()
+        return Recipe(integrated_pixels=True, largest_drift_nm=_ROOT_THREE * scene.drift_sd_nm(psf.pixel_size_nm))
     raise PlanelocError(f"no data set {data!r}; known are {', '.join(DATA_SETS)}")
-
-
-def drift_sd_nm() -> float:
-    """Standard deviation of the paper's drift: a whole number of voxels, uniform in ±2, per plane and axis."""
-    psf, scene = paper_scene()
-    reach = scene.drift_voxels
-    return scene.voxel_nm(psf.pixel_size_nm)[0] * math.sqrt(reach * (reach + 1) / 3)
 
 
 def anywhere(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from planeloc.files import write_json
-from planeloc.paper.estimators import Estimator
-from planeloc.paper.images import draw_images, recipe_of
+from planeloc.paper.estimators import Estimator, Found
+from planeloc.paper.images import centre_of, draw_images, recipe_of
 from planeloc.simulation import paper_scene
 
 SEED = 1000
@@ -27,6 +28,7 @@ def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seco
     psf, scene = paper_scene()
     test = draw_images(recipe_of(data), count, SEED)
     found = estimator.locate(test)
+    position, voxel = _one_each(found, count)
     write_json(
         output,
         {
@@ -37,12 +39,22 @@ def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seco
             "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
             "depth_range_nm": list(scene.depth_range_nm),
             "truth_nm": _rounded(test.position_nm),
-            "found_nm": _rounded(found.position_nm),
+            "found_nm": _rounded(position),
             "truth_voxel": _voxels(test.voxel),
-            "found_voxel": _voxels(found.voxel),
+            "found_voxel": _voxels(voxel),
         },
     )
     write_json(seconds, {"images": count, "seconds": found.seconds, "device": estimator.device_in_words})
+
+
+def _one_each(found: Found, count: int) -> tuple[Tensor, Tensor]:
+    """Position and voxel for every image; where an estimator has found nothing, the middle of the target space."""
+    psf, scene = paper_scene()
+    middle = scene.window_px * scene.upsampling // 2
+    voxel = torch.tensor([scene.depth_slices // 2, middle, middle]).repeat(count, 1)
+    position = centre_of(voxel, psf.pixel_size_nm, scene).double()
+    voxel[found.image], position[found.image] = found.voxel, found.position_nm.double()
+    return position, voxel
 
 
 def _rounded(position_nm: Tensor) -> list[list[Any]]:

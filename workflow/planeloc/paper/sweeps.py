@@ -71,6 +71,11 @@ def sweep(name: str, estimator: Estimator, molecules: int, output: Path) -> None
     )
 
 
+def values_of(name: str) -> tuple[float, ...]:
+    """The values of a sweep."""
+    return _SWEEPS[name].values
+
+
 def measure(test: TestImages, found: Found, voxels: bool) -> dict[str, Any]:
     """Jaccard index and errors with their 95 % intervals; with `voxels`, the paper's Jaccard index of voxels, too.
 

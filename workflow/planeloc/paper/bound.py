@@ -1,0 +1,87 @@
+"""What the test images can tell at all: the limit that every estimator is measured by, drawn into Fig. 8."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.drift_limit import ErrorLimit, scene_limit
+from planeloc.files import write_json
+from planeloc.paper.sweeps import values_of
+from planeloc.progress import progress_bar
+from planeloc.simulation import Scene, paper_scene
+
+SEED = 1002
+_DRAWS = 8000  # molecules that an average is taken over
+_SHARING = (3, 10, 50)  # molecules of one frame that share its drift
+_DEPTH_STEP_NM = 50.0
+
+# Of errors that are alike along x and y and normal: from the mean distance to the mean along one axis, and to the rms.
+_ONE_AXIS = 2 / math.pi
+_LATERAL_RMS = 2 / math.sqrt(math.pi)
+_AXIAL_RMS = math.sqrt(math.pi / 2)
+
+
+def write_bound(output: Path, draws: int = _DRAWS) -> None:
+    """Limits by depth and on average, with the drift known, unknown with its prior, and shared; and against light.
+
+    Molecules lie anywhere in the window, as those of the test images do: at its edge some of their light is lost.
+    """
+    psf, scene = paper_scene()
+    limits: dict[str, ErrorLimit] = {}
+    cases = [("known", 1), ("normal", 1), ("steps", 1), *(("normal", count) for count in _SHARING)]
+    with progress_bar(len(cases), "information limit", "case") as bar:
+        for drift, molecules in cases:
+            limits[f"{drift} {molecules}"] = _limit(psf, scene, drift, molecules, draws)
+            bar.update()
+    known, unknown, steps = (limits[f"{drift} 1"] for drift in ("known", "normal", "steps"))
+    low, high = scene.depth_range_nm
+    edges = np.arange(low, high + 1, _DEPTH_STEP_NM)
+    write_json(
+        output,
+        {
+            "seed": SEED,
+            "draws": draws,
+            "depth_nm": (0.5 * (edges[1:] + edges[:-1])).tolist(),
+            "known_drift": _by_depth(known, edges),
+            "unknown_drift": _by_depth(unknown, edges),
+            "discrete_drift": _by_depth(steps, edges),
+            "mean": {
+                "known_drift": _mean(known),
+                "unknown_drift": _mean(unknown),
+                "discrete_drift": _mean(steps),
+                "shared_drift": {str(count): _mean(limits[f"normal {count}"]) for count in _SHARING},
+            },
+            "root_mean_square": {"known_drift": _root_mean_square(known), "unknown_drift": _root_mean_square(unknown)},
+            "photons": [
+                {"value": value, **_mean(_limit(psf, replace(scene, photons=(value, value)), "normal", 1, draws // 4))}
+                for value in values_of("photons")
+            ],
+        },
+    )
+
+
+def _limit(psf: Any, scene: Scene, drift: str, molecules: int, draws: int) -> ErrorLimit:
+    return scene_limit(psf, scene, drift, molecules=molecules, draws=draws, central_px=None, seed=SEED)
+
+
+def _by_depth(limit: ErrorLimit, edges_nm: NDArray[np.float64]) -> dict[str, list[float]]:
+    lateral, axial = limit.by_depth(edges_nm)
+    one_axis = (_ONE_AXIS * lateral).tolist()
+    return {"x_nm": one_axis, "y_nm": one_axis, "z_nm": axial.tolist(), "lateral_nm": lateral.tolist()}
+
+
+def _mean(limit: ErrorLimit) -> dict[str, float]:
+    return {"lateral_nm": limit.mean_lateral_nm, "axial_nm": limit.mean_axial_nm}
+
+
+def _root_mean_square(limit: ErrorLimit) -> dict[str, float]:
+    return {
+        "lateral_nm": float(np.sqrt(np.mean((_LATERAL_RMS * limit.lateral_nm) ** 2))),
+        "axial_nm": float(np.sqrt(np.mean((_AXIAL_RMS * limit.axial_nm) ** 2))),
+    }
