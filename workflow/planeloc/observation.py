@@ -35,17 +35,19 @@ class Molecules:
     """Molecules found in a batch of images, one entry each, ordered by image and then by falling photons."""
 
     image: Indices  # (n,) index in the batch
-    voxel: Indices  # (n, 3) depth slice, row, column
+    voxel: Indices  # (n, 3) depth slice, row, column of the voxel that holds the position
+    heaviest: Indices  # (n, 3) the voxel of largest weight among those that were taken together
     position_nm: Array  # (n, 3) x, y, z from the outer corner of pixel (0, 0)
     photons: Array  # (n,) of all planes
 
     @classmethod
-    def joined(cls, parts: Sequence[tuple[Indices, Array, Array]]) -> Molecules:
-        """From (voxel, position_nm, photons) of every image."""
-        image = np.repeat(np.arange(len(parts)), [len(photons) for _, _, photons in parts])
-        voxel = np.concatenate([np.zeros((0, 3), dtype=np.int64), *(part[0] for part in parts)])
-        position = np.concatenate([np.zeros((0, 3)), *(part[1] for part in parts)])
-        return cls(image, voxel, position, np.concatenate([np.zeros(0), *(part[2] for part in parts)]))
+    def joined(cls, parts: Sequence[Molecules]) -> Molecules:
+        """One batch from one `Molecules` per image."""
+        image = np.repeat(np.arange(len(parts)), [len(part.photons) for part in parts])
+        none = np.zeros((0, 3))
+        nothing = cls(image[:0], none.astype(np.int64), none.astype(np.int64), none, none[:, 0])
+        names = ("voxel", "heaviest", "position_nm", "photons")
+        return cls(image, *(np.concatenate([getattr(part, name) for part in (nothing, *parts)]) for name in names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ class Observation:
         shifts = np.zeros((psf.planes, 2)) if shifts_nm is None else np.asarray(shifts_nm, dtype=np.float64)
         if shifts.shape != (psf.planes, 2) or not np.isfinite(shifts).all():
             raise PlanelocError(
-                f"shifts of the planes: {psf.planes} pairs (x, y) of finite numbers are needed, not shape {shifts.shape}"
+                f"shifts of the planes: {psf.planes} pairs (x, y) of finite numbers are needed, not {shifts.tolist()}"
             )
         centres = _centres(scene, psf.pixel_size_nm)
         depth = torch.as_tensor(centres[0])
@@ -87,6 +89,15 @@ class Observation:
             for axis in (2, 1)
         )
         return cls(psf, scene, shifts, brightness * along_y.numpy(), along_x.numpy())
+
+    def drifted(self, drift_voxels: ArrayLike) -> Observation:
+        """Ĥ(Δ') of Eq. 10: the planes displaced by whole voxels (planes, 2) along (x, y), and by nothing else."""
+        return Observation.of(self.psf, self.scene, np.asarray(drift_voxels) * self.voxel_nm[1:][::-1])
+
+    @property
+    def voxel_nm(self) -> Array:
+        """Size of a voxel along depth, row, column."""
+        return np.array(self.scene.voxel_nm(self.psf.pixel_size_nm))[::-1]
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -119,7 +130,7 @@ class Observation:
     def norms(self) -> Array:
         """‖h_j‖ of every column, (depth slices, rows, columns)."""
         along_y, along_x = (np.sum(profiles**2, axis=3) for profiles in (self.y_profiles, self.x_profiles))
-        return np.sqrt(np.einsum("pzr,pzc->zrc", along_y, along_x))
+        return np.sqrt(along_y.transpose(1, 2, 0) @ along_x.transpose(1, 0, 2))
 
     @cached_property
     def _stacked_y(self) -> Array:
@@ -129,10 +140,14 @@ class Observation:
 
     def positions_nm(self, voxels: ArrayLike) -> Array:
         """(k, 3) voxels, whole or between → (x, y, z) of their centres."""
-        depth, row, column = np.asarray(voxels, dtype=np.float64).reshape(-1, 3).T
-        size = self.scene.voxel_nm(self.psf.pixel_size_nm)
-        first = self.scene.depth_range_nm[0]
-        return np.column_stack(((column + 0.5) * size[0], (row + 0.5) * size[1], first + (depth + 0.5) * size[2]))
+        first = np.array((self.scene.depth_range_nm[0], 0.0, 0.0))
+        centres = first + (np.asarray(voxels, dtype=np.float64).reshape(-1, 3) + 0.5) * self.voxel_nm
+        return centres[:, [2, 1, 0]]
+
+    def molecules(self, place: Array, heaviest: Indices, photons: Array) -> Molecules:
+        """Of one image, at `place` (k, 3), voxels whole or between."""
+        voxel = np.floor(place + 0.5).astype(np.int64)
+        return Molecules(np.zeros(len(place), dtype=np.int64), voxel, heaviest, self.positions_nm(place), photons)
 
 
 def _centres(scene: Scene, pixel_size_nm: float) -> tuple[Array, Array, Array]:
@@ -156,8 +171,8 @@ def checked_images(images: Tensor | ArrayLike, psf: PSF, scene: Scene) -> Array:
     expected = (psf.planes, scene.window_px, scene.window_px)
     if values.ndim != 4 or values.shape[1:] != expected:
         raise PlanelocError(
-            f"images of shape {values.shape} do not fit: (images, planes, rows, columns) = (n, "
-            f"{', '.join(map(str, expected))}) is needed for {psf.planes} planes and a window of {scene.window_px} pixels"
+            f"images of shape {values.shape} do not fit {psf.planes} planes and a window of {scene.window_px} pixels: "
+            f"(images, planes, rows, columns) = (n, {', '.join(map(str, expected))}) is needed"
         )
     if not np.isfinite(values).all():
         raise PlanelocError("images hold values that are not finite: mask or replace dead pixels first")
@@ -169,6 +184,6 @@ def molecules_per_image(molecules: Sequence[int] | int, images: int) -> list[int
     counts = [molecules] * images if isinstance(molecules, int | np.integer) else list(molecules)
     if len(counts) != images or any(int(count) != count or count < 1 for count in counts):
         raise PlanelocError(
-            f"molecules: {molecules!r} is not a whole number of at least 1, or one such number for each of {images} images"
+            f"molecules: a whole number of at least 1, or one for each of {images} images, is needed, not {molecules!r}"
         )
     return [int(count) for count in counts]
