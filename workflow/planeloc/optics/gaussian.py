@@ -58,6 +58,13 @@ class GaussianPSF(PSF):
         slope = 2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3
         return self.waist_nm**2 / self.focus_depth_nm * slope * free
 
+    def profile(self, position_nm: Tensor, defocus_nm: Tensor, size: int) -> Tensor:
+        """Share of a plane's light on each of `size` pixels along one axis, x or y: (...) → (..., size).
+
+        The unit image is the product of two of them, one along each axis.
+        """
+        return self._profile(position_nm, self.squared_width(defocus_nm).sqrt(), size)
+
     def unit_images(self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]) -> Tensor:
         width = self.squared_width(defocus_nm).sqrt()
         x = self._profile(position_nm[..., 0], width, shape[1])
