@@ -11,6 +11,7 @@ from planeloc.drift_limit import scene_limit
 from planeloc.optics import paper_psf
 from planeloc.optics.drift_information import (
     covariance_with_drift,
+    lateral_precision,
     least_error_of_steps,
     mean_axial_error,
     mean_lateral_error,
@@ -26,6 +27,7 @@ DRIFT_SD_NM = SCENE.drift_sd_nm(192.0)
 TOL_DENSE = 1e-5  # relative; numerical derivatives
 TOL_SAMPLES = 0.02  # relative; 40,000 samples
 TOL_TABLE_NM = 0.5  # of what was derived elsewhere, with draws of its own
+TOL_ONE_BY_ONE = 0.01  # of mean errors
 TOL_STEPS = 0.03  # relative; of the posterior's grid and draws
 
 
@@ -129,6 +131,21 @@ def test_error_with_steps_is_the_one_of_all_drifts_enumerated() -> None:
     precision = torch.from_numpy(sigma**-2)[None, :, None].expand(4000, 4, 2)
     errors = least_error_of_steps(precision, torch.from_numpy(steps), torch.Generator().manual_seed(0))
     assert errors.mean() == pytest.approx(of_mean, rel=TOL_STEPS)
+
+
+def test_planes_one_by_one_tell_what_they_tell_together() -> None:
+    """On what the limit for steps rests, tried with a normal prior, near the window's edge and with drifted planes."""
+    random = np.random.default_rng(0)
+    molecules, shifts = some_molecules(300)
+    molecules[:, :2] = random.uniform(50, 3022, (300, 2))
+    information = of_planes(molecules, shifts)
+    variance = 1 / lateral_precision(information)
+    for sd in (0.0, DRIFT_SD_NM):
+        together = covariance_with_drift(information[:, None], sd)[:, 0, :2, :2]
+        spread = variance + sd**2 * torch.tensor([0.0, 1, 1, 1])[:, None]
+        one_by_one = torch.diag_embed(1 / (1 / spread).sum(dim=1))
+        expected = mean_lateral_error(together)
+        np.testing.assert_allclose(mean_lateral_error(one_by_one).mean(), expected.mean(), rtol=TOL_ONE_BY_ONE)
 
 
 def test_table_of_the_papers_scene() -> None:
