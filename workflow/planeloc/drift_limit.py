@@ -16,6 +16,7 @@ from torch import Tensor
 from planeloc.optics import PSF
 from planeloc.optics.drift_information import (
     covariance_with_drift,
+    lateral_precision,
     least_error_of_steps,
     mean_axial_error,
     mean_lateral_error,
@@ -99,8 +100,7 @@ def scene_limit(
     if drift == "steps":
         voxel = scene.voxel_nm(psf.pixel_size_nm)[0]
         steps = voxel * torch.arange(-scene.drift_voxels, scene.drift_voxels + 1, dtype=torch.float64)
-        precision = torch.diagonal(information[:, 0], dim1=-2, dim2=-1)[..., :2]
-        lateral = least_error_of_steps(precision, steps, generator)
+        lateral = least_error_of_steps(lateral_precision(information[:, 0]), steps, generator)
     return ErrorLimit(depth.flatten().numpy(), lateral.ravel(), mean_axial_error(covariance).ravel())
 
 

@@ -37,19 +37,21 @@ def first_guess(psf: PSF, images: Tensor, noise: PixelNoise, background: Tensor 
     if background is None:
         background = images.flatten(2).median(dim=2).values
     above = (images - background[..., None, None]).float()
-    typical = background.mean(dim=0) if len(background) else background.new_ones(psf.planes)
-    deviation = noise.to(typical).variance(typical[:, None, None]).sqrt().float()
+    level = background[..., None, None]
+    weights = (1 / noise.to(level).variance(level)).float()  # (n, planes, 1, 1)
     depths, kernels = _templates(psf, images.shape[2:])
-    kernels = (kernels / deviation.to(kernels)).to(above)
+    kernels = kernels.to(above)
     padding = (kernels.shape[2] // 2, kernels.shape[3] // 2)
-    energy = conv2d(torch.ones_like(above[:1]), kernels**2, padding=padding).clamp(min=1e-12)
-    size = max(1, _AT_ONCE_BYTES // (4 * energy.numel()))
+    everywhere = torch.ones(1, 1, *images.shape[2:]).to(above)
+    seen = torch.cat([conv2d(everywhere, plane**2, padding=padding) for plane in kernels.split(1, dim=1)])
+    size = max(1, _AT_ONCE_BYTES // (4 * seen[0].numel()))
     guesses = [above.new_zeros(0, 4).double()]
-    for part in above.split(size):
-        match = conv2d(part / deviation.to(part), kernels, padding=padding).clamp(min=0)
+    for part, weight in zip(above.split(size), weights.split(size), strict=True):
+        match = conv2d(weight * part, kernels, padding=padding).clamp(min=0)
+        energy = torch.einsum("np,pkrc->nkrc", weight[..., 0, 0], seen).clamp(min=1e-12)
         best = (match**2 / energy).flatten(1).argmax(dim=1)
         photons = (match / energy).flatten(1).gather(1, best[:, None])[:, 0]
-        guesses.append(torch.stack((*_place(psf, best, energy.shape, depths), photons.double()), dim=1))
+        guesses.append(torch.stack((*_place(psf, best, seen.shape, depths), photons.double()), dim=1))
     return torch.cat(guesses)
 
 
@@ -65,7 +67,7 @@ def _templates(psf: PSF, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _place(psf: PSF, best: Tensor, shape: torch.Size, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, y, z (n,) of the best of (1, depths · phases², rows, columns) templates."""
+    """x, y, z (n,) of the best of (planes, depths · phases², rows, columns) templates."""
     phases = torch.tensor(_PHASES, dtype=torch.float64, device=best.device)
     along = len(_PHASES)
     template, pixel = best // (shape[2] * shape[3]), best % (shape[2] * shape[3])
