@@ -1,4 +1,4 @@
-"""What networks are compared with: compressed sensing, a greedy search, and fits. All know the paper's model exactly."""
+"""What networks are compared with: compressed sensing, a greedy search, and fits, which all know the model exactly."""
 
 from __future__ import annotations
 
