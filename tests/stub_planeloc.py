@@ -20,9 +20,16 @@ OUTPUTS = {
     "filter": ["output", "picasso", "thunderstorm", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
+    "paper one-molecule": ["output", "seconds", "provenance"],
+    "paper sweep": ["output", "provenance"],
+    "paper helix": ["output", "provenance"],
+    "paper speed": ["output", "provenance"],
+    "paper bound": ["output", "provenance"],
+    "paper report": ["output", "provenance"],
 }
 CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
 INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
+PAPER_INPUTS = ("structure", "architecture")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
     "checks": [{"name": "a_check", "value": 2.0, "threshold": 1.0, "verdict": "warn", "advice": "Do <this>."}],
@@ -60,6 +67,8 @@ def write(path: Path, name: str, verb: str) -> None:
 
 def main() -> None:
     verb, *words = sys.argv[1:]
+    if verb == "paper":
+        verb = f"{verb} {words.pop(0)}"
     with Path(os.environ["STUB_CALLS"]).open("a", encoding="utf-8") as file:
         file.write(json.dumps([verb, *words]) + "\n")
     values: dict[str, list[str]] = {}
@@ -67,7 +76,7 @@ def main() -> None:
         name, separator, value = words.pop(0).removeprefix("--").partition("=")
         flag = not separator and (not words or words[0].startswith("--"))
         values.setdefault(name, []).append(value if separator else "" if flag else words.pop(0))
-    for name in (*INPUTS, *CAMERA_MOVIES):
+    for name in (*INPUTS, *CAMERA_MOVIES, *PAPER_INPUTS):
         for path in values.get(name, []):
             assert Path(path).is_file(), f"{verb}: input {path} is missing"
     if verb == os.environ.get("STUB_FAIL"):

@@ -53,7 +53,8 @@ class Checkout:
             shutil.copytree(REPOSITORY / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "Snakefile", self.folder)
         (self.folder / "resources").mkdir()
-        (self.folder / "resources" / "quadplane.safetensors").write_text("weights")
+        for name in ("quadplane.safetensors", "robust.safetensors", "nonrobust.safetensors", "architecture.json"):
+            (self.folder / "resources" / name).write_text("weights")
         stub = self.folder / "bin" / "planeloc"
         stub.parent.mkdir()
         stub.write_text(f"#!{sys.executable}\n" + (REPOSITORY / "tests" / "stub_planeloc.py").read_text())
@@ -224,6 +225,51 @@ def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(check
     content = json.loads(verdicts.read_text())
     assert content["verdict"] == content["stages"]["calibration"]["verdict"] == "fail"
     assert content["stages"]["registration"]["verdict"] == "warn"
+
+
+@pytest.mark.slow
+def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout: Checkout) -> None:
+    """At the small size: every estimator on every data set and sweep, with the weights that are shipped."""
+    paper = ("paper", "--cores", "2", "--configfile", "config/paper/small.yaml")
+    run = checkout.snakemake(*paper)
+    assert run.returncode == 0, run.stderr
+    calls = checkout.calls()
+    assert Counter(call[0] if call[0] != "paper" else call[1] for call in calls) == {
+        "train": 2,
+        "one-molecule": 3 * 7,
+        "sweep": 2 * 7 + 4,
+        "helix": 2,
+        **dict.fromkeys(("speed", "bound", "report"), 1),
+    }
+    for call in calls:
+        if "--estimator" in call:
+            is_network = call[call.index("--estimator") + 1] in ("robust", "nonrobust")
+            assert is_network == ("--weights" in call), call
+    drifts = {call[call.index("--drift-voxels") + 1] for call in calls if call[0] == "train"}
+    assert drifts == {"2", "0"}
+    assert "Nothing to be done" in checkout.snakemake(*paper).stderr
+
+    results = checkout.folder / "results" / "paper-small" / "experiments"
+    (results / "sweeps" / "drift" / "alternating.json").unlink()
+    assert checkout.snakemake(*paper).returncode == 0
+    assert [call[1] for call in checkout.calls()] == ["sweep"]
+
+
+def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
+    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", "config/paper/full.yaml")
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in run.stdout.splitlines() if "planeloc train" in line and "experiments/training" in line]
+    assert len(commands) == 2
+    for command in commands:
+        assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
+    assert any("--structure results/paper/filaments/voxels.png" in line for line in run.stdout.splitlines())
+
+
+def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
+    checkout.edit("config/paper/config.yaml", "structure: filaments", "structure: filament")
+    run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
+    assert run.returncode == 1
+    assert "config.yaml:14: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def read_everything():
     if structure and structure not in experiment.samples:
         raise ConfigurationError(
             f"{YamlLines(files)(('paper', 'structure'))}: paper.structure: "
-            f"{unknown_name('sample', structure, experiment.samples)}"
+            f"{unknown_name(f'sample {structure!r}', structure, experiment.samples)}"
         )
     return experiment
 

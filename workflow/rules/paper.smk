@@ -1,4 +1,4 @@
-# The paper's experiments, recomputed (`snakemake --configfile config/paper/config.yaml paper`):
+# The paper's experiments, recomputed (`snakemake paper --configfile config/paper/config.yaml`):
 #
 #   <results>/experiments/training/{network}.*      the two networks and how they were trained
 #   <results>/experiments/one_molecule/{data}/      Table 3, Fig. 7 and 8

@@ -20,7 +20,7 @@ _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required
 def paper() -> None:
     """The experiments of the paper (Aritake et al. 2021), recomputed.
 
-    `snakemake --configfile config/paper/config.yaml paper` runs them all; docs/paper.md says what is what.
+    `snakemake paper --configfile config/paper/config.yaml` runs them all; docs/paper.md says what is what.
     """
 
 
