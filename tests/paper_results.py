@@ -92,9 +92,9 @@ def training_record(images: int, floor: float) -> dict:
 
 
 def bound() -> dict:
-    depth = np.linspace(-800, 800, 33)
-    unknown, known = 10.0 * lateral_rise(depth), 3.8 + 1.0 * np.cos(depth / 64) ** 2
-    z = 9.0 + 1.2 * np.cos(depth / 64)
+    depth = np.linspace(-800, 800, 65)
+    unknown, known = 10.0 * lateral_rise(depth), 3.8 + 1.0 * np.cos(depth * np.pi / 400) ** 2
+    z = 9.0 + 1.2 * np.cos(depth * np.pi / 200)
 
     def curves(axis):
         return {"x_nm": axis.tolist(), "y_nm": axis.tolist(), "z_nm": z.tolist(), "lateral_nm": (axis * 1.57).tolist()}
@@ -152,7 +152,9 @@ def write_sweeps(folder: Path) -> None:
             limit = [
                 {
                     "value": value,
-                    "lateral_nm": float(np.hypot(6, 0.3 * min(value, 48)) if sweep == "drift" else 8 + 300 / value**0.5),
+                    "lateral_nm": float(
+                        np.hypot(6, 0.3 * min(value, 48)) if sweep == "drift" else 8 + 300 / value**0.5
+                    ),
                     "axial_nm": float(9.4 if sweep == "drift" else 9.4 * np.sqrt(3500 / value)),
                 }
                 for value in values

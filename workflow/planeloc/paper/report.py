@@ -10,7 +10,7 @@ from planeloc.paper import published
 from planeloc.paper.page import Section, Table, render
 from planeloc.paper.results import DATA, SWEEPS, Results, read_results
 from planeloc.paper.sections.beyond import other_data, sweep
-from planeloc.paper.sections.context import NETWORKS, Context
+from planeloc.paper.sections.context import Context
 from planeloc.paper.sections.depth import errors_by_depth
 from planeloc.paper.sections.helix import helix
 from planeloc.paper.sections.histograms import error_histograms
@@ -18,12 +18,12 @@ from planeloc.paper.sections.speed import speed
 from planeloc.paper.sections.structure import structure
 from planeloc.paper.sections.table3 import table3
 from planeloc.paper.sections.training import architectures, learning_curves
-from planeloc.paper.wording import NOTHING, difference, interval, label, number, percent
+from planeloc.paper.wording import NOTHING, difference, interval, label, network, number, percent
 
 _TITLE = "The paper, reproduced"
 _PAPER = (
-    "Aritake, Hino, Namiki, Asanuma, Hirose, Murata: Fast and robust multiplane single-molecule localization microscopy "
-    "using a deep neural network. Neurocomputing 451 (2021) 279–289."
+    "Aritake, Hino, Namiki, Asanuma, Hirose, Murata: Fast and robust multiplane single-molecule localization "
+    "microscopy using a deep neural network. Neurocomputing 451 (2021) 279–289."
 )
 
 
@@ -95,12 +95,12 @@ def _circumstances(results: Results, size: str) -> list[str]:
     notes = [f"planeloc {__version__}; size of this run: {size}."]
     for name, record in results.training.items():
         if record.images is None:
-            notes.append(f"{name.replace('_', ' ')} network: no record of its training.")
+            notes.append(f"{_capital(network(name))}: no record of its training.")
             continue
         seed = record.settings.get("seed")
         told = f", seed {seed}" if seed is not None else ""
         notes.append(
-            f"{_network(name)}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
+            f"{_capital(network(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
             f"{published.TRAINING_IMAGES.value:,} (device {record.device}, torch {record.torch}{told})."
         )
     everything = [(data, one) for data, estimators in results.one_molecule.items() for one in estimators.values()]
@@ -117,6 +117,5 @@ def _circumstances(results: Results, size: str) -> list[str]:
     return notes
 
 
-def _network(name: str) -> str:
-    text = label(name) if name in NETWORKS else f"network of the {name.replace('_', ' ')}"
-    return text[0].upper() + text[1:]
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

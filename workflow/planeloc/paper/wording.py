@@ -35,12 +35,20 @@ def interval(value: Interval) -> str:
 
 
 def difference(ours: float, paper: float) -> str:
-    """+0.20 (+1 %)."""
+    """+0.200 (+1.2 %), or from tenfold on +19.1 (× 149)."""
     if not (math.isfinite(ours) and paper):
         return NOTHING
+    if ours == paper:
+        return "none"
     change = ours - paper
-    sign = "+" if change >= 0 else ""
-    return f"{sign}{number(change)} ({sign}{number(100 * change / paper)} %)"
+    sign = "+" if change > 0 else "−"
+    share = f"× {number(ours / paper)}" if ours >= 10 * paper > 0 else f"{sign}{percent(abs(change / paper))}"
+    return f"{sign}{number(abs(change))} ({share})"
+
+
+def condition(value: float) -> str:
+    """A number that was set and not measured: 0, 0.2, 24, 1,628."""
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def percent(share: float) -> str:
@@ -63,9 +71,9 @@ def label(estimator: str) -> str:
     return look(estimator).label
 
 
-def times(ratio: float) -> str:
-    """1.23 times."""
-    return f"{number(ratio)} times"
+def network(name: str) -> str:
+    """What to call a network in a sentence."""
+    return label(name) if name in ("robust", "nonrobust") else f"network of the {name.replace('_', ' ')}"
 
 
 def training_mark(training: Mapping[str, Training], networks: Iterable[str]) -> str:
@@ -73,14 +81,14 @@ def training_mark(training: Mapping[str, Training], networks: Iterable[str]) -> 
     known = {name: training[name] for name in networks if name in training and training[name].images}
     unknown = [name for name in networks if name not in known]
     short = [name for name, record in known.items() if record.fraction < 1]
-    parts = [f"{label(name)}: how far it was trained is not recorded" for name in unknown]
+    parts = [f"how far the {network(name)} was trained is not recorded" for name in unknown]
     whole = f"of the paper's {TRAINING_IMAGES.value:,}"
     if short and len(known) > 1 and len({record.images for record in known.values()}) == 1:
         first = known[short[0]]
         parts.insert(0, f"networks trained on {first.images:,} images, {percent(first.fraction)} {whole}")
     elif short:
         shares = [
-            f"{label(name)} trained on {record.images:,} images, {percent(record.fraction)}"
+            f"{network(name)} trained on {record.images:,} images, {percent(record.fraction)}"
             for name, record in known.items()
         ]
         parts.insert(0, "; ".join(shares) + f" {whole}")

@@ -46,7 +46,7 @@ def draw_helix(path: Path, helix: Helix, name: str, note: str) -> None:
                     markersize=6,
                     alpha=0.75,
                     markeredgewidth=0,
-                    label=f"voxels above {helix.threshold:g}",
+                    label=f"voxels above {helix.threshold:g}, {plain(look(name).label)}",
                 )
                 if row == 0:
                     axes.set_title(f"({'ab'[column]}) frame {number}")
@@ -74,8 +74,7 @@ def draw_helix(path: Path, helix: Helix, name: str, note: str) -> None:
         if examples:
             handles, labels = grid[0, 0].get_legend_handles_labels()
             (line,) = grid[0, 0].plot([], [], color=_CURVE)
-            title = f"{plain(look(name).label)}:"
-            figure.legend([line, *handles], ["helix", *labels], loc="outside upper center", ncols=3, title=title)
+            figure.legend([line, *handles], ["helix", *labels], loc="outside upper center", ncols=3)
 
 
 def _frame(axes: Axes, low: np.ndarray, high: np.ndarray, second: int) -> None:

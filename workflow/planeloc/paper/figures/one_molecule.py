@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from planeloc.paper import published
-from planeloc.paper.figures.style import GREY, INK, finite_top, legend_above, look, plain, sheet
+from planeloc.paper.figures.style import GREY, INK, finite_top, legend_above, look, plain, reference, sheet
 from planeloc.paper.measures import Errors, Interval
 from planeloc.paper.results import Bound
 
@@ -72,7 +72,9 @@ def draw_errors(
                 _whisker(axes, row - 0.17, voxel, look(name).colour, look(name).colour)
                 _whisker(axes, row + 0.17, mean, look(name).colour, "white")
                 if name in paper:
-                    axes.plot(paper[name].value, row - 0.17, marker="D", color=INK, markersize=8, zorder=4)
+                    axes.plot(
+                        paper[name].value, row - 0.17, marker="D", color=INK, markersize=8, zorder=4, clip_on=False
+                    )
             if bound is not None:
                 axes.axvline(bound.mean["unknown_drift"][key], color=INK, linewidth=1.6, zorder=0)
                 axes.axvline(bound.mean["known_drift"][key], color=INK, linewidth=1.4, linestyle="--", zorder=0)
@@ -93,7 +95,7 @@ def draw_errors(
         if bound is not None:
             first.plot([], [], color=INK, linewidth=1.6, label="limit, drift unknown")
             first.plot([], [], color=INK, linewidth=1.4, linestyle="--", label="limit, drift known")
-        legend_above(figure, [first], columns=5)
+        legend_above(figure, [first], columns=3)
 
 
 def _whisker(axes: Axes, y: float, value: Interval, colour: str, face: str) -> None:
@@ -102,8 +104,8 @@ def _whisker(axes: Axes, y: float, value: Interval, colour: str, face: str) -> N
 
 
 def _scale(axes: Axes, values: list[float]) -> None:
-    """From 0 on, or logarithmic where the estimators lie far apart."""
-    if max(values) <= 10 * max(min(values), 1e-9):
+    """From 0 on, or logarithmic where one error would press all others together."""
+    if max(values) <= 15 * np.median(values) or min(values) <= 0:
         axes.set_xlim(left=0)
         return
     axes.set_xscale("log")
@@ -115,36 +117,45 @@ def draw_error_by_depth(
     path: Path, profiles: Mapping[str, tuple[NDArray, list[list[Interval]]]], bound: Bound | None, note: str
 ) -> None:
     """Fig. 8: mean error along x, y and z against true depth; `profiles` holds edges and intervals by axis and bin."""
-    with sheet(path, (13, 5.2), note) as figure:
+    with sheet(path, (13, 5.4), note) as figure:
         grid = figure.subplots(1, 3)
+        tops = []
         for number, (axes, axis, voxel) in enumerate(zip(grid, "xyz", published.VOXEL_NM, strict=True)):
-            tops = [voxel]
-            for name, (edges, intervals) in reversed(profiles.items()):
+            top = voxel
+            for name, (edges, intervals) in profiles.items():
                 faint = name != next(iter(profiles))
                 values = np.array([[i.value, i.low, i.high] for i in intervals[number]])
                 middle = np.array([(low + high) / 2 for low, high in itertools.pairwise(edges)])
                 _profile(axes, middle, values, name, faint)
-                tops.append(finite_top(values[:, 0] if faint else values[:, 2]))
+                top = max(top, finite_top(values[:, 0] if faint else values[:, 2], margin=1.0))
             if bound is not None:
-                label = "information limit, drift {}"
                 inside = (bound.depth_nm >= edges[0]) & (bound.depth_nm <= edges[-1])
                 for case, style in (("unknown", "-"), ("known", "--")):
                     curve = getattr(bound, f"{case}_drift")[axis][inside]
-                    axes.plot(bound.depth_nm[inside], curve, color=INK, linestyle=style, label=label.format(case))
-            axes.axhline(voxel, color="#009E73", linestyle=":", linewidth=2, label="one fine voxel", zorder=1)
-            axes.set(xlabel="true depth z [nm]", title=f"Along {axis}", ylim=(0, finite_top(*tops)))
-            axes.set_xlim(edges[0], edges[-1])
+                    label = f"information limit, drift {case}"
+                    axes.plot(bound.depth_nm[inside], curve, color=INK, linestyle=style, label=label, zorder=4)
+            reference(axes, voxel, "one fine voxel", at=0.02)
+            axes.set(xlabel="true depth z [nm]", title=f"Along {axis}", xlim=(edges[0], edges[-1]))
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.grid(color="0.92")
+            tops.append(1.08 * top)
+        for axes, top in zip(grid, (max(tops[:2]), max(tops[:2]), tops[2]), strict=True):
+            axes.set_ylim(0, top)
         grid[0].set_ylabel("mean |error| [nm]")
-        legend_above(figure, grid, columns=5)
+        legend_above(figure, grid, columns=4)
 
 
 def _profile(axes: Axes, middle: NDArray, values: NDArray, name: str, faint: bool) -> None:
     style = look(name)
     if faint:
-        axes.plot(middle, values[:, 0], color=style.colour, alpha=0.5, linewidth=1.5, label=plain(style.label))
+        axes.plot(
+            middle, values[:, 0], color=style.colour, alpha=0.5, linewidth=1.5, label=plain(style.label), zorder=2
+        )
         return
+    # the legend names lines before error bars, and this one comes first
+    axes.plot(
+        [], [], color=style.colour, marker=style.marker, markersize=6, label=f"{plain(style.label)}, 95 % interval"
+    )
     known = np.isfinite(values[:, 0])
     below, above = values[known, 0] - values[known, 1], values[known, 2] - values[known, 0]
     axes.errorbar(
@@ -157,6 +168,5 @@ def _profile(axes: Axes, middle: NDArray, values: NDArray, name: str, faint: boo
         elinewidth=1.8,
         capsize=3,
         markersize=6,
-        label=f"{plain(style.label)}, 95 % interval",
         zorder=3,
     )

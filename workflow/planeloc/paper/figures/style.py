@@ -27,6 +27,7 @@ _STYLE = {
     "axes.labelsize": 13,
     "legend.fontsize": 12,
     "legend.frameon": False,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
@@ -83,14 +84,12 @@ def sheet(path: Path, size_inch: tuple[float, float], note: str = "") -> Iterato
             figure.savefig(partial, metadata={"Software": None})
 
 
-def draw_band(
-    axes: Axes, x: NDArray, y: NDArray, low: NDArray, high: NDArray, name: str, faint: bool = False, **options
-) -> None:
+def draw_band(axes: Axes, x: NDArray, y: NDArray, low: NDArray, high: NDArray, name: str, above: float = 2.0) -> None:
     """The line of an estimator with its interval as a band; values that are NaN leave a gap."""
     style = look(name)
-    alpha = 0.45 if faint else 1.0
-    axes.fill_between(x, low, high, color=style.colour, alpha=0.08 if faint else 0.18, linewidth=0)
-    axes.plot(x, y, color=style.colour, marker=style.marker, alpha=alpha, label=plain(style.label), **options)
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0, zorder=above)
+    label = plain(style.label)
+    axes.plot(x, y, color=style.colour, marker=style.marker, markersize=6, label=label, zorder=above)
 
 
 def reference(axes: Axes, value: float, text: str, colour: str = GREY, at: float = 0.99) -> None:
@@ -102,10 +101,12 @@ def reference(axes: Axes, value: float, text: str, colour: str = GREY, at: float
         xycoords=("axes fraction", "data"),
         xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
+        ha="right" if at > 0.5 else "left",
         va="bottom",
         fontsize=11,
         color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+        zorder=1.5,
     )
 
 

@@ -34,7 +34,7 @@ def draw_learning_curves(path: Path, training: Mapping[str, Training], note: str
             axes.text(
                 TRAINING_IMAGES.value,
                 0.03,
-                "the paper's ",
+                f"the paper's {_short(TRAINING_IMAGES.value)} ",
                 transform=axes.get_xaxis_transform(),
                 ha="right",
                 fontsize=11,
@@ -43,7 +43,7 @@ def draw_learning_curves(path: Path, training: Mapping[str, Training], note: str
             axes.grid(color="0.92")
         left = figure.axes[0]
         left.plot([], [], color=GREY, linestyle=":", linewidth=1.2, label="on training images")
-        left.legend()
+        left.legend(loc=(0.0, 0.11))
 
 
 def draw_architectures(path: Path, variants: Sequence[Variant], used: str | None) -> None:
@@ -54,7 +54,7 @@ def draw_architectures(path: Path, variants: Sequence[Variant], used: str | None
             ("validation_loss", "loss per image"),
             ("lateral_nm", "lateral voxel error [nm]"),
             ("axial_nm", "axial voxel error [nm]"),
-            ("milliseconds_per_image", "training time per image [ms]"),
+            ("milliseconds_per_image", "time per image [ms]"),
         )
         grid = figure.subplots(1, len(panels), sharey=True)
         for axes, (column, label) in zip(grid, panels, strict=True):

@@ -11,10 +11,11 @@ from planeloc.paper.measures import Errors
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import SWEEP_BOUND, Sweep
 from planeloc.paper.sections.context import Context
-from planeloc.paper.wording import NOTHING, difference, interval, label, number, percent
+from planeloc.paper.wording import NOTHING, condition, difference, interval, label, number, percent
 from planeloc.simulation import PAPER_PHOTONS
 
 _TITLES = {"drift": "drift between the planes", "density": "density of molecules", "photons": "light"}
+_UNITS = {"drift": "nm", "density": "molecules", "photons": "photons"}
 _OTHER = {
     "voxel_centres": (
         "Other data: every molecule in the middle of a voxel",
@@ -22,9 +23,15 @@ _OTHER = {
     ),
     "camera": (
         "Other data: a camera as it is",
-        "Pixels integrate the light, drift is continuous and the PSF differs a little from the one that everybody fits.",
+        "Pixels integrate the light, drift is continuous and the PSF differs a little from the one everybody fits.",
     ),
 }
+_TRAINED = {
+    "drift": (0.0, published.LARGEST_DRIFT.value),
+    "density": (published.MOLECULES.value, published.MOLECULES.value),
+    "photons": PAPER_PHOTONS,
+}
+"""Conditions of the robust network's training."""
 _COLUMNS = 6  # of a sweep's table
 
 
@@ -35,13 +42,15 @@ def sweep(context: Context, name: str) -> Section:
     if not shown:
         return Section(f"sweep-{name}", title, missing=f"This sweep was not part of this run (sweeps/{name}/*.json).")
     path, mark = context.figures / f"sweep_{name}.png", context.mark(shown)
-    draw_sweep(path, name, estimators, mark)
+    draw_sweep(path, name, estimators, _TRAINED[name], mark)
     molecules = [values["molecules"] for values in shown.values()]
     counts = np.concatenate([m[np.isfinite(m)] for m in molecules])
-    told = f", {counts.min():,.0f} to {counts.max():,.0f} molecules at each point" if len(counts) else ""
+    span = " to ".join(f"{count:,.0f}" for count in np.unique([counts.min(), counts.max()])) if len(counts) else ""
+    told = f", {span} molecules at each point" if span else ""
     caption = f"Matched molecules against their true positions{told}; bands: 95 % intervals."
-    if name == "drift":
-        caption += f" Shaded: ±{published.LARGEST_DRIFT.value:g} nm, for which the robust network was trained."
+    low, high = _TRAINED[name]
+    values = condition(low) if low == high else f"{condition(low)} to {condition(high)}"
+    caption += f" Blue: what the robust network was trained for ({values} {_UNITS[name]})."
     picture = Picture(path, f"Errors and Jaccard index against {_TITLES[name]}", caption)
     tables = [_sweep_table(name, estimators, mark)]
     why = {"drift": _why_drift, "density": _why_density, "photons": _why_photons}[name](
@@ -91,7 +100,7 @@ def _why_drift(shown: dict[str, Sweep], bound: Sweep | None) -> str:
         )
     if (~inside).any():
         grows = "grows" if not inside.any() or lateral[-1] > lateral[inside][-1] else "goes"
-        parts.append(f"beyond it {grows} to {number(lateral[-1])} nm at {number(drift[-1])} nm of drift")
+        parts.append(f"beyond it {grows} to {number(lateral[-1])} nm at {condition(drift[-1])} nm of drift")
     parts += [_crossing(shown, other) for other in ("nonrobust", "fit_without_drift") if other in shown]
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
@@ -109,12 +118,13 @@ def _crossing(shown: dict[str, Sweep], other: str) -> str:
         else f"the {label('fit_without_drift').replace(', drift ignored', '')} that ignores drift"
     )
     if not len(gain):
-        return f"there is no common point with {name}"
+        return f"with {name} it shares no point"
     if (gain > 0).all():
-        return f"it is better than {name} at every drift measured"
+        return f"against {name} it wins at every drift measured"
     if gain[-1] <= 0:
-        return f"at the largest drift it is not better than {name}"
-    return f"it pays against {name} from {number(common[np.flatnonzero(gain <= 0)[-1] + 1])} nm of drift on"
+        return f"against {name} it does not win at the largest drift"
+    first = common[np.flatnonzero(gain <= 0)[-1] + 1]
+    return f"against {name} it pays from {condition(first)} nm of drift on"
 
 
 def _why_density(shown: dict[str, Sweep], bound: Sweep | None) -> str:
@@ -123,15 +133,16 @@ def _why_density(shown: dict[str, Sweep], bound: Sweep | None) -> str:
         density, found = _measured(shown["robust"], "jaccard")
         if len(density):
             parts.append(
-                f"the robust network, trained on {published.MOLECULES.value:g} molecules per image, goes from a Jaccard index "
-                f"of {number(found[0])} at {number(density[0])} to {number(found[-1])} at {number(density[-1])} molecules"
+                f"the robust network, trained on {published.MOLECULES.value:g} molecules per image, goes from a "
+                f"Jaccard index of {number(found[0])} at {condition(density[0])} to {number(found[-1])} at "
+                f"{condition(density[-1])} molecules"
             )
     densest = max(value for sweep in shown.values() for value in sweep["value"])
     last = {name: _at(sweep, "jaccard", densest) for name, sweep in shown.items()}
     last = {name: value for name, value in last.items() if np.isfinite(value)}
     if len(last) > 1:
         best = max(last, key=last.get)
-        parts.append(f"at {number(densest)} molecules the {label(best)} finds most ({number(last[best])})")
+        parts.append(f"at {condition(densest)} molecules {label(best)} has the highest ({number(last[best])})")
     text = "; ".join(parts) or "no molecule was matched"
     return f"{text[0].upper()}{text[1:]}."
 
@@ -144,8 +155,8 @@ def _why_photons(shown: dict[str, Sweep], bound: Sweep | None) -> str:
         return "The robust network matched no molecule."
     low, high = PAPER_PHOTONS
     text = (
-        f"From {number(photons[0])} to {number(photons[-1])} photons the robust network's lateral error goes from "
-        f"{number(lateral[0])} to {number(lateral[-1])} nm"
+        f"From {condition(photons[0])} to {condition(photons[-1])} photons the robust network's lateral error goes "
+        f"from {number(lateral[0])} to {number(lateral[-1])} nm"
     )
     if photons[0] < low or photons[-1] > high:
         text += f" (it was trained on {number(low)} to {number(high)})"
@@ -154,8 +165,8 @@ def _why_photons(shown: dict[str, Sweep], bound: Sweep | None) -> str:
         if len(at) > 1 and limit[-1] > 0:
             fall, light = limit[0] / limit[-1], np.sqrt(at[-1] / at[0])
             cause = (
-                f"the limit falls {number(fall)} times and not {number(light)} times as the square root of the light would let "
-                "it, since light does not tell one molecule the drift"
+                f"the limit falls {number(fall)} times and not {number(light)} times as the square root of the light "
+                "would let it, since light does not tell one molecule the drift"
                 if fall < 0.8 * light
                 else f"the limit falls {number(fall)} times, about as the square root of the light"
             )
@@ -224,6 +235,6 @@ def _why_camera(errors: dict[str, Errors], before: dict[str, Errors]) -> str:
     if least == most:
         return f"The {label(most)} changes by {change[most]} laterally when the data are not what it was made for."
     return (
-        f"No estimator was made for these data: the lateral error of the {label(least)} changes least ({change[least]}) and "
-        f"that of the {label(most)} most ({change[most]})."
+        f"No estimator was made for these data: the lateral error changes by {change[least]} ({label(least)}) to "
+        f"{change[most]} ({label(most)})."
     )

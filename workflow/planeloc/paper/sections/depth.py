@@ -11,7 +11,7 @@ from planeloc.paper.measures import Interval, depth_bins, error_by_depth, voxel_
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import OneMolecule
 from planeloc.paper.sections.context import NETWORKS, Context
-from planeloc.paper.wording import NOTHING, difference, interval, label, number
+from planeloc.paper.wording import NOTHING, condition, difference, interval, label, number
 
 _AXES = "xyz"
 
@@ -30,8 +30,9 @@ def errors_by_depth(context: Context) -> Section:
     picture = Picture(
         path,
         "Mean error along x, y and z against the depth of the molecule",
-        f"Positions against true positions, {len(one.truth_nm):,} molecules in bins of {edges[1] - edges[0]:g} nm. Black: "
-        "the smallest mean error that information allows for one molecule, drift unknown (line) and known (dashed).",
+        f"Positions against true positions, {len(one.truth_nm):,} molecules in bins of {edges[1] - edges[0]:g} nm. "
+        "Black: the smallest mean error that information allows for one molecule, drift unknown (line) and known "
+        "(dashed).",
     )
     voxel = _profile(one, voxel_errors(one.found_voxel, one.truth_voxel, one.voxel_nm))[1]
     rows = _rows(name, voxel, profiles[name][1], edges)
@@ -58,7 +59,7 @@ def _rows(
             worst = _worst(intervals)
             value = intervals[worst]
             place = f"{edges[worst]:g} to {edges[worst + 1]:g} nm".replace("-", "−")
-            within = "yes" if value.value <= width else "no"
+            within = "yes" if value.value <= width else "within the interval" if value.low <= width else "no"
             change = difference(value.value, width) if value.value > width else NOTHING
             row = f"{label(name)}, {kind}, {axis} (z {place}), nm"
             rows.append((row, f"≤ {width:g}", interval(value), change, within))
@@ -71,17 +72,17 @@ def _why(
     beyond = [
         axis
         for axis, width, intervals in zip(_AXES, published.VOXEL_NM, voxel, strict=True)
-        if intervals[_worst(intervals)].value > width
+        if intervals[_worst(intervals)].low > width
     ]
     text = (
-        f"The {label(name)}'s mean error leaves one fine voxel along {' and '.join(beyond)} at some depths"
+        f"The {label(name)}'s mean error leaves one fine voxel along {' and '.join(beyond)} beyond its interval"
         if beyond
-        else f"As in the paper, the {label(name)}'s mean error stays within one fine voxel along every axis at all depths"
+        else f"As in the paper, the {label(name)}'s mean error agrees with one fine voxel or less at every depth"
     )
     bound = context.results.bound
     if bound is None:
         return text + "."
-    edges, intervals = profile
+    edges = profile[0]
     inside = (bound.depth_nm >= edges[0]) & (bound.depth_nm <= edges[-1])
     unknown, known = bound.unknown_drift["lateral"][inside], bound.known_drift["lateral"][inside]
     if not len(unknown):
@@ -89,9 +90,9 @@ def _why(
     rising = unknown.argmax() > unknown.argmin()
     far = bound.depth_nm[inside][unknown.argmax()]
     course = (
-        f"the limit itself is {number(unknown.min())} nm laterally near the reference plane and {number(unknown.max())} nm at "
-        f"z = {number(far)} nm, where the light falls on planes whose drift nobody knows (known drift: {number(known.max())} nm "
-        "at most)"
+        f"the limit itself is {number(unknown.min())} nm laterally near the reference plane and "
+        f"{number(unknown.max())} nm at z = {condition(far)} nm, where the light falls on planes whose "
+        f"drift nobody knows (known drift: {number(known.max())} nm at most)"
     )
     flat = f"the lateral limit stays between {number(unknown.min())} and {number(unknown.max())} nm"
     return f"{text}; {course if rising and unknown.max() > 1.5 * unknown.min() else flat}."

@@ -14,7 +14,7 @@ from planeloc.paper.measures import distance_to_curve, nearest_nm
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import Helix
 from planeloc.paper.sections.context import NETWORKS, Context
-from planeloc.paper.wording import NOTHING, label, number, percent
+from planeloc.paper.wording import NOTHING, condition, label, number, percent
 
 _CLOSE_NM = 250.0
 """Molecules with a neighbour within this lateral distance have overlapping spots."""
@@ -82,8 +82,8 @@ def _share(condition: NDArray[np.bool_]) -> float:
 def _table(name: str, helix: Helix, measured: _Measured, mark: str) -> Table:
     median = float(np.median(measured.found_distance_nm)) if len(measured.found_distance_nm) else math.nan
     rows = [
-        ("frames", number(published.HELIX_FRAMES.value), number(len(helix.frames))),
-        ("threshold", number(published.HELIX_THRESHOLD.value), number(helix.threshold)),
+        ("frames", condition(published.HELIX_FRAMES.value), condition(len(helix.frames))),
+        ("threshold", condition(published.HELIX_THRESHOLD.value), condition(helix.threshold)),
         ("molecules", NOTHING, f"{measured.molecules:,}"),
         ("voxels above the threshold", NOTHING, f"{len(measured.found_distance):,}"),
         *(
@@ -133,5 +133,8 @@ def _why(name: str, measured: _Measured) -> str:
             if close < alone
             else "overlap of spots is not what limits it here"
         )
-        text += f"; {percent(alone)} of the molecules that stand alone are found and {percent(close)} of those with a near neighbour: {crowded}"
+        shares = (
+            f"{percent(alone)} of the molecules that stand alone are found and {percent(close)} of those with a near"
+        )
+        text += f"; {shares} neighbour: {crowded}"
     return text + "."

@@ -35,8 +35,9 @@ def error_histograms(context: Context) -> Section:
     picture = Picture(
         path,
         "Two-dimensional histograms of the voxel errors of both networks",
-        f"Drifted images of one molecule, the voxel of highest probability. {'; '.join(captions)}. A molecule counts as "
-        "found only in exactly the right voxel (x, y and z); a miss is a false positive and a false negative at once.",
+        f"Drifted images of one molecule, the voxel of highest probability. {'; '.join(captions)}. A molecule "
+        "counts as found only in exactly the right voxel (x, y and z); a miss is a false positive and a false negative "
+        "at once.",
     )
     central = {name: counts[_REACH, _REACH] / len(networks[name].truth_nm) for name, (counts, _) in counted.items()}
     limit = _share_at_the_limit(context)
@@ -51,7 +52,9 @@ def error_histograms(context: Context) -> Section:
         rows.append((f"{label(name)}: right voxel in x, y and z", NOTHING, percent(errors.exact.value), NOTHING))
     if limit is not None:
         rows.append(("errors as small as the limit: right voxel in x and y", NOTHING, percent(limit), NOTHING))
-    mark = ". ".join(filter(None, (mark, "The Jaccard indices stand in the paper's picture, not in its text.")))
+    mark = ". ".join(
+        filter(None, (mark, "The paper prints its Jaccard indices within the figure; they were not available as text"))
+    )
     table = Table("Molecules in the right voxel", ("", "Paper", "Ours", "As the paper says?"), rows, mark)
     return Section("fig7", title, _why(central, limit), [picture], [table])
 

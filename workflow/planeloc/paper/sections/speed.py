@@ -22,8 +22,8 @@ def speed(context: Context) -> Section:
     picture = Picture(
         path,
         "Frames per second against the side of the image, both logarithmic",
-        f"The network on {measured.device}. Dashed: inversely proportional to the number of pixels, through the largest "
-        "size. The training changes no speed.",
+        f"The network on {measured.device}. Dashed: inversely proportional to the number of pixels, through the "
+        "largest size. The training changes no speed.",
     )
     law = _law(measured)
     rows = []
@@ -60,19 +60,21 @@ def _why(measured: Speed) -> str:
     at = np.flatnonzero(size == published.SPEED_SIZE_PX)
     if len(at):
         ratio = rate[at[0]] / told
-        parts.append(
-            f"at 16 × 16 pixels it makes {number(ratio)} times the paper's {told:g} frames per second of a V100"
-        )
+        parts.append(f"makes {number(ratio)} times the paper's {told:g} frames per second (V100) at 16 × 16 pixels")
     if len(size) > 1:
         share = rate[0] / _law(measured)[0]
         if share < 0.8:
-            cause = f"small images reach {percent(share)} of the 1 / pixels law, since every call has a cost of its own"
+            cause = (
+                f"small images reach {percent(share)} of the 1 / pixels law: every call has a cost besides its pixels"
+            )
         elif share > 1.25:
-            cause = "large images are slower than the 1 / pixels law says, as their layers no longer fit the caches"
+            cause = "large images are slower than 1 / pixels says, as when layers outgrow the caches"
         else:
             cause = "the speed follows 1 / pixels, as in the paper"
-        parts.append(cause)
+        parts.append(cause if parts else f"was timed: {cause}")
     fast = size[rate >= published.CAMERA_SPEED.value]
     whole = f"up to {fast.max():g} × {fast.max():g} pixels" if len(fast) else "at no size measured"
-    parts.append(f"it keeps up with the camera's {published.CAMERA_SPEED.value:g} frames per second {whole}")
-    return f"On {measured.device}: " + "; ".join(parts) + "."
+    parts.append(
+        f"{'it ' if parts else ''}keeps up with the camera's {published.CAMERA_SPEED.value:g} frames per second {whole}"
+    )
+    return f"The network here ({measured.device}) " + "; ".join(parts) + "."

@@ -47,7 +47,7 @@ def structure(context: Context, image: Path | None) -> Section:
         path,
         "Structure coloured by depth",
         f"Voxels with a molecule in more than one frame at threshold {threshold:g}, coloured by depth. The sample is "
-        f"simulated: the paper's 39,000 frames are not published. {mark}.".replace(" .", ""),
+        f"simulated: the paper's 39,000 frames are not published. {mark}{'.' if mark else ''}",
     )
     values = _values(image.with_name("evaluation.json"))
     rows = [
@@ -82,8 +82,9 @@ def _why(values: dict[str, float]) -> str:
         return "The paper shows its picture without a number, so there is only the eye to compare with."
     within = lateral <= published.STRUCTURE_LATERAL.value and axial <= published.STRUCTURE_AXIAL.value
     text = (
-        f"The paper had no truth for its cells; here there is one, and the errors of {number(lateral)} nm laterally and "
-        f"{number(axial)} nm axially are {'within' if within else 'not both within'} the 20 nm and 50 nm that it claims"
+        f"The paper had no truth for its cells; here there is one, and the errors of {number(lateral)} nm laterally "
+        f"and {number(axial)} nm axially are {'within' if within else 'not both within'} the 20 nm and 50 nm "
+        "that it claims"
     )
     recall = values.get("recall")
     return text + (f", for the {100 * recall:.0f} % of the molecules that were found." if recall is not None else ".")

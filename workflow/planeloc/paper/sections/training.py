@@ -8,7 +8,7 @@ from planeloc.paper.measures import fall_at_the_end
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import Training, Variant
 from planeloc.paper.sections.context import Context
-from planeloc.paper.wording import NOTHING, difference, label, number, percent
+from planeloc.paper.wording import NOTHING, condition, difference, label, number, percent
 
 STILL_FALLING = 0.01
 """A validation loss that fell by this part over the last third of the training would fall on."""
@@ -34,7 +34,7 @@ def learning_curves(context: Context) -> Section:
             if isinstance(record.settings.get(key), int | float):
                 told = (value or published.LEARNING_RATE).value
                 ours = record.settings[key]
-                rows.append((f"{label(name)}: {what}", number(told), number(ours), difference(ours, told)))
+                rows.append((f"{label(name)}: {what}", condition(told), condition(ours), difference(ours, told)))
         last = {key: float(values[-1]) for key, values in record.history.items()}
         rows.append((f"{label(name)}: last validation loss", NOTHING, number(last["validation_loss"]), NOTHING))
         for key, what in (("lateral_nm", "lateral"), ("axial_nm", "axial")):
@@ -113,4 +113,5 @@ def _choice(variants: tuple[Variant, ...], used: str | None) -> str:
         return text + "; the robust network of this report has an architecture that is not in the study."
     loss = chosen.validation_loss / best.validation_loss - 1
     time = chosen.milliseconds_per_image / best.milliseconds_per_image
-    return f"{text}; the networks of this report have “{used}”, {percent(loss)} more loss at {number(time)} times its time."
+    amount = f"{percent(loss)} more loss at {number(time)} times its time"
+    return f"{text}; the networks of this report have “{used}”, {amount}."
