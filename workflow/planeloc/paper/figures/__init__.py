@@ -1,0 +1,1 @@
+"""The figures of the reproduction, one module for each experiment."""

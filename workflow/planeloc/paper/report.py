@@ -1,0 +1,121 @@
+"""The report of the reproduction: every figure and table of the paper beside ours, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planeloc import __version__
+from planeloc.files import atomic_path
+from planeloc.paper import published
+from planeloc.paper.page import Section, Table, render
+from planeloc.paper.results import DATA, SWEEPS, Results, read_results
+from planeloc.paper.sections.beyond import other_data, sweep
+from planeloc.paper.sections.context import Context
+from planeloc.paper.sections.depth import errors_by_depth
+from planeloc.paper.sections.helix import helix
+from planeloc.paper.sections.histograms import error_histograms
+from planeloc.paper.sections.speed import speed
+from planeloc.paper.sections.structure import structure
+from planeloc.paper.sections.table3 import table3
+from planeloc.paper.sections.training import architectures, learning_curves
+from planeloc.paper.wording import NOTHING, difference, interval, label, network, number, percent
+
+_TITLE = "The paper, reproduced"
+_PAPER = (
+    "Aritake, Hino, Namiki, Asanuma, Hirose, Murata: Fast and robust multiplane single-molecule localization "
+    "microscopy using a deep neural network. Neurocomputing 451 (2021) 279–289."
+)
+
+
+def write_report(folder: Path, structure_image: Path | None, output: Path, size: str) -> None:
+    """Draw every figure and write the page.
+
+    Parameters
+    ----------
+    folder : the results of the experiments (see `planeloc.paper.results`); what is missing is left out and said so.
+    structure_image : PNG of a structure drawn by the paper's rule; an ``evaluation.json`` beside it is read.
+    output : the HTML page. The figures are in it, and as PNG in the folder ``figures`` beside it.
+    size : the size of this run in a word, for the summary.
+
+    Raises
+    ------
+    PlanelocError
+        No results, a damaged result file (named), or a picture that is none.
+    """
+    results = read_results(folder)
+    context = Context(results, output.parent / "figures")
+    sections = [
+        learning_curves(context),
+        architectures(context),
+        error_histograms(context),
+        table3(context),
+        errors_by_depth(context),
+        helix(context),
+        speed(context),
+        structure(context, structure_image),
+        *(sweep(context, name) for name in SWEEPS),
+        *(other_data(context, data) for data in DATA if data != "paper"),
+    ]
+    sections = [_summary(context, size), *(section for section in sections if section is not None)]
+    page = render(_TITLE, [_PAPER], sections)
+    with atomic_path(output) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _summary(context: Context, size: str) -> Section:
+    errors = context.errors.get("paper", {})
+    rows = []
+    for name in ("robust", "nonrobust", "compressed_sensing"):
+        if name not in errors:
+            continue
+        for direction, printed in (("lateral", published.LATERAL_ERROR), ("axial", published.AXIAL_ERROR)):
+            ours, told = getattr(errors[name], f"voxel_{direction}"), printed.get(name)
+            change = difference(ours.value, told.value) if told else NOTHING
+            told = number(told.value) if told else NOTHING
+            rows.append((f"{label(name)}: {direction} error, nm", told, interval(ours), change))
+        rows.append((f"{label(name)}: voxel Jaccard index", NOTHING, interval(errors[name].jaccard), NOTHING))
+    limit = context.limit("lateral_nm")
+    if limit and "robust" in errors:
+        over = errors["robust"].mean_lateral.map(lambda value: value / limit)
+        rows.append(("robust network: lateral error over the limit, drift unknown", NOTHING, interval(over), NOTHING))
+    timed = context.results.one_molecule.get("paper", {})
+    for name, told in published.SPEED.items():
+        if name in timed and timed[name].timing:
+            rate = timed[name].timing.frames_per_second
+            rows.append(
+                (f"{label(name)}: frames/s, 16 × 16", number(told.value), number(rate), difference(rate, told.value))
+            )
+    header = ("", "Paper", "Ours (95 % interval)", "Difference")
+    table = Table("The paper's numbers and ours", header, rows, context.mark(errors))
+    return Section("summary", "Summary", tables=[table] if rows else [], notes=_circumstances(context.results, size))
+
+
+def _circumstances(results: Results, size: str) -> list[str]:
+    """What was trained how far, on what, by which version, from which seeds."""
+    notes = [f"planeloc {__version__}; size of this run: {size}."]
+    for name, record in results.training.items():
+        if record.images is None:
+            notes.append(f"{_capital(network(name))}: no record of its training.")
+            continue
+        seed = record.settings.get("seed")
+        told = f", seed {seed}" if seed is not None else ""
+        notes.append(
+            f"{_capital(network(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
+            f"{published.TRAINING_IMAGES.value:,} (device {record.device}, torch {record.torch}{told})."
+        )
+    everything = [(data, one) for data, estimators in results.one_molecule.items() for one in estimators.values()]
+    seeds = {data: sorted({str(one.seed) for d, one in everything if d == data}) for data, _ in everything}
+    if seeds:
+        listed = "; ".join(f"{data.replace('_', ' ')} {', '.join(values)}" for data, values in seeds.items())
+        notes.append(f"Seeds of the one-molecule images: {listed}.")
+    devices = sorted({one.timing.device for _, one in everything if one.timing})
+    if results.speed:
+        devices = sorted({*devices, f"{results.speed.device}, {results.speed.precision}".rstrip(", ")})
+    if devices:
+        notes.append(f"Speeds were measured on: {'; '.join(devices)}.")
+    notes.append("Intervals are 95 % bootstrap intervals over images (2,000 resamples, seed 0).")
+    return notes
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,41 @@
+"""What every section is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from planeloc.paper.measures import Errors, error_summary
+from planeloc.paper.results import Results
+from planeloc.paper.wording import training_mark
+
+NETWORKS = ("robust", "nonrobust")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The results, and the folder for the figures."""
+
+    results: Results
+    figures: Path
+
+    @cached_property
+    def errors(self) -> dict[str, dict[str, Errors]]:
+        """Error measures by data and estimator, worked out once."""
+        return {
+            data: {
+                name: error_summary(one.truth_nm, one.found_nm, one.truth_voxel, one.found_voxel, one.voxel_nm)
+                for name, one in estimators.items()
+            }
+            for data, estimators in self.results.one_molecule.items()
+        }
+
+    def mark(self, estimators: Iterable[str]) -> str:
+        """How far the networks among these estimators were trained."""
+        return training_mark(self.results.training, [name for name in estimators if name in NETWORKS])
+
+    def limit(self, key: str, case: str = "unknown_drift") -> float | None:
+        """Mean information limit (`lateral_nm` or `z_nm`) over the paper's scene, where it was worked out."""
+        return None if self.results.bound is None else float(self.results.bound.mean[case][key])
