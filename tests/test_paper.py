@@ -96,6 +96,16 @@ def test_the_camera_s_images_differ_in_model_and_drift_but_not_in_width():
         assert width == pytest.approx(paper_psf().squared_width(depth), rel=0.02)
 
 
+def test_additive_noise_is_the_same_under_a_molecule_and_beside_it():
+    test = draw_images(recipe_of("additive_noise"), 300, seed=1)
+    x, y, z = test.position_nm.T
+    light = PSF.expected_photons(x, y, z, test.photons.double(), (16, 16), test.shifts_nm.double())
+    noise = test.images - light
+    bright, dark = noise[light > 50], noise[light < 1]
+    for pixels in (bright, dark):
+        assert pixels.var().item() == pytest.approx(4 + 9, rel=TOL_MEAN_SD * math.sqrt(2 / len(pixels)))
+
+
 def test_the_number_of_molecules_is_poisson():
     counts = torch.tensor(draw_images(Recipe(molecules=2.0, poisson=True), 800, seed=2).counts).double()
     assert counts.mean().item() == pytest.approx(2, abs=TOL_MEAN_SD * math.sqrt(2 / 800))

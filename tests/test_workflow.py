@@ -236,7 +236,7 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
     calls = checkout.calls()
     assert Counter(call[0] if call[0] != "paper" else call[1] for call in calls) == {
         "train": 2,
-        "one-molecule": 3 * 7,
+        "one-molecule": 4 * 7,
         "sweep": 2 * 7 + 4,
         "helix": 2,
         **dict.fromkeys(("speed", "bound", "report"), 1),

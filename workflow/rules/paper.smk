@@ -149,7 +149,7 @@ rule paper_report:
         training=expand(f"{PAPER}/training/{{network}}.json", network=PAPER_NETWORKS),
         one_molecule=expand(
             f"{PAPER}/one_molecule/{{data}}/{{estimator}}.json",
-            data=["paper", "voxel_centres", "camera"],
+            data=["paper", "voxel_centres", "additive_noise", "camera"],
             estimator=PAPER_ESTIMATORS,
         ),
         sweeps=[

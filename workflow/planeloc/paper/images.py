@@ -37,6 +37,7 @@ class Recipe:
     largest_drift_nm: float | None = None  # per plane and axis: uniform in ±this; None: the scene's whole voxels
     voxel_centres: bool = False  # molecules in the middle of their voxels
     integrated_pixels: bool = False  # pixels gather light from their area, not from their centre
+    shot_noise: bool = True  # of the molecules' light; False: only the background's, the same on every pixel
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,17 @@ class TestImages:
 def recipe_of(data: str) -> Recipe:
     """The recipe of a data set with one molecule per image.
 
-    ``paper``: the paper's test. ``voxel_centres``: the same with every molecule in the middle of a voxel. ``camera``:
-    another forward model than the one that is fitted: pixels integrate, and the drift is no whole number of voxels,
-    but of the same variance.
+    ``paper``: the paper's test. ``voxel_centres``: the same with every molecule in the middle of a voxel.
+    ``additive_noise``: and with noise that does not grow with the signal, another reading of Table 2 (docs/paper.md).
+    ``camera``: another forward model than the one that is fitted: pixels integrate, and the drift is no whole number of
+    voxels, but of the same variance.
     """
     if data == "paper":
         return Recipe()
     if data == "voxel_centres":
         return Recipe(voxel_centres=True)
+    if data == "additive_noise":
+        return Recipe(voxel_centres=True, shot_noise=False)
     if data == "camera":
         psf, scene = paper_scene()
         return Recipe(integrated_pixels=True, largest_drift_nm=_ROOT_THREE * scene.drift_sd_nm(psf.pixel_size_nm))
@@ -133,12 +137,16 @@ def _draw(
         largest = recipe.largest_drift_nm
         shifts = _uniform((size, psf.planes, 2), (-largest, largest), generator)
         shifts[:, 0] = 0
-    expected = expected_images(psf, scene, position, photons, shifts)
+    light = expected_images(psf, scene, position, photons, shifts)
     background = scene.background[0]
+    if recipe.shot_noise:
+        images = add_noise(light + background, scene, generator) - background
+    else:
+        images = light + add_noise(torch.full_like(light, background), scene, generator) - background
     image, number = present.nonzero(as_tuple=True)
     positions = position[image, number]
     return TestImages(
-        images=add_noise(expected + background, scene, generator) - background,
+        images=images,
         background=background,
         image=image + first,
         position_nm=positions.double(),

@@ -10,4 +10,4 @@ ESTIMATORS = (
     "fit_with_drift",  # maximum a posteriori, the drift unknown with its prior
 )
 SWEEPS = ("drift", "density", "photons")
-DATA_SETS = ("paper", "voxel_centres", "camera")
+DATA_SETS = ("paper", "voxel_centres", "additive_noise", "camera")
