@@ -137,6 +137,21 @@ def test_dark_images_do_not_converge_and_spoil_nothing(level: float | None) -> N
     np.testing.assert_allclose(fits.parameters[[0, 5]], alone.parameters[[0, 5]], atol=1e-3)
 
 
+def test_pixels_out_of_all_reason_throw_nothing() -> None:
+    spike = torch.zeros(1, 4, *SHAPE)
+    spike[0, 1, 0, 0] = 1e5
+    below = torch.full((1, 4, *SHAPE), -1e6)
+    noisy = 1e12 * torch.rand(1, 4, *SHAPE, generator=torch.Generator().manual_seed(0))
+    images = torch.cat((spike, below, noisy))
+    for fits in (
+        fit_with_drift(images, PSF, NOISE, DRIFT_SD_NM, background=LEVEL),
+        fit_with_drift(images, PSF, NOISE, DRIFT_SD_NM),
+        fit_without_drift(images, PSF, NOISE),
+    ):
+        assert torch.isfinite(fits.parameters).all()
+        assert torch.isfinite(fits.deviations).all()
+
+
 def test_no_images_give_no_fits() -> None:
     for fits in (
         fit_with_drift(torch.zeros(0, 4, 16, 16), PSF, NOISE, DRIFT_SD_NM, background=LEVEL),
@@ -153,5 +168,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line() -> None:
         fit_without_drift(images, PSF, NOISE)
     with pytest.raises(PlanelocError, match=r"\(images, 4 planes, rows, columns\)"):
         fit_without_drift(torch.zeros(3, 2, 16, 16), PSF, NOISE)
+    with pytest.raises(PlanelocError, match="at least 4 rows and columns"):
+        fit_without_drift(torch.zeros(3, 4, 1, 16), PSF, NOISE)
     with pytest.raises(PlanelocError, match="above 0"):
         fit_with_drift(torch.zeros(3, 4, 16, 16), PSF, NOISE, 0.0)

@@ -16,6 +16,7 @@ from planeloc.optics import PSF
 from planeloc.optics.information import PixelNoise
 
 _LEAST_PHOTONS = 1.0  # to start from
+_LEAST_PIXELS = 4  # each way: fewer hold no spot
 
 
 def fit_without_drift(
@@ -42,7 +43,7 @@ def fit_without_drift(
 
     Raises
     ------
-    PlanelocError : images that are not finite, or whose planes are not those of the point spread function.
+    PlanelocError : images that are not finite, are tiny, or whose planes are not those of the point spread function.
     """
     return _fit(images, psf, noise, 0.0, background, shifts_nm)
 
@@ -89,10 +90,10 @@ def _fit(
 
 
 def _check(images: Tensor, psf: PSF) -> None:
-    if images.ndim != 4 or images.shape[1] != psf.planes:
+    if images.ndim != 4 or images.shape[1] != psf.planes or min(images.shape[2:]) < _LEAST_PIXELS:
         raise PlanelocError(
             f"images of shape {tuple(images.shape)} cannot be fitted: (images, {psf.planes} planes, rows, columns) are"
-            " what the point spread function describes"
+            f" what the point spread function describes, with at least {_LEAST_PIXELS} rows and columns"
         )
     sound = torch.isfinite(images).flatten(1).all(dim=1)
     if not sound.all():

@@ -2,7 +2,8 @@
 
 `PSF` is what every stage asks: expected photons on every pixel and plane, and their derivatives. Two models stand
 behind it: `GaussianPSF`, the paper's formula, and `SplinePSF`, measured on beads. `information` says how well a
-position can be known from such an image; `file` keeps a model on disk.
+position can be known from such an image, `drift_information` how well when the planes have drifted; `file` keeps a
+model on disk.
 """
 
 from planeloc.optics.base import PSF
