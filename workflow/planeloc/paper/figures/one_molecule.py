@@ -127,7 +127,9 @@ def draw_error_by_depth(
                 values = np.array([[i.value, i.low, i.high] for i in intervals[number]])
                 middle = np.array([(low + high) / 2 for low, high in itertools.pairwise(edges)])
                 _profile(axes, middle, values, name, faint)
-                top = max(top, finite_top(values[:, 0] if faint else values[:, 2], margin=1.0))
+                # the robust network's means are always seen; long intervals and the other network may be cut off
+                seen = finite_top(values[:, 0] if faint else values[:, 2], margin=1.0)
+                top = max(top, min(seen, 2.5 * voxel), 0.0 if faint else finite_top(values[:, 0]))
             if bound is not None:
                 inside = (bound.depth_nm >= edges[0]) & (bound.depth_nm <= edges[-1])
                 for case, style in (("unknown", "-"), ("known", "--")):
