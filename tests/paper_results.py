@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ SPREAD = {
     "fit_with_drift": (12.6, 11.6, 0.0),
 }
 SECONDS = {"robust": 6.1, "compressed_sensing": 26.0, "matching_pursuit": 0.52, "fit_with_drift": 9.7}
+_SWEEP_VALUES = {
+    "drift": [0.0, 12.0, 24.0, 36.0, 48.0, 60.0, 72.0, 100.0],
+    "density": [0.2, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0],
+    "photons": [500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0],
+}
 ARCHITECTURE = {
     "planes": 4,
     "depth_slices": 32,
@@ -104,23 +110,22 @@ def bound() -> dict:
         "known_drift": curves(known),
         "unknown_drift": curves(unknown),
         "mean": {
-            "known_drift": {"lateral_nm": 6.0, "z_nm": 9.3},
-            "unknown_drift": {"lateral_nm": 15.7, "z_nm": 9.4},
+            "known_drift": {"lateral_nm": 6.0, "axial_nm": 9.3},
+            "unknown_drift": {"lateral_nm": 15.7, "axial_nm": 9.4},
             "discrete_drift": {"lateral_nm": 14.1},
             "shared_drift": {"3": {"lateral_nm": 10.8}, "10": {"lateral_nm": 7.9}, "50": {"lateral_nm": 6.3}},
         },
         "root_mean_square": {
-            "known_drift": {"lateral_nm": 7.0, "z_nm": 13.3},
-            "unknown_drift": {"lateral_nm": 19.2, "z_nm": 13.4},
+            "known_drift": {"lateral_nm": 7.0, "axial_nm": 13.3},
+            "unknown_drift": {"lateral_nm": 19.2, "axial_nm": 13.4},
         },
+        "photons": [
+            {"value": value, "lateral_nm": 8 + 300 / value**0.5, "axial_nm": 9.4 * math.sqrt(3500 / value)}
+            for value in _SWEEP_VALUES["photons"]
+        ],
     }
 
 
-_SWEEP_VALUES = {
-    "drift": [0.0, 12.0, 24.0, 36.0, 48.0, 60.0, 72.0, 100.0],
-    "density": [0.2, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0],
-    "photons": [500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0],
-}
 _BLIND = {"nonrobust", "compressed_sensing", "matching_pursuit", "fit_without_drift"}  # to drift
 
 
@@ -148,15 +153,9 @@ def write_sweeps(folder: Path) -> None:
         for name in SPREAD:
             points = [_sweep_point(name, sweep, value, max(values)) for value in values]
             write_json(folder / sweep / f"{name}.json", _sweep(sweep, name, points))
-        if sweep != "density":
+        if sweep == "drift":  # that against photons stands in bound.json
             limit = [
-                {
-                    "value": value,
-                    "lateral_nm": float(
-                        np.hypot(6, 0.3 * min(value, 48)) if sweep == "drift" else 8 + 300 / value**0.5
-                    ),
-                    "axial_nm": float(9.4 if sweep == "drift" else 9.4 * np.sqrt(3500 / value)),
-                }
+                {"value": value, "lateral_nm": float(np.hypot(6, 0.3 * min(value, 48))), "axial_nm": 9.4}
                 for value in values
             ]
             write_json(folder / sweep / "bound.json", _sweep(sweep, "bound", limit))

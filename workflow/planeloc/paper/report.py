@@ -8,7 +8,7 @@ from planeloc import __version__
 from planeloc.files import atomic_path
 from planeloc.paper import published
 from planeloc.paper.page import Section, Table, render
-from planeloc.paper.results import DATA, SWEEPS, Results, read_results
+from planeloc.paper.results import DATA, SWEEPS, Results, read_results, read_seeds
 from planeloc.paper.sections.beyond import other_data, sweep
 from planeloc.paper.sections.context import Context
 from planeloc.paper.sections.depth import errors_by_depth
@@ -27,7 +27,9 @@ _PAPER = (
 )
 
 
-def write_report(folder: Path, structure_image: Path | None, output: Path, size: str) -> None:
+def write_report(
+    folder: Path, structure_image: Path | None, output: Path, size: str = "", architecture: Path | None = None
+) -> None:
     """Draw every figure and write the page.
 
     Parameters
@@ -36,13 +38,14 @@ def write_report(folder: Path, structure_image: Path | None, output: Path, size:
     structure_image : PNG of a structure drawn by the paper's rule; an ``evaluation.json`` beside it is read.
     output : the HTML page. The figures are in it, and as PNG in the folder ``figures`` beside it.
     size : the size of this run in a word, for the summary.
+    architecture : the study of architectures, where it is not ``architecture.json`` in the folder.
 
     Raises
     ------
     PlanelocError
         No results, a damaged result file (named), or a picture that is none.
     """
-    results = read_results(folder)
+    results = read_results(folder, architecture)
     context = Context(results, output.parent / "figures")
     sections = [
         learning_curves(context),
@@ -56,13 +59,13 @@ def write_report(folder: Path, structure_image: Path | None, output: Path, size:
         *(sweep(context, name) for name in SWEEPS),
         *(other_data(context, data) for data in DATA if data != "paper"),
     ]
-    sections = [_summary(context, size), *(section for section in sections if section is not None)]
+    sections = [_summary(context, size, read_seeds(folder)), *(section for section in sections if section is not None)]
     page = render(_TITLE, [_PAPER], sections)
     with atomic_path(output) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def _summary(context: Context, size: str) -> Section:
+def _summary(context: Context, size: str, seeds: dict[str, list[str]]) -> Section:
     errors = context.errors.get("paper", {})
     rows = []
     for name in ("robust", "nonrobust", "compressed_sensing"):
@@ -74,7 +77,7 @@ def _summary(context: Context, size: str) -> Section:
             told = number(told.value) if told else NOTHING
             rows.append((f"{label(name)}: {direction} error, nm", told, interval(ours), change))
         rows.append((f"{label(name)}: voxel Jaccard index", NOTHING, interval(errors[name].jaccard), NOTHING))
-    limit = context.limit("lateral_nm")
+    limit = context.limit("lateral")
     if limit and "robust" in errors:
         over = errors["robust"].mean_lateral.map(lambda value: value / limit)
         rows.append(("robust network: lateral error over the limit, drift unknown", NOTHING, interval(over), NOTHING))
@@ -87,12 +90,14 @@ def _summary(context: Context, size: str) -> Section:
             )
     header = ("", "Paper", "Ours (95 % interval)", "Difference")
     table = Table("The paper's numbers and ours", header, rows, context.mark(errors))
-    return Section("summary", "Summary", tables=[table] if rows else [], notes=_circumstances(context.results, size))
+    return Section(
+        "summary", "Summary", tables=[table] if rows else [], notes=_circumstances(context.results, size, seeds)
+    )
 
 
-def _circumstances(results: Results, size: str) -> list[str]:
+def _circumstances(results: Results, size: str, seeds: dict[str, list[str]]) -> list[str]:
     """What was trained how far, on what, by which version, from which seeds."""
-    notes = [f"planeloc {__version__}; size of this run: {size}."]
+    notes = [f"planeloc {__version__}{f'; size of this run: {size}' if size else ''}."]
     for name, record in results.training.items():
         if record.images is None:
             notes.append(f"{_capital(network(name))}: no record of its training.")
@@ -103,12 +108,11 @@ def _circumstances(results: Results, size: str) -> list[str]:
             f"{_capital(network(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
             f"{published.TRAINING_IMAGES.value:,} (device {record.device}, torch {record.torch}{told})."
         )
-    everything = [(data, one) for data, estimators in results.one_molecule.items() for one in estimators.values()]
-    seeds = {data: sorted({str(one.seed) for d, one in everything if d == data}) for data, _ in everything}
     if seeds:
-        listed = "; ".join(f"{data.replace('_', ' ')} {', '.join(values)}" for data, values in seeds.items())
-        notes.append(f"Seeds of the one-molecule images: {listed}.")
-    devices = sorted({one.timing.device for _, one in everything if one.timing})
+        listed = "; ".join(f"{group.replace('_', ' ')}: {', '.join(values)}" for group, values in seeds.items())
+        notes.append(f"Seeds of the images: {listed}.")
+    everything = [one for estimators in results.one_molecule.values() for one in estimators.values()]
+    devices = sorted({one.timing.device for one in everything if one.timing})
     if results.speed:
         devices = sorted({*devices, f"{results.speed.device}, {results.speed.precision}".rstrip(", ")})
     if devices:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.errors import PlanelocError
-from planeloc.files import read_json
+from planeloc.files import read_json, require_file
 from planeloc.paper.published import TRAINING_IMAGES
 
 DATA = ("paper", "voxel_centres", "camera")
@@ -91,7 +91,6 @@ class Timing:
 class OneMolecule:
     """What one estimator found in images of one molecule; positions (n, 3) nm, voxels (n, 3) as column, row, slice."""
 
-    seed: int | None
     voxel_nm: tuple[float, float, float]
     depth_range_nm: tuple[float, float]
     truth_nm: NDArray[np.float64]
@@ -101,15 +100,23 @@ class OneMolecule:
     timing: Timing | None
 
 
+Sweep = dict[str, NDArray[np.float64]]
+"""Columns of one estimator's sweep by name; NaN where there was nothing to measure."""
+
+
 @dataclass(frozen=True)
 class Bound:
-    """Information limits on mean absolute errors: by depth and axis (x, y, z, lateral), and over the scene."""
+    """Information limits on mean absolute errors: by depth and axis (x, y, z, lateral), and over the scene.
+
+    `mean` and `root_mean_square` map a case to (lateral, axial) in nm; NaN where it was not worked out.
+    """
 
     depth_nm: NDArray[np.float64]
     known_drift: dict[str, NDArray[np.float64]]
     unknown_drift: dict[str, NDArray[np.float64]]
-    mean: Mapping[str, Any]
-    root_mean_square: Mapping[str, Any]
+    mean: dict[str, tuple[float, float]]  # cases, and how many molecules share the drift
+    root_mean_square: dict[str, tuple[float, float]]
+    photons: Sweep | None  # means by photons per molecule
 
 
 @dataclass(frozen=True)
@@ -131,12 +138,9 @@ class Helix:
 class Speed:
     device: str
     precision: str
+    network: str
     size_px: NDArray[np.float64]
     frames_per_second: NDArray[np.float64]
-
-
-Sweep = dict[str, NDArray[np.float64]]
-"""Columns of one estimator's sweep by name; NaN where there was nothing to measure."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +156,15 @@ class Results:
     speed: Speed | None = None
 
 
-def read_results(folder: Path) -> Results:
-    """Read every result file of `folder`.
+def read_results(folder: Path, architecture: Path | None = None) -> Results:
+    """Read every result file of `folder`, and the study of architectures where it lies elsewhere.
 
     Raises:
         PlanelocError: there is none, or one is damaged (the message names it).
     """
     single = {name: folder / f"{name}.json" for name in ("architecture", "bound", "speed")}
+    if architecture is not None:
+        single["architecture"] = require_file(architecture, "study of architectures")
     results = Results(
         training={name: _training(path) for name, path in _files(folder / "training").items()},
         architecture=_architecture(single["architecture"]) if single["architecture"].exists() else (),
@@ -168,9 +174,22 @@ def read_results(folder: Path) -> Results:
         helix={name: _helix(path) for name, path in _files(folder / "helix").items()},
         speed=_speed(single["speed"]) if single["speed"].exists() else None,
     )
+    if results.bound and results.bound.photons and "photons" in results.sweeps:
+        results.sweeps["photons"].setdefault(SWEEP_BOUND, results.bound.photons)
     if not any(vars(results).values()):
         raise PlanelocError(f"{folder}: holds no result of the paper's experiments; run them first, then the report")
     return results
+
+
+def read_seeds(folder: Path) -> dict[str, list[str]]:
+    """The seeds that the experiments' files name, by the part of the folder in which they lie."""
+    groups = {f"one_molecule/{data}": folder / "one_molecule" / data for data in DATA}
+    groups |= {f"sweeps/{sweep}": folder / "sweeps" / sweep for sweep in SWEEPS} | {"helix": folder / "helix"}
+    seeds = {}
+    for group, place in groups.items():
+        contents = [read_json(path) for path in _files(place).values()]
+        seeds[group] = sorted({str(content["seed"]) for content in contents if "seed" in content})
+    return {group: values for group, values in seeds.items() if values}
 
 
 def _by_folder(folder: Path, names: tuple[str, ...], read) -> dict[str, dict[str, Any]]:
@@ -291,7 +310,6 @@ def _one_molecule(path: Path) -> OneMolecule:
         raise file.error("'voxel_nm' or 'depth_range_nm' cannot be")
     seconds = path.with_suffix(".seconds.json")
     return OneMolecule(
-        seed=file.content.get("seed"),
         voxel_nm=tuple(voxel),
         depth_range_nm=tuple(depth),
         truth_nm=arrays["truth_nm"],
@@ -316,18 +334,31 @@ def _bound(path: Path) -> Bound:
         curves[case] = {axis: part.array(f"{axis}_nm") for axis in ("x", "y", "z", "lateral")}
         if not len(depth) or any(len(curve) != len(depth) for curve in curves[case].values()):
             raise file.error(f"{case!r} does not have one value for every depth")
-    for group in ("mean", "root_mean_square"):
-        for case in ("known_drift", "unknown_drift"):
-            for name in ("lateral_nm", "z_nm"):
-                file.part(group).part(case).positive(name)
-    return Bound(depth, **curves, mean=file.content["mean"], root_mean_square=file.content["root_mean_square"])
+    mean, rms = file.part("mean"), file.part("root_mean_square")
+    cases = {case: _limit(mean.part(case), required=True) for case in ("known_drift", "unknown_drift")}
+    if "discrete_drift" in mean.content:
+        cases["discrete_drift"] = _limit(mean.part("discrete_drift"))
+    if "shared_drift" in mean.content:
+        shared = mean.part("shared_drift")
+        cases |= {count: _limit(shared.part(count)) for count in shared.content}
+    squares = {case: _limit(rms.part(case), required=True) for case in ("known_drift", "unknown_drift")}
+    photons = _points(file, "photons") if "photons" in file.content else None
+    return Bound(depth, **curves, mean=cases, root_mean_square=squares, photons=photons)
+
+
+def _limit(file: _File, required: bool = False) -> tuple[float, float]:
+    names = ("lateral_nm", "z_nm" if "z_nm" in file.content else "axial_nm")
+    return tuple(file.positive(name) if required or name in file.content else np.nan for name in names)
 
 
 def _sweep(path: Path) -> Sweep:
-    file = _File(path)
-    rows = file.parts("points")
+    return _points(_File(path), "points")
+
+
+def _points(file: _File, group: str) -> Sweep:
+    rows = file.parts(group)
     if not rows:
-        raise file.error("holds no points")
+        raise file.error(f"holds no {group}")
     sweep = {}
     for column in _SWEEP_COLUMNS:
         name = f"{column}_nm" if column in ("lateral", "axial", "rmse_lateral", "rmse_axial") else column
@@ -357,4 +388,5 @@ def _speed(path: Path) -> Speed:
     if not points:
         raise file.error("holds no points")
     size, seconds = np.array(points).T
-    return Speed(str(file.content.get("device", "unknown")), str(file.content.get("precision", "")), size, 1 / seconds)
+    device, precision, network = (str(file.content.get(name, "")) for name in ("device", "precision", "network"))
+    return Speed(device or "unknown device", precision, network, size, 1 / seconds)

@@ -64,9 +64,7 @@ def draw_errors(
     with sheet(path, (12, 2.3 + 0.62 * len(errors)), note) as figure:
         grid = figure.subplots(1, 2, sharey=True)
         printed = (published.LATERAL_ERROR, published.AXIAL_ERROR) if compare_with_paper else ({}, {})
-        for axes, direction, key, paper in zip(
-            grid, ("lateral", "axial"), ("lateral_nm", "z_nm"), printed, strict=True
-        ):
+        for number, (axes, direction, paper) in enumerate(zip(grid, ("lateral", "axial"), printed, strict=True)):
             for row, (name, one) in enumerate(errors.items()):
                 voxel, mean = getattr(one, f"voxel_{direction}"), getattr(one, f"mean_{direction}")
                 _whisker(axes, row - 0.17, voxel, look(name).colour, look(name).colour)
@@ -76,8 +74,8 @@ def draw_errors(
                         paper[name].value, row - 0.17, marker="D", color=INK, markersize=8, zorder=4, clip_on=False
                     )
             if bound is not None:
-                axes.axvline(bound.mean["unknown_drift"][key], color=INK, linewidth=1.6, zorder=0)
-                axes.axvline(bound.mean["known_drift"][key], color=INK, linewidth=1.4, linestyle="--", zorder=0)
+                axes.axvline(bound.mean["unknown_drift"][number], color=INK, linewidth=1.6, zorder=0)
+                axes.axvline(bound.mean["known_drift"][number], color=INK, linewidth=1.4, linestyle="--", zorder=0)
             what = "mean 2-D distance [nm]" if direction == "lateral" else "mean |Δz| [nm]"
             axes.set(xlabel=what, title=f"{direction.capitalize()} error")
             _scale(
@@ -127,7 +125,9 @@ def draw_error_by_depth(
                 values = np.array([[i.value, i.low, i.high] for i in intervals[number]])
                 middle = np.array([(low + high) / 2 for low, high in itertools.pairwise(edges)])
                 _profile(axes, middle, values, name, faint)
-                top = max(top, finite_top(values[:, 0] if faint else values[:, 2], margin=1.0))
+                # the robust network's means are always seen; long intervals and the other network may be cut off
+                seen = finite_top(values[:, 0] if faint else values[:, 2], margin=1.0)
+                top = max(top, min(seen, 2.5 * voxel), 0.0 if faint else finite_top(values[:, 0]))
             if bound is not None:
                 inside = (bound.depth_nm >= edges[0]) & (bound.depth_nm <= edges[-1])
                 for case, style in (("unknown", "-"), ("known", "--")):

@@ -46,10 +46,10 @@ def draw_learning_curves(path: Path, training: Mapping[str, Training], note: str
         left.legend(loc=(0.0, 0.11))
 
 
-def draw_architectures(path: Path, variants: Sequence[Variant], used: str | None) -> None:
+def draw_architectures(path: Path, variants: Sequence[Variant], used: str | None, note: str) -> None:
     """Loss and voxel errors of every variant after the same number of images; the one that is used stands out."""
     ordered = sorted(variants, key=lambda variant: variant.validation_loss, reverse=True)
-    with sheet(path, (12, 1.9 + 0.42 * len(ordered))) as figure:
+    with sheet(path, (12, 1.9 + 0.42 * len(ordered)), note) as figure:
         panels = (
             ("validation_loss", "loss per image"),
             ("lateral_nm", "lateral voxel error [nm]"),

@@ -51,6 +51,8 @@ def sweep(context: Context, name: str) -> Section:
     low, high = _TRAINED[name]
     values = condition(low) if low == high else f"{condition(low)} to {condition(high)}"
     caption += f" Blue: what the robust network was trained for ({values} {_UNITS[name]})."
+    if name == "density":
+        caption += " The networks decide how many molecules an image holds; the other estimators are told."
     picture = Picture(path, f"Errors and Jaccard index against {_TITLES[name]}", caption)
     tables = [_sweep_table(name, estimators, mark)]
     why = {"drift": _why_drift, "density": _why_density, "photons": _why_photons}[name](

@@ -12,6 +12,8 @@ from planeloc.paper.results import Results
 from planeloc.paper.wording import training_mark
 
 NETWORKS = ("robust", "nonrobust")
+DIRECTIONS = ("lateral", "axial")
+_CASE = "unknown_drift"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ class Context:
         """How far the networks among these estimators were trained."""
         return training_mark(self.results.training, [name for name in estimators if name in NETWORKS])
 
-    def limit(self, key: str, case: str = "unknown_drift") -> float | None:
-        """Mean information limit (`lateral_nm` or `z_nm`) over the paper's scene, where it was worked out."""
-        return None if self.results.bound is None else float(self.results.bound.mean[case][key])
+    def limit(self, direction: str) -> float | None:
+        """Mean limit (`lateral` or `axial`, nm) over the paper's scene, drift unknown, where it was worked out."""
+        bound = self.results.bound
+        return None if bound is None else bound.mean[_CASE][DIRECTIONS.index(direction)]
+
+    def root_mean_square_limit(self, direction: str) -> float | None:
+        """The same limit on the root mean square of the error."""
+        bound = self.results.bound
+        return None if bound is None else bound.root_mean_square[_CASE][DIRECTIONS.index(direction)]

@@ -19,11 +19,12 @@ def speed(context: Context) -> Section:
         return Section("fig10", title, missing="The speed was not measured in this run (speed.json).")
     path, mark = context.figures / "fig10.png", context.mark(["robust"])
     draw_speed(path, measured, mark)
+    architecture = f" ({measured.network})" if measured.network else ""
     picture = Picture(
         path,
         "Frames per second against the side of the image, both logarithmic",
-        f"The network on {measured.device}. Dashed: inversely proportional to the number of pixels, through the "
-        "largest size. The training changes no speed.",
+        f"The network{architecture} on {measured.device}. Dashed: inversely proportional to the number of "
+        "pixels, through the largest size. The training changes no speed.",
     )
     law = _law(measured)
     rows = []

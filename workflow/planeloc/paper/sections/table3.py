@@ -6,11 +6,11 @@ from planeloc.paper import published
 from planeloc.paper.figures.one_molecule import draw_errors
 from planeloc.paper.measures import Errors
 from planeloc.paper.page import Picture, Section, Table
-from planeloc.paper.sections.context import Context
+from planeloc.paper.sections.context import DIRECTIONS, Context
 from planeloc.paper.sections.training import STILL_FALLING, still_falling
 from planeloc.paper.wording import NOTHING, difference, interval, label, number, percent, printed
 
-_DIRECTIONS = (("lateral", "lateral_nm", published.LATERAL_ERROR), ("axial", "z_nm", published.AXIAL_ERROR))
+_PRINTED = {"lateral": published.LATERAL_ERROR, "axial": published.AXIAL_ERROR}
 
 
 def table3(context: Context) -> Section:
@@ -26,10 +26,10 @@ def table3(context: Context) -> Section:
         "Lateral and axial error of every estimator with 95 % intervals",
         f"Drifted images of one molecule ({' and '.join(f'{n:,}' for n in images)} images). Filled: voxel to voxel, as "
         "in the paper; open: position to true position; lines: what information allows, as a mean over the scene. "
-        "Compressed sensing and the alternating minimisation are told the number of molecules.",
+        "Every estimator is told that there is one molecule.",
     )
     tables = [_against_paper(context, errors, mark)]
-    tables += [_three_ways(context, errors, mark, direction, key) for direction, key, _ in _DIRECTIONS]
+    tables += [_three_ways(context, errors, mark, direction) for direction in DIRECTIONS]
     tables += [table for table in (_speeds(context, mark), _limits(context)) if table.rows]
     return Section("table3", title, _why(context, errors), [picture], tables, _notes(context, errors))
 
@@ -37,7 +37,7 @@ def table3(context: Context) -> Section:
 def _against_paper(context: Context, errors: dict[str, Errors], mark: str) -> Table:
     rows = []
     for name, one in errors.items():
-        for direction, _, paper in _DIRECTIONS:
+        for direction, paper in _PRINTED.items():
             ours = getattr(one, f"voxel_{direction}")
             told = paper.get(name)
             change = difference(ours.value, told.value) if told else NOTHING
@@ -51,9 +51,8 @@ def _against_paper(context: Context, errors: dict[str, Errors], mark: str) -> Ta
     return Table("Table 3: mean distance of the estimated from the true voxel", header, rows, mark)
 
 
-def _three_ways(context: Context, errors: dict[str, Errors], mark: str, direction: str, key: str) -> Table:
-    limit, rows = context.limit(key), []
-    rms = None if context.results.bound is None else context.results.bound.root_mean_square["unknown_drift"][key]
+def _three_ways(context: Context, errors: dict[str, Errors], mark: str, direction: str) -> Table:
+    limit, rms, rows = context.limit(direction), context.root_mean_square_limit(direction), []
     for name, one in errors.items():
         voxel, mean, rmse = (getattr(one, f"{kind}_{direction}") for kind in ("voxel", "mean", "rmse"))
         over = interval(mean.map(lambda value: value / limit)) if limit else NOTHING
@@ -80,18 +79,16 @@ def _speeds(context: Context, mark: str) -> Table:
 
 
 def _limits(context: Context) -> Table:
-    rows = []
-    if context.results.bound is not None:
-        mean = context.results.bound.mean
-        names = {"known_drift": "drift known", "unknown_drift": "drift unknown, one molecule"}
-        names["discrete_drift"] = "drift unknown, but a whole number of voxels"
-        cases = [(names[case], mean[case]) for case in names if isinstance(mean.get(case), dict)]
-        shared = mean.get("shared_drift")
-        shared = shared if isinstance(shared, dict) else {}
-        cases += [(f"drift unknown, shared by {count} molecules", values) for count, values in shared.items()]
-        for name, values in cases:
-            numbers = (values.get("lateral_nm"), values.get("z_nm")) if isinstance(values, dict) else (None, None)
-            rows.append((name, *(number(float(v)) if isinstance(v, int | float) else NOTHING for v in numbers)))
+    names = {
+        "known_drift": "drift known",
+        "unknown_drift": "drift unknown, one molecule",
+        "discrete_drift": "drift unknown, but a whole number of voxels",
+    }
+    bound = context.results.bound
+    rows = [
+        (names.get(case, f"drift unknown, shared by {case} molecules"), *(number(value) for value in limit))
+        for case, limit in (bound.mean if bound else {}).items()
+    ]
     header = ("Information limit on the mean error", "Lateral, nm", "Axial, nm")
     mark = (
         "Mean over the paper's scene. No unbiased estimate does better; one that knows more, such as that drift comes "
@@ -104,7 +101,7 @@ def _why(context: Context, errors: dict[str, Errors]) -> str:
     if "robust" not in errors:
         return "The robust network was not run, so there is nothing to hold against the paper's."
     one, told = errors["robust"].voxel_lateral, published.NETWORK_LATERAL.value
-    limit, parts = context.limit("lateral_nm"), []
+    limit, parts = context.limit("lateral"), []
     if one.holds(told):
         parts.append(
             f"The robust network's lateral error agrees with the paper's {number(told)} nm within its interval"
@@ -143,7 +140,7 @@ def _notes(context: Context, errors: dict[str, Errors]) -> list[str]:
 
 
 def _axial_note(context: Context, errors: dict[str, Errors]) -> str:
-    limit, told = context.limit("z_nm"), published.SENSING_AXIAL.value
+    limit, told = context.limit("axial"), published.SENSING_AXIAL.value
     if limit is None or limit <= told:
         return ""
     note = (

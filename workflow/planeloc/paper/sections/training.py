@@ -69,10 +69,12 @@ def architectures(context: Context) -> Section | None:
         return None
     robust = context.results.training.get("robust")
     used = next((v.name for v in variants if robust and dict(v.architecture) == dict(robust.architecture)), None)
-    path = context.figures / "architecture.png"
-    draw_architectures(path, variants, used)
     images = sorted({variant.training_images for variant in variants})
     seen = " to ".join(f"{count:,}" for count in sorted({images[0], images[-1]}))
+    paper = published.TRAINING_IMAGES.value
+    mark = f"Each trained on {seen} images, {percent(images[-1] / paper)} of the paper's {paper:,}"
+    path = context.figures / "architecture.png"
+    draw_architectures(path, variants, used, mark)
     picture = Picture(
         path,
         "Loss, errors and training time of every architecture of the study",
@@ -89,11 +91,7 @@ def architectures(context: Context) -> Section | None:
         )
         for v in sorted(variants, key=lambda variant: variant.validation_loss)
     ]
-    mark = (
-        f"Trained on {seen} images each, {percent(images[-1] / published.TRAINING_IMAGES.value)} of the paper's "
-        f"{published.TRAINING_IMAGES.value:,}; the paper's text gives no kernel sizes and no channels."
-    )
-    table = Table("Architectures", header, rows, mark)
+    table = Table("Architectures", header, rows, f"{mark}; its text gives no kernel sizes and no channels.")
     return Section(
         "architecture", "What the text leaves open: the architecture", _choice(variants, used), [picture], [table]
     )
