@@ -49,7 +49,11 @@ class Alternation:
 
     drift_voxels: Indices  # (planes, 2) as (x, y); plane 0 is the reference
     solutions: tuple[Sparse, ...]  # of every image
-    objectives: tuple[float, ...]  # of Eq. 9 after every turn of the Lasso
+    objectives: tuple[float, ...]  # of Eq. 9 after every turn of the molecules
+
+    @property
+    def objective(self) -> float:
+        return self.objectives[-1]
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,44 @@ def alternate(still: Observation, images: Array, penalty: float, start: Indices,
 
     `still` is the microscope without drift.
     """
-    drift, objectives = start, []
-    solutions: list[Sparse | None] = [None] * len(images)
+    now = _solved(still.drifted(start), images, penalty, start, [None] * len(images))
+    objectives = [now.objective]
     while True:
-        observation = still.drifted(drift)
-        solutions = [solve_lasso(observation, y, penalty, c) for y, c in zip(images, solutions, strict=True)]
-        objectives.append(sum(solution.objective for solution in solutions))
-        weights = [(solution.voxels, solution.photons) for solution in solutions]
-        better, moved = best_drift(still, images, weights, drift, max_shift_voxels)
-        if (better == drift).all():
-            return Alternation(drift, tuple(solutions), tuple(objectives))
-        drift = better
-        solutions = [replace(solution, voxels=solution.voxels + moved) for solution in solutions]
+        weights = [(solution.voxels, solution.photons) for solution in now.solutions]
+        drift, moved = best_drift(still, images, weights, now.drift_voxels, max_shift_voxels)
+        if (drift != now.drift_voxels).any():
+            warm = [replace(solution, voxels=solution.voxels + moved) for solution in now.solutions]
+            now = _solved(still.drifted(drift), images, penalty, drift, warm)
+        else:
+            lower = _lower_neighbour(still, images, penalty, now, max_shift_voxels)
+            if lower is None:
+                return replace(now, objectives=tuple(objectives))
+            now = lower
+        objectives.append(now.objective)
+
+
+def _solved(
+    observation: Observation, images: Array, penalty: float, drift: Indices, starts: Sequence[Sparse | None]
+) -> Alternation:
+    """The molecules' turn, and its objective."""
+    solutions = tuple(solve_lasso(observation, y, penalty, c) for y, c in zip(images, starts, strict=True))
+    return Alternation(drift, solutions, (sum(solution.objective for solution in solutions),))
+
+
+def _lower_neighbour(
+    still: Observation, images: Array, penalty: float, now: Alternation, max_shift_voxels: int
+) -> Alternation | None:
+    """The first drift of a lower objective among those where one plane has drifted by a voxel more along one axis."""
+    for plane in range(1, len(now.drift_voxels)):
+        for axis, step in ((0, -1), (0, 1), (1, -1), (1, 1)):
+            drift = now.drift_voxels.copy()
+            drift[plane, axis] += step
+            if abs(drift[plane, axis]) > max_shift_voxels:
+                continue
+            tried = _solved(still.drifted(drift), images, penalty, drift, now.solutions)
+            if tried.objective < now.objective * (1 - _CLEARLY):
+                return tried
+    return None
 
 
 def best_drift(
@@ -189,10 +219,10 @@ def locate(
         )
         tried = {start.tobytes(): start for start in starts}.values()
         runs = [alternate(still, values[part], weight, start, max_shift_voxels) for start in tried]
-        best = min(runs, key=lambda run: run.objectives[-1])
+        best = min(runs, key=lambda run: run.objective)
         observation = still.drifted(best.drift_voxels)
         found += [strongest_groups(observation, c, k) for c, k in zip(best.solutions, counts[part], strict=True)]
         drifts.append(best.drift_voxels)
-        objectives.append(best.objectives[-1])
+        objectives.append(best.objective)
     shape = (len(drifts), psf.planes, 2)
     return Located(Molecules.joined(found), np.array(drifts, dtype=np.int64).reshape(shape), np.array(objectives))

@@ -33,7 +33,7 @@ def pursue(observation: Observation, image: Array, count: int) -> tuple[Indices,
     voxels, photons = np.zeros((0, 3), dtype=np.int64), np.zeros(0)
     rest = image
     for _ in range(count):
-        gain = observation.adjoint(rest) / observation.norms
+        gain = observation.single.adjoint(rest.astype(np.float32)) / observation.single.norms
         best = np.unravel_index(gain.argmax(), gain.shape)
         if gain[best] <= 0 or (voxels == best).all(axis=1).any():
             break

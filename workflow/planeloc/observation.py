@@ -14,8 +14,8 @@ pixels): 4 MiB in all, and products of small matrices. A plane that drifts only 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -80,15 +80,11 @@ class Observation:
             raise PlanelocError(
                 f"shifts of the planes: {psf.planes} pairs (x, y) of finite numbers are needed, not {shifts.tolist()}"
             )
-        centres = _centres(scene, psf.pixel_size_nm)
-        depth = torch.as_tensor(centres[0])
-        defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64)[:, None, None] - depth[:, None]
-        brightness = np.asarray(psf.brightness)[:, None, None, None]
         along_x, along_y = (
-            psf.profile(torch.as_tensor(centres[axis] + shifts[:, 2 - axis, None, None]), defocus, scene.window_px)
-            for axis in (2, 1)
+            np.stack([_profiles(psf, scene, plane, float(shift)) for plane, shift in enumerate(shifts[:, axis])])
+            for axis in (0, 1)
         )
-        return cls(psf, scene, shifts, brightness * along_y.numpy(), along_x.numpy())
+        return cls(psf, scene, shifts, np.asarray(psf.brightness)[:, None, None, None] * along_y, along_x)
 
     def drifted(self, drift_voxels: ArrayLike) -> Observation:
         """Ĥ(Δ') of Eq. 10: the planes displaced by whole voxels (planes, 2) along (x, y), and by nothing else."""
@@ -133,6 +129,12 @@ class Observation:
         return np.sqrt(along_y.transpose(1, 2, 0) @ along_x.transpose(1, 0, 2))
 
     @cached_property
+    def single(self) -> Observation:
+        """The same in single precision: twice as fast, and enough to tell which voxel explains most."""
+        y_profiles, x_profiles = (profiles.astype(np.float32) for profiles in (self.y_profiles, self.x_profiles))
+        return replace(self, y_profiles=y_profiles, x_profiles=x_profiles)
+
+    @cached_property
     def _stacked_y(self) -> Array:
         """(depth slices, rows of voxels, planes · rows of pixels): one product sums over the planes."""
         depths, rows, _ = self.grid
@@ -150,12 +152,14 @@ class Observation:
         return Molecules(np.zeros(len(place), dtype=np.int64), voxel, heaviest, self.positions_nm(place), photons)
 
 
-def _centres(scene: Scene, pixel_size_nm: float) -> tuple[Array, Array, Array]:
-    """Centres of the voxels along z, y and x, nm."""
-    size = scene.voxel_nm(pixel_size_nm)
-    side = scene.window_px * scene.upsampling
-    depths = scene.depth_range_nm[0] + (np.arange(scene.depth_slices) + 0.5) * size[2]
-    return depths, (np.arange(side) + 0.5) * size[1], (np.arange(side) + 0.5) * size[0]
+@lru_cache(maxsize=128)  # half a megabyte each on the paper's grid; whole-voxel drifts come again and again
+def _profiles(psf: GaussianPSF, scene: Scene, plane: int, shift_nm: float) -> Array:
+    """(depth slices, voxels, pixels) profile on one plane along x or y of the voxels' centres, moved by `shift_nm`."""
+    lateral, _, height = scene.voxel_nm(psf.pixel_size_nm)
+    depth = scene.depth_range_nm[0] + (torch.arange(scene.depth_slices, dtype=torch.float64) + 0.5) * height
+    place = (torch.arange(scene.window_px * scene.upsampling, dtype=torch.float64) + 0.5) * lateral + shift_nm
+    defocus = psf.plane_depths_nm[plane] - depth[:, None]
+    return psf.profile(place.expand(len(depth), -1), defocus, scene.window_px).numpy()
 
 
 def noise_variance(scene: Scene) -> float:
