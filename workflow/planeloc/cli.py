@@ -14,7 +14,7 @@ import torch
 from planeloc import __version__
 from planeloc.calibration import CalibrateSettings, calibrate
 from planeloc.camera_calibration import CamerasSettings, Movies, measure_cameras
-from planeloc.cli_options import file_option, provenance_option, record
+from planeloc.cli_options import file_option, provenance_option, write_record
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.errors import PlanelocError
 from planeloc.evaluation import EvaluateSettings, evaluate
@@ -81,7 +81,7 @@ def cameras_command(
     movies = Movies(list(dark), list(bright), list(bright_without_em))
     measure_cameras(movies, read_microscope(microscope), microscope, output, figure, quality, settings)
     inputs = [*dark, *bright, *bright_without_em, microscope]
-    record(provenance, "cameras", settings, inputs, [output, figure, quality])
+    write_record(provenance, "cameras", settings, inputs, [output, figure, quality])
 
 
 @planeloc.command("calibrate")
@@ -112,7 +112,7 @@ def calibrate_command(
         list(beads), read_microscope(microscope), z_step_nm, scan, output, figure, quality, settings, registration
     )
     used = {"z_step_nm": z_step_nm, "scan": scan}
-    record(
+    write_record(
         provenance,
         "calibrate",
         settings,
@@ -141,7 +141,7 @@ def register_command(
 ) -> None:
     """Find how the cameras' fields lie on each other, from images of the same beads."""
     register(list(beads), read_microscope(microscope), output, figure, quality, settings)
-    record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
+    write_record(provenance, "register", settings, [*beads, microscope], [output, figure, quality])
 
 
 @planeloc.command("convert")
@@ -164,7 +164,7 @@ def convert_command(
     """Gather camera files into one compressed, checksummed movie of raw counts."""
     convert(list(movie), read_microscope(microscope), store, manifest, quality, settings)
     hashed = {source["path"]: source["sha256"] for source in read_json(manifest)["sources"]}
-    record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
+    write_record(provenance, "convert", settings, [*movie, microscope], [manifest, quality], known=hashed)
 
 
 @planeloc.command("train")
@@ -195,7 +195,7 @@ def train_command(
     """Provide the network for a microscope: adopt given weights if they fit it, else train."""
     used = train(psf, microscope, list(movie), start_from, output, record, figure, settings, registration)
     inputs = [path for path in (psf, microscope, registration, start_from, *movie) if path]
-    record(provenance, "train", settings, inputs, [output, record, figure], used)
+    write_record(provenance, "train", settings, inputs, [output, record, figure], used)
 
 
 @planeloc.command("localize")
@@ -217,7 +217,7 @@ def localize_command(
 ) -> None:
     """Find the molecules in every frame of a movie."""
     used = localize(movie, registration, psf, weights, output, settings)
-    record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
+    write_record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
 
 
 @planeloc.command("filter")
@@ -237,7 +237,7 @@ def filter_command(
 ) -> None:
     """Keep the localizations that can be trusted, and export them."""
     filter_localizations(localizations, output, picasso, thunderstorm, settings)
-    record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
+    write_record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
 
 
 @planeloc.command("render")
@@ -259,7 +259,7 @@ def render_command(
 ) -> None:
     """Draw the super-resolution pictures."""
     used = render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
-    record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
+    write_record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
 
 
 @planeloc.command("evaluate")
@@ -284,7 +284,7 @@ def evaluate_command(
     """Measure a table, against the truth where it is known."""
     evaluate(localizations, truth, output, figure, settings, psf, microscope)
     inputs = [path for path in (localizations, truth, psf, microscope) if path]
-    record(provenance, "evaluate", settings, inputs, [output, figure])
+    write_record(provenance, "evaluate", settings, inputs, [output, figure])
 
 
 planeloc.add_command(paper)

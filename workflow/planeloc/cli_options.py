@@ -22,7 +22,7 @@ def file_option(name: str, help: str, *, required: bool = True, multiple: bool =
 provenance_option = file_option("--provenance", "Record of this run (JSON).", required=False)
 
 
-def record(
+def write_record(
     path: Path | None,
     stage: str,
     settings: Any,

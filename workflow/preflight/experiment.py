@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from preflight.sheets import Row, read_sheet
 
 # Columns of the calibrations from which the cameras are measured.
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
+
+_SIMULATED = "<simulated>/"
 
 # Folders of the results; "demo" is that of `make demo`, which `make clean` deletes, "paper" that of the paper's
 # experiments.
@@ -84,14 +86,17 @@ class Experiment:
 def read_experiment(samples: str, calibrations: str, simulated: str | None = None) -> Experiment:
     """Read both sheets and raise `ConfigurationError` for the first mistake in them.
 
-    `simulated` is the folder that a simulation is going to write; files in it may be missing now.
+    `simulated` is the folder that a simulation is going to write, with a slash at its end; the sheets call it
+    ``<simulated>/``, and files in it may be missing now.
     """
 
     def will_be_made(path: str) -> bool:
         return simulated is not None and path.startswith(simulated)
 
-    calibration_rows = read_sheet(calibrations, schemas.read_schema("calibrations"))
-    sample_rows = read_sheet(samples, schemas.read_schema("samples"))
+    calibration_rows, sample_rows = (
+        [_with_folder(row, simulated) for row in read_sheet(sheet, schemas.read_schema(name))]
+        for sheet, name in ((calibrations, "calibrations"), (samples, "samples"))
+    )
     if not sample_rows and not calibration_rows:
         raise ConfigurationError(
             f"{samples}: no samples yet; fill in {samples} and {calibrations} (config/README.md says how), "
@@ -152,6 +157,14 @@ def _calibration(row: Row) -> Calibration:
 
 def _sample(row: Row) -> Sample:
     return Sample(row.values["sample"], row.values["calibration"], row.files("movie"), row.files("truth"))
+
+
+def _with_folder(row: Row, simulated: str | None) -> Row:
+    """The row with the folder of simulated files in the place of its name."""
+    if simulated is None:
+        return row
+    named = {key: v.replace(_SIMULATED, simulated) if isinstance(v, str) else v for key, v in row.values.items()}
+    return replace(row, values=named)
 
 
 def _refuse_repeated(column: str, rows: Iterable[Row]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli_options import FILE, file_option, provenance_option, record
+from planeloc.cli_options import file_option, provenance_option, write_record
 from planeloc.paper.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
 from planeloc.paper.settings import PaperSettings
 from planeloc.settings import options
@@ -48,7 +48,7 @@ def one_molecule_command(
     built = build(estimator, weights, settings.device)
     one_molecule(data, built, settings.images, output, seconds)
     used = {"data": data, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
-    record(provenance, "paper one-molecule", settings, _given(weights), [output, seconds], used)
+    write_record(provenance, "paper one-molecule", settings, _given(weights), [output, seconds], used)
 
 
 @paper.command("sweep")
@@ -73,7 +73,7 @@ def sweep_command(
     built = build(estimator, weights, settings.device)
     sweep(name, built, settings.molecules, output)
     used = {"sweep": name, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
-    record(provenance, "paper sweep", settings, _given(weights), [output], used)
+    write_record(provenance, "paper sweep", settings, _given(weights), [output], used)
 
 
 @paper.command("helix")
@@ -90,7 +90,7 @@ def helix_command(network: str, weights: Path, output: Path, provenance: Path | 
     built = NetworkEstimator(network, weights, settings.device)
     helix(built, settings.frames, output)
     used = {"network": network, "seed": SEED, "device": built.device_in_words}
-    record(provenance, "paper helix", settings, [weights], [output], used)
+    write_record(provenance, "paper helix", settings, [weights], [output], used)
 
 
 @paper.command("speed")
@@ -103,7 +103,7 @@ def speed_command(weights: Path, output: Path, provenance: Path | None, settings
     from planeloc.paper.speed import measure_speed
 
     measure_speed(weights, settings.largest_px, output, settings.device)
-    record(provenance, "paper speed", settings, [weights], [output])
+    write_record(provenance, "paper speed", settings, [weights], [output])
 
 
 @paper.command("bound")
@@ -114,21 +114,24 @@ def bound_command(output: Path, provenance: Path | None) -> None:
     from planeloc.paper.bound import SEED, write_bound
 
     write_bound(output)
-    record(provenance, "paper bound", {}, [], [output], {"seed": SEED})
+    write_record(provenance, "paper bound", {}, [], [output], {"seed": SEED})
 
 
 @paper.command("report")
 @file_option("--results", "Folder of the results of the other verbs.")
-@click.option("--structure", type=FILE, help="Picture of the structure for Fig. 12 (PNG).")
+@file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
+@file_option("--architecture", "Study of architectures (JSON), by benchmarks/architecture.py.", required=False)
 @file_option("--output", "Report (HTML, in one file); its figures are left beside it, too.")
 @provenance_option
-def report_command(results: Path, structure: Path | None, output: Path, provenance: Path | None) -> None:
+def report_command(
+    results: Path, structure: Path | None, architecture: Path | None, output: Path, provenance: Path | None
+) -> None:
     """Compare all results with the paper's, on one page."""
     from planeloc.paper.report import write_report
 
-    write_report(results, structure, output)
+    write_report(results, structure, output, architecture=architecture)
     inputs = sorted(results.rglob("*.json"))
-    record(provenance, "paper report", {}, [*inputs, *_given(structure)], [output])
+    write_record(provenance, "paper report", {}, [*inputs, *_given(structure, architecture)], [output])
 
 
 def _given(*paths: Path | None) -> list[Path]:
