@@ -212,10 +212,10 @@ def write_results(folder: Path) -> None:
     for name, images in TRAINED.items():
         write_json(folder / "training" / f"{name}.json", training_record(images, 10.5 if name == "robust" else 12))
     write_json(folder / "architecture.json", variants())
-    for data, seed in (("paper", 1), ("voxel_centres", 2), ("camera", 3)):
+    for data, seed in (("paper", 1), ("voxel_centres", 2), ("additive_noise", 2), ("camera", 3)):
         for name, spread in SPREAD.items():
             wider = (spread[0] * 1.35, spread[1] * 1.2, spread[2]) if data == "camera" else spread
-            content = one_molecule(seed, wider, centred=data == "voxel_centres")
+            content = one_molecule(seed, wider, centred=data in ("voxel_centres", "additive_noise"))
             write_json(folder / "one_molecule" / data / f"{name}.json", {"data": data, "estimator": name, **content})
             if name in SECONDS:
                 seconds = {"images": IMAGES, "seconds": SECONDS[name], "device": "cpu: AVX512, one thread"}

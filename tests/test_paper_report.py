@@ -34,7 +34,7 @@ from planeloc.paper.sections.training import learning_curves
 INTERVAL_TOLERANCE = 0.1  # of the interval's half width: the bootstrap's own scatter and that of the sample's sd
 MONTE_CARLO_TOLERANCE = 0.005
 MARK = "images, 11 %"
-PICTURES = 13
+PICTURES = 14
 
 
 # ----------------------------------------------------------------------------------------------- measures

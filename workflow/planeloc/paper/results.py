@@ -19,7 +19,7 @@ from planeloc.errors import PlanelocError
 from planeloc.files import read_json, require_file
 from planeloc.paper.published import TRAINING_IMAGES
 
-DATA = ("paper", "voxel_centres", "camera")
+DATA = ("paper", "voxel_centres", "additive_noise", "camera")
 SWEEPS = ("drift", "density", "photons")
 SWEEP_BOUND = "bound"
 """The pseudo-estimator of a sweep that is the information limit."""

@@ -54,8 +54,8 @@ _LOOKS = {
     "compressed_sensing": Look("compressed sensing", "#009E73", "D"),
     "alternating": Look("alternating minimisation", "#CC79A7", "v"),
     "matching_pursuit": Look("matching pursuit", "#E69F00", "^"),
-    "fit_without_drift": Look("fit, drift ignored", "#8C6D5A", "P"),
-    "fit_with_drift": Look("fit, drift estimated", "#56B4E9", "X"),
+    "fit_without_drift": Look("fit ignoring drift", "#8C6D5A", "P"),
+    "fit_with_drift": Look("fit estimating drift", "#56B4E9", "X"),
 }
 _SPARE = ("#000000", "#999933", "#882255", "#44AA99")
 

@@ -93,11 +93,15 @@ def architectures(context: Context) -> Section | None:
     ]
     table = Table("Architectures", header, rows, f"{mark}; its text gives no kernel sizes and no channels.")
     return Section(
-        "architecture", "What the text leaves open: the architecture", _choice(variants, used), [picture], [table]
+        "architecture",
+        "What the text leaves open: the architecture",
+        _choice(variants, used, robust is not None),
+        [picture],
+        [table],
     )
 
 
-def _choice(variants: tuple[Variant, ...], used: str | None) -> str:
+def _choice(variants: tuple[Variant, ...], used: str | None, recorded: bool) -> str:
     best = min(variants, key=lambda variant: variant.validation_loss)
     fastest = min(variants, key=lambda variant: variant.milliseconds_per_image)
     cost = best.milliseconds_per_image / fastest.milliseconds_per_image
@@ -108,7 +112,8 @@ def _choice(variants: tuple[Variant, ...], used: str | None) -> str:
         return text + "; it is the one that the networks of this report have."
     chosen = next((variant for variant in variants if variant.name == used), None)
     if chosen is None:
-        return text + "; the robust network of this report has an architecture that is not in the study."
+        known = "has an architecture that is not in the study" if recorded else "left no record of its architecture"
+        return f"{text}; the robust network of this report {known}."
     loss = chosen.validation_loss / best.validation_loss - 1
     time = chosen.milliseconds_per_image / best.milliseconds_per_image
     amount = f"{percent(loss)} more loss at {number(time)} times its time"
