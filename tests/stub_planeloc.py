@@ -79,6 +79,8 @@ def main() -> None:
     for name in (*INPUTS, *CAMERA_MOVIES, *PAPER_INPUTS):
         for path in values.get(name, []):
             assert Path(path).is_file(), f"{verb}: input {path} is missing"
+    for folder in values.get("results", []):
+        assert Path(folder).is_dir(), f"{verb}: folder {folder} is missing"
     if verb == os.environ.get("STUB_FAIL"):
         Path(values["output"][0]).write_text("half")
         for path in values.get("quality", []):

@@ -234,10 +234,10 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
     run = checkout.snakemake(*paper)
     assert run.returncode == 0, run.stderr
     calls = checkout.calls()
-    assert Counter(call[0] if call[0] != "paper" else call[1] for call in calls) == {
+    assert Counter(call[0].removeprefix("paper ") for call in calls) == {
         "train": 2,
         "one-molecule": 4 * 7,
-        "sweep": 2 * 7 + 4,
+        "sweep": 7 + 6 + 4,
         "helix": 2,
         **dict.fromkeys(("speed", "bound", "report"), 1),
     }
@@ -252,7 +252,7 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
     results = checkout.folder / "results" / "paper-small" / "experiments"
     (results / "sweeps" / "drift" / "alternating.json").unlink()
     assert checkout.snakemake(*paper).returncode == 0
-    assert [call[1] for call in checkout.calls()] == ["sweep"]
+    assert [call[0] for call in checkout.calls()] == ["paper sweep"]
 
 
 def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
@@ -262,7 +262,7 @@ def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
     assert len(commands) == 2
     for command in commands:
         assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
-    assert any("--structure results/paper/filaments/voxels.png" in line for line in run.stdout.splitlines())
+    assert any("--structure results/paper-full/filaments/voxels.png" in line for line in run.stdout.splitlines())
 
 
 def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:

@@ -176,7 +176,7 @@ def read_results(folder: Path, architecture: Path | None = None) -> Results:
     )
     if results.bound and results.bound.photons and "photons" in results.sweeps:
         results.sweeps["photons"].setdefault(SWEEP_BOUND, results.bound.photons)
-    if not any(vars(results).values()):
+    if not any(part for name, part in vars(results).items() if name != "architecture" or architecture is None):
         raise PlanelocError(f"{folder}: holds no result of the paper's experiments; run them first, then the report")
     return results
 
