@@ -251,8 +251,9 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
 
     results = checkout.folder / "results" / "paper-small" / "experiments"
     (results / "sweeps" / "drift" / "alternating.json").unlink()
+    (results.parent / "report.html").unlink()
     assert checkout.snakemake(*paper).returncode == 0
-    assert [call[0] for call in checkout.calls()] == ["paper sweep"]
+    assert [call[0] for call in checkout.calls()] == ["paper sweep", "paper report"]
 
 
 def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
