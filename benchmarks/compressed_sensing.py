@@ -48,6 +48,7 @@ def main() -> None:
         ("drifted by up to 2 voxels", 2, False, True),
         ("without drift, at centres of voxels", 0, True, True),
         ("drifted, at centres of voxels", 2, True, True),
+        ("drifted, no noise", 2, False, False),
         ("without drift, at centres of voxels, no noise", 0, True, False),
         ("drifted, at centres of voxels, no noise", 2, True, False),
     ):
@@ -55,22 +56,23 @@ def main() -> None:
         images, truth = draw(psf, kind, arguments.images, arguments.seed, centred=centred, noise=noise)
         print(f"\n{arguments.images} images of one molecule, {name}: lateral / axial error in nm")
         compare_methods(psf, kind, images, truth)
-        if arguments.penalties and not centred:
+        if arguments.penalties and noise and not centred:
             compare_penalties(psf, kind, images, truth)
 
 
 def draw(psf: GaussianPSF, scene: Scene, size: int, seed: int, *, centred: bool, noise: bool) -> tuple[Array, Indices]:
     """Images and the molecules' voxels; `centred` moves every molecule to the centre of its voxel."""
-    generator = torch.Generator().manual_seed(seed)
-    batch = draw_batch(psf, scene, size, generator)
+    batch = draw_batch(psf, scene, size, torch.Generator().manual_seed(seed))
     voxels = batch.voxels[:, 0].numpy()
-    if not centred:
+    if noise and not centred:
         return batch.images.double().numpy(), voxels
     still, random = Observation.of(psf, scene), np.random.default_rng(seed)
     drift = random.integers(-scene.drift_voxels, scene.drift_voxels, (size, psf.planes, 2), endpoint=True)
     drift[:, 0] = 0
-    unit = [still.drifted(d).columns(v).reshape(still.image_shape) for d, v in zip(drift, voxels, strict=True)]
-    signal = batch.photons[:, :1, None, None].double().numpy() * np.array(unit)
+    place = torch.tensor(still.positions_nm(voxels)) if centred else batch.positions_nm[:, 0].double()
+    shifts = torch.tensor(drift * still.voxel_nm[2])
+    photons = batch.photons[:, 0].double()
+    signal = psf.expected_photons(*place.unbind(-1), photons, still.image_shape[1:], shifts).numpy()
     if not noise:
         return signal, voxels
     level = scene.background[0]
