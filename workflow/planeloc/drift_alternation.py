@@ -4,14 +4,17 @@
 
 Plane 0 is the reference. As the paper suggests, the two are optimised in turn. Given Δ', every c_t is a Lasso, solved
 exactly from its last solution. Given c, the misfit of plane p depends on Δ'_p alone, so all candidates of all planes
-can be tried, and the best combination is known exactly. The objective never rises, and the turn ends when no drift
-changes.
+can be tried, and the best combination is known exactly. The objective never rises.
 
-Molecules that were found with a wrong drift lie between the planes' views and hold the drift where it is. Therefore the
-drift's turn also tries every common translation τ of all molecules, at the same price: molecules moved by τ with drifts
-Δ' look on plane p as if it had drifted by τ + Δ'_p. And since a Lasso with many voxels explains a drift by molecules at
-several depths, the alternation starts twice, from no drift and from the drift under which K voxels fit best (the same
-alternation with matching pursuit in the place of the Lasso); the lower objective is kept.
+So far the paper. Alone, that stops too early: molecules found with a wrong drift lie between the planes' views and hold
+the drift where it is, and a Lasso with many voxels explains a drift by molecules at several depths. Therefore
+
+- the drift's turn also tries every common translation τ of all molecules, at the same price: molecules moved by τ with
+  drifts Δ' look on plane p as if it had drifted by τ + Δ'_p;
+- when no drift changes any more, the drifts one voxel away on one plane are tried with their own Lasso, and the
+  alternation goes on from the first that lowers the objective;
+- it starts twice, from no drift and from the drift under which K voxels fit best (the same alternation with matching
+  pursuit in the place of the Lasso), and the lower objective is kept.
 """
 
 from __future__ import annotations
@@ -121,7 +124,7 @@ def best_drift(
     reach, span = max_shift_voxels, 2 * max_shift_voxels + 1
     misfit = sum(_misfits(still, y, *w, 2 * reach) for y, w in zip(images, weights, strict=True))
     place = np.concatenate([voxels for voxels, _ in weights])
-    best: tuple[float, tuple[int, int], Indices] | None = None
+    lowest, best, translation = np.inf, drift, (0, 0)
     for ty, tx in _by_distance(reach):
         inside = np.all((place[:, 1:] + (ty, tx) >= 0) & (place[:, 1:] + (ty, tx) < still.grid[1:]))
         if not inside:
@@ -130,17 +133,14 @@ def best_drift(
         part = misfit[:, ty + reach : ty + reach + span, tx + reach : tx + reach + span]
         flat = part.reshape(len(part), -1)
         now = part[np.arange(len(part)), drift[:, 1] + reach, drift[:, 0] + reach]
-        lowest = flat.argmin(axis=1)
         fixed = flat.min(axis=1) >= now - _CLEARLY * now
-        rows, columns = np.unravel_index(lowest, (span, span))
+        rows, columns = np.unravel_index(flat.argmin(axis=1), (span, span))
         candidate = np.where(fixed[:, None], drift, np.stack((columns, rows), axis=1) - reach)
         candidate[0] = 0
         total = float(part[np.arange(len(part)), candidate[:, 1] + reach, candidate[:, 0] + reach].sum())
-        if best is None or total < best[0] * (1 - _CLEARLY):
-            best = total, (ty, tx), candidate
-    if best is None:
-        return drift, np.zeros(3, dtype=np.int64)
-    return best[2], np.array((0, *best[1]))
+        if total < lowest * (1 - _CLEARLY):
+            lowest, best, translation = total, candidate, (ty, tx)
+    return best, np.array((0, *translation))
 
 
 def _by_distance(reach: int) -> list[tuple[int, int]]:
