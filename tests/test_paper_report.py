@@ -176,7 +176,7 @@ def written(folder, tmp_path_factory):
     notes, original = [], Figure.supxlabel
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "supxlabel", lambda self, text, **kw: notes.append(text) or original(self, text, **kw))
-        write_report(folder, image, output, "small <size>")
+        write_report(folder, image, output, structure_threshold=0.07)
     return output, output.read_text(encoding="utf-8"), notes
 
 
@@ -199,7 +199,7 @@ def test_page_is_self_contained(written, page):
     assert page.fetched == []
     assert "http" not in written[1]
     assert '<meta name="viewport"' in written[1]
-    assert "small &lt;size&gt;" in written[1]
+    assert "found with threshold 0.07 (the paper: 0.05)" in written[1]
 
 
 def test_figures_are_in_the_page_and_in_their_folder(written, page):
@@ -263,7 +263,7 @@ def test_bytes_are_the_same_in_every_run(tmp_path):
     folder = small_folder(tmp_path / "results")
     write_json(folder / "helix" / "robust.json", helix(frames=12))
     for name in "ab":
-        write_report(folder, None, tmp_path / name / "report.html", "tiny")
+        write_report(folder, None, tmp_path / name / "report.html")
     files = [sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in "ab"]
     assert len(files[0]) > 4
     for first, second in zip(*files, strict=True):
@@ -274,7 +274,7 @@ def test_names_are_escaped_and_drawn_as_they_are(tmp_path):
     name = "<i>$x^&y"
     folder = small_folder(tmp_path / "results", estimators=("robust", name))
     write_json(folder / "speed.json", {"device": "<V100> $a_$", "points": [{"size_px": 16, "seconds_per_frame": 0.01}]})
-    write_report(folder, None, tmp_path / "report.html", "tiny")
+    write_report(folder, None, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<i>" not in text
     assert "<V100>" not in text
@@ -290,7 +290,7 @@ def test_as_little_as_there_can_be(tmp_path):
     empty = {"truth_nm": [[0, 0, 0]], "found_nm": [], "peaks_nm": []}
     content = {"threshold": 0.1, "curve_nm": [[0, 0, 0]], "frames": [empty], "examples": []}
     write_json(folder / "helix" / "nonrobust.json", content)
-    write_report(folder, None, tmp_path / "report.html", "tiny")
+    write_report(folder, None, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "non-robust network was trained is not recorded" in text
     assert "(sweeps/photons/*.json)" in text
@@ -408,7 +408,7 @@ def refusal(folder, tmp_path, file, content) -> str:
     shutil.copytree(folder, broken)
     (broken / file).write_text(content, encoding="utf-8")
     with pytest.raises(PlanelocError) as caught:
-        write_report(broken, None, tmp_path / "report.html", "small")
+        write_report(broken, None, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -445,7 +445,7 @@ def test_values_that_cannot_be_are_named(folder, tmp_path, file, change, what):
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(PlanelocError, match="holds no result of the paper's experiments"):
-        write_report(tmp_path, None, tmp_path / "report.html", "small")
+        write_report(tmp_path, None, tmp_path / "report.html")
 
 
 @pytest.mark.parametrize("content", [None, b"no picture"])

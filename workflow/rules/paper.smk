@@ -185,7 +185,7 @@ rule paper_report:
     params:
         folder=lambda wildcards: f"{config['pathvars']['results']}/experiments",
         structure=lambda wildcards, input: " ".join(
-            f"--structure {shlex.quote(file)}"
+            f"--structure {shlex.quote(file)} --structure-threshold {config['localize']['threshold']}"
             for file in input.structure
             if file.endswith(".png")
         ),

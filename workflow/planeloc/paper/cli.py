@@ -120,18 +120,25 @@ def bound_command(output: Path, provenance: Path | None) -> None:
 @paper.command("report")
 @file_option("--results", "Folder of the results of the other verbs.")
 @file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
+@click.option("--structure-threshold", type=float, help="What the structure's voxels had to exceed.")
 @file_option("--architecture", "Study of architectures (JSON), by benchmarks/architecture.py.", required=False)
 @file_option("--output", "Report (HTML, in one file); its figures are left beside it, too.")
 @provenance_option
 def report_command(
-    results: Path, structure: Path | None, architecture: Path | None, output: Path, provenance: Path | None
+    results: Path,
+    structure: Path | None,
+    structure_threshold: float | None,
+    architecture: Path | None,
+    output: Path,
+    provenance: Path | None,
 ) -> None:
     """Compare all results with the paper's, on one page."""
     from planeloc.paper.report import write_report
 
-    write_report(results, structure, output, architecture=architecture)
-    inputs = sorted(results.rglob("*.json"))
-    write_record(provenance, "paper report", {}, [*inputs, *_given(structure, architecture)], [output])
+    write_report(results, structure, output, structure_threshold=structure_threshold, architecture=architecture)
+    inputs = [*sorted(results.rglob("*.json")), *_given(structure, architecture)]
+    used = {"structure_threshold": structure_threshold}
+    write_record(provenance, "paper report", used, inputs, [output])
 
 
 def _given(*paths: Path | None) -> list[Path]:

@@ -28,7 +28,12 @@ _PAPER = (
 
 
 def write_report(
-    folder: Path, structure_image: Path | None, output: Path, size: str = "", architecture: Path | None = None
+    folder: Path,
+    structure_image: Path | None,
+    output: Path,
+    *,
+    structure_threshold: float | None = None,
+    architecture: Path | None = None,
 ) -> None:
     """Draw every figure and write the page.
 
@@ -37,7 +42,7 @@ def write_report(
     folder : the results of the experiments (see `planeloc.paper.results`); what is missing is left out and said so.
     structure_image : PNG of a structure drawn by the paper's rule; an ``evaluation.json`` beside it is read.
     output : the HTML page. The figures are in it, and as PNG in the folder ``figures`` beside it.
-    size : the size of this run in a word, for the summary.
+    structure_threshold : of the voxels that the structure was found with.
     architecture : the study of architectures, where it is not ``architecture.json`` in the folder.
 
     Raises
@@ -55,17 +60,17 @@ def write_report(
         errors_by_depth(context),
         helix(context),
         speed(context),
-        structure(context, structure_image),
+        structure(context, structure_image, structure_threshold),
         *(sweep(context, name) for name in SWEEPS),
         *(other_data(context, data) for data in DATA if data != "paper"),
     ]
-    sections = [_summary(context, size, read_seeds(folder)), *(section for section in sections if section is not None)]
+    sections = [_summary(context, read_seeds(folder)), *(section for section in sections if section is not None)]
     page = render(_TITLE, [_PAPER], sections)
     with atomic_path(output) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def _summary(context: Context, size: str, seeds: dict[str, list[str]]) -> Section:
+def _summary(context: Context, seeds: dict[str, list[str]]) -> Section:
     errors = context.errors.get("paper", {})
     rows = []
     for name in ("robust", "nonrobust", "compressed_sensing"):
@@ -90,14 +95,12 @@ def _summary(context: Context, size: str, seeds: dict[str, list[str]]) -> Sectio
             )
     header = ("", "Paper", "Ours (95 % interval)", "Difference")
     table = Table("The paper's numbers and ours", header, rows, context.mark(errors))
-    return Section(
-        "summary", "Summary", tables=[table] if rows else [], notes=_circumstances(context.results, size, seeds)
-    )
+    return Section("summary", "Summary", tables=[table] if rows else [], notes=_circumstances(context.results, seeds))
 
 
-def _circumstances(results: Results, size: str, seeds: dict[str, list[str]]) -> list[str]:
+def _circumstances(results: Results, seeds: dict[str, list[str]]) -> list[str]:
     """What was trained how far, on what, by which version, from which seeds."""
-    notes = [f"planeloc {__version__}{f'; size of this run: {size}' if size else ''}."]
+    notes = [f"planeloc {__version__}."]
     for name, record in results.training.items():
         if record.images is None:
             notes.append(f"{_capital(network(name))}: no record of its training.")

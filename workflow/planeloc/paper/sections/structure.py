@@ -11,10 +11,7 @@ from planeloc.files import atomic_path, read_json, require_file
 from planeloc.paper import published
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.sections.context import Context
-from planeloc.paper.wording import NOTHING, difference, number, training_mark
-
-NETWORK = "structure"
-"""Name of the training record of the network that made the picture: training/structure.json."""
+from planeloc.paper.wording import NOTHING, difference, number
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ROWS = (
@@ -30,8 +27,11 @@ _ROWS = (
 )
 
 
-def structure(context: Context, image: Path | None) -> Section:
-    """The picture as it is, with the values of ``evaluation.json`` beside it where there is one."""
+def structure(context: Context, image: Path | None, threshold: float | None = None) -> Section:
+    """The picture as it is, with the values of ``evaluation.json`` beside it where there is one.
+
+    `threshold` is what voxels had to exceed.
+    """
     title = "Fig. 12: a structure by the paper's rule"
     if image is None:
         return Section("fig12", title, missing="No picture of a structure was given.")
@@ -41,13 +41,14 @@ def structure(context: Context, image: Path | None) -> Section:
     path = context.figures / "fig12.png"
     with atomic_path(path) as partial:
         shutil.copyfile(image, partial)
-    mark = training_mark(context.results.training, [NETWORK])
-    threshold = published.STRUCTURE_THRESHOLD.value
+    told = published.STRUCTURE_THRESHOLD.value
+    found = "" if threshold is None else f", found with threshold {threshold:g} (the paper: {told:g})"
     picture = Picture(
         path,
         "Structure coloured by depth",
-        f"Voxels with a molecule in more than one frame at threshold {threshold:g}, coloured by depth. The sample is "
-        f"simulated: the paper's 39,000 frames are not published. {mark}{'.' if mark else ''}",
+        f"Voxels with a molecule in more than one frame, coloured by depth{found}. The sample is simulated, since the "
+        "paper's 39,000 frames are not published, and its network is that of its own calibration, not one of the two "
+        "above.",
     )
     values = _values(image.with_name("evaluation.json"))
     rows = [
@@ -61,7 +62,7 @@ def structure(context: Context, image: Path | None) -> Section:
         if key in values
     ]
     header = ("", "Paper (abstract)", "Ours", "Difference")
-    tables = [Table("The localizations of this picture against the truth", header, rows, mark)] if rows else []
+    tables = [Table("The localizations of this picture against the truth", header, rows)] if rows else []
     return Section("fig12", title, _why(values), [picture], tables)
 
 
