@@ -11,7 +11,7 @@ import torch
 
 from planeloc.errors import PlanelocError
 from planeloc.learning import TrainSettings, fit_network
-from planeloc.networks import save_network
+from planeloc.networks import load_network, save_network
 from planeloc.optics import paper_psf
 from planeloc.paper.baselines import build
 from planeloc.paper.bound import write_bound
@@ -22,6 +22,7 @@ from planeloc.paper.network_estimator import NetworkEstimator
 from planeloc.paper.one_molecule import one_molecule
 from planeloc.paper.speed import measure_speed
 from planeloc.paper.sweeps import measure, sweep
+from planeloc.peaks import find_peaks
 from planeloc.simulation import paper_scene, voxel_of
 
 PSF, SCENE = paper_scene()
@@ -126,6 +127,8 @@ def test_measures_of_a_known_error():
     assert off["jaccard"] == pytest.approx(0.5)
     assert off["jaccard_low"] < 0.5 < off["jaccard_high"]
     assert off["lateral_nm"] == pytest.approx(50) and off["rmse_axial_nm"] == pytest.approx(25)
+    half = measure(test, Perfect(image_share=0.5).locate(test), voxels=True)
+    assert half["voxel_jaccard"] == pytest.approx(0.5)  # hits over molecules and places together
     far = measure(test, Perfect((0.0, 0.0, 600.0)).locate(test), voxels=False)
     assert far["jaccard"] == 0.0 and far["lateral_nm"] is None and far["rmse_lateral_nm"] is None
 
@@ -182,6 +185,34 @@ def test_weights_of_the_other_network_are_refused_with_both_descriptions(weights
     assert "trained with drift_voxels 2; 0 is asked for" in first
     (line,) = [line for line in table if line.startswith("  ≠")]
     assert "±2 voxels" in line and "±0 voxels" in line
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depth_range_nm": (-1000.0, 1000.0)}, {"photons": (3000.0, 4000.0)}, {"background": (4.0, 5.0)}]
+)
+def test_networks_that_have_seen_other_scenes_are_refused(weights, tmp_path, changes):
+    """What `localize` tolerates, such as more depth than is needed, would be read wrongly here."""
+    network, record = load_network(weights / "robust.safetensors")
+    scene = replace(SCENE, **changes)
+    record = replace(record, scene=scene, architecture=replace(record.architecture, depth_slices=scene.depth_slices))
+    save_network(tmp_path / "other.safetensors", record.build(), record)
+    with pytest.raises(PlanelocError, match=r"no robust network of the paper(.|\n)*≠"):
+        NetworkEstimator("robust", tmp_path / "other.safetensors", "cpu")
+    with pytest.raises(PlanelocError, match="no robust network"):
+        measure_speed(tmp_path / "other.safetensors", 16, tmp_path / "speed.json", "cpu")
+
+
+def test_the_finer_position_is_that_of_the_most_probable_voxel(weights):
+    """Of two molecules on the volume, the one that holds the fullest voxel, not the one with more probability in all."""
+    network = NetworkEstimator("robust", weights / "robust.safetensors", "cpu")
+    logits = torch.full((1, 32, 128, 128), -20.0)
+    logits[0, 10, 40, 50] = 2.0
+    logits[0, 20:22, 80:84, 90:94] = -1.0
+    peaks = find_peaks(logits, 1e-4)
+    assert len(peaks.image) == 2
+    voxel = torch.tensor([[10, 40, 50]])
+    position = network._sub_voxel(peaks, voxel)
+    assert torch.allclose(position, centre_of(voxel, PSF.pixel_size_nm, SCENE).double(), atol=0.5)
 
 
 def test_weights_are_for_networks_only(weights):

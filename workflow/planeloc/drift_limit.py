@@ -21,7 +21,7 @@ from planeloc.optics.drift_information import (
     mean_axial_error,
     mean_lateral_error,
 )
-from planeloc.optics.information import plane_information
+from planeloc.optics.information import PixelNoise, plane_information
 from planeloc.simulation import Scene
 
 Array = NDArray[np.float64]
@@ -66,6 +66,7 @@ def scene_limit(
     draws: int = 4000,
     central_px: float | None = 1.0,
     background_known: bool = True,
+    noise: PixelNoise | None = None,
     seed: int = 0,
 ) -> ErrorLimit:
     """The limit for molecules of a scene, drawn with even depths, random places, photons and drift.
@@ -82,6 +83,7 @@ def scene_limit(
     central_px : side of the square about the window's middle where molecules lie; None: all of the window, whose
         edge cuts light off. 1 averages over the place within a pixel.
     background_known : else every plane's is unknown.
+    noise : of the pixels; the scene's if left out.
 
     Raises
     ------
@@ -93,7 +95,8 @@ def scene_limit(
         raise ValueError("a drift of whole steps has a limit for single molecules without registration errors only")
     generator = torch.Generator().manual_seed(seed)
     frames = -(-draws // molecules)
-    depth, information = _information(psf, scene, frames, molecules, central_px, background_known, generator)
+    noise = scene.pixel_noise(psf.planes) if noise is None else noise
+    depth, information = _information(psf, scene, noise, frames, molecules, central_px, background_known, generator)
     sd = 0.0 if drift == "known" else scene.drift_sd_nm(psf.pixel_size_nm)
     covariance = covariance_with_drift(information, sd)
     lateral = mean_lateral_error(covariance)
@@ -107,6 +110,7 @@ def scene_limit(
 def _information(
     psf: PSF,
     scene: Scene,
+    noise: PixelNoise,
     frames: int,
     molecules: int,
     central_px: float | None,
@@ -131,7 +135,7 @@ def _information(
     )
     shifts[:, :, 0] = 0
     shifts = shifts.expand(-1, molecules, -1, -1).reshape(count, psf.planes, 2)
-    noise, shape = scene.pixel_noise(psf.planes), (scene.window_px, scene.window_px)
+    shape = (scene.window_px, scene.window_px)
     parts = [
         plane_information(
             psf, *(of[part] for of in (x, y, depth, photons, background)), noise, shape, shifts[part], background_known

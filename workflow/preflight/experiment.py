@@ -21,7 +21,17 @@ _SIMULATED = "<simulated>/"
 
 # Folders of the results; "demo" is that of `make demo`, which `make clean` deletes, "paper" that of the paper's
 # experiments.
-RESERVED_NAMES = ("acquisition", "benchmarks", "calibration", "demo", "experiments", "logs", "networks", "paper")
+RESERVED_NAMES = (
+    "acquisition",
+    "benchmarks",
+    "calibration",
+    "demo",
+    "experiments",
+    "figures",
+    "logs",
+    "networks",
+    "paper",
+)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,18 @@ def paper_options(*keys):
 rule paper_network:
     input:
         start_from=lambda wildcards: config["paper"][wildcards.network] or [],
+        # The learning curve of given weights lies beside them.
+        history=lambda wildcards: [
+            file
+            for file in [
+                str(
+                    Path(config["paper"][wildcards.network]).with_suffix(
+                        ".training.json"
+                    )
+                )
+            ]
+            if Path(file).is_file()
+        ],
     output:
         weights=f"{PAPER}/training/{{network}}.safetensors",
         record=f"{PAPER}/training/{{network}}.json",
@@ -52,7 +64,8 @@ rule paper_network:
         code=code_version("training"),
     shell:
         "planeloc train {params.start_from} {params.options} --on-mismatch stop "
-        "--drift-voxels {params.drift} --no-registration-resampling "
+        "--drift-voxels {params.drift} --no-registration-resampling --emitters 3 --photons auto --background auto "
+        "--upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
@@ -70,12 +83,15 @@ rule paper_one_molecule:
         "<benchmarks>/paper/one_molecule.{data}.{estimator}.tsv"
     # Where the time counts, all cores are taken, so that nothing else runs beside it; one of them is used.
     threads: lambda wildcards: ALL_CORES if wildcards.data == "paper" else 1
+    resources:
+        gpu=gpus("paper"),
     params:
         weights=repeated("--weights", "weights"),
         options=paper_options("images", "device"),
         code=code_version("paper/one_molecule"),
     shell:
-        "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc paper one-molecule --data {wildcards.data} --estimator {wildcards.estimator} {params.weights} "
+        "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc paper one-molecule --data {wildcards.data} "
+        "--estimator {wildcards.estimator} {params.weights} "
         "{params.options} --output {output.result:q} --seconds {output.seconds:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
@@ -90,6 +106,8 @@ rule paper_sweep:
         "<logs>/paper/sweep.{sweep}.{estimator}.log",
     benchmark:
         "<benchmarks>/paper/sweep.{sweep}.{estimator}.tsv"
+    resources:
+        gpu=gpus("paper"),
     params:
         weights=repeated("--weights", "weights"),
         options=paper_options("molecules", "device"),
@@ -109,6 +127,8 @@ rule paper_helix:
         "<logs>/paper/helix.{network}.log",
     benchmark:
         "<benchmarks>/paper/helix.{network}.tsv"
+    resources:
+        gpu=gpus("paper"),
     params:
         options=paper_options("frames", "device"),
         code=code_version("paper/helix"),
@@ -128,6 +148,8 @@ rule paper_speed:
     benchmark:
         "<benchmarks>/paper/speed.tsv"
     threads: ALL_CORES
+    resources:
+        gpu=gpus("paper"),
     params:
         options=paper_options("largest_px", "device"),
         code=code_version("paper/speed"),

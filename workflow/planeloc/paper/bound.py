@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from planeloc.drift_limit import ErrorLimit, scene_limit
 from planeloc.files import write_json
+from planeloc.optics import PSF
+from planeloc.optics.information import PixelNoise
 from planeloc.paper.sweeps import values_of
 from planeloc.progress import progress_bar
 from planeloc.simulation import Scene, paper_scene
@@ -39,6 +42,7 @@ def write_bound(output: Path, draws: int = _DRAWS) -> None:
         for drift, molecules in cases:
             limits[f"{drift} {molecules}"] = _limit(psf, scene, drift, molecules, draws)
             bar.update()
+    additive = _limit(psf, scene, "normal", 1, draws, _same_everywhere(psf, scene))
     known, unknown, steps = (limits[f"{drift} 1"] for drift in ("known", "normal", "steps"))
     low, high = scene.depth_range_nm
     edges = np.arange(low, high + 1, _DEPTH_STEP_NM)
@@ -58,6 +62,7 @@ def write_bound(output: Path, draws: int = _DRAWS) -> None:
                 "shared_drift": {str(count): _mean(limits[f"normal {count}"]) for count in _SHARING},
             },
             "root_mean_square": {"known_drift": _root_mean_square(known), "unknown_drift": _root_mean_square(unknown)},
+            "readings_of_the_noise": {"shot_noise": _along_z(unknown), "additive_noise": _along_z(additive)},
             "photons": [
                 {"value": value, **_mean(_limit(psf, replace(scene, photons=(value, value)), "normal", 1, draws // 4))}
                 for value in values_of("photons")
@@ -66,8 +71,31 @@ def write_bound(output: Path, draws: int = _DRAWS) -> None:
     )
 
 
-def _limit(psf: Any, scene: Scene, drift: str, molecules: int, draws: int) -> ErrorLimit:
-    return scene_limit(psf, scene, drift, molecules=molecules, draws=draws, central_px=None, seed=SEED)
+def _limit(
+    psf: PSF, scene: Scene, drift: str, molecules: int, draws: int, noise: PixelNoise | None = None
+) -> ErrorLimit:
+    return scene_limit(psf, scene, drift, molecules=molecules, draws=draws, central_px=None, noise=noise, seed=SEED)
+
+
+def _same_everywhere(psf: PSF, scene: Scene) -> PixelNoise:
+    """Noise of the background alone, under a molecule as beside it: the other reading of Table 2."""
+    slope = torch.full((psf.planes,), 1e-9, dtype=torch.float64)
+    return PixelNoise(slope, scene.pixel_noise(psf.planes).read_variance + scene.background[0])
+
+
+def _along_z(limit: ErrorLimit) -> dict[str, float]:
+    """Least mean axial error: of positions, and in whole voxels if all molecules lie in the middle of theirs.
+
+    There an error e is round(e / voxel) voxels.
+    """
+    _, scene = paper_scene()
+    sd = _AXIAL_RMS * limit.axial_nm
+    half_voxels = np.arange(0.5, 5)[:, None] * scene.voxel_depth_nm
+    beyond = 2 * norm.sf(half_voxels / sd)
+    return {
+        "axial_nm": limit.mean_axial_nm,
+        "centred_voxel_nm": float(scene.voxel_depth_nm * beyond.sum(axis=0).mean()),
+    }
 
 
 def _by_depth(limit: ErrorLimit, edges_nm: NDArray[np.float64]) -> dict[str, list[float]]:

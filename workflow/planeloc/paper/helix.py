@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from planeloc.files import write_json
-from planeloc.paper.images import Recipe, TestImages, draw_images
+from planeloc.paper.images import Recipe, TestImages, draw_images, rounded
 from planeloc.paper.network_estimator import NetworkEstimator
 from planeloc.simulation import paper_scene
 
@@ -39,7 +39,7 @@ def helix(estimator: NetworkEstimator, frames: int, output: Path) -> None:
             "estimator": estimator.name,
             "seed": SEED,
             "threshold": _THRESHOLD,
-            "curve_nm": _rows(curve(torch.linspace(0, 1, _CURVE_POINTS))),
+            "curve_nm": rounded(curve(torch.linspace(0, 1, _CURVE_POINTS))),
             "frames": [dict(zip(columns, rows, strict=True)) for rows in zip(*columns.values(), strict=True)],
             "examples": _examples(test),
         },
@@ -72,8 +72,4 @@ def _examples(test: TestImages) -> list[int]:
 
 def _by_frame(image: Tensor, position_nm: Tensor, frames: int) -> list[list[list[float]]]:
     counts = torch.bincount(image, minlength=frames).tolist()
-    return [_rows(part) for part in position_nm.split(counts)]
-
-
-def _rows(position_nm: Tensor) -> list[list[float]]:
-    return [[round(value, 3) for value in row] for row in position_nm.tolist()]
+    return [rounded(part) for part in position_nm.split(counts)]

@@ -163,6 +163,11 @@ def centre_of(voxel: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor:
     return torch.stack((column * x_nm, row * y_nm, scene.depth_range_nm[0] + depth * z_nm), dim=-1)
 
 
+def rounded(position_nm: Tensor) -> list[list[float]]:
+    """Positions (n, 3) for a result file, to a picometre."""
+    return [[round(value, 3) for value in row] for row in position_nm.tolist()]
+
+
 def _uniform(shape: tuple[int, ...], interval: tuple[float, float], generator: torch.Generator) -> Tensor:
     low, high = interval
     return torch.rand(shape, generator=generator) * (high - low) + low

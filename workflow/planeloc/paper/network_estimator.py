@@ -23,6 +23,7 @@ _BATCH = 25  # images at once
 _NETWORK_THRESHOLD = 0.005  # of the voxels whose surroundings are looked at: `localize`'s default
 _MINIMUM_PROBABILITY = 0.5  # that there is a molecule at all, of what `detect` keeps
 _LOWEST_THRESHOLD = 1e-4  # where a place must be named, however improbable
+_SAME_PEAK = 3.0  # voxels between a peak's centroid and its most probable voxel
 _MAXIMUM_DEPTH_ERROR_NM = 25.0  # `train`'s default
 
 
@@ -39,6 +40,9 @@ class NetworkEstimator(Estimator):
         self.scene = scene if name == "robust" else replace(scene, drift_voxels=0)
         network, record = load_network(weights)
         reasons = disagreements(record, self.psf, self.scene, _MAXIMUM_DEPTH_ERROR_NM)
+        # What `localize` may tolerate, such as a wider range of depths, would be another experiment here.
+        if not reasons and record.scene != self.scene:
+            reasons = ["it has seen other scenes than those of Table 2"]
         if reasons:
             raise PlanelocError(
                 f"{weights} is no {name} network of the paper: {'; '.join(reasons)}\n"
@@ -49,7 +53,7 @@ class NetworkEstimator(Estimator):
             self.device_in_words = describe_device(self.device)
 
     def locate(self, test: TestImages) -> Found:
-        """The most probable voxel of every image (the paper's rule), and the centroid of the most probable peak."""
+        """The most probable voxel of every image (the paper's rule), and the centroid of its peak."""
         if any(count != 1 for count in test.counts):
             raise PlanelocError(
                 f"{self.name}: the most probable voxel is asked for where not every image has a molecule"
@@ -92,11 +96,13 @@ class NetworkEstimator(Estimator):
             yield self.network(part.to(self.device).contiguous(memory_format=torch.channels_last)).float()
 
     def _sub_voxel(self, peaks: Peaks, voxel: Tensor) -> Tensor:
-        """(n, 3) nm: the most probable peak of every image; where there is none, the middle of the given voxel."""
+        """(n, 3) nm: of every image the peak nearest to the given voxel; the voxel's middle where none is near."""
         position = voxel.double() + 0.5
         for number in peaks.image.unique().tolist():
-            own = (peaks.image == number).nonzero()[:, 0]
-            position[number] = peaks.position[own[peaks.probability[own].argmax()]].double().cpu()
+            own = peaks.position[peaks.image == number].double().cpu()
+            distance = (own - position[number]).abs().amax(dim=1)
+            if distance.min() <= _SAME_PEAK:
+                position[number] = own[distance.argmin()]
         return self._position_nm(position)
 
     def _position_nm(self, position: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ of them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from planeloc.files import write_json
 from planeloc.paper.estimators import Estimator, Found
-from planeloc.paper.images import centre_of, draw_images, recipe_of
+from planeloc.paper.images import centre_of, draw_images, recipe_of, rounded
 from planeloc.simulation import paper_scene
 
 SEED = 1000
@@ -36,10 +35,11 @@ def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seco
             "estimator": estimator.name,
             "images": count,
             "seed": SEED,
+            "nothing_found": count - len(found.image),
             "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
             "depth_range_nm": list(scene.depth_range_nm),
-            "truth_nm": _rounded(test.position_nm),
-            "found_nm": _rounded(position),
+            "truth_nm": rounded(test.position_nm),
+            "found_nm": rounded(position),
             "truth_voxel": _voxels(test.voxel),
             "found_voxel": _voxels(voxel),
         },
@@ -55,10 +55,6 @@ def _one_each(found: Found, count: int) -> tuple[Tensor, Tensor]:
     position = centre_of(voxel, psf.pixel_size_nm, scene).double()
     voxel[found.image], position[found.image] = found.voxel, found.position_nm.double()
     return position, voxel
-
-
-def _rounded(position_nm: Tensor) -> list[list[Any]]:
-    return [[round(value, 3) for value in row] for row in position_nm.tolist()]
 
 
 def _voxels(voxel: Tensor) -> list[list[int]]:

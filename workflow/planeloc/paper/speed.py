@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from planeloc.devices import autocast, choose_device, choose_precision, describe_device
+from planeloc.devices import autocast, choose_precision
 from planeloc.files import write_json
-from planeloc.networks import load_network
+from planeloc.paper.network_estimator import NetworkEstimator
 from planeloc.progress import progress_bar
 
 _SMALLEST_PX = 16
@@ -22,27 +22,24 @@ _LEAST_SECONDS = 0.2  # of one measurement, so that the clock's ticks do not cou
 
 
 def measure_speed(weights: Path, largest_px: int, output: Path, device_name: str) -> None:
-    """Median time of a frame of 16, 32, … `largest_px` pixels squared, one at a time, without reading or writing."""
-    device = choose_device(device_name)
+    """Median time of the robust network for a frame of 16, 32, … `largest_px` pixels squared, one at a time."""
+    estimator = NetworkEstimator("robust", weights, device_name)
+    device, network = estimator.device, estimator.network
     precision = choose_precision("auto", device)
-    network, record = load_network(weights)
-    network = network.to(device, memory_format=torch.channels_last)
     sizes = [_SMALLEST_PX << power for power in range(16) if _SMALLEST_PX << power <= largest_px]
     points = []
     with progress_bar(len(sizes), "measuring speed", "size") as bar:
         for size in sizes:
-            frame = torch.zeros(1, record.architecture.planes, size, size, device=device)
+            frame = torch.zeros(1, network.architecture.planes, size, size, device=device)
             frame = frame.contiguous(memory_format=torch.channels_last)
             points.append({"size_px": size, "seconds_per_frame": _seconds_per_frame(network, frame, device, precision)})
             bar.update()
-    words = describe_device(device) + (", one thread" if device.type == "cpu" else "")
-    architecture = record.architecture
     write_json(
         output,
         {
-            "device": words,
+            "device": estimator.device_in_words,
             "precision": str(precision).removeprefix("torch."),
-            "network": f"channels {', '.join(map(str, architecture.channels))}",
+            "network": f"channels {', '.join(map(str, network.architecture.channels))}",
             "points": points,
         },
     )

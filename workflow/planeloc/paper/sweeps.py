@@ -19,6 +19,7 @@ from planeloc.matching import Points, match
 from planeloc.paper.estimators import Estimator, Found
 from planeloc.paper.images import Recipe, TestImages, draw_images
 from planeloc.progress import progress_bar
+from planeloc.scoring import rmse_axial, rmse_lateral
 
 SEED = 1001
 _LATERAL_NM, _AXIAL_NM = 250.0, 500.0  # largest distances of a match (Sage et al. 2019)
@@ -97,13 +98,13 @@ def measure(test: TestImages, found: Found, voxels: bool) -> dict[str, Any]:
             np.bincount(image, np.abs(error[:, 2]), minlength=count),
         )
     )
-    hits = int((test.voxel == found.voxel).all(dim=1).sum()) if voxels else None
+    hits = int((test.voxel[found.image] == found.voxel).all(dim=1).sum()) if voxels else None
     result = {
         "images": count,
         "molecules": len(truth),
-        "voxel_jaccard": None if hits is None else hits / (2 * count - hits),
-        "rmse_lateral_nm": _number(np.sqrt(np.mean(error[:, 0] ** 2 + error[:, 1] ** 2))) if len(error) else None,
-        "rmse_axial_nm": _number(np.sqrt(np.mean(error[:, 2] ** 2))) if len(error) else None,
+        "voxel_jaccard": None if hits is None else hits / (len(truth) + len(places) - hits),
+        "rmse_lateral_nm": _number(rmse_lateral(error)),
+        "rmse_axial_nm": _number(rmse_axial(error)),
     }
     resampled = _measures(per_image @ _resamplings(count))
     for name, value in _measures(per_image.sum(axis=1, keepdims=True)).items():
