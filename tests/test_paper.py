@@ -192,7 +192,7 @@ def test_weights_of_the_other_network_are_refused_with_both_descriptions(weights
 )
 def test_networks_that_have_seen_other_scenes_are_refused(weights, tmp_path, changes):
     """What `localize` tolerates, such as more depth than is needed, would be read wrongly here."""
-    network, record = load_network(weights / "robust.safetensors")
+    _, record = load_network(weights / "robust.safetensors")
     scene = replace(SCENE, **changes)
     record = replace(record, scene=scene, architecture=replace(record.architecture, depth_slices=scene.depth_slices))
     save_network(tmp_path / "other.safetensors", record.build(), record)
@@ -203,7 +203,7 @@ def test_networks_that_have_seen_other_scenes_are_refused(weights, tmp_path, cha
 
 
 def test_the_finer_position_is_that_of_the_most_probable_voxel(weights):
-    """Of two molecules on the volume, the one that holds the fullest voxel, not the one with more probability in all."""
+    """Of two molecules, the one that holds the fullest voxel, not the one with more probability in all."""
     network = NetworkEstimator("robust", weights / "robust.safetensors", "cpu")
     logits = torch.full((1, 32, 128, 128), -20.0)
     logits[0, 10, 40, 50] = 2.0

@@ -165,12 +165,3 @@ def nearest_nm(points: NDArray, others: NDArray) -> NDArray[np.float64]:
     """Distance of every point to the nearest of the others; infinite where there is none."""
     points, others = np.reshape(points, (-1, 3)), np.reshape(others, (-1, 3))
     return cKDTree(others).query(points)[0] if len(points) and len(others) else np.full(len(points), np.inf)
-
-
-def fall_at_the_end(values: ArrayLike) -> float:
-    """By which part a learning curve still fell over its last third: 1 − mean(last tenth) / mean(tenth a third ago)."""
-    values = np.asarray(values, dtype=np.float64)
-    tenth = max(1, len(values) // 10)
-    before = max(0, len(values) - len(values) // 3 - tenth)
-    earlier = values[before : before + tenth].mean()
-    return float(1 - values[-tenth:].mean() / earlier) if earlier > 0 else 0.0

@@ -7,8 +7,9 @@ from pathlib import Path
 from planeloc import __version__
 from planeloc.files import atomic_path
 from planeloc.paper import published
+from planeloc.paper.names import DATA_SETS, SWEEPS
 from planeloc.paper.page import Section, Table, render
-from planeloc.paper.results import DATA, SWEEPS, Results, read_results, read_seeds
+from planeloc.paper.results import Results, read_results, read_seeds
 from planeloc.paper.sections.beyond import other_data, sweep
 from planeloc.paper.sections.context import Context
 from planeloc.paper.sections.depth import errors_by_depth
@@ -62,7 +63,7 @@ def write_report(
         speed(context),
         structure(context, structure_image, structure_threshold),
         *(sweep(context, name) for name in SWEEPS),
-        *(other_data(context, data) for data in DATA if data != "paper"),
+        *(other_data(context, data) for data in DATA_SETS if data != "paper"),
     ]
     sections = [_summary(context, read_seeds(folder)), *(section for section in sections if section is not None)]
     page = render(_TITLE, [_PAPER], sections)
@@ -120,7 +121,9 @@ def _circumstances(results: Results, seeds: dict[str, list[str]]) -> list[str]:
         devices = sorted({*devices, f"{results.speed.device}, {results.speed.precision}".rstrip(", ")})
     if devices:
         notes.append(f"Speeds were measured on: {'; '.join(devices)}.")
-    notes.append("Intervals are 95 % bootstrap intervals over images (2,000 resamples, seed 0).")
+    notes.append(
+        "Intervals are 95 % bootstrap intervals over images (2,000 resamples with seed 0; sweeps: 1,000 with seed 1001)."
+    )
     return notes
 
 

@@ -17,22 +17,12 @@ from numpy.typing import NDArray
 
 from planeloc.errors import PlanelocError
 from planeloc.files import read_json, require_file
+from planeloc.paper.names import DATA_SETS, ESTIMATORS, SWEEPS
 from planeloc.paper.published import TRAINING_IMAGES
 
-DATA = ("paper", "voxel_centres", "additive_noise", "camera")
-SWEEPS = ("drift", "density", "photons")
 SWEEP_BOUND = "bound"
 """The pseudo-estimator of a sweep that is the information limit."""
 
-_ORDER = (
-    "robust",
-    "nonrobust",
-    "compressed_sensing",
-    "alternating",
-    "matching_pursuit",
-    "fit_without_drift",
-    "fit_with_drift",
-)
 _HISTORY = ("samples", "training_loss", "validation_loss", "lateral_nm", "axial_nm")
 _SWEEP_COLUMNS = (
     *("value", "images", "molecules", "voxel_jaccard"),
@@ -97,6 +87,7 @@ class OneMolecule:
     found_nm: NDArray[np.float64]
     truth_voxel: NDArray[np.int64]
     found_voxel: NDArray[np.int64]
+    nothing_found: int  # images without an estimate, which stand as one in the middle
     timing: Timing | None
 
 
@@ -159,8 +150,10 @@ class Results:
 def read_results(folder: Path, architecture: Path | None = None) -> Results:
     """Read every result file of `folder`, and the study of architectures where it lies elsewhere.
 
-    Raises:
-        PlanelocError: there is none, or one is damaged (the message names it).
+    Raises
+    ------
+    PlanelocError
+        There is none, or one is damaged (the message names it).
     """
     single = {name: folder / f"{name}.json" for name in ("architecture", "bound", "speed")}
     if architecture is not None:
@@ -168,7 +161,7 @@ def read_results(folder: Path, architecture: Path | None = None) -> Results:
     results = Results(
         training={name: _training(path) for name, path in _files(folder / "training").items()},
         architecture=_architecture(single["architecture"]) if single["architecture"].exists() else (),
-        one_molecule=_by_folder(folder / "one_molecule", DATA, _one_molecule),
+        one_molecule=_by_folder(folder / "one_molecule", DATA_SETS, _one_molecule),
         bound=_bound(single["bound"]) if single["bound"].exists() else None,
         sweeps=_by_folder(folder / "sweeps", SWEEPS, _sweep),
         helix={name: _helix(path) for name, path in _files(folder / "helix").items()},
@@ -183,7 +176,7 @@ def read_results(folder: Path, architecture: Path | None = None) -> Results:
 
 def read_seeds(folder: Path) -> dict[str, list[str]]:
     """The seeds that the experiments' files name, by the part of the folder in which they lie."""
-    groups = {f"one_molecule/{data}": folder / "one_molecule" / data for data in DATA}
+    groups = {f"one_molecule/{data}": folder / "one_molecule" / data for data in DATA_SETS}
     groups |= {f"sweeps/{sweep}": folder / "sweeps" / sweep for sweep in SWEEPS} | {"helix": folder / "helix"}
     seeds = {}
     for group, place in groups.items():
@@ -203,7 +196,9 @@ def _files(folder: Path) -> dict[str, Path]:
     Names with another point in them (times, provenance) and hidden ones are no results.
     """
     paths = {path.stem: path for path in folder.glob("*.json") if "." not in path.stem}
-    return {name: paths[name] for name in sorted(paths, key=lambda n: (_ORDER.index(n) if n in _ORDER else 99, n))}
+    return {
+        name: paths[name] for name in sorted(paths, key=lambda n: (ESTIMATORS.index(n) if n in ESTIMATORS else 99, n))
+    }
 
 
 class _File:
@@ -316,6 +311,7 @@ def _one_molecule(path: Path) -> OneMolecule:
         found_nm=arrays["found_nm"],
         truth_voxel=np.rint(arrays["truth_voxel"]).astype(np.int64),
         found_voxel=np.rint(arrays["found_voxel"]).astype(np.int64),
+        nothing_found=int(file.content.get("nothing_found", 0)),
         timing=_timing(seconds) if seconds.exists() else None,
     )
 

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from planeloc.paper.measures import Errors, error_summary
+from planeloc.paper.names import NETWORKS
 from planeloc.paper.results import Results
 from planeloc.paper.wording import training_mark
 
-NETWORKS = ("robust", "nonrobust")
 DIRECTIONS = ("lateral", "axial")
 _CASE = "unknown_drift"
 

@@ -42,7 +42,12 @@ def structure(context: Context, image: Path | None, threshold: float | None = No
     with atomic_path(path) as partial:
         shutil.copyfile(image, partial)
     told = published.STRUCTURE_THRESHOLD.value
-    found = "" if threshold is None else f", found with threshold {threshold:g} (the paper: {told:g})"
+    found = (
+        ""
+        if threshold is None
+        else f". Molecules are peaks of the probability among voxels above {threshold:g}, of which the improbable are "
+        f"left out; the paper takes every voxel above {told:g}"
+    )
     picture = Picture(
         path,
         "Structure coloured by depth",
