@@ -192,7 +192,7 @@ def test_page_is_self_contained(written, page):
     assert page.fetched == []
     assert "http" not in written[1]
     assert '<meta name="viewport"' in written[1]
-    assert "found with threshold 0.07 (the paper: 0.05)" in written[1]
+    assert "among voxels above 0.07," in written[1]
 
 
 def test_figures_are_in_the_page_and_in_their_folder(written, page):

@@ -121,9 +121,8 @@ def _circumstances(results: Results, seeds: dict[str, list[str]]) -> list[str]:
         devices = sorted({*devices, f"{results.speed.device}, {results.speed.precision}".rstrip(", ")})
     if devices:
         notes.append(f"Speeds were measured on: {'; '.join(devices)}.")
-    notes.append(
-        "Intervals are 95 % bootstrap intervals over images (2,000 resamples with seed 0; sweeps: 1,000 with seed 1001)."
-    )
+    resamples = "2,000 resamples with seed 0; sweeps: 1,000 with seed 1001"
+    notes.append(f"Intervals are 95 % bootstrap intervals over images ({resamples}).")
     return notes
 
 

@@ -51,14 +51,14 @@ def sweep(context: Context, name: str) -> Section:
     counts = np.concatenate([m[np.isfinite(m)] for m in molecules])
     span = " to ".join(f"{count:,.0f}" for count in np.unique([counts.min(), counts.max()])) if len(counts) else ""
     told = f", {span} molecules at each point" if span else ""
-    caption = f"Matched molecules (within 250 nm, and 500 nm along z) against their true positions{told}; bands: 95 % intervals."
+    caption = f"Matched molecules (within 250 nm, 500 nm along z) against their true positions{told}; 95 % intervals."
     low, high = _TRAINED[name]
     values = condition(low) if low == high else f"{condition(low)} to {condition(high)}"
     caption += f" Blue: what the robust network was trained for ({values} {_UNITS[name]})."
     if name == "drift":
         caption += (
-            " The fit that estimates drift keeps the prior of the paper's drift (33.9 nm), the alternating minimisation "
-            "its range of ±48 nm, at every drift."
+            " The fit that estimates drift keeps the prior of the paper's drift (33.9 nm), and the alternating "
+            "minimisation its range of ±48 nm, at every drift."
         )
     if name == "density":
         caption += " The networks decide how many molecules an image holds; the other estimators are told."

@@ -9,6 +9,8 @@ from planeloc.paper.results import Training, Variant
 from planeloc.paper.sections.context import Context
 from planeloc.paper.wording import NOTHING, condition, difference, label, number, percent
 
+_STUDY = "The text gives no kernel sizes and no channels. Errors are within 4 voxels of the truth"
+
 
 def learning_curves(context: Context) -> Section:
     """Learning curves, and what was presented against the paper's 90,000 × 30 images."""
@@ -36,14 +38,13 @@ def learning_curves(context: Context) -> Section:
         last = {key: float(values[-1]) for key, values in record.history.items()}
         rows.append((f"{label(name)}: last validation loss", NOTHING, number(last["validation_loss"]), NOTHING))
         for key, what in (("lateral_nm", "lateral"), ("axial_nm", "axial")):
-            rows.append(
-                (f"{label(name)}: last {what} voxel error within 4 voxels, nm", NOTHING, number(last[key]), NOTHING)
-            )
+            what = f"{label(name)}: last {what} voxel error within 4 voxels, nm"
+            rows.append((what, NOTHING, number(last[key]), NOTHING))
     table = Table("Training", ("", "Paper", "Ours", "Difference"), rows, context.mark(training))
     return Section("training", title, _why(training), [picture], [table])
 
 
-def last(record: Training) -> float:
+def _last_loss(record: Training) -> float:
     """The loss in validation at the end."""
     return float(record.history["validation_loss"][-1])
 
@@ -52,7 +53,7 @@ def _why(training: dict[str, Training]) -> str:
     texts = []
     for name, record in training.items():
         half = record.history["validation_loss"][len(record.history["validation_loss"]) // 2]
-        course = f"its loss in validation went from {number(half)} half-way to {number(last(record))}"
+        course = f"its loss in validation went from {number(half)} half-way to {number(_last_loss(record))}"
         texts.append(f"the {label(name)} has seen {percent(record.fraction)} of the paper's images, and {course}")
     text = "; ".join(texts)
     # The rate anneals, so the end of a curve is flat however much more another, longer training would reach.
@@ -95,7 +96,7 @@ def architectures(context: Context) -> Section | None:
         "Architectures",
         header,
         rows,
-        f"{mark}, one seed each; its text gives no kernel sizes and no channels. Errors within 4 voxels of the truth",
+        f"{mark}, one seed each. {_STUDY}",
     )
     return Section(
         "architecture",
