@@ -56,10 +56,7 @@ def sweep(context: Context, name: str) -> Section:
     values = condition(low) if low == high else f"{condition(low)} to {condition(high)}"
     caption += f" Blue: what the robust network was trained for ({values} {_UNITS[name]})."
     if name == "drift":
-        caption += (
-            " The fit that estimates drift keeps the prior of the paper's drift (33.9 nm), and the alternating "
-            "minimisation its range of ±48 nm, at every drift."
-        )
+        caption += " The fit that estimates drift keeps the prior of the paper's drift (33.9 nm) at every drift."
     if name == "density":
         caption += " The networks decide how many molecules an image holds; the other estimators are told."
     picture = Picture(path, f"Errors and Jaccard index against {_TITLES[name]}", caption)
