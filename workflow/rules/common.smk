@@ -28,6 +28,10 @@ QUALITY_STAGES = {
     "calibration": "psf",
 }
 
+# Where the paper's experiments go, and which of their estimators are networks.
+PAPER = "<results>/experiments"
+PAPER_NETWORKS = ["robust", "nonrobust"]
+
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
 
@@ -140,6 +144,19 @@ def write_failed_verdicts():
             arguments = [f"{stage}={file}" for stage, file in files.items()]
             script = [sys.executable, SCRIPTS / "qc.py", folder / "qc.json", *arguments]
             subprocess.run(script, check=False)
+
+
+def paper_weights(wildcards):
+    """An input function: the network's weights where the estimator is one."""
+    name = wildcards.get("estimator", wildcards.get("network"))
+    return f"{PAPER}/training/{name}.safetensors" if name in PAPER_NETWORKS else []
+
+
+def paper_options(*keys):
+    """Command line options for some keys of the configuration's section `paper`."""
+    return shlex.join(
+        f"--{key.replace('_', '-')}={config['paper'][key]}" for key in keys
+    )
 
 
 def gpus(section):

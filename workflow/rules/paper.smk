@@ -5,8 +5,6 @@
 #   <results>/experiments/sweeps/{sweep}/           beyond the paper: drift, density, photons
 #   <results>/experiments/helix/  speed.json  bound.json
 #   <results>/report.html                           all of it on one page, beside the paper's values
-PAPER = "<results>/experiments"
-PAPER_NETWORKS = ["robust", "nonrobust"]
 PAPER_SPARSE = ["compressed_sensing", "matching_pursuit"]
 PAPER_FITS = ["fit_without_drift", "fit_with_drift"]
 PAPER_ESTIMATORS = PAPER_NETWORKS + PAPER_SPARSE + ["alternating"] + PAPER_FITS
@@ -16,19 +14,6 @@ PAPER_SWEEPS = {
     "density": PAPER_NETWORKS + PAPER_SPARSE,
     "photons": PAPER_NETWORKS + PAPER_SPARSE + PAPER_FITS,
 }
-
-
-def paper_weights(wildcards):
-    """An input function: the network's weights where the estimator is one."""
-    name = wildcards.get("estimator", wildcards.get("network"))
-    return f"{PAPER}/training/{name}.safetensors" if name in PAPER_NETWORKS else []
-
-
-def paper_options(*keys):
-    """Command line options for some keys of the configuration's section `paper`."""
-    return shlex.join(
-        f"--{key.replace('_', '-')}={config['paper'][key]}" for key in keys
-    )
 
 
 rule paper_network:
