@@ -108,9 +108,10 @@ def _circumstances(results: Results, seeds: dict[str, list[str]]) -> list[str]:
             continue
         seed = record.settings.get("seed")
         told = f", seed {seed}" if seed is not None else ""
+        where = "given weights" if record.device.startswith("none") else f"device {record.device}"
         notes.append(
             f"{_capital(network(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
-            f"{published.TRAINING_IMAGES.value:,} (device {record.device}, torch {record.torch}{told})."
+            f"{published.TRAINING_IMAGES.value:,} ({where}, torch {record.torch}{told})."
         )
     if seeds:
         listed = "; ".join(f"{group.replace('_', ' ')}: {', '.join(values)}" for group, values in seeds.items())
