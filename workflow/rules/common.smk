@@ -152,6 +152,13 @@ def paper_weights(wildcards):
     return f"{PAPER}/training/{name}.safetensors" if name in PAPER_NETWORKS else []
 
 
+def history_of_weights(wildcards):
+    """An input function: the record that lies beside given weights of one of the paper's networks, if one does."""
+    given = config["paper"][wildcards.network]
+    record = Path(given).with_suffix(".training.json") if given else Path()
+    return str(record) if record.is_file() else []
+
+
 def paper_options(*keys):
     """Command line options for some keys of the configuration's section `paper`."""
     return shlex.join(

@@ -20,17 +20,7 @@ rule paper_network:
     input:
         start_from=lambda wildcards: config["paper"][wildcards.network] or [],
         # The learning curve of given weights lies beside them.
-        history=lambda wildcards: [
-            file
-            for file in [
-                str(
-                    Path(config["paper"][wildcards.network]).with_suffix(
-                        ".training.json"
-                    )
-                )
-            ]
-            if Path(file).is_file()
-        ],
+        history=history_of_weights,
     output:
         weights=f"{PAPER}/training/{{network}}.safetensors",
         record=f"{PAPER}/training/{{network}}.json",
