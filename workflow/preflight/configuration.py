@@ -26,8 +26,9 @@ def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path
         named = _value(complete, path)
         if named and not Path(named).is_file():
             where = f"{locate(path)}: " if _value(config, path) else ""
+            otherwise = "to train it (hours: see config/paper/full.yaml)" if path[0] == "paper" else "for none"
             raise ConfigurationError(
-                f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' for none"
+                f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' {otherwise}"
             )
     return complete
 

@@ -111,7 +111,7 @@ def build(name: str, weights: Path | None, device: str) -> Estimator:
     """The estimator of a name. Raises `PlanelocError` where weights are missing, or given to what has none."""
     if name in NETWORKS:
         if not weights:
-            raise PlanelocError(f"{name} is a network: give its --weights, made by `planeloc train`")
+            raise PlanelocError(f"{name} is a network: give its --weights, such as resources/{name}.safetensors")
         return NetworkEstimator(name, weights, device)
     if weights:
         raise PlanelocError(f"{name} is no network: leave --weights out")
