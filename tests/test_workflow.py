@@ -255,6 +255,16 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
     assert checkout.snakemake(*paper).returncode == 0
     assert [call[0] for call in checkout.calls()] == ["paper sweep", "paper report"]
 
+    # What finds molecules is chosen by name, and a change of it repeats what it was used for.
+    pursuit = checkout.folder / "workflow" / "planeloc" / "matching_pursuit.py"
+    pursuit.write_text(pursuit.read_text() + "\n_CHANGED = True\n")
+    assert checkout.snakemake(*paper).returncode == 0
+    assert Counter(call[0].removeprefix("paper ") for call in checkout.calls()) == {
+        "one-molecule": 4 * 7,
+        "sweep": 6 + 6 + 4,
+        "report": 1,
+    }
+
 
 def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
     run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", "config/paper/full.yaml")

@@ -63,7 +63,8 @@ rule paper_one_molecule:
     params:
         weights=repeated("--weights", "weights"),
         options=paper_options("images", "device"),
-        code=code_version("paper/one_molecule"),
+        # The estimators are chosen by name, so the experiment itself does not import them.
+        code=[code_version("paper/one_molecule"), code_version("paper/baselines")],
     shell:
         "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc paper one-molecule --data {wildcards.data} "
         "--estimator {wildcards.estimator} {params.weights} "
@@ -86,7 +87,7 @@ rule paper_sweep:
     params:
         weights=repeated("--weights", "weights"),
         options=paper_options("molecules", "device"),
-        code=code_version("paper/sweeps"),
+        code=[code_version("paper/sweeps"), code_version("paper/baselines")],
     shell:
         "planeloc paper sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
         "{params.options} --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
