@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from planeloc.networks import load_network
+from planeloc.paper.network_estimator import most_probable_voxel
 from planeloc.peaks import find_peaks
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
 
@@ -41,10 +42,7 @@ def main() -> None:
         batch = draw_batch(record.psf, scene, 1, generator)
         with torch.inference_mode():
             logits = network(batch.images.contiguous(memory_format=torch.channels_last))
-        depth, rows, columns = logits.shape[1:]
-        best = int(logits.argmax())  # of a channels-last tensor argmax counts in the order of its shape
-        peak = torch.tensor([best // (rows * columns) % depth, best // columns % rows, best % columns])
-        to_voxel.append((peak - batch.voxels[0, 0]) * voxel)
+        to_voxel.append((most_probable_voxel(logits)[0] - batch.voxels[0, 0]) * voxel)
         peaks = find_peaks(logits, 0.005)
         if len(peaks.image):
             found += 1

@@ -112,8 +112,11 @@ def bound() -> dict:
         "mean": {
             "known_drift": {"lateral_nm": 6.0, "axial_nm": 9.3},
             "unknown_drift": {"lateral_nm": 15.7, "axial_nm": 9.4},
-            "discrete_drift": {"lateral_nm": 14.1},
-            "shared_drift": {"3": {"lateral_nm": 10.8}, "10": {"lateral_nm": 7.9}, "50": {"lateral_nm": 6.3}},
+            "discrete_drift": {"lateral_nm": 14.1, "axial_nm": 9.4},
+            "shared_drift": {
+                count: {"lateral_nm": lateral, "axial_nm": 9.3}
+                for count, lateral in (("3", 10.8), ("10", 7.9), ("50", 6.3))
+            },
         },
         "root_mean_square": {
             "known_drift": {"lateral_nm": 7.0, "axial_nm": 13.3},

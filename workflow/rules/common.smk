@@ -67,11 +67,16 @@ def acquisition(file):
     return f"{config['pathvars']['results']}/acquisition/{file}"
 
 
-def options(section):
-    """The command line options for a section of the configuration: only what differs from the defaults."""
+def options(section, *only):
+    """The command line options for a section of the configuration, or `only` for these keys of it.
+
+    What has its default is left out.
+    """
     defaults = read_schema("config")["properties"][section]["properties"]
     words = []
     for key, value in config[section].items():
+        if only and key not in only:
+            continue
         if key not in FILE_KEYS.get(section, []) and value != defaults[key]["default"]:
             name = key.replace("_", "-")
             if isinstance(value, bool):
@@ -157,13 +162,6 @@ def history_of_weights(wildcards):
     given = config["paper"][wildcards.network]
     record = Path(given).with_suffix(".training.json") if given else Path()
     return str(record) if record.is_file() else []
-
-
-def paper_options(*keys):
-    """Command line options for some keys of the configuration's section `paper`."""
-    return shlex.join(
-        f"--{key.replace('_', '-')}={config['paper'][key]}" for key in keys
-    )
 
 
 def gpus(section):

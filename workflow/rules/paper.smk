@@ -62,7 +62,7 @@ rule paper_one_molecule:
         gpu=gpus("paper"),
     params:
         weights=repeated("--weights", "weights"),
-        options=paper_options("images", "device"),
+        options=options("paper", "images", "device"),
         # The estimators are chosen by name, so the experiment itself does not import them.
         code=[code_version("paper/one_molecule"), code_version("paper/baselines")],
     shell:
@@ -86,7 +86,7 @@ rule paper_sweep:
         gpu=gpus("paper"),
     params:
         weights=repeated("--weights", "weights"),
-        options=paper_options("molecules", "device"),
+        options=options("paper", "molecules", "device"),
         code=[code_version("paper/sweeps"), code_version("paper/baselines")],
     shell:
         "planeloc paper sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
@@ -106,7 +106,7 @@ rule paper_helix:
     resources:
         gpu=gpus("paper"),
     params:
-        options=paper_options("frames", "device"),
+        options=options("paper", "frames", "device"),
         code=code_version("paper/helix"),
     shell:
         "planeloc paper helix --network {wildcards.network} --weights {input.weights:q} {params.options} "
@@ -127,7 +127,7 @@ rule paper_speed:
     resources:
         gpu=gpus("paper"),
     params:
-        options=paper_options("largest_px", "device"),
+        options=options("paper", "largest_px", "device"),
         code=code_version("paper/speed"),
     shell:
         "OMP_NUM_THREADS=1 planeloc paper speed --weights {input.weights:q} {params.options} "

@@ -61,7 +61,7 @@ class NetworkEstimator(Estimator):
         start = time.perf_counter()
         voxels, positions = [], []
         for logits in self._logits(test.images):
-            voxel = _most_probable(logits)
+            voxel = most_probable_voxel(logits)
             voxels.append(voxel)
             positions.append(self._sub_voxel(find_peaks(logits, _LOWEST_THRESHOLD), voxel))
         image = torch.arange(len(test.images))
@@ -110,7 +110,7 @@ class NetworkEstimator(Estimator):
         return centre_of(position.double() - 0.5, self.psf.pixel_size_nm, self.scene)
 
 
-def _most_probable(logits: Tensor) -> Tensor:
+def most_probable_voxel(logits: Tensor) -> Tensor:
     """(n, 3) voxel of the highest logit in (n, depth, rows, columns)."""
     _, _, rows, columns = logits.shape
     best = logits.contiguous().flatten(1).argmax(dim=1).cpu()

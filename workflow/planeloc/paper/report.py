@@ -19,7 +19,7 @@ from planeloc.paper.sections.speed import speed
 from planeloc.paper.sections.structure import structure
 from planeloc.paper.sections.table3 import table3
 from planeloc.paper.sections.training import architectures, learning_curves
-from planeloc.paper.wording import NOTHING, difference, interval, label, network, number, percent
+from planeloc.paper.wording import NOTHING, difference, interval, label, number, percent
 
 _TITLE = "The paper, reproduced"
 _PAPER = (
@@ -104,13 +104,13 @@ def _circumstances(results: Results, seeds: dict[str, list[str]]) -> list[str]:
     notes = [f"planeloc {__version__}."]
     for name, record in results.training.items():
         if record.images is None:
-            notes.append(f"{_capital(network(name))}: no record of its training.")
+            notes.append(f"{_capital(label(name))}: no record of its training.")
             continue
         seed = record.settings.get("seed")
         told = f", seed {seed}" if seed is not None else ""
         where = "given weights" if record.device.startswith("none") else f"device {record.device}"
         notes.append(
-            f"{_capital(network(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
+            f"{_capital(label(name))}: {record.images:,} training images, {percent(record.fraction)} of the paper's "
             f"{published.TRAINING_IMAGES.value:,} ({where}, torch {record.torch}{told})."
         )
     if seeds:

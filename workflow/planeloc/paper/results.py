@@ -7,7 +7,7 @@ Files by their place in the folder of the reproduction: ``training/{network}.jso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ Sweep = dict[str, NDArray[np.float64]]
 class Bound:
     """Information limits on mean absolute errors: by depth and axis (x, y, z, lateral), and over the scene.
 
-    `mean` and `root_mean_square` map a case to (lateral, axial) in nm; NaN where it was not worked out.
+    `mean` and `root_mean_square` map a case to (lateral, axial) in nm.
     """
 
     depth_nm: NDArray[np.float64]
@@ -107,7 +107,7 @@ class Bound:
     unknown_drift: dict[str, NDArray[np.float64]]
     mean: dict[str, tuple[float, float]]  # cases, and how many molecules share the drift
     root_mean_square: dict[str, tuple[float, float]]
-    photons: Sweep | None  # means by photons per molecule
+    photons: Sweep  # means by photons per molecule
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def read_results(folder: Path, architecture: Path | None = None) -> Results:
         helix={name: _helix(path) for name, path in _files(folder / "helix").items()},
         speed=_speed(single["speed"]) if single["speed"].exists() else None,
     )
-    if results.bound and results.bound.photons and "photons" in results.sweeps:
+    if results.bound and "photons" in results.sweeps:
         results.sweeps["photons"].setdefault(SWEEP_BOUND, results.bound.photons)
     if not any(part for name, part in vars(results).items() if name != "architecture" or architecture is None):
         raise PlanelocError(f"{folder}: holds no result of the paper's experiments; run them first, then the report")
@@ -185,7 +185,7 @@ def read_seeds(folder: Path) -> dict[str, list[str]]:
     return {group: values for group, values in seeds.items() if values}
 
 
-def _by_folder(folder: Path, names: tuple[str, ...], read) -> dict[str, dict[str, Any]]:
+def _by_folder(folder: Path, names: tuple[str, ...], read: Callable[[Path], Any]) -> dict[str, dict[str, Any]]:
     parts = {name: {stem: read(path) for stem, path in _files(folder / name).items()} for name in names}
     return {name: part for name, part in parts.items() if part}
 
@@ -196,9 +196,8 @@ def _files(folder: Path) -> dict[str, Path]:
     Names with another point in them (times, provenance) and hidden ones are no results.
     """
     paths = {path.stem: path for path in folder.glob("*.json") if "." not in path.stem}
-    return {
-        name: paths[name] for name in sorted(paths, key=lambda n: (ESTIMATORS.index(n) if n in ESTIMATORS else 99, n))
-    }
+    order = {name: number for number, name in enumerate(ESTIMATORS)}
+    return {name: paths[name] for name in sorted(paths, key=lambda name: (order.get(name, len(order)), name))}
 
 
 class _File:
@@ -331,20 +330,15 @@ def _bound(path: Path) -> Bound:
         if not len(depth) or any(len(curve) != len(depth) for curve in curves[case].values()):
             raise file.error(f"{case!r} does not have one value for every depth")
     mean, rms = file.part("mean"), file.part("root_mean_square")
-    cases = {case: _limit(mean.part(case), required=True) for case in ("known_drift", "unknown_drift")}
-    if "discrete_drift" in mean.content:
-        cases["discrete_drift"] = _limit(mean.part("discrete_drift"))
-    if "shared_drift" in mean.content:
-        shared = mean.part("shared_drift")
-        cases |= {count: _limit(shared.part(count)) for count in shared.content}
-    squares = {case: _limit(rms.part(case), required=True) for case in ("known_drift", "unknown_drift")}
-    photons = _points(file, "photons") if "photons" in file.content else None
-    return Bound(depth, **curves, mean=cases, root_mean_square=squares, photons=photons)
+    cases = {case: _limit(mean.part(case)) for case in ("known_drift", "unknown_drift", "discrete_drift")}
+    shared = mean.part("shared_drift")
+    cases |= {count: _limit(shared.part(count)) for count in shared.content}
+    squares = {case: _limit(rms.part(case)) for case in ("known_drift", "unknown_drift")}
+    return Bound(depth, **curves, mean=cases, root_mean_square=squares, photons=_points(file, "photons"))
 
 
-def _limit(file: _File, required: bool = False) -> tuple[float, float]:
-    names = ("lateral_nm", "z_nm" if "z_nm" in file.content else "axial_nm")
-    return tuple(file.positive(name) if required or name in file.content else np.nan for name in names)
+def _limit(file: _File) -> tuple[float, float]:
+    return file.positive("lateral_nm"), file.positive("axial_nm")
 
 
 def _sweep(path: Path) -> Sweep:

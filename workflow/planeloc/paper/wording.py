@@ -71,24 +71,19 @@ def label(estimator: str) -> str:
     return look(estimator).label
 
 
-def network(name: str) -> str:
-    """What to call a network in a sentence."""
-    return label(name) if name in ("robust", "nonrobust") else f"network of the {name.replace('_', ' ')}"
-
-
 def training_mark(training: Mapping[str, Training], networks: Iterable[str]) -> str:
     """How far these networks were trained; empty where all saw as many images as the paper's or more."""
     known = {name: training[name] for name in networks if name in training and training[name].images}
     unknown = [name for name in networks if name not in known]
     short = [name for name, record in known.items() if record.fraction < 1]
-    parts = [f"how far the {network(name)} was trained is not recorded" for name in unknown]
+    parts = [f"how far the {label(name)} was trained is not recorded" for name in unknown]
     whole = f"of the paper's {TRAINING_IMAGES.value:,}"
     if short and len(known) > 1 and len({record.images for record in known.values()}) == 1:
         first = known[short[0]]
         parts.insert(0, f"networks trained on {first.images:,} images, {percent(first.fraction)} {whole}")
     elif short:
         shares = [
-            f"{network(name)} trained on {record.images:,} images, {percent(record.fraction)}"
+            f"{label(name)} trained on {record.images:,} images, {percent(record.fraction)}"
             for name, record in known.items()
         ]
         parts.insert(0, "; ".join(shares) + f" {whole}")

@@ -61,9 +61,7 @@ def sweep(context: Context, name: str) -> Section:
         caption += " The networks decide how many molecules an image holds; the other estimators are told."
     picture = Picture(path, f"Errors and Jaccard index against {_TITLES[name]}", caption)
     tables = [_sweep_table(name, estimators, mark)]
-    why = {"drift": _why_drift, "density": _why_density, "photons": _why_photons}[name](
-        shown, estimators.get(SWEEP_BOUND)
-    )
+    why = {"drift": _why_drift, "density": _why_density, "photons": _why_photons}[name](estimators)
     return Section(f"sweep-{name}", title, why, [picture], tables)
 
 
@@ -93,10 +91,10 @@ def _measured(sweep: Sweep, column: str) -> tuple[np.ndarray, np.ndarray]:
     return sweep["value"][known], sweep[column][known]
 
 
-def _why_drift(shown: dict[str, Sweep], bound: Sweep | None) -> str:
-    if "robust" not in shown:
+def _why_drift(estimators: dict[str, Sweep]) -> str:
+    if "robust" not in estimators:
         return "Without the robust network there is nothing to say about its reach."
-    drift, lateral = _measured(shown["robust"], "lateral")
+    drift, lateral = _measured(estimators["robust"], "lateral")
     if not len(drift):
         return "The robust network matched no molecule."
     inside = drift <= published.LARGEST_DRIFT.value
@@ -109,7 +107,7 @@ def _why_drift(shown: dict[str, Sweep], bound: Sweep | None) -> str:
     if (~inside).any():
         grows = "grows" if not inside.any() or lateral[-1] > lateral[inside][-1] else "goes"
         parts.append(f"beyond it {grows} to {number(lateral[-1])} nm at {condition(drift[-1])} nm of drift")
-    parts += [_crossing(shown, other) for other in ("nonrobust", "fit_without_drift") if other in shown]
+    parts += [_crossing(estimators, other) for other in ("nonrobust", "fit_without_drift") if other in estimators]
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -131,18 +129,18 @@ def _crossing(shown: dict[str, Sweep], other: str) -> str:
     return f"against {name} it pays from {condition(first)} nm of drift on"
 
 
-def _why_density(shown: dict[str, Sweep], bound: Sweep | None) -> str:
+def _why_density(estimators: dict[str, Sweep]) -> str:
     parts = []
-    if "robust" in shown:
-        density, found = _measured(shown["robust"], "jaccard")
+    if "robust" in estimators:
+        density, found = _measured(estimators["robust"], "jaccard")
         if len(density):
             parts.append(
                 f"the robust network, trained on {published.MOLECULES.value:g} molecules per image, goes from a "
                 f"Jaccard index of {number(found[0])} at {condition(density[0])} to {number(found[-1])} at "
                 f"{condition(density[-1])} molecules"
             )
-    densest = max(value for sweep in shown.values() for value in sweep["value"])
-    last = {name: _at(sweep, "jaccard", densest) for name, sweep in shown.items()}
+    densest = max(value for sweep in estimators.values() for value in sweep["value"])
+    last = {name: _at(sweep, "jaccard", densest) for name, sweep in estimators.items()}
     last = {name: value for name, value in last.items() if np.isfinite(value)}
     if len(last) > 1:
         best = max(last, key=last.get)
@@ -151,10 +149,10 @@ def _why_density(shown: dict[str, Sweep], bound: Sweep | None) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _why_photons(shown: dict[str, Sweep], bound: Sweep | None) -> str:
-    if "robust" not in shown:
+def _why_photons(estimators: dict[str, Sweep]) -> str:
+    if "robust" not in estimators:
         return "Without the robust network there is nothing to say about its need of light."
-    photons, lateral = _measured(shown["robust"], "lateral")
+    photons, lateral = _measured(estimators["robust"], "lateral")
     if not len(photons):
         return "The robust network matched no molecule."
     low, high = PAPER_PHOTONS
@@ -164,6 +162,7 @@ def _why_photons(shown: dict[str, Sweep], bound: Sweep | None) -> str:
     )
     if photons[0] < low or photons[-1] > high:
         text += f" (it was trained on {number(low)} to {number(high)})"
+    bound = estimators.get(SWEEP_BOUND)
     if bound is not None:
         at, limit = _measured(bound, "lateral")
         if len(at) > 1 and limit[-1] > 0:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from planeloc.paper import published
 from planeloc.paper.figures.one_molecule import draw_error_by_depth
 from planeloc.paper.measures import Interval, depth_bins, error_by_depth, voxel_errors
+from planeloc.paper.names import NETWORKS
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import OneMolecule
-from planeloc.paper.sections.context import NETWORKS, Context
+from planeloc.paper.sections.context import Context
 from planeloc.paper.wording import NOTHING, condition, difference, interval, label, number
 
 _AXES = "xyz"

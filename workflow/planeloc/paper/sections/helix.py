@@ -13,7 +13,7 @@ from planeloc.paper.figures.helix import draw_helix
 from planeloc.paper.measures import distance_to_curve, nearest_nm
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import Helix
-from planeloc.paper.sections.context import NETWORKS, Context
+from planeloc.paper.sections.context import Context
 from planeloc.paper.wording import NOTHING, condition, label, number, percent
 
 _CLOSE_NM = 250.0
@@ -36,7 +36,7 @@ def helix(context: Context) -> Section:
     title, results = "Fig. 9: molecules on a helix", context.results.helix
     if not results:
         return Section("fig9", title, missing="The helix was not part of this run (helix/*.json).")
-    names = sorted(results, key=lambda name: (name not in NETWORKS, NETWORKS.index(name) if name in NETWORKS else name))
+    names = list(results)
     pictures, tables, measured = [], [], {}
     for number_, name in enumerate(names):
         path = context.figures / f"fig9.{number_}.png"

@@ -9,9 +9,10 @@ import numpy as np
 from planeloc.paper import published
 from planeloc.paper.figures.one_molecule import draw_error_histograms
 from planeloc.paper.measures import error_counts, same_voxel_share
+from planeloc.paper.names import NETWORKS
 from planeloc.paper.page import Picture, Section, Table
 from planeloc.paper.results import OneMolecule
-from planeloc.paper.sections.context import NETWORKS, Context
+from planeloc.paper.sections.context import Context
 from planeloc.paper.wording import NOTHING, interval, label, number, percent
 
 _REACH = 6
