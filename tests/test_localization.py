@@ -12,7 +12,8 @@ from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
 from planeloc.light import background_photons, fit_photons, measure_light
-from planeloc.localization import LocalizeSettings, localize, tiles
+from planeloc.localization import LocalizeSettings, localize
+from planeloc.localizer import tiles
 from planeloc.microscope import Microscope
 from planeloc.movie import Movie, write_movie
 from planeloc.optics import paper_psf, write_psf
