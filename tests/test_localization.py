@@ -13,7 +13,6 @@ from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
 from planeloc.light import background_photons, fit_photons, measure_light
 from planeloc.localization import LocalizeSettings, localize
-from planeloc.localizer import tiles
 from planeloc.microscope import Microscope
 from planeloc.movie import Movie, write_movie
 from planeloc.optics import paper_psf, write_psf
@@ -122,26 +121,6 @@ def test_an_interrupted_run_goes_on(files, whole, tmp_path, monkeypatch):
     run(files, tmp_path / "cut.h5")
     assert 0 < len(seen) < 4  # four blocks in all, those that were finished are not computed again
     assert (tmp_path / "cut.h5").read_bytes() == whole.read_bytes()
-
-
-def test_tiling_changes_nothing_inside(files, whole, tmp_path):
-    run(files, tmp_path / "tiled.h5", tile_px=16)
-    one, tiled = (localizations.read(path)[0] for path in (whole, tmp_path / "tiled.h5"))
-    assert len(one) == len(tiled)
-    assert np.abs(one[["x", "y", "z"]].to_numpy() - tiled[["x", "y", "z"]].to_numpy()).max() < 0.5
-
-
-@pytest.mark.parametrize(("height", "width", "core"), [(64, 64, 128), (256, 256, 128), (100, 257, 40), (48, 300, 64)])
-def test_tiles_share_no_pixel_and_miss_none(height, width, core):
-    cover = np.zeros((height, width), int)
-    sizes = set()
-    for tile in tiles(height, width, core, 5):
-        (x0, x1), (y0, y1) = tile.core_x, tile.core_y
-        cover[y0:y1, x0:x1] += 1
-        sizes.add((tile.height, tile.width))
-        assert tile.x >= 0 and tile.x + tile.width <= width and tile.y >= 0 and tile.y + tile.height <= height
-        assert x0 - tile.x >= min(5, x0) and tile.x + tile.width - x1 >= min(5, width - x1)
-    assert (cover == 1).all() and len(sizes) == 1
 
 
 def test_planes_that_disagree_are_named(files, tmp_path):

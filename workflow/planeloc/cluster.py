@@ -51,8 +51,8 @@ def run(client: Client, function: Callable[..., Any], tasks: Iterable[tuple[Any,
             result = future.result()
         except KilledWorker:
             raise PlanelocError(
-                "workers died again and again on the same block, mostly for want of memory; use fewer workers or a"
-                " smaller tile_px, and run again: finished blocks are kept"
+                "workers died again and again on the same block, mostly for want of memory; use fewer workers,"
+                " and run again: finished blocks are kept"
             ) from None
         yield keys.pop(future.key), result
         for task in islice(tasks, 1):

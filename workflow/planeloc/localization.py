@@ -25,7 +25,7 @@ from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precisio
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
 from planeloc.geometry import Registration
-from planeloc.localizer import Job, Localizer, localize_frames
+from planeloc.localizer import MODES, Job, Localizer, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
@@ -43,7 +43,12 @@ class LocalizeSettings:
     threshold: float = setting(
         0.005, "Probability of a voxel from which its surroundings are looked at.", minimum=1e-4, maximum=0.999
     )
-    tile_px: int = setting(128, "Side of the squares that large fields are cut into, px.", minimum=16)
+    mode: str = setting(
+        "sparse", "sparse: the network looks only where a filter sees light; dense: everywhere.", choices=MODES
+    )
+    candidate_threshold: float = setting(
+        4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
+    )
     block_frames: int = setting(100, "Frames in one task.", minimum=1)
     workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)
     scheduler: str = setting("", "Address or scheduler file of a running Dask cluster; empty: start one here.")
@@ -95,7 +100,7 @@ def localize(
     with cluster.connect(settings.scheduler, settings.workers, settings.device) as client:
         device, precision, words = client.submit(resolve_device, settings.device, settings.precision).result()
         paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
-        job = Job(*paths, settings.threshold, settings.tile_px, device, precision)
+        job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
         job = replace(job, fingerprint=_fingerprint(job, opened, settings.block_frames))
         parts = _localize_blocks(client, job, opened, output, settings.block_frames)
     rows = 0
@@ -133,7 +138,7 @@ def _fingerprint(job: Job, movie: Movie, block_frames: int) -> str:
         "code": [sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))],
         "movie": movie.digest,
         "files": [sha256(path) for path in (job.registration, job.psf, job.weights)],
-        "settings": [job.threshold, job.tile_px, job.device, job.precision, block_frames],
+        "settings": [job.mode, job.threshold, job.candidate_threshold, job.device, job.precision, block_frames],
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

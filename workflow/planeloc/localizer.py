@@ -1,34 +1,49 @@
 """One network on one device, and what it makes of frames.
 
+A frame is registered; a cheap filter says where molecules may be; the network computes the pages of voxels there (all
+pages in mode ``dense``); maxima of the probability become localizations; least squares gives their light.
+
 `localize_frames` is a pure function of a movie and a range of frames: the background comes from a fixed stretch around
-each frame, and the network always sees tiles of one size in batches of one size. So the localizations are the same
-whatever the chunks on disk, the number of workers, the blocks they are given or the order in which they finish.
+each frame, and frames are computed in fixed groups. So the localizations are the same whatever the chunks on disk, the
+number of workers, the blocks they are given or the order in which they finish.
 """
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from planeloc.devices import autocast, choose_device, choose_precision
+from planeloc import localizations
+from planeloc.candidates import CandidateSearch, candidate_pixels
+from planeloc.devices import choose_device, choose_precision
+from planeloc.errors import PlanelocError
 from planeloc.geometry import Registration
 from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons, read_photons
 from planeloc.movie import Movie
 from planeloc.networks import load_network
+from planeloc.networks.regions import RegionNetwork
 from planeloc.optics import PSF, read_psf
-from planeloc.peaks import find_peaks
+from planeloc.pages import PagedVolume, PageGrid
+from planeloc.peaks import NOWHERE, find_peaks
 from planeloc.plane_shares import PlaneShares
-from planeloc.sampling import map_grid, reference_grid, sample_planes
+from planeloc.sampling import Resampler
 from planeloc.stopwatch import Stopwatch
 
-_BATCH = {"cpu": 1, "cuda": 8}
-_FRAMES_READ = 20  # at once; a part of BACKGROUND_FRAMES, so that one background serves all of them
+MODES = ("sparse", "dense")
+_PAGE_PX = {"sparse": 4, "dense": 8}
+_REACH_PX = 1  # around a candidate, beside what the pages have anyway
+_BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network computes at once
+_PIXELS_AT_ONCE = 1 << 12  # camera pixels of the pages that are kept at once, unless a single frame has more
+_FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
+_BYTES_READ = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,9 @@ class Job:
     registration: str
     psf: str
     weights: str
+    mode: str
     threshold: float
-    tile_px: int
+    candidate_threshold: float
     device: str
     precision: str
     fingerprint: str = ""  # of the contents: a worker that lives on must not take a remade file for the old one
@@ -50,37 +66,28 @@ class Localizer:
     """A network on its device with everything that is computed once per movie. Built once per worker process."""
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
-        device = choose_device(job.device)
-        self.device = (
-            torch.device("cuda", device_index % torch.cuda.device_count()) if device.type == "cuda" else device
-        )
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        self.precision = choose_precision(job.precision, self.device)
-        self._stretch: tuple[int, NDArray[np.float32]] | None = None
+        self.job = job
+        self.device = _device(job.device, device_index)
         self.stopwatch = Stopwatch()
-        self.threshold = job.threshold
         self.movie = Movie.open(Path(job.movie))
         self.registration = Registration.read(job.registration)
         self.psf: PSF = read_psf(job.psf)
         network, self.record = load_network(job.weights)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
-        scene = self.record.scene
-        self.shares = PlaneShares.of(
-            self.psf.seen_through(self.registration.matrices),
-            scene.depth_range_nm,
-            float(np.mean(scene.photons)),
-            float(np.mean(scene.background)),
+        scene, seen = self.record.scene, self.psf.seen_through(self.registration.matrices)
+        field = (self.movie.height, self.movie.width)
+        self.grid = PageGrid(_PAGE_PX[job.mode], field)
+        precision = choose_precision(job.precision, self.device)
+        self.network = RegionNetwork(network, self.grid.side_px, field, self.device, precision)
+        self.batch = _BATCH_PX[self.device.type] // self.grid.side_px**2
+        self.resampler = Resampler(self.registration, *field, self.device)
+        self.search = CandidateSearch(
+            seen, scene.depth_range_nm, scene.drift_sd_nm(self.psf.pixel_size_nm), self.device
         )
-        self.tiles = tiles(self.movie.height, self.movie.width, job.tile_px, self.record.architecture.halo_px)
-
-    @cached_property
-    def grids(self) -> list[Tensor]:
-        """Where the pixels of every tile lie on every camera: (planes, height, width, 2)."""
-        grids = (reference_grid(t.x, t.y, t.width, t.height) for t in self.tiles)
-        return [map_grid(grid, self.registration).to(self.device, torch.float32) for grid in grids]
+        light = float(np.mean(scene.photons)), float(np.mean(scene.background))
+        self.shares = PlaneShares.of(seen, scene.depth_range_nm, *light)
+        frame_bytes = 4 * math.prod(self.movie.shape[1:])
+        self.frames_read = next((n for n in _FRAMES_READ if n * frame_bytes <= _BYTES_READ), 1)
+        self._stretch: tuple[int, NDArray[np.float32]] | None = None
 
     def background(self, frame: int) -> NDArray[np.float32]:
         """Background (planes, y, x) under a frame; the latest is kept, as frames come in order."""
@@ -94,25 +101,124 @@ class Localizer:
         """Localize some frames (frames, planes, y, x) above their background (planes, y, x); here the first
         is frame 0.
         """
-        batch = _BATCH[self.device.type]
         level = torch.from_numpy(background).to(self.device)
-        found = []
-        for start in range(0, len(photons), batch):
-            images = torch.from_numpy(photons[start : start + batch]).to(self.device) - level
-            frames = len(images)
-            if frames < batch:  # always one batch size: another might round differently
-                images = torch.cat((images, images.new_zeros(batch - frames, *images.shape[1:])))
-            columns = self._localize_batch(images, level)
-            keep = columns["frame"] < frames
-            found.append({name: values[keep] for name, values in columns.items()})
-            found[-1]["frame"] += start
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        images = torch.from_numpy(photons).to(self.device) - level
+        with self.stopwatch("candidates"):
+            registered = self.resampler(images)
+            marks = self._marks(registered, level).cpu()
+            windows = self._windows(registered)
+        parts = []
+        for start, stop in self._portions(marks):
+            pages = marks[start:stop].nonzero()
+            if len(pages):
+                columns = self._localize_pages(windows[start:stop], pages, images[start:stop], level)
+                columns["frame"] += start
+                parts.append(columns)
+        return _joined(parts)
 
-    def _localize_batch(self, images: Tensor, level: Tensor) -> dict[str, NDArray]:
-        parts = [self._peaks_of_tile(images, tile, grid) for tile, grid in zip(self.tiles, self.grids, strict=True)]
-        image, position, deviation, probability = (torch.cat(column) for column in zip(*parts, strict=True))
+    def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
+        """Pages (frames, rows, columns) that the network has to look at."""
+        if self.job.mode == "dense":
+            return self.grid.everywhere(len(registered))
+        cameras = self.movie.microscope.cameras
+        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
+        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
+        variance = level.clamp(min=0) * slope[:, None, None] + floor[:, None, None]
+        variance = self.resampler(variance[None])[0]
+        noise = self.search.noise(variance)
+        found = []
+        for number, frame in enumerate(registered.split(1)):
+            points = candidate_pixels(self.search.test_values(frame, variance, noise), self.job.candidate_threshold)
+            points[:, 0] = number
+            found.append(points)
+        return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
+
+    def _windows(self, registered: Tensor) -> Tensor:
+        """What the network sees of every page: (frames, rows, columns, planes, window, window), without copying."""
+        side, margin = self.grid.side_px, self.network.margin_px
+        beyond = [n * side - size for n, size in zip(self.grid.shape, self.grid.field_px, strict=True)]
+        padded = nn.functional.pad(registered, (margin, margin + beyond[1], margin, margin + beyond[0]))
+        window = side + 2 * margin
+        return padded.unfold(2, window, side).unfold(3, window, side).permute(0, 2, 3, 1, 4, 5)
+
+    def _portions(self, marks: Tensor) -> Iterator[tuple[int, int]]:
+        """Ranges of frames whose pages fit into memory together."""
+        most = max(1, _PIXELS_AT_ONCE // self.grid.side_px**2)
+        start = total = 0
+        for number, count in enumerate(marks.sum(dim=(1, 2)).tolist()):
+            if total and total + count > most:
+                yield start, number
+                start, total = number, 0
+            total += count
+        yield start, len(marks)
+
+    def _localize_pages(self, windows: Tensor, pages: Tensor, images: Tensor, level: Tensor) -> dict[str, NDArray]:
+        """Localizations on given pages (n, 3) of some frames."""
+        with self.stopwatch("network"):
+            volume = self._volume(windows, pages, len(images))
+        with self.stopwatch("maxima"):
+            peaks = find_peaks(volume, self.job.threshold)
+        scene = self.record.scene
+        voxel = torch.tensor(scene.voxel_nm(self.psf.pixel_size_nm), dtype=torch.float64, device=self.device)
+        position = peaks.position.flip(1).double() * voxel
+        position[:, 2] += scene.depth_range_nm[0]
         with self.stopwatch("light"):
-            photons, background = self._light(images, level, image, position)
+            photons, background = self._light(images, level, peaks.image, position)
+            return self._columns(peaks.image, position, peaks.deviation.flip(1) * voxel, peaks.probability, photons,
+                                 background)  # fmt: skip
+
+    def _volume(self, windows: Tensor, pages: Tensor, images: int) -> PagedVolume:
+        """Logits on pages (n, 3) of the frames, on the CPU's list of them."""
+        scale = self.network.architecture.upsampling
+        side = self.grid.side_px * scale
+        values = torch.empty(len(pages) + 1, side, side, self.network.architecture.depth_slices,
+                             dtype=self.network.precision, device=self.device)  # fmt: skip
+        values[-1] = NOWHERE
+        start = 0
+        while start < len(pages):
+            part = pages[start : start + self.batch]
+            try:
+                logits = self.network(windows[part.to(self.device).unbind(-1)], part[:, 1:] * self.grid.side_px)
+            except torch.OutOfMemoryError:
+                self._halve_batch()
+                continue
+            values[start : start + len(part)] = logits
+            start += len(part)
+        rows, columns = self.grid.field_px
+        return PagedVolume.of_pages(
+            values, pages.to(self.device), images, self.grid.shape, (rows * scale, columns * scale)
+        )
+
+    def _halve_batch(self) -> None:
+        """After the device ran out of memory: less at once from now on."""
+        if self.batch == 1:
+            raise PlanelocError(
+                f"{self.device}: not enough memory for a single region of {self.grid.side_px} px; end other programs on"
+                " this device, or set device: cpu"
+            )
+        self.batch //= 2
+        torch.cuda.empty_cache()
+        print(f"planeloc: {self.device} ran out of memory; going on with {self.batch} regions at once", file=sys.stderr)
+
+    def _light(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Photons of molecules, and photons per pixel under them on the plane where they are brightest."""
+        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
+        mapped = torch.stack([torch.as_tensor(m(lateral)) for m in self.registration.maps], dim=1).to(self.device)
+        photons, plane, excess = fit_photons(images, self.psf, mapped, position[:, 2], image)
+        x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
+        rows, columns = level.shape[1:]
+        return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
+
+    def _columns(
+        self,
+        image: Tensor,
+        position: Tensor,
+        deviation: Tensor,
+        probability: Tensor,
+        photons: Tensor,
+        background: Tensor,
+    ) -> dict[str, NDArray]:
+        """The table's columns in order: by frame, y, x, z."""
         columns = {
             "frame": image,
             "x": position[:, 0],
@@ -132,74 +238,38 @@ class Localizer:
         order = np.lexsort((values["z"], values["x"], values["y"], values["frame"]))
         return {name: column[order] for name, column in values.items()}
 
-    def _peaks_of_tile(self, images: Tensor, tile: Tile, grid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Peaks in the core of a tile; positions (x, y, z) and deviations in nm of the reference field."""
-        sampled = sample_planes(images, grid).contiguous(memory_format=torch.channels_last)
-        with self.stopwatch("network"), autocast(self.device, self.precision):
-            logits = self.network(sampled)
-        with self.stopwatch("maxima"):
-            peaks = find_peaks(logits, self.threshold)
-        scene, pixel_nm = self.record.scene, self.psf.pixel_size_nm
-        voxel = torch.tensor(scene.voxel_nm(pixel_nm), dtype=torch.float64, device=self.device)
-        origin = torch.tensor(
-            (tile.x * pixel_nm, tile.y * pixel_nm, scene.depth_range_nm[0]), dtype=torch.float64, device=self.device
-        )
-        position = peaks.position.flip(1).double() * voxel + origin
-        low = torch.tensor((tile.core_x[0], tile.core_y[0]), device=self.device) * pixel_nm
-        high = torch.tensor((tile.core_x[1], tile.core_y[1]), device=self.device) * pixel_nm
-        mine = ((position[:, :2] >= low) & (position[:, :2] < high)).all(dim=1)
-        return peaks.image[mine], position[mine], (peaks.deviation.flip(1) * voxel)[mine], peaks.probability[mine]
-
-    def _light(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Photons of molecules, and photons per pixel under them on the plane where they are brightest."""
-        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
-        mapped = torch.stack([torch.as_tensor(m(lateral)) for m in self.registration.maps], dim=1).to(self.device)
-        photons, plane, excess = fit_photons(images, self.psf, mapped, position[:, 2], image)
-        x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
-        rows, columns = level.shape[1:]
-        return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A window of the reference field that the network sees, and the core of it whose molecules count. All in
-    pixels.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-    core_x: tuple[int, int]
-    core_y: tuple[int, int]
-
-
-def tiles(height: int, width: int, core_px: int, halo_px: int) -> list[Tile]:
-    """Cover a field with windows of one size whose cores share no pixel and miss none."""
-    rows, columns = _spans(height, core_px, halo_px), _spans(width, core_px, halo_px)
-    return [Tile(x, y, x1 - x, y1 - y, core_x, core_y) for (y, y1, core_y) in rows for (x, x1, core_x) in columns]
-
-
-def _spans(length: int, core: int, halo: int) -> list[tuple[int, int, tuple[int, int]]]:
-    """(start, stop, core) along one axis; windows are moved inwards at the ends, so that all have the same length."""
-    if length <= core + 2 * halo:
-        return [(0, length, (0, length))]
-    window = core + 2 * halo
-    spans = []
-    for low in range(0, length, core):
-        start = min(max(low - halo, 0), length - window)
-        spans.append((start, start + window, (low, min(low + core, length))))
-    return spans
-
 
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
-    """Localizations of the frames [start, stop), column by column."""
+    """Localizations of the frames [start, stop), column by column.
+
+    Frames are always computed in the same groups, from multiples of `frames_read`, also where only a part of a group is
+    asked for: arithmetic on other groups might be rounded otherwise.
+    """
     parts = []
-    while start < stop:
-        end = min(stop, start - start % _FRAMES_READ + _FRAMES_READ)
+    for first in range(start - start % localizer.frames_read, stop, localizer.frames_read):
+        last = min(first + localizer.frames_read, localizer.movie.frames)
         with localizer.stopwatch("reading"):
-            photons, background = read_photons(localizer.movie, start, end), localizer.background(start)
+            photons, background = read_photons(localizer.movie, first, last), localizer.background(first)
         columns = localizer(photons, background)
-        parts.append({**columns, "frame": columns["frame"] + start})
-        start = end
+        columns["frame"] += first
+        asked = (columns["frame"] >= start) & (columns["frame"] < stop)
+        parts.append({name: values[asked] for name, values in columns.items()})
+    return _joined(parts)
+
+
+def _device(name: str, index: int) -> torch.device:
+    """The worker's own GPU, or the CPU; set up so that it always computes the same."""
+    device = choose_device(name)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        return torch.device("cuda", index % torch.cuda.device_count())
+    torch.set_num_threads(1)
+    return device
+
+
+def _joined(parts: list[dict[str, NDArray]]) -> dict[str, NDArray]:
+    """Columns one below the other."""
+    if not parts:
+        return {name: column.to_numpy() for name, column in localizations.empty().items()}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""From voxel probabilities to molecules, on the device, without keeping the volume.
+"""From voxel probabilities to molecules, on the device.
 
 The network spreads a molecule's probability over the few voxels where it may be. Their sum is the probability that it
 is there, their centroid its position, their spread its uncertainty. Only the surroundings of voxels above the threshold
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from planeloc.pages import PagedVolume
+
+NOWHERE = -80.0  # logit of voxels that were not computed
 _REACH = (2, 3, 3)  # slices, rows, columns around a peak that belong to it
 _SMOOTHING = (1, 2, 2)  # reach of the sums whose maxima are peaks: as far as an unknown drift spreads a molecule
 _APART = (2, 4, 4)  # no two peaks are nearer than this
-_NEIGHBOURHOODS_AT_ONCE = 1 << 12  # 5 MB for every thousand
+_VOXELS_AT_ONCE = 1 << 13  # 5 MB for every thousand
 
 
 @dataclass(frozen=True)
@@ -29,61 +32,70 @@ class Peaks:
     probability: Tensor  # (n,)
 
 
-def find_peaks(logits: Tensor, threshold: float) -> Peaks:
+def find_peaks(logits: Tensor | PagedVolume, threshold: float) -> Peaks:
     """Local maxima of the probability summed over 3×5×5 voxels, among voxels whose own probability exceeds `threshold`.
 
     Parameters
     ----------
-    logits : (batch, depth, rows, columns)
+    logits : (batch, depth, rows, columns), or pages of such a volume.
     """
-    candidates = (logits > math.log(threshold / (1 - threshold))).nonzero()
-    parts = [_refine(logits, part, threshold) for part in candidates.split(_NEIGHBOURHOODS_AT_ONCE)]
-    return Peaks(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def _refine(logits: Tensor, candidates: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Keep the candidates that are the maximum of their surroundings and measure them."""
-    wide = tuple(apart + smoothing for apart, smoothing in zip(_APART, _SMOOTHING, strict=True))
-    cubes = _surroundings(logits, candidates, wide)
-    kernel = tuple(2 * reach + 1 for reach in _SMOOTHING)
-    sums = math.prod(kernel) * torch.nn.functional.avg_pool3d(cubes[:, None], kernel, stride=1)[:, 0]
-    # Only candidates compete: the sum may be largest in the empty middle between two molecules, and nobody would win.
-    # A voxel's own probability counts twice, so that the fullest wins. argmax gives the first of equals: of two equal
-    # voxels exactly one is the maximum of both surroundings.
-    own = _core(cubes, _APART)
-    score = torch.where(own > threshold, sums + own, 0.0).flatten(1)
-    peak = score.argmax(dim=1) == score.shape[1] // 2
-    kept, cubes = candidates[peak], _core(cubes[peak], _REACH)
+    volume = logits if isinstance(logits, PagedVolume) else PagedVolume.dense(logits, NOWHERE)
+    kept = _maxima(volume, volume.above(math.log(threshold / (1 - threshold))))
+    cubes = torch.cat([_probabilities(volume, part, _REACH) for part in kept.split(_VOXELS_AT_ONCE)])
     total = cubes.sum(dim=(1, 2, 3))
     centroid, variance = [], []
     for axis in range(3):
         reach = _REACH[axis]
-        steps = torch.arange(-reach, reach + 1, device=logits.device, dtype=cubes.dtype)
+        steps = torch.arange(-reach, reach + 1, device=cubes.device, dtype=cubes.dtype)
         profile = cubes.sum(dim=[d for d in (1, 2, 3) if d != axis + 1])
         mean = (profile * steps).sum(dim=1) / total
         centroid.append(mean)
         variance.append((profile * (steps - mean[:, None]) ** 2).sum(dim=1) / total + 1 / 12)
     position = kept[:, 1:] + 0.5 + torch.stack(centroid, dim=1)
-    return kept[:, 0], position, torch.stack(variance, dim=1).sqrt(), total.clamp(max=1.0)
+    return Peaks(kept[:, 0], position, torch.stack(variance, dim=1).sqrt(), total.clamp(max=1.0))
 
 
-def _surroundings(logits: Tensor, centres: Tensor, reach: tuple[int, int, int]) -> Tensor:
-    """Probabilities (n, 2·reach+1 …) around (n, 4) centres; 0 outside the volume."""
-    index = []
-    inside = torch.ones((), dtype=torch.bool, device=logits.device)
-    for axis in range(3):
-        steps = torch.arange(-reach[axis], reach[axis] + 1, device=logits.device)
-        place = centres[:, axis + 1, None] + steps
-        shape = [len(centres), 1, 1, 1]
-        shape[axis + 1] = len(steps)
-        limit = logits.shape[axis + 1]
-        inside = inside & ((place >= 0) & (place < limit)).reshape(shape)
-        index.append(place.clamp(0, limit - 1).reshape(shape))
-    values = logits[centres[:, 0].reshape(-1, 1, 1, 1), index[0], index[1], index[2]]
-    return torch.where(inside, torch.sigmoid(values.float()), 0.0)
+def _maxima(volume: PagedVolume, voxels: Tensor) -> Tensor:
+    """Those of the voxels whose score no other within `_APART` exceeds.
+
+    Only these voxels compete: the sum may be largest in the empty middle between two molecules, and nobody would win. A
+    voxel's own probability counts twice, so that the fullest wins; of two equal voxels the first in the volume does.
+    """
+    scores = volume.zeros_at(voxels)
+    for part in voxels.split(_VOXELS_AT_ONCE):
+        cubes = _probabilities(volume, part, _SMOOTHING)
+        own = cubes[:, *_SMOOTHING]
+        scores.values.view(-1)[_own_place(scores, part)] = cubes.sum(dim=(1, 2, 3)) + own
+    for reach in ((1, 1, 1), _APART):  # most lose already against their neighbours
+        voxels = torch.cat([part[_wins(scores, part, reach)] for part in voxels.split(_VOXELS_AT_ONCE)])
+    return voxels
 
 
-def _core(cubes: Tensor, reach: tuple[int, int, int]) -> Tensor:
-    """The middle of (n, depth, rows, columns) cubes, `reach` voxels to each side."""
-    parts = (slice(size // 2 - r, size // 2 + r + 1) for size, r in zip(cubes.shape[1:], reach, strict=True))
-    return cubes[(slice(None), *parts)]
+def _wins(scores: PagedVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """Whether voxels have the first of the highest scores within `reach`."""
+    around = _around(scores, voxels, reach, 0.0).flatten(1)
+    return around.argmax(dim=1) == around.shape[1] // 2
+
+
+def _probabilities(volume: PagedVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """(n, depth, rows, columns) around voxels; 0 outside the volume."""
+    return torch.sigmoid(_around(volume, voxels, reach, NOWHERE).float())
+
+
+def _around(volume: PagedVolume, voxels: Tensor, reach: tuple[int, int, int], beyond: float) -> Tensor:
+    """Values (n, depth, rows, columns) around voxels; `beyond` above and below the volume."""
+    steps = [torch.arange(-r, r + 1, device=voxels.device) for r in reach]
+    places, flat = volume.places(voxels, steps[1], steps[2]), volume.values.view(-1)
+    slices = []
+    for step in steps[0].tolist():
+        depth = voxels[:, 1] + step
+        known = (depth >= 0) & (depth < volume.depth)
+        values = flat[places + depth.clamp(0, volume.depth - 1)[:, None, None]]
+        slices.append(values.masked_fill(~known[:, None, None], beyond))
+    return torch.stack(slices, dim=1)
+
+
+def _own_place(volume: PagedVolume, voxels: Tensor) -> Tensor:
+    """Where in the flat values the voxels themselves are."""
+    here = torch.zeros(1, dtype=torch.long, device=voxels.device)
+    return volume.places(voxels, here, here)[:, 0, 0] + voxels[:, 1]

@@ -1,0 +1,208 @@
+"""Frames per second and memory of localization, on one core, against the paper's network run everywhere.
+
+    PYTHONPATH=workflow python benchmarks/inference.py
+
+A movie of drifting planes is drawn (the paper's microscope; all molecules and their drift are new in every frame), and
+the same frames go through
+
+- `wide`: a network of the paper's kind with 64 channels everywhere, in plain float32 PyTorch on whole frames. Its
+  weights are random, so only its time and memory count. The paper does not give its channels; this is the size of the
+  network that it descends from (FSRCNN, 56 channels).
+- `plain`: the shipped network in the same way, and the search for maxima.
+- `dense`, `sparse`: the pipeline's `localize`, from the compressed store to columns, in its two modes.
+
+Each runs in a process of its own with one thread, one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from planeloc.camera import Camera
+from planeloc.devices import choose_precision
+from planeloc.geometry import Registration
+from planeloc.localizer import Job, Localizer, localize_frames
+from planeloc.microscope import Microscope
+from planeloc.movie import Movie, write_movie
+from planeloc.networks import load_network
+from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
+from planeloc.optics import write_psf
+from planeloc.peaks import find_peaks
+from planeloc.scoring import compare, rmse_axial, rmse_lateral, scores
+from planeloc.simulation import draw_batch
+
+CAMERA = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=3.0)
+WAYS = ("wide", "plain", "dense", "sparse")
+THRESHOLD, MINIMUM_PROBABILITY = 0.005, 0.1  # the pipeline's defaults
+
+
+@dataclass
+class Frames:
+    """Counts in memory, as `write_movie` takes them."""
+
+    counts: np.ndarray
+    files: tuple = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.counts.shape
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.counts[start:stop]
+
+
+def draw_movie(folder: Path, weights: Path, frames: int, size: int, molecules: int, light: float) -> None:
+    """A movie of the network's microscope, its calibration, and the truth."""
+    _, record = load_network(weights)
+    psf, background = record.psf, float(np.mean(record.scene.background))
+    scene = replace(
+        record.scene,
+        window_px=size,
+        emitters=molecules,
+        photons=tuple(light * value for value in record.scene.photons),
+        background=(background, background),
+        read_noise_photons=CAMERA.read_noise_photons(),
+        registration_resampling=False,
+    )
+    generator = torch.Generator().manual_seed(1)
+    counts = np.empty((frames, psf.planes, size, size), dtype=np.uint16)
+    truth = []
+    for frame in range(frames):
+        batch = draw_batch(psf, scene, 1, generator)
+        photons = batch.images[0].numpy() + background
+        counts[frame] = np.rint(photons / CAMERA.photons_per_count + CAMERA.offset_counts).clip(0, 65535)
+        x, y, z = batch.positions_nm[0].numpy().T
+        truth.append(pd.DataFrame({"frame": frame, "x": x, "y": y, "z": z, "photons": batch.photons[0].numpy()}))
+    microscope = Microscope("benchmark", psf.pixel_size_nm, cameras=(CAMERA,) * psf.planes)
+    write_movie(Frames(counts), folder / "movie.zarr", folder / "movie.json", microscope)
+    write_psf(folder / "psf.h5", psf)
+    Registration.identity(psf.planes).write(folder / "registration.json")
+    pd.concat(truth).to_csv(folder / "truth.csv", index=False)
+
+
+@torch.inference_mode()
+def run_plain(folder: Path, weights: Path, frames: int, wide: bool) -> tuple[float, pd.DataFrame, dict]:
+    """Whole frames, one after the other: seconds, and the table."""
+    network, record = load_network(weights)
+    if wide:
+        shape = Architecture(record.architecture.planes, record.architecture.depth_slices, (64,) * 4)
+        network = UpsamplingNetwork(shape, record.input_scale, 1e-6).eval()
+    movie = Movie.open(folder / "movie.json")
+    background = float(np.mean(record.scene.background))
+    voxel = torch.tensor(record.scene.voxel_nm(record.psf.pixel_size_nm), dtype=torch.float64)
+    tables = []
+    start = time.perf_counter()
+    for frame in range(frames):
+        counts = torch.from_numpy(movie.read(frame, frame + 1).astype(np.float32))
+        images = (counts - CAMERA.offset_counts) * CAMERA.photons_per_count - background
+        logits = network(images)
+        if wide:
+            continue
+        peaks = find_peaks(logits, THRESHOLD)
+        x, y, z = (peaks.position.flip(1).double() * voxel).T.numpy()
+        z = z + record.scene.depth_range_nm[0]
+        columns = {"frame": frame, "x": x, "y": y, "z": z, "probability": peaks.probability.numpy()}
+        columns |= dict.fromkeys(("x_sd", "y_sd", "z_sd"), np.nan)
+        tables.append(pd.DataFrame(columns))
+    return time.perf_counter() - start, pd.concat(tables) if tables else pd.DataFrame(), {}
+
+
+def run_pipeline(folder: Path, weights: Path, frames: int, mode: str) -> tuple[float, pd.DataFrame, dict]:
+    """`localize` in one process, after it has been warmed up on one group of frames."""
+    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    files = (str(folder / name) for name in ("movie.json", "registration.json", "psf.h5"))
+    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, "cpu", precision))
+    localize_frames(localizer, 0, 1)
+    localizer.stopwatch.take()
+    start = time.perf_counter()
+    columns = localize_frames(localizer, 0, frames)
+    seconds = time.perf_counter() - start
+    return seconds, pd.DataFrame(columns), localizer.stopwatch.take()
+
+
+def measure(folder: Path, weights: Path, way: str, frames: int) -> None:
+    """Run one way in this process; prints what was measured and leaves the table in the folder."""
+    torch.set_num_threads(1)
+    if way in ("wide", "plain"):
+        seconds, table, parts = run_plain(folder, weights, frames, way == "wide")
+    else:
+        seconds, table, parts = run_pipeline(folder, weights, frames, way)
+    table.to_csv(folder / f"{way}.csv", index=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"way": way, "fps": frames / seconds, "peak_mb": peak, "parts": parts, "seconds": seconds}))
+
+
+def compared(found: pd.DataFrame, truth: pd.DataFrame, frames: int, size_nm: float) -> dict[str, float]:
+    """Recall, precision and errors on the first frames."""
+    found = found[(found.frame < frames) & (found.probability >= MINIMUM_PROBABILITY)].reset_index(drop=True)
+    limits = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 0.0, "minimum_photons": 0.0}
+    pairs = compare(found, truth[truth.frame < frames].reset_index(drop=True), (size_nm, size_nm), **limits)
+    values = scores(pairs)
+    return {**values, "lateral": rmse_lateral(pairs.error_nm), "axial": rmse_axial(pairs.error_nm)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=Path("resources/quadplane.safetensors"))
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument(
+        "--plain-frames", type=int, default=10, help="frames for `plain` and `dense`, a fifth for `wide`"
+    )
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--molecules", type=int, default=50)
+    parser.add_argument("--light", type=float, default=1.0, help="factor on the photons of the network's training")
+    parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.folder, options.weights, options.measure, options.frames)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        report(Path(name), options)
+
+
+def report(folder: Path, options: argparse.Namespace) -> None:
+    draw_movie(folder, options.weights, options.frames, options.size, options.molecules, options.light)
+    _, record = load_network(options.weights)
+    size_nm = options.size * record.psf.pixel_size_nm
+    truth = pd.read_csv(folder / "truth.csv")
+    counts = {"wide": max(1, options.plain_frames // 5), "plain": options.plain_frames, "dense": options.plain_frames}
+    print(f"{options.size}×{options.size}×{record.psf.planes}, {options.molecules} molecules a frame, one core")
+    print("way     frames/s  peak memory   recall  precision  lateral  axial")
+    speed = {}
+    for way in WAYS:
+        frames = counts.get(way, options.frames)
+        command = [sys.executable, __file__, "--measure", way, "--folder", str(folder), "--frames", str(frames)]
+        command += ["--weights", str(options.weights)]
+        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        speed[way] = result["fps"]
+        line = f"{way:7s} {result['fps']:8.3f} {result['peak_mb']:9.0f} MB"
+        if way != "wide":
+            found = pd.read_csv(folder / f"{way}.csv")
+            for first in sorted({frames, options.plain_frames}):
+                v = compared(found, truth, first, size_nm)
+                line += (
+                    f"   {v['recall']:.4f}  {v['precision']:.4f}  {v['lateral']:.1f} nm  {v['axial']:.1f} nm ({first})"
+                )
+        print(line)
+        if result["parts"]:
+            told = sum(result["parts"].values())
+            parts = {**result["parts"], "other": result["seconds"] - told}
+            print("        ms a frame: " + ", ".join(f"{k} {1e3 * v / frames:.1f}" for k, v in parts.items()))
+    print(f"sparse / wide {speed['sparse'] / speed['wide']:.0f}; sparse / plain {speed['sparse'] / speed['plain']:.0f}")
+
+
+if __name__ == "__main__":
+    main()
