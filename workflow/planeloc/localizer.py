@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +29,7 @@ from planeloc.candidates import CandidateSearch, candidate_pixels
 from planeloc.devices import choose_device, choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Registration
-from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons, read_photons
+from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons
 from planeloc.movie import Movie
 from planeloc.networks import load_network
 from planeloc.networks.regions import RegionNetwork
@@ -41,7 +44,10 @@ MODES = ("sparse", "dense")
 _PAGE_PX = {"sparse": 4, "dense": 8}
 _REACH_PX = 1  # around a candidate, beside what the pages have anyway
 _BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network computes at once
-_PIXELS_AT_ONCE = 1 << 12  # camera pixels of the pages that are kept at once, unless a single frame has more
+_PIXELS_AT_ONCE = {
+    "cpu": 1 << 12,
+    "cuda": 1 << 18,
+}  # camera pixels of the pages that are kept at once, unless a single frame has more
 _FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
 _BYTES_READ = 32 << 20
 
@@ -96,14 +102,19 @@ class Localizer:
             self._stretch = stretch, background_photons(self.movie, frame)
         return self._stretch[1]
 
-    @torch.inference_mode()
-    def __call__(self, photons: NDArray[np.float32], background: NDArray[np.float32]) -> dict[str, NDArray]:
-        """Localize some frames (frames, planes, y, x) above their background (planes, y, x); here the first
-        is frame 0.
+    def read(self, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Counts (frames, planes, y, x) of some frames, and the background (planes, y, x) under the first, photons;
+        in memory from which a GPU can fetch them while it computes.
         """
-        level = torch.from_numpy(background).to(self.device)
-        images = torch.from_numpy(photons).to(self.device) - level
+        counts, level = torch.from_numpy(self.movie.read(first, last)), torch.from_numpy(self.background(first))
+        return (counts.pin_memory(), level.pin_memory()) if self.device.type == "cuda" else (counts, level)
+
+    @torch.inference_mode()
+    def __call__(self, counts: Tensor, level: Tensor) -> dict[str, NDArray]:
+        """Localize frames as `read` gives them; here the first is frame 0."""
         with self.stopwatch("candidates"):
+            level = level.to(self.device, non_blocking=True)
+            images = self._photons(counts.to(self.device, non_blocking=True)) - level
             registered = self.resampler(images)
             marks = self._marks(registered, level).cpu()
             windows = self._windows(registered)
@@ -115,6 +126,15 @@ class Localizer:
                 columns["frame"] += start
                 parts.append(columns)
         return _joined(parts)
+
+    def _photons(self, counts: Tensor) -> Tensor:
+        """Counts in photons, each plane by its own camera."""
+        cameras = self.movie.microscope.cameras
+        offset, factor = (
+            torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]
+            for values in ([c.offset_counts for c in cameras], [c.photons_per_count for c in cameras])
+        )
+        return (counts.to(torch.float32) - offset) * factor
 
     def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
         """Pages (frames, rows, columns) that the network has to look at."""
@@ -143,7 +163,7 @@ class Localizer:
 
     def _portions(self, marks: Tensor) -> Iterator[tuple[int, int]]:
         """Ranges of frames whose pages fit into memory together."""
-        most = max(1, _PIXELS_AT_ONCE // self.grid.side_px**2)
+        most = max(1, _PIXELS_AT_ONCE[self.device.type] // self.grid.side_px**2)
         start = total = 0
         for number, count in enumerate(marks.sum(dim=(1, 2)).tolist()):
             if total and total + count > most:
@@ -245,16 +265,30 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
     Frames are always computed in the same groups, from multiples of `frames_read`, also where only a part of a group is
     asked for: arithmetic on other groups might be rounded otherwise.
     """
+    firsts = range(start - start % localizer.frames_read, stop, localizer.frames_read)
+    tasks = [(first, min(first + localizer.frames_read, localizer.movie.frames)) for first in firsts]
+    groups = _one_ahead(localizer.read, tasks)
     parts = []
-    for first in range(start - start % localizer.frames_read, stop, localizer.frames_read):
-        last = min(first + localizer.frames_read, localizer.movie.frames)
+    for first in firsts:
         with localizer.stopwatch("reading"):
-            photons, background = read_photons(localizer.movie, first, last), localizer.background(first)
-        columns = localizer(photons, background)
+            counts, level = next(groups)
+        columns = localizer(counts, level)
         columns["frame"] += first
         asked = (columns["frame"] >= start) & (columns["frame"] < stop)
         parts.append({name: values[asked] for name, values in columns.items()})
     return _joined(parts)
+
+
+def _one_ahead(function: Callable[..., Any], tasks: Iterable[tuple]) -> Iterator[Any]:
+    """`function(*task)` in order, each begun in a thread while the caller still works on the one before."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(function, *task))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _device(name: str, index: int) -> torch.device:
