@@ -4,17 +4,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from planeloc import cluster, localizations
 from planeloc.camera import Camera
+from planeloc.devices import choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
 from planeloc.light import background_photons, fit_photons, measure_light
 from planeloc.localization import LocalizeSettings, localize
+from planeloc.localizer import MODES, Job, Localizer, localize_frames
+from planeloc.matching import Points, match
 from planeloc.microscope import Microscope
 from planeloc.movie import Movie, write_movie
+from planeloc.networks.regions import RegionNetwork
 from planeloc.optics import paper_psf, write_psf
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "quadplane.safetensors"
@@ -121,6 +126,55 @@ def test_an_interrupted_run_goes_on(files, whole, tmp_path, monkeypatch):
     run(files, tmp_path / "cut.h5")
     assert 0 < len(seen) < 4  # four blocks in all, those that were finished are not computed again
     assert (tmp_path / "cut.h5").read_bytes() == whole.read_bytes()
+
+
+def near(table, other):
+    """How many rows of a table have a row of the other in the same frame within half a voxel."""
+    points = [Points(t.frame.to_numpy(), t[["x", "y", "z"]].to_numpy()) for t in (table, other)]
+    return len(match(*points, 12.0, 25.0))
+
+
+def test_looking_where_there_is_light_finds_what_looking_everywhere_does(files, whole, tmp_path):
+    """The same localizations, but for some that are hardly above the threshold."""
+    run(files, tmp_path / "dense.h5", mode="dense")
+    dense, sparse = (localizations.read(path)[0] for path in (tmp_path / "dense.h5", whole))
+    assert near(sparse, dense) == len(sparse)
+    clear = dense[dense.probability > 0.05]
+    assert len(clear) > 50 and near(clear, sparse) == len(clear)
+
+
+def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, capsys):
+    """The batch is halved until it fits, and stays so."""
+    real, tried = RegionNetwork.__call__, []
+
+    def small(self, windows, corners):
+        tried.append(len(windows))
+        if len(windows) > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, windows, corners)
+
+    monkeypatch.setattr(RegionNetwork, "__call__", small)
+    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    paths = [str(files / name) for name in ("m.json", "registration.json", "psf.h5")]
+    localizer = Localizer(Job(*paths, str(SHIPPED), "sparse", 0.005, 4.0, "cpu", precision))
+    localizations.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(localizer, 0, 22)), {})
+    assert localizations.read(tmp_path / "o.h5")[0].equals(localizations.read(whole)[0])
+    assert [n for n in tried if n > 9] == [32, 16]
+    assert "going on with 8 regions at once" in capsys.readouterr().err
+
+    monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(PlanelocError, match="not enough memory for a single region"):
+        localize_frames(localizer, 0, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dark_frames_are_an_empty_table(files, tmp_path, mode):
+    write_movie(Source(expose([], 21)), tmp_path / "m.zarr", tmp_path / "m.json", MICROSCOPE, chunk_frames=6)
+    for name in ("registration.json", "psf.h5"):
+        (tmp_path / name).write_bytes((files / name).read_bytes())
+    run(tmp_path, tmp_path / "o.h5", mode=mode)
+    table, _ = localizations.read(tmp_path / "o.h5")
+    assert not (table.probability > 0.1).any()
 
 
 def test_planes_that_disagree_are_named(files, tmp_path):

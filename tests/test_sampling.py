@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from planeloc.geometry import Affine, Registration
-from planeloc.sampling import map_grid, reference_grid, sample_planes
+from planeloc.sampling import Resampler, map_grid, reference_grid, sample_planes
 
 
 def smooth(x, y):
@@ -35,6 +35,17 @@ def test_sampling_follows_the_map(matrix):
         sampled[0, 0], images[0, 0, 12:26, 10:26], atol=1e-4
     )
     assert torch.allclose(sampled[0, 1], smooth(positions[1, ..., 0], positions[1, ..., 1]).float(), atol=2e-3)
+
+
+def test_frames_at_once_are_sampled_as_one_by_one():
+    """Also with a camera that is turned, and where the reference sees what it does not."""
+    maps = tuple(Affine(np.array(matrix), np.array([0.4, -3.2])) for matrix in TURNED)
+    registration = Registration((Affine.identity(), *maps), (0.0, 0.0, 0.0))
+    images = torch.rand(7, 3, 30, 40, generator=torch.Generator().manual_seed(0))
+    expected = sample_planes(images.double(), map_grid(reference_grid(0, 0, 40, 30), registration))
+    found = Resampler(registration, 30, 40, torch.device("cpu"))(images)
+    assert (expected[:, 1] == 0).any()
+    assert (found - expected).abs().max() < 1e-6
 
 
 def test_outside_the_sensor_is_zero():

@@ -305,5 +305,5 @@ def _device(name: str, index: int) -> torch.device:
 def _joined(parts: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     """Columns one below the other."""
     if not parts:
-        return {name: column.to_numpy() for name, column in localizations.empty().items()}
+        return {name: column.to_numpy(copy=True) for name, column in localizations.empty().items()}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -32,15 +32,6 @@ class Architecture:
     def upsampling(self) -> int:
         return 2 ** (len(self.channels) - 1)
 
-    @property
-    def halo_px(self) -> int:
-        """Camera pixels beyond a window that can change the output inside it."""
-        reach, pixel = float(self.first_kernel // 2 + self.first_layers - 1), 1.0
-        for _ in self.channels[1:]:
-            pixel /= 2
-            reach += pixel * ((self.upsampling_kernel - 2) // 2)
-        return math.ceil(reach + pixel * (self.last_kernel // 2))
-
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
