@@ -11,13 +11,14 @@ the same frames go through
 - `plain`: the shipped network in the same way, and the search for maxima.
 - `dense`, `sparse`: the pipeline's `localize`, from the compressed store to columns, in its two modes.
 
-Each runs in a process of its own with one thread, one after the other.
+Each runs in a process of its own on one core, one after the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def run_pipeline(folder: Path, weights: Path, frames: int, mode: str) -> tuple[f
 def measure(folder: Path, weights: Path, way: str, frames: int) -> None:
     """Run one way in this process; prints what was measured and leaves the table in the folder."""
     torch.set_num_threads(1)
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # the thread that reads ahead gets no core of its own
     if way in ("wide", "plain"):
         seconds, table, parts = run_plain(folder, weights, frames, way == "wide")
     else:

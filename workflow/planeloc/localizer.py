@@ -48,6 +48,7 @@ _PIXELS_AT_ONCE = {
     "cpu": 1 << 12,
     "cuda": 1 << 18,
 }  # camera pixels of the pages that are kept at once, unless a single frame has more
+_FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 _FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
 _BYTES_READ = 32 << 20
 
@@ -147,9 +148,10 @@ class Localizer:
         variance = self.resampler(variance[None])[0]
         noise = self.search.noise(variance)
         found = []
-        for number, frame in enumerate(registered.split(1)):
-            points = candidate_pixels(self.search.test_values(frame, variance, noise), self.job.candidate_threshold)
-            points[:, 0] = number
+        step = _FRAMES_SEARCHED[self.device.type]
+        for number, frames in enumerate(registered.split(step)):
+            points = candidate_pixels(self.search.test_values(frames, variance, noise), self.job.candidate_threshold)
+            points[:, 0] += number * step
             found.append(points)
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
 
