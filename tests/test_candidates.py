@@ -53,17 +53,19 @@ def test_value_of_a_molecule_in_double_precision():
     known = variance()
     filters = search()
     photons = 1500.0
-    image = image_of(20.5, 17.5, 200.0, photons)
+    image = image_of(20.5, 17.5, -600.0, photons)
     values = filters.test_values(image, known, filters.noise(known))[0, :, 17, 20]
     random = np.random.default_rng(0)
     sd = np.hypot(np.array([0, DRIFT_SD_NM, DRIFT_SD_NM, DRIFT_SD_NM]), PIXEL_NM / math.sqrt(12))
-    shifts = torch.from_numpy(random.normal(0, 1, (4000, 4, 2)) * sd[:, None])
-    many = (torch.full((4000,), v, dtype=torch.float64) for v in (20.5 * PIXEL_NM, 17.5 * PIXEL_NM, 200.0, 1.0))
+    shifts = torch.from_numpy(random.normal(0, 1, (20000, 4, 2)) * sd[:, None])
+    many = (torch.full((20000,), v, dtype=torch.float64) for v in (20.5 * PIXEL_NM, 17.5 * PIXEL_NM, -600.0, 1.0))
     s = paper_psf().expected_photons(*many, FIELD, shifts).mean(dim=0)
     inverse = 1 / known.double()
     expected = (s * image[0].double() * inverse).sum() / (s**2 * inverse).sum().sqrt()
-    assert values[5].item() == pytest.approx(expected.item(), rel=0.02)  # depth 200 nm is the sixth of nine
-    assert values.argmax() == 5
+    assert values[1].item() == pytest.approx(expected.item(), rel=0.02)  # depth −600 nm is the second of nine
+    assert values.argmax() == 1
+    template = s[:, 13:22, 16:25].float()
+    assert (filters.templates[1] - template).abs().max() < 0.02 * template.max()
 
 
 def test_the_best_linear_filter_for_a_molecule_that_drifts():
