@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _PAGES_AT_ONCE = 256
+_DENSE_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,17 @@ class PagedVolume:
 
     @classmethod
     def dense(cls, volume: Tensor, elsewhere: float) -> PagedVolume:
-        """From a volume (images, depth, rows, columns): a page for every image."""
+        """From a volume (images, depth, rows, columns); pages reach beyond it where they must."""
         images, depth, rows, columns = volume.shape
-        side = max(rows, columns)
-        values = volume.new_full((images + 1, side, side, depth), elsewhere)
-        values[:images, :rows, :columns] = volume.permute(0, 2, 3, 1)
-        pages = torch.zeros(images, 3, dtype=torch.long, device=volume.device)
-        pages[:, 0] = torch.arange(images, device=volume.device)
-        return cls.of_pages(values, pages, images, (1, 1), (rows, columns))
+        grid = PageGrid(_DENSE_SIDE, (rows, columns))
+        pages = grid.everywhere(images).nonzero().to(volume.device)
+        beyond = [n * _DENSE_SIDE - size for n, size in zip(grid.shape, grid.field_px, strict=True)]
+        whole = nn.functional.pad(volume, (0, beyond[1], 0, beyond[0]), value=elsewhere)
+        whole = whole.unfold(2, _DENSE_SIDE, _DENSE_SIDE).unfold(3, _DENSE_SIDE, _DENSE_SIDE)
+        values = volume.new_empty(len(pages) + 1, _DENSE_SIDE, _DENSE_SIDE, depth)
+        values[:-1].view(images, *grid.shape, _DENSE_SIDE, _DENSE_SIDE, depth).copy_(whole.permute(0, 2, 3, 4, 5, 1))
+        values[-1] = elsewhere
+        return cls.of_pages(values, pages, images, grid.shape, (rows, columns))
 
     def above(self, limit: float) -> Tensor:
         """(n, 4) image, depth, row, column of the voxels in the field whose value exceeds `limit`."""
