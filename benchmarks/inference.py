@@ -122,30 +122,34 @@ def run_plain(folder: Path, weights: Path, frames: int, wide: bool) -> tuple[flo
     return time.perf_counter() - start, pd.concat(tables) if tables else pd.DataFrame(), {}
 
 
-def run_pipeline(folder: Path, weights: Path, frames: int, mode: str) -> tuple[float, pd.DataFrame, dict]:
-    """`localize` in one process, after it has been warmed up on one group of frames."""
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: str) -> tuple[float, pd.DataFrame, dict]:
+    """`localize` in one process, after it has been warmed up on one group of frames; also what work that was."""
+    precision = str(choose_precision("auto", torch.device(device))).removeprefix("torch.")
     files = (str(folder / name) for name in ("movie.json", "registration.json", "psf.h5"))
-    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, "cpu", precision))
+    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, device, precision))
     localize_frames(localizer, 0, 1)
     localizer.stopwatch.take()
+    before = localizer.regions
     start = time.perf_counter()
     columns = localize_frames(localizer, 0, frames)
     seconds = time.perf_counter() - start
-    return seconds, pd.DataFrame(columns), localizer.stopwatch.take()
+    regions = (localizer.regions - before) / frames
+    spent = localizer.stopwatch.take()
+    work = {"regions": regions, "operations": regions * localizer.network.operations, "seconds": spent}
+    return seconds, pd.DataFrame(columns), work
 
 
-def measure(folder: Path, weights: Path, way: str, frames: int) -> None:
+def measure(folder: Path, weights: Path, way: str, frames: int, device: str) -> None:
     """Run one way in this process; prints what was measured and leaves the table in the folder."""
     torch.set_num_threads(1)
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # the thread that reads ahead gets no core of its own
     if way in ("wide", "plain"):
-        seconds, table, parts = run_plain(folder, weights, frames, way == "wide")
+        seconds, table, work = run_plain(folder, weights, frames, way == "wide")
     else:
-        seconds, table, parts = run_pipeline(folder, weights, frames, way)
+        seconds, table, work = run_pipeline(folder, weights, frames, way, device)
     table.to_csv(folder / f"{way}.csv", index=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"way": way, "fps": frames / seconds, "peak_mb": peak, "parts": parts, "seconds": seconds}))
+    print(json.dumps({"fps": frames / seconds, "peak_mb": peak, "work": work}))
 
 
 def kept(folder: Path, way: str, frames: int) -> pd.DataFrame:
@@ -185,11 +189,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--molecules", type=int, default=50)
     parser.add_argument("--light", type=float, default=1.0, help="factor on the photons of the network's training")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of `dense` and `sparse`")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(options.folder, options.weights, options.measure, options.frames)
+        measure(options.folder, options.weights, options.measure, options.frames, options.device)
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         report(Path(name), options)
@@ -207,19 +212,30 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     for way in WAYS:
         frames = counts.get(way, options.frames)
         command = [sys.executable, __file__, "--measure", way, "--folder", str(folder), "--frames", str(frames)]
-        command += ["--weights", str(options.weights)]
+        command += ["--weights", str(options.weights), "--device", options.device]
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         speed[way] = result["fps"]
         found = "" if way == "wide" else compared(kept(folder, way, frames), truth[truth.frame < frames], size_nm)
         print(f"{way:7s} {result['fps']:8.3f} {result['peak_mb']:9.0f} MB{found}   ({frames} frames)")
-        if result["parts"]:
-            parts = {**result["parts"], "other": result["seconds"] - sum(result["parts"].values())}
-            print("        ms a frame: " + ", ".join(f"{k} {1e3 * v / frames:.1f}" for k, v in parts.items()))
+        if result["work"]:
+            explain(result["work"], frames, 1 / result["fps"])
     print(f"sparse / wide {speed['sparse'] / speed['wide']:.0f}; sparse / plain {speed['sparse'] / speed['plain']:.0f}")
     first = options.plain_frames
     tables = (kept(folder, "dense", first), kept(folder, "sparse", first), truth[truth.frame < first])
     lost, known = missed(*tables)
     print(f"of {known} molecules that dense finds, sparse misses {lost}: {100 * lost / known:.2f} %")
+
+
+def explain(work: dict, frames: int, seconds: float) -> None:
+    """Where the time of a frame goes, and how much the network has to do."""
+    parts = {name: value / frames for name, value in work["seconds"].items()}
+    parts["other"] = seconds - sum(parts.values())
+    print("        ms a frame: " + ", ".join(f"{name} {1e3 * value:.1f}" for name, value in parts.items()))
+    billions = work["operations"] / 1e9
+    print(
+        f"        {work['regions']:.0f} regions a frame, {billions:.2f} billion multiplications,"
+        f" {billions / parts['network']:.0f} billion a second in the network"
+    )
 
 
 if __name__ == "__main__":

@@ -98,3 +98,12 @@ def test_a_silent_channel_is_no_division_by_zero():
     with torch.inference_mode():
         expected = network(image[None])[0]
         assert (by_regions(network, image, 4) - expected).abs().max() < 10 * TOL_LOGIT * expected.abs().max()
+
+
+def test_operations_are_counted():
+    """Without margins, a pixel costs what its layers' weights say."""
+    network = trained()  # 4 planes; 12, 8, 6 channels; kernels 9, 4, 4, 3; 8 slices
+    per_pixel = 81 * 4 * 12 + 4 * (4 * 12 * 8) + 16 * (4 * 8 * 6) + 16 * (9 * 6 * 8)
+    region = RegionNetwork(network, 400, (400, 400), torch.device("cpu"), torch.float32)
+    assert region.operations == pytest.approx(400**2 * per_pixel, rel=0.02)
+    assert region.operations > 400**2 * per_pixel

@@ -70,7 +70,13 @@ class Job:
 
 
 class Localizer:
-    """A network on its device with everything that is computed once per movie. Built once per worker process."""
+    """A network on its device with everything that is computed once per movie. Built once per worker process.
+
+    Attributes:
+        stopwatch: where the time goes.
+        regions: how many regions the network has computed.
+        batch: how many it computes at once.
+    """
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
         self.job = job
@@ -85,6 +91,7 @@ class Localizer:
         self.grid = PageGrid(_PAGE_PX[job.mode], field)
         precision = choose_precision(job.precision, self.device)
         self.network = RegionNetwork(network, self.grid.side_px, field, self.device, precision)
+        self.regions = 0
         self.batch = _BATCH_PX[self.device.type] // self.grid.side_px**2
         self.resampler = Resampler(self.registration, *field, self.device)
         self.search = CandidateSearch(
@@ -206,6 +213,7 @@ class Localizer:
                 continue
             values[start : start + len(part)] = logits
             start += len(part)
+        self.regions += len(pages)
         rows, columns = self.grid.field_px
         return PagedVolume.of_pages(
             values, pages.to(self.device), images, self.grid.shape, (rows * scale, columns * scale)

@@ -58,6 +58,16 @@ class RegionNetwork:
         self.margin_px = -first
         self._layers = [_moved(layer, device, precision) for layer in layers]
 
+    @property
+    def operations(self) -> int:
+        """Multiplications (each with an addition) for one region."""
+        total, size = 0, self.side_px + 2 * self.margin_px
+        for layer in self._layers:
+            size -= layer.weight.shape[-1] - 1
+            total += size**2 * layer.weight.numel()
+            size = layer.stop - layer.first
+        return total
+
     @torch.inference_mode()
     def __call__(self, windows: Tensor, corners: Tensor) -> Tensor:
         """Logits (n, rows, columns, depth slices) of regions.
