@@ -13,6 +13,7 @@ import re
 import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import tifffile
@@ -57,6 +58,7 @@ class TiffStack:
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
         self.path = require_file(path, "camera file")
+        self._lock = Lock()  # the position in the file is one for all threads
         try:
             # A camera's file is read alone, even if its header names sister files: those belong to other cameras.
             self._tiff = tifffile.TiffFile(self.path, _multifile=False, is_mmstack=False)
@@ -172,10 +174,12 @@ class TiffStack:
         """Frames start … stop−1 as counts, (stop − start, channels, height, width); 8-bit pixels are widened."""
         shape = (stop - start, self.channels, self.height, self.width)
         if self._offsets is None:
-            images = [self._decode(int(page)) for page in self._pages[start:stop].ravel()]
+            with self._lock:
+                images = [self._decode(int(page)) for page in self._pages[start:stop].ravel()]
             return np.array(images, dtype=np.uint16).reshape(shape)
         counts = np.empty(shape, dtype=self._dtype)
-        self._read_runs(self._offsets[start:stop].ravel(), memoryview(counts.reshape(-1)).cast("B"))
+        with self._lock:
+            self._read_runs(self._offsets[start:stop].ravel(), memoryview(counts.reshape(-1)).cast("B"))
         return counts.astype(np.uint16, copy=False)
 
     def _read_runs(self, offsets: NDArray[np.int64], target: memoryview) -> None:
