@@ -8,6 +8,7 @@ long movie does not fill the memory that is counted as the process's own.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import struct
@@ -58,6 +59,7 @@ class TiffStack:
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
         self.path = require_file(path, "camera file")
+        self._file: io.FileIO | None = None
         self._lock = Lock()  # the position in the file is one for all threads
         try:
             # A camera's file is read alone, even if its header names sister files: those belong to other cameras.
@@ -87,8 +89,11 @@ class TiffStack:
             self._pages = np.array([page.index for page in series.pages])[order]
             self._decode(int(self._pages[0, 0]))
         else:
-            # Everything needed is now known: the page objects, one per image, need not stay in memory.
+            # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory. They
+            # and the file refer to each other, so that without the second line they would wait for a garbage collection.
             self._tiff.close()
+            vars(self._tiff).clear()
+            self._tiff = None
             self._file = self.path.open("rb", buffering=0)
 
     def _series(self) -> tifffile.TiffPageSeries:
@@ -106,7 +111,8 @@ class TiffStack:
             raise PlanelocError(
                 f"{self.path}: holds {len(found)} series of images, not one movie ({parts}); export one alone"
             )
-        if any(page is None or page.parent is not self._tiff for page in series.pages):
+        # The images of the other two kinds follow on the first page's, in this file; to look at each page takes long.
+        if series.kind not in headers and any(page is None or page.parent is not self._tiff for page in series.pages):
             raise PlanelocError(
                 f"{self.path}: some of its frames are missing or in other files; export the camera's frames as one file"
             )
@@ -208,9 +214,9 @@ class TiffStack:
             ) from None
 
     def close(self) -> None:
-        self._tiff.close()
-        if hasattr(self, "_file"):
-            self._file.close()
+        for file in (self._tiff, self._file):
+            if file is not None:
+                file.close()
 
 
 def _check_pixels(path: Path, series: tifffile.TiffPageSeries) -> None:
