@@ -112,8 +112,8 @@ def compare(folder: Path, frames: int, size: int, threads: int, repeats: int) ->
     floor = sum(parts.values()) * gigabytes / min(threads, os.cpu_count() or 1)
     stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 1e9
     print(
-        f"convert used {min(used) / gigabytes:.2f} s of the processor per GB; these parts alone would take {floor:.2f} s"
-        f" on {threads} threads, {best['copy'] / floor:.2f} of the speed of copying"
+        f"convert used {min(used) / gigabytes:.2f} s of the processor per GB; these parts alone would take {floor:.2f} "
+        f"s on {threads} threads, {best['copy'] / floor:.2f} of the speed of copying"
     )
     print(
         f"speed of convert / speed of copy {best['copy'] / best['convert']:.2f}, "
