@@ -90,7 +90,7 @@ class TiffStack:
             self._decode(int(self._pages[0, 0]))
         else:
             # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory. They
-            # and the file refer to each other, so that without the second line they would wait for a garbage collection.
+            # and the file refer to each other, so without the second line they would wait for a garbage collection.
             self._tiff.close()
             vars(self._tiff).clear()
             self._tiff = None
