@@ -210,12 +210,14 @@ def write_movie(
         digest = _new_digest(source.shape)
         written: list[_Written] = []
         hashed: Future[None] | None = None
+        done = 0
         for chunk in _write_chunks(source, array, store, partial, digest, threads, compression_level, survey):
             written.append(chunk)
             bar.update(chunk.frames)
+            done += chunk.frames
             if hashed:
                 hashed.result()
-            hashed = hashing.submit(_hash_on, files, bar.n / frames)
+            hashed = hashing.submit(_hash_on, files, done / frames)
         if hashed:
             hashed.result()
         sources = [file.record() for file in files]

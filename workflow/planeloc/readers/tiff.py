@@ -8,6 +8,7 @@ long movie does not fill the memory that is counted as the process's own.
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import re
@@ -38,6 +39,7 @@ _DAMAGE = (
     struct.error,
     ElementTree.ParseError,
 )
+_MANY_IMAGES = 1000
 _UNNAMED_AXES = frozenset("IQ")  # tifffile's letters for an axis whose meaning the file does not tell
 
 
@@ -74,6 +76,8 @@ class TiffStack:
         except BaseException:
             self.close()
             raise
+        if self.frames * self.channels > _MANY_IMAGES:
+            gc.collect()  # page objects refer to each other; those of the next file may have their room
 
     def _index(self, channels: int | None) -> None:
         series = self._series()
@@ -89,10 +93,8 @@ class TiffStack:
             self._pages = np.array([page.index for page in series.pages])[order]
             self._decode(int(self._pages[0, 0]))
         else:
-            # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory. They
-            # and the file refer to each other, so without the second line they would wait for a garbage collection.
+            # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory.
             self._tiff.close()
-            vars(self._tiff).clear()
             self._tiff = None
             self._file = self.path.open("rb", buffering=0)
 
