@@ -1,100 +1,188 @@
 """How long `convert` takes compared with copying the same files, how small the store is, and whether memory grows.
 
-    PYTHONPATH=workflow python benchmarks/conversion.py --frames 500 --size 256 --folder /tmp/bench
+    PYTHONPATH=workflow python benchmarks/conversion.py --frames 4000 --size 256 --folder /tmp
 
-Four cameras with photon and read noise and some molecules are written as OME-TIFF; then, in the same run, their files
-are copied and converted, and the conversion is repeated in processes of its own for one and four times the frames,
-whose peak memory is compared.
+Four cameras with photon and read noise and some molecules are written as OME-TIFF. In one run their files are copied
+(to the memory of the operating system, and to the disk) and converted, in turns, and each part of the work that cannot
+be left out is timed alone, on one core and the same counts: together they say how fast conversion could be. Then small
+movies of three lengths are converted, each in a process of its own, and their peak memory is compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from planeloc import chunks
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.microscope import Microscope
 from planeloc.movie import Movie
+from planeloc.readers import open_cameras
 
 CAMERA = Camera(offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
 PLANES = 4
 MICROSCOPE = Microscope("benchmark", 100.0, cameras=tuple(CAMERA for _ in range(PLANES)))
+DIFFERENT = 100  # images of a camera before they repeat: more than the compressor looks at together
+MEMORY_SIZE = 32
 
 
-def write_movie(folder: Path, frames: int, size: int) -> list[Path]:
-    """One file per camera, written frame by frame so that this does not set the peak memory."""
-    random = np.random.default_rng(1)
+def images(frames: int, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """The images of one camera."""
     yx = np.arange(size) + 0.5
+    shown = []
+    for _ in range(min(frames, DIFFERENT)):
+        photons = np.full((size, size), 5.0)
+        for y, x in random.uniform(0, size, (size // 8, 2)):
+            spot = np.exp(-((yx - y) ** 2) / 3)[:, None] * np.exp(-((yx - x) ** 2) / 3)
+            photons += random.uniform(10, 100) * spot
+        shown.append(CAMERA.expose(photons, random))
+    for i in range(frames):
+        yield shown[i % len(shown)]
+
+
+def write_cameras(folder: Path, frames: int, size: int) -> list[Path]:
+    """One file per camera, written image by image."""
+    random = np.random.default_rng(1)
     files = [folder / f"camera{plane}_{frames}.ome.tif" for plane in range(PLANES)]
     for file in files:
-
-        def images() -> np.ndarray:
-            for _ in range(frames):
-                photons = np.full((size, size), 5.0)
-                for y, x in random.uniform(0, size, (size // 8, 2)):
-                    spot = np.exp(-((yx - y) ** 2) / 3)[:, None] * np.exp(-((yx - x) ** 2) / 3)
-                    photons += random.uniform(10, 100) * spot
-                yield CAMERA.expose(photons, random)
-
         shape = (frames, size, size)
-        tifffile.imwrite(file, images(), shape=shape, dtype="uint16", ome=True, metadata={"axes": "TYX"})
+        tifffile.imwrite(
+            file, images(frames, size, random), shape=shape, dtype="uint16", ome=True, metadata={"axes": "TYX"}
+        )
     return files
 
 
-def timed(action: str, work: object, megabytes: float) -> float:
+def outputs(folder: Path) -> list[Path]:
+    return [folder / f"movie.{name}" for name in ("zarr", "manifest.json", "quality.json")]
+
+
+def copy(files: list[Path], folder: Path, flush: bool) -> None:
+    for file in files:
+        target = folder / f"copy_of_{file.name}"
+        shutil.copyfile(file, target)
+        if flush:
+            with target.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
-    seconds = time.perf_counter() - start
-    print(f"{action:8s} {seconds:7.2f} s  {megabytes / seconds:6.0f} MB/s")
-    return seconds
+    return time.perf_counter() - start
 
 
-def peak_memory(files: list[Path], threads: int) -> float:
-    """Peak resident memory in MB of a process that converts the files and does nothing else."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--measure", *map(str, files)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def compare(folder: Path, frames: int, size: int, threads: int, repeats: int) -> None:
+    """Copying, converting and checking the same files, the best of each."""
+    files = write_cameras(folder, frames, size)
+    gigabytes = sum(file.stat().st_size for file in files) / 1e9
+    print(f"{PLANES} cameras, {frames} frames of {size} × {size}: {1e3 * gigabytes:.0f} MB; {os.cpu_count()} cores")
+    store, manifest, _ = outputs(folder)
+    best: dict[str, float] = {}
+    used = []
+    for _ in range(repeats):
+        before = time.process_time()
+        for name, work in {
+            "convert": lambda: convert(files, MICROSCOPE, *outputs(folder), ConvertSettings(threads=threads)),
+            "copy": lambda: copy(files, folder, flush=False),
+            "copy to disk": lambda: copy(files, folder, flush=True),
+            "verify": lambda: Movie.open(manifest).verify(),
+        }.items():
+            took = seconds(work)
+            best[name] = min(took, best.get(name, took))
+            if name == "convert":
+                used.append(time.process_time() - before)
+        for file in files:
+            (folder / f"copy_of_{file.name}").unlink()
+    for name, took in best.items():
+        print(f"{name:14s} {took:7.2f} s  {1e3 * gigabytes / took:6.0f} MB/s")
+    parts = part_times(files, folder)
+    print("seconds per GB on one core: " + ", ".join(f"{name} {took:.2f}" for name, took in parts.items()))
+    floor = sum(parts.values()) * gigabytes / min(threads, os.cpu_count() or 1)
+    stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 1e9
+    print(
+        f"convert used {min(used) / gigabytes:.2f} s of the processor per GB; these parts alone would take {floor:.2f} "
+        f"s on {threads} threads, {best['copy'] / floor:.2f} of the speed of copying"
+    )
+    print(
+        f"speed of convert / speed of copy {best['copy'] / best['convert']:.2f}, "
+        f"of copy to disk {best['copy to disk'] / best['convert']:.2f}; source / store {gigabytes / stored:.2f}"
+    )
+    for file in files:
+        file.unlink()
+
+
+def part_times(files: list[Path], folder: Path) -> dict[str, float]:
+    """Seconds per GB of what every conversion must do, alone on one core, the best of five."""
+    with open_cameras(files, MICROSCOPE) as source:
+        counts = source.read(0, min(source.shape[0], 8))
+        scratch = np.empty_like(counts)
+        encoded = chunks.encode(counts, 1)
+        work = {
+            "reading": lambda: source.read(0, len(counts)),
+            "SHA-256, twice": lambda: [hashlib.sha256(counts) for _ in range(2)],
+            "compressing": lambda: chunks.encode(counts, 1),
+            "writing": lambda: (folder / "part").write_bytes(encoded),
+        }
+        times = {name: min(seconds(part) for _ in range(5)) for name, part in work.items()}
+        chunks.write(folder / "part", counts, 1, scratch)
+        times["decompressing"] = min(seconds(lambda: chunks.read(folder / "part", scratch)) for _ in range(5))
+    (folder / "part").unlink()
+    return {name: took / (counts.nbytes / 1e9) for name, took in times.items()}
+
+
+def compare_memory(folder: Path, lengths: list[int], threads: int) -> None:
+    """Peak memory of conversions that differ in nothing but the number of frames."""
+    peaks = []
+    for frames in lengths:
+        files = write_cameras(folder, frames, MEMORY_SIZE)
+        command = [sys.executable, __file__, "--threads", str(threads), "--measure", *map(str, files)]
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(f"peak memory for {frames:6d} frames of {PLANES} × {MEMORY_SIZE} × {MEMORY_SIZE}: {peaks[-1]:.1f} MB")
+        for file in files:
+            file.unlink()
+    slope = 1e3 * np.polyfit(lengths, peaks, 1)[0]
+    print(f"it grows by {slope:.3f} kB per frame; a frame is {2e-3 * PLANES * MEMORY_SIZE**2:.1f} kB")
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, MB. (What `getrusage` says, a process inherits from its
+    parent.)
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1.024e-3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=250)
+    parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--size", type=int, default=128, help="pixels on a side of every camera")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--lengths", type=int, nargs="*", default=[1000, 4000, 16000], help="frames to compare memory")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--measure", type=Path, nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    settings = ConvertSettings(threads=options.threads)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        outputs = [folder / f"movie.{name}" for name in ("zarr", "manifest.json", "quality.json")]
-        store, manifest, _ = outputs
         if options.measure:
-            convert(options.measure, MICROSCOPE, *outputs, settings)
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            convert(options.measure, MICROSCOPE, *outputs(folder), ConvertSettings(threads=options.threads))
+            print(peak_memory())
             return
-        short, long = (write_movie(folder, frames, options.size) for frames in (options.frames, 4 * options.frames))
-        megabytes = sum(file.stat().st_size for file in long) / 1e6
-        print(f"{PLANES} cameras, {4 * options.frames} frames of {options.size} × {options.size}: {megabytes:.0f} MB")
-        copy = timed("copy", lambda: [shutil.copyfile(file, folder / "copy") for file in long], megabytes)
-        work = timed("convert", lambda: convert(long, MICROSCOPE, *outputs, settings), megabytes)
-        movie = Movie.open(manifest)
-        timed("verify", movie.verify, megabytes)
-        stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 1e6
-        print(f"convert / copy {work / copy:.1f}; source / store {megabytes / stored:.2f}")
-        peaks = [peak_memory(files, options.threads) for files in (short, long)]
-        slope = 1e3 * (peaks[1] - peaks[0]) / (3 * options.frames)
-        frame = 2e-3 * PLANES * options.size**2
-        print(f"peak memory {peaks[0]:.0f} and {peaks[1]:.0f} MB: {slope:.2f} kB per frame (a frame is {frame:.0f} kB)")
+        compare(folder, options.frames, options.size, options.threads, options.repeats)
+        if options.lengths:
+            compare_memory(folder, options.lengths, options.threads)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import tifffile
 import zarr
 
 import planeloc
+from planeloc import chunks
 from planeloc import movie as movie_module
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
@@ -93,6 +94,26 @@ def test_any_zarr_reader_gets_the_counts(folder: Folder) -> None:
     assert array.metadata.codecs[-1].to_dict()["name"] == "crc32c"
 
 
+def test_chunks_are_what_zarr_would_have_written(tmp_path: Path) -> None:
+    """To the byte: the codecs that the store's metadata names were applied, in their order."""
+    folder = Folder(tmp_path, np.random.default_rng(1).poisson(90, (70, 2, 80, 96)).astype(np.uint16))
+    folder.convert(chunk_frames=60)
+    ours = [folder.chunk(index).read_bytes() for index in range(2)]
+    array = zarr.open_array(folder.store / "counts", mode="r+")
+    array[:] = array[:]
+    assert [folder.chunk(index).read_bytes() for index in range(2)] == ours
+    Movie.open(folder.manifest).verify()
+
+
+def test_the_same_bytes_for_any_number_of_threads(folder: Folder) -> None:
+    files = []
+    for threads in (1, 2, 5):
+        folder.convert(chunk_frames=3, threads=threads)
+        made = sorted(path for path in folder.manifest.parent.rglob("*") if path.is_file())
+        files.append({path: path.read_bytes() for path in made})
+    assert files[0] == files[1] == files[2]
+
+
 def test_the_digest_is_of_the_counts_whatever_the_chunks(folder: Folder) -> None:
     digests = {folder.convert(chunk_frames=n).digest for n in (0, 4, 7)}
     assert len(digests) == 1
@@ -167,7 +188,7 @@ def test_store_and_manifest_must_belong_together(folder: Folder) -> None:
     folder.store.rename(folder.path / "gone.zarr")
     with pytest.raises(PlanelocError, match="missing or damaged"):
         Movie.open(folder.manifest)
-    for text in ("{}", "[]", '{"format": "planeloc movie 1"}', "no JSON"):
+    for text in ("{}", "[]", '{"format": "planeloc movie 1"}', '{"format": "planeloc movie 2"}', "no JSON"):
         folder.manifest.write_text(text)
         with pytest.raises(PlanelocError, match="manifest"):
             Movie.open(folder.manifest)
@@ -178,14 +199,14 @@ def test_store_and_manifest_must_belong_together(folder: Folder) -> None:
 
 def test_what_is_written_is_compared_with_what_is_on_disk(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk or memory that changes one bit must not go unnoticed."""
-    true_read = movie_module._read_chunk
+    true_read = chunks.read
 
-    def flawed(array: zarr.Array, store: Path, index: int) -> np.ndarray:
-        stored = true_read(array, store, index)
-        stored[-1, -1, -1, -1] ^= index == 3
-        return stored
+    def flawed(file: Path, counts: np.ndarray) -> bytes:
+        checksum = true_read(file, counts)
+        counts[-1, -1, -1, -1] ^= file.parts[-4] == "3"
+        return checksum
 
-    monkeypatch.setattr(movie_module, "_read_chunk", flawed)
+    monkeypatch.setattr(chunks, "read", flawed)
     with pytest.raises(PlanelocError, match="chunk 3 reads back"):
         folder.convert(chunk_frames=5)
     assert folder.results() == set()
@@ -193,14 +214,14 @@ def test_what_is_written_is_compared_with_what_is_on_disk(folder: Folder, monkey
 
 def test_no_space_left_leaves_nothing_new(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = folder.convert(chunk_frames=5).digest
-    true_put = zarr.storage._local._put
+    true_write = chunks.write
 
-    def full(path: Path, value: object, *args: object, **options: object) -> object:
-        if path.parts[-4] == "2":
+    def full(file: Path, *args: object) -> bytes:
+        if file.parts[-4] == "2":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return true_put(path, value, *args, **options)
+        return true_write(file, *args)
 
-    monkeypatch.setattr(zarr.storage._local, "_put", full)
+    monkeypatch.setattr(chunks, "write", full)
     with pytest.raises(PlanelocError, match="no space left"):
         folder.convert(chunk_frames=5)
     assert folder.results() == WRITTEN
@@ -232,16 +253,16 @@ def test_a_source_that_changes_meanwhile_is_refused(folder: Folder) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from planeloc import movie
+from planeloc import chunks
 from planeloc.camera import Camera
 from planeloc.conversion import ConvertSettings, convert
 from planeloc.microscope import Microscope
-read, store, manifest, quality, *files = movie._read_chunk, *map(Path, sys.argv[1:])
-def killed(array, folder, index):
-    if index == 2:
+read, store, manifest, quality, *files = chunks.read, *map(Path, sys.argv[1:])
+def killed(file, counts):
+    if file.parts[-4] == "2":
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(array, folder, index)
-movie._read_chunk = killed
+    return read(file, counts)
+chunks.read = killed
 scope = Microscope("test", cameras=(Camera(), Camera()))
 convert(files, scope, store, manifest, quality, ConvertSettings(chunk_frames=5))
 """
@@ -293,7 +314,7 @@ def test_cameras_that_saturate_drop_out_or_are_described_wrongly_are_named(
 
 def test_chunks_are_bounded_in_bytes() -> None:
     assert auto_chunk_frames((4, 64, 64)) == 100
-    assert auto_chunk_frames((4, 256, 256)) == 64
+    assert auto_chunk_frames((4, 256, 256)) == 32
     assert auto_chunk_frames((4, 2048, 2048)) == 1
     assert auto_chunk_frames((8, 4096, 4096)) == 1
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +90,28 @@ def test_pages_written_one_at_a_time_are_read(tmp_path: Path) -> None:
             for frame in movie[:, plane]:
                 writer.write(frame, contiguous=False, metadata=None)
     assert_reads(paths, microscope(), movie)
+
+
+def test_an_open_movie_keeps_some_bytes_for_a_frame(tmp_path: Path) -> None:
+    """The page objects of its files, 0.4 kB each, are given back."""
+    paths = write_cameras(tmp_path, counts(1500), ome=True, metadata={"axes": "TYX"})
+    open_cameras(paths, microscope()).close()  # what is loaded at the first time does not count
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        with open_cameras(paths, microscope()):
+            assert tracemalloc.get_traced_memory()[0] / 1500 < 2 * 40  # bytes, for two cameras
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+def test_threads_may_read_together(tmp_path: Path) -> None:
+    movie = counts(40)
+    with open_cameras(write_cameras(tmp_path, movie), microscope()) as source, ThreadPoolExecutor(4) as pool:
+        frames = list(pool.map(lambda i: source.read(i % 40, i % 40 + 1)[0], range(2000)))
+    np.testing.assert_array_equal(frames, np.tile(movie, (50, 1, 1, 1)))
 
 
 def test_eight_bit_counts_are_widened(tmp_path: Path) -> None:

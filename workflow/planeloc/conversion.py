@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from planeloc.settings import setting
 class ConvertSettings:
     """How the store is laid out, and what is warned of; the counts in it are the same whatever is chosen here."""
 
-    chunk_frames: int = setting(0, "Frames per chunk of the store; 0: automatic, at most 100 and 32 MiB.", minimum=0)
+    chunk_frames: int = setting(0, "Frames per chunk of the store; 0: automatic, at most 100 and 16 MiB.", minimum=0)
     compression_level: int = setting(
         1, "Level of the zstd compression; higher is slower, hardly smaller.", minimum=1, maximum=9
     )
@@ -52,7 +53,7 @@ class _Survey:
     frames: int
     lowest: NDArray[np.uint16]
     highest: NDArray[np.uint16]
-    mean: NDArray[np.float64]
+    total: NDArray[np.uint64]  # of the counts
     saturated: NDArray[np.int64]  # pixels
     flat: NDArray[np.int64]  # frames without contrast
     first_flat: NDArray[np.int64]  # the first of them; meaningless where flat is 0
@@ -81,7 +82,7 @@ def convert(
     def report(surveys: list[_Survey]) -> dict[str, Any]:
         whole = _joined(surveys)
         statistics = _statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
-        noise.extend(measure_noise(source, microscope.cameras))
+        noise.extend(looking.result())
         for plane in range(microscope.planes):
             judged = _checks(statistics[plane], noise[plane], microscope.cameras[plane], plane, settings)
             checks.extend(judged)
@@ -89,7 +90,8 @@ def convert(
             found.extend(_dropped_out(whole, plane, microscope.cameras[plane]))
         return {"statistics": statistics, "warnings": found}
 
-    with open_cameras(files, microscope) as source:
+    with open_cameras(files, microscope) as source, ThreadPoolExecutor(1) as beside:
+        looking = beside.submit(measure_noise, source, microscope.cameras)
         write_movie(
             source,
             store,
@@ -119,7 +121,7 @@ def _survey(counts: NDArray[np.uint16], limits: NDArray[np.float64]) -> _Survey:
         len(counts),
         lowest.min(axis=0),
         highest.max(axis=0),
-        images.mean(axis=(0, 2), dtype=np.float64),
+        images.sum(axis=2, dtype=np.uint64).sum(axis=0),
         saturated,
         flat.sum(axis=0),
         flat.argmax(axis=0),
@@ -135,7 +137,7 @@ def _joined(surveys: list[_Survey]) -> _Survey:
         int(frames.sum()),
         np.min([survey.lowest for survey in surveys], axis=0),
         np.max([survey.highest for survey in surveys], axis=0),
-        np.average([survey.mean for survey in surveys], axis=0, weights=frames),
+        np.sum([survey.total for survey in surveys], axis=0),
         np.sum([survey.saturated for survey in surveys], axis=0),
         flat.sum(axis=0),
         np.take_along_axis(first_flat, (flat > 0).argmax(axis=0)[None], axis=0)[0],
@@ -147,7 +149,7 @@ def _statistics(whole: _Survey, microscope: Microscope, pixels: int) -> list[dic
         {
             "camera": camera.name,
             "lowest_counts": int(whole.lowest[plane]),
-            "mean_counts": round(float(whole.mean[plane]), 3),
+            "mean_counts": round(float(whole.total[plane] / pixels), 3),
             "highest_counts": int(whole.highest[plane]),
             "saturated_fraction": float(whole.saturated[plane] / pixels),
             "frames_without_contrast": int(whole.flat[plane]),

@@ -1,0 +1,232 @@
+"""A whole movie through the pipeline's own commands: how long each takes, how much memory, and what comes out.
+
+    PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --frames 39000 --size 64 --workers 2
+    PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --memory --workers 2
+
+A four-plane microscope like the paper's is simulated (about four molecules in a frame, shot and read noise, cameras
+that are turned, mirrored and drift), its camera files are converted and localized with the true maps and the true
+point spread function, and the table is compared with the truth. What is finished stays in the folder, so a run that
+was stopped goes on when the same command is given again, and the time of all its runs is added up. Options that are
+not known here go to `localize`.
+
+With `--memory`, the same is done for three lengths of a small movie, and the growth of the peak memory is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+
+from planeloc.errors import PlanelocError
+from planeloc.files import read_json, write_json
+from planeloc.geometry import Affine, Registration
+from planeloc.optics import GaussianPSF, write_psf
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "resources" / "quadplane.safetensors"
+DEMO = ROOT / "config" / "demo" / "simulation.yaml"
+MOLECULES_PER_FRAME = 4
+SMALL = 32  # pixels on a side, for `--memory`
+SAMPLED_S = 0.2
+SAVED_S = 5.0
+
+
+def simulation(frames: int, size: int) -> dict[str, Any]:
+    """The demo's microscope with a movie of another length, size and density, declared as it is."""
+    settings = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    settings |= {"frames": frames, "width_px": size, "height_px": size}
+    settings["camera_movies"] = {"frames": 0}
+    settings["beads"] |= {"count": 1}  # none are needed, but a scan there must be
+    structure, blinking = settings["structure"], settings["blinking"]
+    field_nm = (size - 2 * settings["border_px"]) * settings["pixel_size_nm"]
+    # Filaments pass through the field; about this much of each lies in it. A blink is seen in every frame it touches.
+    dyes = structure["filaments"] * structure["labels_per_um"] * min(structure["length_nm"], 0.8 * field_nm) / 1000
+    blinking["mean_off_s"] = dyes * (blinking["mean_on_s"] + settings["exposure_s"]) / MOLECULES_PER_FRAME
+    return settings
+
+
+def write_calibration(acquisition: Path, folder: Path) -> None:
+    """registration.json and psf.h5 as they truly are."""
+    described = read_json(acquisition / "simulation.json")
+    maps = tuple(Affine(np.array(m["matrix"]), np.array(m["shift_px"])) for m in described["maps"])
+    true = replace(Registration.identity(len(maps)), maps=maps)
+    true.write(folder / "registration.json")
+    settings = described["settings"]
+    brightness = np.array([camera["brightness"] for camera in settings["cameras"]])
+    psf = GaussianPSF(
+        pixel_size_nm=settings["pixel_size_nm"],
+        plane_depths_nm=tuple(camera["focus_nm"] for camera in settings["cameras"]),
+        brightness=tuple(brightness / brightness.sum()),
+        waist_nm=settings["psf"]["waist_nm"],
+        focus_depth_nm=settings["psf"]["focus_depth_nm"],
+        asymmetry=settings["psf"]["asymmetry"],
+        quartic=settings["psf"]["quartic"],
+        pixel_integration=True,
+    )
+    write_psf(folder / "psf.h5", psf)
+
+
+class Step:
+    """A command of the pipeline, run unless its record says that it is done; time and memory add up over all runs."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._path = folder / f"step.{name}.json"
+        start = {"done": False, "seconds": 0.0, "main_mb": 0.0, "largest_child_mb": 0.0, "all_mb": 0.0, "runs": 0}
+        self.record: dict[str, Any] = read_json(self._path) if self._path.is_file() else start
+
+    def run(self, *arguments: str | Path) -> dict[str, Any]:
+        """Run `planeloc NAME ARGUMENTS`; returns the record."""
+        if self.record["done"]:
+            return self.record
+        before = self.record["seconds"]
+        self.record["runs"] += 1
+        log = self._folder / f"{self._name}.log"
+        command = [sys.executable, "-m", "planeloc.cli", self._name, *map(str, arguments)]
+        start = saved = time.monotonic()
+        with log.open("a", encoding="utf-8") as output:
+            process = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                while process.poll() is None:
+                    self._look(process)
+                    time.sleep(SAMPLED_S)
+                    self.record["seconds"] = before + time.monotonic() - start
+                    if time.monotonic() - saved > SAVED_S:
+                        saved = time.monotonic()
+                        write_json(self._path, self.record)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        self.record["done"] = process.returncode == 0
+        write_json(self._path, self.record)
+        if process.returncode:
+            raise PlanelocError(f"{log}: `planeloc {self._name}` failed with code {process.returncode}; see its end")
+        return self.record
+
+    def _look(self, process: psutil.Process) -> None:
+        """Note the memory of the command and of what it started."""
+        try:
+            children = process.children(recursive=True)
+        except psutil.Error:
+            return
+        main, main_peak = _memory_mb(process)
+        others = [_memory_mb(child) for child in children]
+        largest = {
+            "main_mb": main_peak,
+            "largest_child_mb": max((peak for _, peak in others), default=0.0),
+            "all_mb": main + sum(now for now, _ in others),
+        }
+        for key, value in largest.items():
+            self.record[key] = max(self.record[key], value)
+
+
+def _memory_mb(process: psutil.Process) -> tuple[float, float]:
+    """Resident memory of a process now and at its peak; 0 where it has ended."""
+    try:
+        now = process.memory_info().rss / 1e6
+        lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
+        peak = next((int(line.split()[1]) * 1.024e-3 for line in lines if line.startswith("VmHWM")), now)
+    except (psutil.Error, OSError, UnicodeDecodeError):
+        return 0.0, 0.0
+    return now, peak
+
+
+def run(folder: Path, frames: int, size: int, workers: int, options: list[str]) -> dict[str, dict[str, Any]]:
+    """All steps on one movie; the record of each by name, and the scores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, text = folder / "simulation.yaml", yaml.safe_dump(simulation(frames, size))
+    if not settings.exists():
+        settings.write_text(text, encoding="utf-8")
+    if settings.read_text(encoding="utf-8") != text:
+        raise PlanelocError(f"{folder}: holds another movie; name another folder or empty this one")
+    acquisition, manifest, table = folder / "acquisition", folder / "movie.manifest.json", folder / "localizations.h5"
+    records = {"simulate": Step(folder, "simulate").run("--settings", settings, "--output", acquisition)}
+    cameras = sorted(acquisition.glob("movie_camera*.ome.tif"))
+    records["convert"] = Step(folder, "convert").run(
+        *(argument for camera in cameras for argument in ("--movie", camera)),
+        *("--microscope", acquisition / "microscope.yaml", "--threads", str(os.cpu_count() or 1)),
+        *("--store", folder / "movie.zarr", "--manifest", manifest, "--quality", folder / "movie.quality.json"),
+    )
+    write_calibration(acquisition, folder)
+    calibration = ("--registration", folder / "registration.json", "--psf", folder / "psf.h5")
+    records["localize"] = Step(folder, "localize").run(
+        *("--movie", manifest, *calibration, "--weights", WEIGHTS, "--output", table),
+        *("--workers", str(workers), *options),
+    )
+    records["evaluate"] = Step(folder, "evaluate").run(
+        *("--localizations", table, "--truth", acquisition / "truth.csv"),
+        *("--output", folder / "evaluation.json", "--figure", folder / "evaluation.png"),
+    )
+    return records
+
+
+def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, Any]]) -> None:
+    source = sum(file.stat().st_size for file in (folder / "acquisition").glob("movie_camera*.ome.tif")) / 1e6
+    stored = sum(file.stat().st_size for file in (folder / "movie.zarr").rglob("*") if file.is_file()) / 1e6
+    print(f"{frames} frames of 4 × {size} × {size}; {os.cpu_count()} cores")
+    print("step      seconds  frames/s  peak memory, MB: command  largest worker  together  runs")
+    for name, record in records.items():
+        print(
+            f"{name:9s} {record['seconds']:7.1f}  {frames / record['seconds']:8.1f}  {record['main_mb']:24.0f}  "
+            f"{record['largest_child_mb']:14.0f}  {record['all_mb']:8.0f}  {record['runs']:4d}"
+        )
+    table = (folder / "localizations.h5").stat().st_size / 1e6
+    print(f"camera files {source:.0f} MB, store {stored:.0f} MB ({source / stored:.2f} : 1), table {table:.1f} MB")
+    values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
+    print(
+        f"{values['localizations']} localizations; recall {values['recall']:.4f}, precision {values['precision']:.4f}, "
+        f"rmse {values['rmse_lateral_nm']:.1f} nm laterally, {values['rmse_axial_nm']:.1f} nm axially"
+    )
+
+
+def compare_memory(folder: Path, lengths: list[int], workers: int, options: list[str]) -> None:
+    """Peak memory of movies that differ in nothing but their length."""
+    peaks: dict[str, list[float]] = {}
+    for frames in lengths:
+        records = run(folder / f"memory_{frames}", frames, SMALL, workers, options)
+        seen = {
+            "convert": records["convert"]["main_mb"],
+            "localize, command": records["localize"]["main_mb"],
+            "localize, largest worker": records["localize"]["largest_child_mb"],
+        }
+        print(f"{frames:6d} frames: " + ", ".join(f"{name} {peak:.0f} MB" for name, peak in seen.items()), flush=True)
+        for name, peak in seen.items():
+            peaks.setdefault(name, []).append(peak)
+    for name, values in peaks.items():
+        print(f"{name}: grows by {1e3 * np.polyfit(lengths, values, 1)[0]:.3f} kB per frame")
+    print(f"a frame of 4 × {SMALL} × {SMALL} is {8e-3 * SMALL**2:.1f} kB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where everything is written and stays")
+    parser.add_argument("--frames", type=int, default=39000)
+    parser.add_argument("--size", type=int, default=64, help="pixels on a side of every camera")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--memory", action="store_true", help="compare peak memory for three lengths instead")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1000, 4000, 16000], help="of these movies")
+    arguments, options = parser.parse_known_args()
+    try:
+        if arguments.memory:
+            compare_memory(arguments.folder, arguments.lengths, arguments.workers, options)
+            return
+        records = run(arguments.folder, arguments.frames, arguments.size, arguments.workers, options)
+        report(arguments.folder, arguments.frames, arguments.size, records)
+    except PlanelocError as error:
+        sys.exit(f"full_length: {error}")
+
+
+if __name__ == "__main__":
+    main()
