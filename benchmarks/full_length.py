@@ -187,8 +187,8 @@ def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, An
     print(f"camera files {source:.0f} MB, store {stored:.0f} MB ({source / stored:.2f} : 1), table {table:.1f} MB")
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
     print(
-        f"{values['localizations']:.0f} localizations; recall {values['recall']:.4f}, precision {values['precision']:.4f}, "
-        f"rmse {values['rmse_lateral_nm']:.1f} nm laterally, {values['rmse_axial_nm']:.1f} nm axially"
+        f"{values['localizations']:.0f} localizations; recall {values['recall']:.4f}, precision "
+        f"{values['precision']:.4f}, rmse {values['rmse_lateral_nm']:.1f} nm laterally, {values['rmse_axial_nm']:.1f} nm axially"
     )
 
 
