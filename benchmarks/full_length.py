@@ -109,6 +109,7 @@ class Step:
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
+                write_json(self._path, self.record)
         self.record["done"] = process.returncode == 0
         write_json(self._path, self.record)
         if process.returncode:
@@ -186,8 +187,8 @@ def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, An
     print(f"camera files {source:.0f} MB, store {stored:.0f} MB ({source / stored:.2f} : 1), table {table:.1f} MB")
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
     print(
-        f"{values['localizations']} localizations; recall {values['recall']:.4f}, precision {values['precision']:.4f}, "
-        f"rmse {values['rmse_lateral_nm']:.1f} nm laterally, {values['rmse_axial_nm']:.1f} nm axially"
+        f"{values['localizations']:.0f} localizations; recall {values['recall']:.4f}, precision "
+        f"{values['precision']:.4f}, rmse {values['rmse_lateral_nm']:.1f} nm laterally, {values['rmse_axial_nm']:.1f} nm axially"
     )
 
 
@@ -226,6 +227,8 @@ def main() -> None:
         report(arguments.folder, arguments.frames, arguments.size, records)
     except PlanelocError as error:
         sys.exit(f"full_length: {error}")
+    except KeyboardInterrupt:
+        sys.exit("full_length: stopped; the same command goes on from here")
 
 
 if __name__ == "__main__":
