@@ -60,11 +60,20 @@ def run(client: Client, function: Callable[[int, int], Any], blocks: Iterable[ra
         except CancelledError:
             raise PlanelocError("the Dask cluster has gone; start it and run again: finished blocks are kept") from None
         except (KilledWorker, MemoryError) as error:
+            what = "workers died again and again" if isinstance(error, KilledWorker) else "memory did not suffice"
             if alone and len(block) == 1:
-                raise PlanelocError(_too_much(block, error)) from None
+                raise PlanelocError(
+                    f"frame {block.start}: {what}, even for this frame alone; use fewer workers or a smaller tile_px,"
+                    " and run again: finished blocks are kept"
+                ) from None
             if alone:
                 largest = (len(block) + 1) // 2
-            suspects.appendleft(block)
+                suspects.appendleft(block)
+            else:
+                suspects.append(block)
+            _tell(
+                f"frames {block.start} to {block.stop - 1}: {what}; trying {'half of them' if alone else 'them alone'}"
+            )
 
 
 def _workers(client: Client) -> int:
@@ -77,12 +86,8 @@ def _next(client: Client, finished: SimpleQueue[Future]) -> Future:
             return finished.get(timeout=_PATIENCE_S)
         except Empty:
             if not _workers(client):
-                print("planeloc: no Dask worker is there; waiting for one", file=sys.stderr, flush=True)
+                _tell("no Dask worker is there; waiting for one")
 
 
-def _too_much(block: range, error: KilledWorker | MemoryError) -> str:
-    what = "workers died again and again" if isinstance(error, KilledWorker) else "memory did not suffice"
-    return (
-        f"frame {block.start}: {what}, even on this frame alone, mostly for want of memory; use fewer workers or a"
-        " smaller tile_px, and run again: finished blocks are kept"
-    )
+def _tell(what: str) -> None:
+    print(f"planeloc: {what}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import logging
 import os
 import shlex
 import socket
@@ -35,7 +36,7 @@ CLUSTERS = ("local", "cuda", "slurm")
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _QUIET = {
     "distributed.nanny.pre-spawn-environ": _THREADS,
-    "distributed.logging.distributed": "error",
+    "distributed.logging.distributed": "critical",  # what matters is told by `planeloc.blocks`, in one line
     "distributed.worker.http.routes": [],
     "distributed.nanny.http.routes": [],
 }
@@ -134,6 +135,7 @@ def _local_cluster(kind: type[LocalCluster], workers: int, scheduler: dict[str, 
         host="127.0.0.1",
         security=True,
         memory_limit=0,
+        silence_logs=logging.CRITICAL,
         scheduler_kwargs=scheduler,
         **more,
     )
@@ -150,6 +152,7 @@ def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
             cores=1,
             processes=1,
             security=True,
+            silence_logs=logging.CRITICAL,
             shared_temp_directory=str(folder),
             scheduler_options=known.get("scheduler-options", {}) | scheduler,
             worker_extra_args=[*known.get("worker-extra-args", []), "--no-dashboard", "--dashboard-address", _ANY_PORT],
