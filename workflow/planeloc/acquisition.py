@@ -32,7 +32,6 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
-from tqdm import tqdm
 
 from planeloc import __version__
 from planeloc.acquisition_settings import AffineSettings, SimulationSettings, read_settings
@@ -44,6 +43,7 @@ from planeloc.geometry import Affine
 from planeloc.imaging import Imaging, MeasuredPSF, PsfImaging, add_windows, read_bead_stack
 from planeloc.ome import OmeTiffWriter
 from planeloc.optics import PSF, GaussianPSF, read_psf
+from planeloc.progress import progress_bar
 from planeloc.structures import emitters
 
 _BLOCK_FRAMES = 32
@@ -306,7 +306,7 @@ def _record(
                 description |= {side: instrument.pixel_size_nm / 1000, f"{side}Unit": "µm"}
             path = folder / f"{stem}_camera{plane}.ome.tif"
             writers.append(stack.enter_context(OmeTiffWriter(path, shape, axes, description)))
-        progress = stack.enter_context(tqdm(total=length, desc=f"simulate {stem}", unit="frame"))
+        progress = stack.enter_context(progress_bar(length, f"simulate {stem}", "frame"))
         for start in range(0, length, _BLOCK_FRAMES):
             stop = min(start + _BLOCK_FRAMES, length)
             expected = instrument.expected(scene, start, stop, drift_nm)

@@ -1,66 +1,72 @@
-"""Where blocks run: Dask workers on this machine, or a cluster that is already there.
+"""Where blocks run: Dask workers on this machine, in Slurm jobs, or of a cluster that is already there.
 
-One process per CPU core with one thread, or one per GPU. Everything that a local cluster opens listens on loopback
-only, and there is no dashboard.
+One process per CPU core with one thread, or one per GPU. Whoever reaches an open Dask scheduler can run code as its
+owner. So what is opened here listens on loopback only or, for Slurm, takes encrypted connections (TLS) from those who
+hold certificates that were made for this run; a scheduler of others must do the same, or be accepted explicitly.
 """
 
 from __future__ import annotations
 
+import importlib
+import ipaddress
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dask
 import torch
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, LocalCluster, SpecCluster, get_worker
+from distributed.comm.addressing import get_address_host, parse_address
 
+from planeloc.devices import choose_device
 from planeloc.errors import PlanelocError
+from planeloc.files import read_json
+from planeloc.settings import setting
 
-_IN_FLIGHT_PER_WORKER = 2  # enough that no worker waits; few, so that memory does not grow with the movie
-_LOCAL = {
-    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
-    ),
-    "distributed.logging.distributed": "error",
-    "distributed.scheduler.http.routes": [],
+CLUSTERS = ("local", "cuda", "slurm")
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_QUIET = {
+    "distributed.nanny.pre-spawn-environ": _THREADS,
+    "distributed.logging.distributed": "critical",  # what matters is told by `planeloc.blocks`, in one line
     "distributed.worker.http.routes": [],
     "distributed.nanny.http.routes": [],
 }
+_NO_PAGES = {"distributed.scheduler.http.routes": []}
+_DASHBOARD = "127.0.0.1:8787"
+_ANY_PORT = "127.0.0.1:0"
+_CONNECT_S, _WORKERS_S = 30, 60  # patience with a cluster that is said to be running
+_ENCRYPTED = ("tls", "wss", "inproc")
 
 
-def run(client: Client, function: Callable[..., Any], tasks: Iterable[tuple[Any, tuple]]) -> Iterator[tuple[Any, Any]]:
-    """Call `function(*arguments)` for every (key, arguments) and give (key, result) as they finish.
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where blocks run."""
 
-    Only a few calls per worker are under way at any time. A worker that dies is replaced and its call made again.
-    """
-    tasks = iter(tasks)
-    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    keys = {}
-
-    def submit(task: tuple[Any, tuple]) -> Future:
-        future = client.submit(function, *task[1], pure=False, retries=2)
-        keys[future.key] = task[0]
-        return future
-
-    running = as_completed([submit(task) for task in islice(tasks, workers * _IN_FLIGHT_PER_WORKER)])
-    for future in running:
-        try:
-            result = future.result()
-        except KilledWorker:
-            raise PlanelocError(
-                "workers died again and again on the same block, mostly for want of memory; use fewer workers,"
-                " and run again: finished blocks are kept"
-            ) from None
-        yield keys.pop(future.key), result
-        for task in islice(tasks, 1):
-            running.add(submit(task))
+    workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)
+    cluster: str = setting(
+        "local",
+        "What starts workers: this machine; cuda: it, by dask-cuda; slurm: jobs, by dask-jobqueue.",
+        choices=CLUSTERS,
+    )
+    slurm_jobs: int = setting(4, "With cluster slurm: jobs, one worker each.", minimum=1)
+    scheduler: str = setting("", "Address or scheduler file of a running Dask cluster; empty: start one.")
+    allow_unencrypted: bool = setting(False, "Accept a scheduler without TLS: whoever reaches it can run code as you.")
+    dashboard: bool = setting(False, "Dask's dashboard, for this machine only, on port 8787; needs bokeh.")
 
 
 def worker_index() -> int:
-    """Number of the Dask worker that runs this, 0 outside of one: tells GPUs apart."""
+    """Which of the GPUs that this process sees is its own: the number of the Dask worker, 0 outside of one."""
+    if "dask_cuda" in sys.modules:
+        return 0  # dask-cuda has put the worker's own GPU first
     try:
         name = get_worker().name
     except ValueError:
@@ -69,45 +75,165 @@ def worker_index() -> int:
 
 
 @contextmanager
-def connect(scheduler: str, workers: int, device: str) -> Iterator[Client]:
-    """A client of a running cluster, or of a local one that ends with the ``with`` block.
+def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Client]:
+    """A client of a running cluster, or of one that is started here and ends with the ``with`` block.
 
     Parameters
     ----------
-    scheduler : address (``tcp://…``) or scheduler file of a running cluster; empty for a local one.
-    workers : local processes, at most one per GPU where GPUs are used; 0 for one per GPU or core.
+    device : ``cpu``: no GPU is to be used, however many there are.
+    folder : on a disk that all workers see; Slurm's workers find their certificates there.
+
+    Raises
+    ------
+    PlanelocError : no cluster or no workers there, an unencrypted connection, or a package that is missing.
     """
-    if scheduler:
-        with _connect(scheduler) as client:
-            yield client
-        return
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    workers = min(workers or gpus, gpus) if gpus else workers or len(os.sched_getaffinity(0))
-    with (
-        dask.config.set(_LOCAL),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            security=True,
-            dashboard_address=None,
-            memory_limit=0,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        if settings.scheduler:
+            yield stack.enter_context(_join(settings.scheduler, settings.allow_unencrypted))
+            return
+        if settings.dashboard:
+            _require("bokeh", "bokeh", "dashboard: true")
+        stack.enter_context(dask.config.set(_QUIET if settings.dashboard else _QUIET | _NO_PAGES))
+        try:
+            cluster = stack.enter_context(_start(settings, device, folder))
+        except RuntimeError as error:
+            raise PlanelocError(
+                f"Dask workers did not start ({_one_line(error)}); use fewer, and run again: finished blocks are kept"
+            ) from None
+        if settings.dashboard:
+            print(f"planeloc: dashboard at {cluster.dashboard_link}", file=sys.stderr, flush=True)
+        client = stack.enter_context(Client(cluster))
+        if settings.cluster == "slurm":
+            print(f"planeloc: waiting for the first of {settings.slurm_jobs} Slurm jobs", file=sys.stderr, flush=True)
+        client.wait_for_workers(1)
         yield client
 
 
-def _connect(scheduler: str) -> Client:
-    """A client of a running cluster, or `PlanelocError` saying why there is none."""
+def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
+    """Start scheduler and workers. A worker that is lost for good (walltime, a node that fails) is replaced."""
+    scheduler = {"dashboard": settings.dashboard, "dashboard_address": _DASHBOARD if settings.dashboard else _ANY_PORT}
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    workers = min(settings.workers or gpus, gpus) if gpus else settings.workers or len(os.sched_getaffinity(0))
+    match settings.cluster:
+        case "slurm":
+            workers = settings.slurm_jobs
+            cluster = _slurm_cluster(folder, scheduler)
+        case "cuda":
+            choose_device("cuda")
+            dask_cuda = _require("dask_cuda", "dask-cuda", "cluster: cuda")
+            cluster = _local_cluster(dask_cuda.LocalCUDACluster, workers, scheduler, device_memory_limit=0)
+        case _:
+            cluster = _local_cluster(LocalCluster, workers, scheduler)
+    cluster.adapt(minimum=workers, maximum=workers)
+    return cluster
+
+
+def _local_cluster(kind: type[LocalCluster], workers: int, scheduler: dict[str, Any], **more: Any) -> LocalCluster:
+    return kind(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        security=True,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs=scheduler,
+        **more,
+    )
+
+
+def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
+    """A scheduler here whose workers are Slurm jobs; all about the jobs is said by the user's ``jobqueue.yaml``."""
+    jobqueue = _require("dask_jobqueue", "dask-jobqueue", "cluster: slurm")
+    if shlex.quote(str(folder)) != str(folder):  # dask-jobqueue writes it into a script as it is
+        raise PlanelocError(f"{folder}: with cluster: slurm the path must be without spaces and quotes")
+    known = {key: value for key, value in dask.config.get("jobqueue.slurm").items() if value is not None}
     try:
-        if Path(scheduler).is_file():
-            client = Client(scheduler_file=scheduler, timeout=30)
-        else:
-            client = Client(scheduler, timeout=30)
-        client.wait_for_workers(1, timeout=60)
-    except (OSError, TimeoutError, ValueError) as error:
+        cluster = jobqueue.SLURMCluster(
+            cores=1,
+            processes=1,
+            security=True,
+            silence_logs=logging.CRITICAL,
+            shared_temp_directory=str(folder),
+            scheduler_options=known.get("scheduler-options", {}) | scheduler,
+            worker_extra_args=[*known.get("worker-extra-args", []), "--no-dashboard", "--dashboard-address", _ANY_PORT],
+            job_script_prologue=[
+                *known.get("job-script-prologue", []),
+                *(f"export {name}={value}" for name, value in _THREADS.items()),
+            ],
+        )
+    except ValueError as error:
+        raise PlanelocError(f"cluster: slurm: {_one_line(error)}; say it in ~/.config/dask/jobqueue.yaml") from None
+    try:
+        _try_submission(cluster.job_script())
+    except PlanelocError:
+        cluster.close()
+        raise
+    return cluster
+
+
+def _try_submission(script: str) -> None:
+    """Ask Slurm whether it would take the job: Dask itself waits for ever for the workers of a refused one."""
+    try:
+        answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
         raise PlanelocError(
-            f"scheduler {scheduler}: no Dask cluster with workers there ({error}); start one, or leave scheduler empty"
+            "cluster: slurm: there is no sbatch here; start planeloc where jobs can be submitted"
         ) from None
-    return client
+    if answer.returncode:
+        raise PlanelocError(
+            f"cluster: slurm: Slurm refuses the job ({_one_line(answer.stderr)}); mend ~/.config/dask/jobqueue.yaml"
+        )
+
+
+def _require(module: str, package: str, wanted: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise PlanelocError(f"{wanted} needs {package} ({error}); pip install {package}") from None
+
+
+@contextmanager
+def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
+    """A client of a running cluster that has workers and, unless that is allowed, no unencrypted connections."""
+    address = read_json(scheduler)["address"] if Path(scheduler).is_file() else scheduler
+    if not allow_unencrypted:
+        _require_encryption(scheduler, [address])
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(address, timeout=_CONNECT_S))
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except TypeError:  # Dask's way to say that it has no certificates
+            raise PlanelocError(
+                f"scheduler {scheduler}: no certificates for TLS; name them in Dask's configuration"
+                " (distributed.comm.tls: ca-file, client.cert, client.key)"
+            ) from None
+        except (OSError, TimeoutError, ValueError) as error:
+            raise PlanelocError(
+                f"scheduler {scheduler}: no Dask cluster with workers there ({_one_line(error)}); start one, or leave"
+                " scheduler empty"
+            ) from None
+        if not allow_unencrypted:
+            known = client.scheduler_info(n_workers=-1)
+            _require_encryption(scheduler, [known["address"], *known["workers"]])
+        yield client
+
+
+def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
+    for address in addresses:
+        if parse_address(address)[0] not in _ENCRYPTED and not _is_loopback(get_address_host(address)):
+            raise PlanelocError(
+                f"scheduler {scheduler}: {address} is without TLS, so whoever reaches it can run code as you; start"
+                " scheduler and workers with --protocol tls, or set allow_unencrypted: true where nobody else can"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

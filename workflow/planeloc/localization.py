@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 import sys
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from distributed import Client
 
-from planeloc import cluster, localizations
+from planeloc import blocks, cluster, localizations, parts
 from planeloc.agreement import worst_mistaken_depth
 from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precision, describe_device
 from planeloc.errors import PlanelocError
@@ -32,12 +35,16 @@ from planeloc.optics import PSF, read_psf
 from planeloc.progress import progress_bar
 from planeloc.settings import setting
 
-_BATCH = {"cpu": 1, "cuda": 8}
-_FRAMES_READ = 20  # at once; a part of BACKGROUND_FRAMES, so that one background serves all of them
+_CODE = hashlib.sha256(
+    "".join(sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))).encode()
+).hexdigest()
+"""What this process runs: read when it started, whatever is on the disk by now."""
+
+_ONE_AT_A_TIME = threading.Lock()  # a localizer is not made for several threads, which workers of others may have
 
 
 @dataclass(frozen=True)
-class LocalizeSettings:
+class LocalizeSettings(cluster.ClusterSettings):
     """How to find molecules, and on what."""
 
     threshold: float = setting(
@@ -50,8 +57,6 @@ class LocalizeSettings:
         4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
     )
     block_frames: int = setting(100, "Frames in one task.", minimum=1)
-    workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)
-    scheduler: str = setting("", "Address or scheduler file of a running Dask cluster; empty: start one here.")
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
     precision: str = setting("auto", "auto: bfloat16 where the hardware has it.", choices=PRECISIONS)
 
@@ -61,13 +66,28 @@ def _localizer(job: Job, device_index: int) -> Localizer:
     return Localizer(job, device_index)
 
 
-def localize_block(job: Job, start: int, stop: int, path: str) -> int:
-    """A task of the cluster: leave the rows of the frames [start, stop) in `path`, whole or not at all; give
-    their number.
+def localize_block(job: Job, code: str, folder: str, start: int, stop: int) -> tuple[int, dict[str, float]]:
+    """A task of the cluster: leave the rows of the frames [start, stop) in `folder`, whole or not at all.
+
+    Gives the number of rows and the seconds by kind of work.
+
+    Raises:
+        MemoryError: also where PyTorch lacks memory; fewer frames may do.
+        PlanelocError: this worker runs other code than the one that asks, or a file cannot be read or written.
     """
-    table = pd.DataFrame(localize_frames(_localizer(job, cluster.worker_index()), start, stop))
-    localizations.write(path, table, {})
-    return len(table)
+    if code != _CODE:
+        raise PlanelocError("the Dask workers run another version of planeloc; install the same and start them again")
+    with _ONE_AT_A_TIME:
+        localizer = _localizer(job, cluster.worker_index())
+        try:
+            table = pd.DataFrame(localize_frames(localizer, start, stop))
+        except RuntimeError as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError(str(error)) from None
+            raise
+        with localizer.stopwatch("writing"):
+            parts.write_part(Path(folder), job.fingerprint, start, stop, table)
+        return len(table), localizer.stopwatch.take()
 
 
 def resolve_device(device: str, precision: str) -> tuple[str, str, str]:
@@ -82,7 +102,8 @@ def localize(
     """Find the molecules in every frame of a movie and write the table.
 
     Blocks that are finished stay in a folder beside `output` until the table is whole, so an interrupted run goes on
-    where it stopped. Returns what was used: device, precision, rows.
+    where it stopped. Returns what was used and what came out: device, precision, rows, frames, frames per second and
+    seconds by kind of work, the last two of what was computed in this run.
     """
     opened, measured = Movie.open(movie), read_psf(psf)
     _, record = load_network(weights)
@@ -95,50 +116,90 @@ def localize(
             " `planeloc train`",
             file=sys.stderr,
         )
-    if not settings.scheduler:
+    if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # an absent GPU is said before a cluster is started
-    with cluster.connect(settings.scheduler, settings.workers, settings.device) as client:
-        device, precision, words = client.submit(resolve_device, settings.device, settings.precision).result()
-        paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
-        job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
-        job = replace(job, fingerprint=_fingerprint(job, opened, settings.block_frames))
-        parts = _localize_blocks(client, job, opened, output, settings.block_frames)
-    rows = 0
-    with localizations.LocalizationsWriter(output, _metadata(opened, maps, measured, record, settings)) as writer:
-        for path in parts:
-            table, _ = localizations.read(path)
-            rows += len(table)
-            writer.append(table)
-    for folder in output.parent.glob(f".{output.name}.parts-*"):
-        shutil.rmtree(folder)
-    return {"device": words, "precision": precision, "localizations": rows, "frames": opened.frames}
+    with parts.locked_folder(output) as folder:
+        with cluster.connect(settings, settings.device, folder) as client:
+            device, precision, words = _resolve_on_worker(client, settings)
+            paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
+            job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
+            job = replace(job, fingerprint=_fingerprint(job, opened))
+            finished, work = _localize_blocks(client, job, opened.frames, folder, settings.block_frames)
+        rows = _write_table(output, finished, _metadata(opened, maps, measured, record, settings))
+        parts.remove(folder)
+    summary = {"localizations": rows, "frames": opened.frames, **work}
+    print(_in_words(summary), file=sys.stderr, flush=True)
+    return {"device": words, "precision": precision, **summary}
 
 
-def _localize_blocks(client: Client, job: Job, movie: Movie, output: Path, block_frames: int) -> list[Path]:
-    """Compute the blocks whose parts are not there yet; gives the parts in the order of the movie."""
-    folder = output.resolve().with_name(f".{output.name}.parts-{job.fingerprint}")
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {start: folder / f"{start:09d}.h5" for start in range(0, movie.frames, block_frames)}
-    stops = {start: min(start + block_frames, movie.frames) for start in parts}
-    missing = [start for start in parts if not parts[start].is_file()]
-    found = 0
-    done = movie.frames - sum(stops[start] - start for start in missing)
-    with progress_bar(movie.frames, "localizing", "frame", done=done, log_every_s=10) as bar:
-        tasks = ((start, (job, start, stops[start], str(parts[start]))) for start in missing)
-        for start, rows in cluster.run(client, localize_block, tasks):
+def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str, str, str]:
+    try:
+        return client.submit(resolve_device, settings.device, settings.precision).result()
+    except ImportError as error:
+        raise PlanelocError(
+            f"the Dask workers have no planeloc ({error}); install this version where they run"
+        ) from None
+
+
+def _localize_blocks(
+    client: Client, job: Job, frames: int, folder: Path, block_frames: int
+) -> tuple[list[parts.Part], dict[str, Any]]:
+    """Compute what has no part yet. Gives all parts in the order of the movie, and how the work went."""
+    folder = folder / job.fingerprint
+    folder.mkdir(exist_ok=True)
+    finished = parts.finished_parts(folder, job.fingerprint)
+    found, done = sum(part.rows for part in finished), sum(len(part.frames) for part in finished)
+    seconds: Counter[str] = Counter()
+    start = time.monotonic()
+    task = partial(localize_block, job, _CODE, str(folder))
+    with progress_bar(frames, "localizing", "frame", done=done, log_every_s=10) as bar:
+        for block, (rows, spent) in blocks.run(client, task, parts.missing_blocks(finished, frames, block_frames)):
+            finished.append(parts.Part(block, rows, parts.part_path(folder, block.start, block.stop)))
             found += rows
+            seconds.update(spent)
             bar.set_postfix(localizations=found, refresh=False)
-            bar.update(stops[start] - start)
-    return list(parts.values())
+            bar.update(len(block))
+    elapsed = time.monotonic() - start
+    work = {
+        "computed_frames": frames - done,
+        "frames_per_s": round((frames - done) / elapsed, 3),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+    return sorted(finished, key=lambda part: part.frames.start), work
 
 
-def _fingerprint(job: Job, movie: Movie, block_frames: int) -> str:
-    """Names the parts of one computation: the same inputs, settings and code find them again, others do not."""
+def _write_table(output: Path, finished: list[parts.Part], metadata: dict[str, Any]) -> int:
+    """Put the parts together, one at a time in memory; gives the number of rows."""
+    with localizations.LocalizationsWriter(output, metadata) as writer:
+        for part in finished:
+            writer.append(localizations.read(part.path)[0])
+    return sum(part.rows for part in finished)
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    """What came out and where the time went, in one line."""
+    total = sum(summary["seconds"].values())
+    spent = ", ".join(f"{name} {value:.1f} s ({value / total:.0%})" for name, value in summary["seconds"].items())
+    return (
+        f"planeloc: {summary['localizations']:,} localizations in {summary['frames']:,} frames; computed now"
+        f" {summary['computed_frames']:,} frames at {summary['frames_per_s']:.3g} frames/s"
+        + (f"; time of all workers: {spent}" if total else "")
+    )
+
+
+def _fingerprint(job: Job, movie: Movie) -> str:
+    """Names the parts of one computation: the same inputs, settings and code find them again, others do not.
+
+    How the movie is cut into blocks does not count.
+    """
+    files = ("registration", "psf", "weights")
     content = {
-        "code": [sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))],
+        "code": _CODE,
         "movie": movie.digest,
-        "files": [sha256(path) for path in (job.registration, job.psf, job.weights)],
-        "settings": [job.mode, job.threshold, job.candidate_threshold, job.device, job.precision, block_frames],
+        "files": [sha256(getattr(job, name)) for name in files],
+        "settings": {
+            name: value for name, value in asdict(job).items() if name not in ("movie", *files, "fingerprint")
+        },
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
