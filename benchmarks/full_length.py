@@ -188,8 +188,8 @@ def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, An
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
     print(
         f"{values['localizations']:.0f} localizations; recall {values['recall']:.4f}, precision "
-        f"{values['precision']:.4f}, rmse {values['rmse_lateral_nm']:.1f} nm laterally,"
-        f" {values['rmse_axial_nm']:.1f} nm axially"
+        f"{values['precision']:.4f}, rmse {values['rmse_lateral_nm']:.1f} nm laterally, "
+        f"{values['rmse_axial_nm']:.1f} nm axially"
     )
 
 

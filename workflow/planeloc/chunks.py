@@ -72,7 +72,7 @@ def write(file: Path, counts: NDArray[np.uint16], compression_level: int, scratc
 
 
 def _equal(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> bool:
-    """Whether two arrays hold the same; bit by bit, so that the comparison needs no memory."""
+    """Whether two arrays hold the same; piece by piece, so that the comparison needs no memory."""
     first, second = first.reshape(-1), second.reshape(-1)
     pieces = range(0, len(first), _BLOCK_BYTES // 2)
     return all(np.array_equal(first[i : i + _BLOCK_BYTES // 2], second[i : i + _BLOCK_BYTES // 2]) for i in pieces)
