@@ -24,8 +24,8 @@ from typing import Any
 
 import dask
 import torch
-from distributed import Client, LocalCluster, SpecCluster, get_worker
-from distributed.comm.addressing import get_address_host, parse_address
+from distributed import Client, LocalCluster, Security, SpecCluster, get_worker
+from distributed.comm.addressing import parse_address, parse_host_port
 
 from planeloc.devices import choose_device
 from planeloc.errors import PlanelocError
@@ -151,9 +151,8 @@ def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
         cluster = jobqueue.SLURMCluster(
             cores=1,
             processes=1,
-            security=True,
+            security=_certificates(folder),
             silence_logs=logging.CRITICAL,
-            shared_temp_directory=str(folder),
             scheduler_options=known.get("scheduler-options", {}) | scheduler,
             worker_extra_args=[*known.get("worker-extra-args", []), "--no-dashboard", "--dashboard-address", _ANY_PORT],
             job_script_prologue=[
@@ -169,6 +168,18 @@ def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
         cluster.close()
         raise
     return cluster
+
+
+def _certificates(folder: Path) -> Security:
+    """Fresh ones, of which the workers' lie in `folder` for this user alone: their command line names the files."""
+    security = Security.temporary()
+    for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        file = folder / f"{name}.pem"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(getattr(security, name), encoding="ascii")
+        setattr(security, name, str(file))
+    return security
 
 
 def _try_submission(script: str) -> None:
@@ -198,15 +209,15 @@ def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
     address = read_json(scheduler)["address"] if Path(scheduler).is_file() else scheduler
     if not allow_unencrypted:
         _require_encryption(scheduler, [address])
+    if address.startswith("tls://") and not Security().get_connection_args("client")["ssl_context"]:
+        raise PlanelocError(
+            f"scheduler {scheduler}: no certificates for TLS; name them in Dask's configuration (distributed.comm.tls:"
+            " ca-file, client.cert, client.key)"
+        )
     with ExitStack() as stack:
         try:
             client = stack.enter_context(Client(address, timeout=_CONNECT_S))
             client.wait_for_workers(1, timeout=_WORKERS_S)
-        except TypeError:  # Dask's way to say that it has no certificates
-            raise PlanelocError(
-                f"scheduler {scheduler}: no certificates for TLS; name them in Dask's configuration"
-                " (distributed.comm.tls: ca-file, client.cert, client.key)"
-            ) from None
         except (OSError, TimeoutError, ValueError) as error:
             raise PlanelocError(
                 f"scheduler {scheduler}: no Dask cluster with workers there ({_one_line(error)}); start one, or leave"
@@ -220,7 +231,8 @@ def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
 
 def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
     for address in addresses:
-        if parse_address(address)[0] not in _ENCRYPTED and not _is_loopback(get_address_host(address)):
+        protocol, place = parse_address(address)
+        if protocol not in _ENCRYPTED and not _is_loopback(parse_host_port(place, default_port=0)[0]):
             raise PlanelocError(
                 f"scheduler {scheduler}: {address} is without TLS, so whoever reaches it can run code as you; start"
                 " scheduler and workers with --protocol tls, or set allow_unencrypted: true where nobody else can"

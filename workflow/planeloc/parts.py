@@ -139,6 +139,8 @@ def missing_blocks(parts: list[Part], frames: int, block_frames: int) -> list[ra
 def remove(folder: Path) -> None:
     """Remove the parts when the table is whole; the lock goes last."""
     for entry in folder.iterdir():
-        if entry.name != "lock":
+        if entry.is_dir():
             shutil.rmtree(entry)
-    shutil.rmtree(folder, ignore_errors=True)  # a run that waits for the lock may have looked in
+        elif entry.name != "lock":
+            entry.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # another run that waits may have looked in
