@@ -95,11 +95,9 @@ def test_what_is_too_large_for_memory_is_halved_and_the_lesson_kept(threads, tmp
     # Four at once, the first of them alone, half of that, and from then on nothing larger than a quarter.
     assert tried == ["20"] * 5 + ["10"] + ["5"] * 16
     told = capsys.readouterr().err.splitlines()
-    assert "planeloc: frames 0 to 19: memory did not suffice; trying them alone" in told
-    assert told[-2:] == [
-        "planeloc: frames 0 to 19: memory did not suffice; trying half of them",
-        "planeloc: frames 0 to 9: memory did not suffice; trying half of them",
-    ]
+    assert sum(line.endswith("memory did not suffice; trying them alone") for line in told) == 4
+    halved = [line for line in told if line.endswith("trying half of them")]
+    assert len(halved) == 2  # the first to fail, which may be any of those under way, and then its half
 
 
 def test_a_frame_too_much_for_any_worker_is_named(threads):
