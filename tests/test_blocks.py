@@ -56,14 +56,14 @@ def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
 
         mine = pathlib.Path(running, str(os.getpid()))
         mine.touch()
-        time.sleep(0 if pathlib.Path(pause).exists() else 0.05)
+        time.sleep(0 if pathlib.Path(pause).exists() else 0.03)
         return stop - start
 
     def kill():
         draw = random.Random(1)
         killed = 0
         while killed < KILLS and running.exists():
-            time.sleep(draw.uniform(0, 0.3))
+            time.sleep(draw.uniform(0.1, 0.4))
             for file in draw.sample(sorted(running.iterdir()), 1) if any(running.iterdir()) else []:
                 with suppress(ProcessLookupError):  # its file was written while it was killed
                     os.kill(int(file.name), signal.SIGKILL)

@@ -287,8 +287,9 @@ def test_a_worker_of_another_version_is_refused(files, tmp_path):
     job = Job(
         *(str(files / name) for name in ("m.json", "registration.json", "psf.h5")),
         str(SHIPPED),
+        "sparse",
         0.1,
-        128,
+        4.0,
         "cpu",
         "float32",
     )
