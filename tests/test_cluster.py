@@ -35,9 +35,9 @@ def test_a_local_cluster_listens_on_loopback_only_and_shows_no_pages(tmp_path):
         sockets = [entry for process in (me, *me.children(recursive=True)) for entry in process.net_connections()]
         listening = {entry.laddr.ip for entry in sockets if entry.status == psutil.CONN_LISTEN}
         assert listening == {"127.0.0.1"}
-        link = client.dashboard_link
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(link, timeout=10)
+        for page in ("status", "health", "json/counts.json"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(client.dashboard_link.replace("status", page), timeout=10)
 
 
 def test_workers_are_one_per_core_and_kept_at_that_number(tmp_path, monkeypatch):
@@ -121,14 +121,17 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, settings, module, lin
 
 def test_dask_cuda_gets_loopback_and_certificates(tmp_path, monkeypatch):
     made = []
-    fake = types.SimpleNamespace(LocalCUDACluster=lambda **options: made.append(options) or LocalCluster(**QUIET))
+    two = QUIET | {"n_workers": 2}
+    fake = types.SimpleNamespace(LocalCUDACluster=lambda **options: made.append(options) or LocalCluster(**two))
     monkeypatch.setitem(sys.modules, "dask_cuda", fake)
     monkeypatch.setattr(cluster, "choose_device", lambda _: None)
     monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
     with connect(ClusterSettings(cluster="cuda", workers=8), "cuda", tmp_path) as client:
-        assert client.submit(sum, [1, 2]).result() == 3
         assert (made[0]["n_workers"], made[0]["host"], made[0]["security"]) == (2, "127.0.0.1", True)
-        assert cluster.worker_index() == 0
+        # dask-cuda shows every worker its own GPU first; without it, the second worker takes the second GPU.
+        assert client.submit(cluster.worker_index, workers=[1], pure=False).result() == 0
+        monkeypatch.delitem(sys.modules, "dask_cuda")
+        assert client.submit(cluster.worker_index, workers=[1], pure=False).result() == 1
 
 
 class FakeSlurmCluster(LocalCluster):
