@@ -168,6 +168,17 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
         localize_frames(localizer, 0, 1)
 
 
+def test_cameras_without_read_noise_and_background(files, tmp_path):
+    """Photon counters in the dark: a pixel without any light has some noise all the same, and molecules are found."""
+    ideal = tuple(replace(camera, read_noise_electrons=0.0, offset_counts=0.0) for camera in CAMERAS)
+    counts = np.maximum(expose(draw_emitters(20, 3), 20, background=0.0).astype(int) - 100, 0).astype(np.uint16)
+    write_movie(Source(counts), tmp_path / "m.zarr", tmp_path / "m.json", replace(MICROSCOPE, cameras=ideal))
+    for name in ("registration.json", "psf.h5"):
+        (tmp_path / name).write_bytes((files / name).read_bytes())
+    run(tmp_path, tmp_path / "o.h5")
+    assert (localizations.read(tmp_path / "o.h5")[0].probability > 0.5).sum() > 50
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_dark_frames_are_an_empty_table(files, tmp_path, mode):
     write_movie(Source(expose([], 21)), tmp_path / "m.zarr", tmp_path / "m.json", MICROSCOPE, chunk_frames=6)

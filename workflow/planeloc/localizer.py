@@ -48,6 +48,7 @@ _PIXELS_AT_ONCE = {
     "cpu": 1 << 12,
     "cuda": 1 << 18,
 }  # camera pixels of the pages that are kept at once, unless a single frame has more
+_LEAST_BACKGROUND = 0.1  # photons; a pixel of which none are known still has noise
 _FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 _FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
 _BYTES_READ = 32 << 20
@@ -148,11 +149,7 @@ class Localizer:
         """Pages (frames, rows, columns) that the network has to look at."""
         if self.job.mode == "dense":
             return self.grid.everywhere(len(registered))
-        cameras = self.movie.microscope.cameras
-        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
-        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
-        variance = level.clamp(min=0) * slope[:, None, None] + floor[:, None, None]
-        variance = self.resampler(variance[None])[0]
+        variance = self._variance(level)
         noise = self.search.noise(variance)
         found = []
         step = _FRAMES_SEARCHED[self.device.type]
@@ -161,6 +158,15 @@ class Localizer:
             points[:, 0] += number * step
             found.append(points)
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
+
+    def _variance(self, level: Tensor) -> Tensor:
+        """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
+        cameras = self.movie.microscope.cameras
+        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
+        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
+        variance = level.clamp(min=_LEAST_BACKGROUND) * slope[:, None, None] + floor[:, None, None]
+        variance, covered = self.resampler(torch.stack((variance, torch.ones_like(variance))))
+        return torch.where(covered > 0.5, variance / covered, 0.0)
 
     def _windows(self, registered: Tensor) -> Tensor:
         """What the network sees of every page: (frames, rows, columns, planes, window, window), without copying."""
@@ -191,17 +197,37 @@ class Localizer:
         voxel = torch.tensor(scene.voxel_nm(self.psf.pixel_size_nm), dtype=torch.float64, device=self.device)
         position = peaks.position.flip(1).double() * voxel
         position[:, 2] += scene.depth_range_nm[0]
+        deviation = peaks.deviation.flip(1) * voxel
         with self.stopwatch("light"):
             photons, background = self._light(images, level, peaks.image, position)
-            return self._columns(peaks.image, position, peaks.deviation.flip(1) * voxel, peaks.probability, photons,
-                                 background)  # fmt: skip
+            columns = {
+                "frame": peaks.image,
+                "x": position[:, 0],
+                "y": position[:, 1],
+                "z": position[:, 2],
+                "photons": photons,
+                "background": background,
+                "probability": peaks.probability,
+                "x_sd": deviation[:, 0],
+                "y_sd": deviation[:, 1],
+                "z_sd": deviation[:, 2],
+            }
+            return self._finished({name: tensor.cpu().numpy() for name, tensor in columns.items()})
+
+    def _finished(self, columns: dict[str, NDArray]) -> dict[str, NDArray]:
+        """With what the maps add to the uncertainty, in the order of the table: by frame, y, x, z."""
+        of_maps = self.shares.map_sd_nm(self.registration, np.stack([columns[n] for n in "xyz"], axis=-1))
+        for axis, name in enumerate(("x_sd", "y_sd")):
+            columns[name] = np.hypot(columns[name], of_maps[:, axis]).astype(columns[name].dtype)
+        order = np.lexsort((columns["z"], columns["x"], columns["y"], columns["frame"]))
+        return {name: column[order] for name, column in columns.items()}
 
     def _volume(self, windows: Tensor, pages: Tensor, images: int) -> PagedVolume:
         """Logits on pages (n, 3) of the frames, on the CPU's list of them."""
         scale = self.network.architecture.upsampling
         side = self.grid.side_px * scale
-        values = torch.empty(len(pages) + 1, side, side, self.network.architecture.depth_slices,
-                             dtype=self.network.precision, device=self.device)  # fmt: skip
+        shape = (len(pages) + 1, side, side, self.network.architecture.depth_slices)
+        values = torch.empty(shape, dtype=self.network.precision, device=self.device)
         values[-1] = NOWHERE
         start = 0
         while start < len(pages):
@@ -238,35 +264,6 @@ class Localizer:
         x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
         rows, columns = level.shape[1:]
         return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
-
-    def _columns(
-        self,
-        image: Tensor,
-        position: Tensor,
-        deviation: Tensor,
-        probability: Tensor,
-        photons: Tensor,
-        background: Tensor,
-    ) -> dict[str, NDArray]:
-        """The table's columns in order: by frame, y, x, z."""
-        columns = {
-            "frame": image,
-            "x": position[:, 0],
-            "y": position[:, 1],
-            "z": position[:, 2],
-            "photons": photons,
-            "background": background,
-            "probability": probability,
-            "x_sd": deviation[:, 0],
-            "y_sd": deviation[:, 1],
-            "z_sd": deviation[:, 2],
-        }
-        values = {name: tensor.cpu().numpy() for name, tensor in columns.items()}
-        of_maps = self.shares.map_sd_nm(self.registration, np.stack([values[n] for n in "xyz"], axis=-1))
-        for axis, name in enumerate(("x_sd", "y_sd")):
-            values[name] = np.hypot(values[name], of_maps[:, axis]).astype(values[name].dtype)
-        order = np.lexsort((values["z"], values["x"], values["y"], values["frame"]))
-        return {name: column[order] for name, column in values.items()}
 
 
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
