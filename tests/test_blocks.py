@@ -45,7 +45,7 @@ def frames_of(results):
 
 def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
     """A hundred kills at random moments, so often that some blocks lose several workers."""
-    running, frames = tmp_path / "running", 6000
+    running, frames = tmp_path / "running", 10_000
     running.mkdir()
     pause = tmp_path / "kills are over"
 
@@ -56,27 +56,30 @@ def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
 
         mine = pathlib.Path(running, str(os.getpid()))
         mine.touch()
-        time.sleep(0 if pathlib.Path(pause).exists() else 0.03)
+        time.sleep(0 if pathlib.Path(pause).exists() else 0.05)
         return stop - start
 
     def kill():
         draw = random.Random(1)
         killed = 0
-        while killed < KILLS and running.exists():
-            time.sleep(draw.uniform(0.1, 0.4))
+        while killed < KILLS and not over.is_set():
+            time.sleep(draw.uniform(0.05, 0.25))
             for file in draw.sample(sorted(running.iterdir()), 1) if any(running.iterdir()) else []:
                 with suppress(ProcessLookupError):  # its file was written while it was killed
                     os.kill(int(file.name), signal.SIGKILL)
                     killed += 1
                 file.unlink()
         pause.touch()
+        return killed
 
+    over, killed_all = threading.Event(), []
     with workers(tmp_path, 2) as client:
-        killer = threading.Thread(target=kill, daemon=True)
+        killer = threading.Thread(target=lambda: killed_all.append(kill()), daemon=True)
         killer.start()
         results = list(blocks.run(client, work, cut(frames, 10)))
+        over.set()
         killer.join()
-    assert pause.exists()
+    assert killed_all == [KILLS]
     assert frames_of(results) == list(range(frames))
     assert all(value == len(block) for block, value in results)
 

@@ -53,9 +53,32 @@ def test_workers_are_one_per_core_and_kept_at_that_number(tmp_path, monkeypatch)
 def test_unencrypted_schedulers_elsewhere_are_refused_unseen(tmp_path, monkeypatch, address):
     monkeypatch.setattr(cluster, "Client", lambda *_, **__: pytest.fail("connected"))
     line = refused(ClusterSettings(scheduler=address), tmp_path)
-    assert f"scheduler {address}: {address} is without TLS" in line and "allow_unencrypted" in line
+    assert f"scheduler {address}: without TLS" in line and "allow_unencrypted" in line
     (tmp_path / "scheduler.json").write_text(json.dumps({"address": address}))
     assert "is without TLS" in refused(ClusterSettings(scheduler=str(tmp_path / "scheduler.json")), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"address": null}', '{"address": "nonsense:port:8"}'])
+def test_files_that_are_no_scheduler_files(tmp_path, content):
+    (tmp_path / "s.json").write_text(content)
+    assert "s.json: neither an address" in refused(ClusterSettings(scheduler=str(tmp_path / "s.json")), tmp_path)
+
+
+@pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:notaport", "tls://host:1:2"])
+def test_addresses_that_are_none(tmp_path, scheduler):
+    assert "neither an address" in refused(ClusterSettings(scheduler=scheduler), tmp_path)
+
+
+def test_a_missing_scheduler_file_is_not_taken_for_an_address(tmp_path):
+    line = refused(ClusterSettings(scheduler=str(tmp_path / "absent.json")), tmp_path)
+    assert "absent.json" in line and "TLS" not in line
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path):
+    absent = str(tmp_path / "ca.pem")
+    with dask.config.set({"distributed.comm.tls.ca-file": absent, "distributed.comm.tls.client.cert": absent}):
+        line = refused(ClusterSettings(scheduler="tls://192.0.2.7:8786"), tmp_path)
+    assert "certificates for TLS" in line and "docs/localization.md" in line
 
 
 def test_a_scheduler_open_to_others_is_refused_though_it_is_named_by_loopback(tmp_path):

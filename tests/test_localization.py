@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from planeloc import blocks, localizations
+from planeloc import blocks, localizations, localizer
 from planeloc.camera import Camera
 from planeloc.devices import choose_precision
 from planeloc.errors import PlanelocError
@@ -151,21 +151,46 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
     def small(self, windows, corners):
         tried.append(len(windows))
         if len(windows) > 9:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(self, windows, corners)
 
     monkeypatch.setattr(RegionNetwork, "__call__", small)
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    paths = [str(files / name) for name in ("m.json", "registration.json", "psf.h5")]
-    localizer = Localizer(Job(*paths, str(SHIPPED), "sparse", 0.005, 4.0, "cpu", precision))
-    localizations.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(localizer, 0, 22)), {})
+    found = localizer_of(files)
+    localizations.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(found, 0, 22)), {})
     assert localizations.read(tmp_path / "o.h5")[0].equals(localizations.read(whole)[0])
     assert [n for n in tried if n > 9] == [32, 16]
     assert "going on with 8 regions at once" in capsys.readouterr().err
 
-    monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
     with pytest.raises(PlanelocError, match="not enough memory for a single region"):
-        localize_frames(localizer, 0, 1)
+        localize_frames(found, 0, 1)
+
+
+def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch):
+    """Maxima beside the border of a band are neither lost nor found twice."""
+    in_one = localize_frames(localizer_of(files), 0, 20)
+    monkeypatch.setattr(localizer, "_PIXELS_AT_MOST", 2 * SIDE * 4)  # two rows of pages
+    in_bands = localize_frames(localizer_of(files), 0, 20)
+    assert len(in_one["x"]) > 50
+    for name, values in in_one.items():
+        assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
+
+
+def localizer_of(files, registration="registration.json"):
+    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    paths = [str(files / name) for name in ("m.json", registration, "psf.h5")]
+    return Localizer(Job(*paths, str(SHIPPED), "sparse", 0.005, 4.0, "cpu", precision))
+
+
+@pytest.mark.parametrize("shift_px", [-0.9, -2.98, -2.9999])
+def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shift_px):
+    """Where only a sliver of a pixel is covered, its noise is not that of the sliver."""
+    shifted = Affine(np.eye(2), np.array([shift_px, 0.0]))
+    Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
+    found = localizer_of(files, "shifted.json")
+    level = torch.full((4, SIDE, SIDE), 4.0)
+    noise = found.search.noise(found.variance(level))
+    assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 
 def test_cameras_without_read_noise_and_background(files, tmp_path):

@@ -22,6 +22,7 @@ def test_lines_tell_what_is_done_how_fast_and_what_is_left():
             bar.update(200)
         assert bar.n == 15_000
     assert lines == [  # 200 frames/s of this run, whatever was done before
+        "localizing: 9,000 of 39,000 frames (23%)",
         "localizing: 11,000 of 39,000 frames (28%), 200 frames/s, 540,000 localizations, 02:20 left",
         "localizing: 13,000 of 39,000 frames (33%), 200 frames/s, 640,000 localizations, 02:10 left",
         "localizing: 15,000 of 39,000 frames (38%), 200 frames/s, 740,000 localizations, 02:00 left",
@@ -35,10 +36,10 @@ def test_the_last_line_comes_at_the_end_and_once():
             clock.now += 3
             bar.set_postfix({"loss": "0.12"})
             bar.update()
-    assert lines == ["training: 4 of 4 steps (100%), 0.333 steps/s, loss 0.12"]
+    assert lines == ["training: 0 of 4 steps (0%)", "training: 4 of 4 steps (100%), 0.333 steps/s, loss 0.12"]
     with LogLines(4, "training", "step", done=4, write=lines.append, clock=clock):
         pass
-    assert len(lines) == 1  # nothing was to be done, nothing is told
+    assert len(lines) == 2  # nothing was to be done, nothing is told
 
 
 def test_a_log_file_gets_lines_and_a_terminal_a_bar(monkeypatch):

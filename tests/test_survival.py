@@ -84,6 +84,7 @@ def test_workers_that_are_killed(files, whole, tmp_path, monkeypatch):
     def kill(client, *arguments):
         for count, item in enumerate(real(client, *arguments)):
             if count in (0, 3):
+                client.wait_for_workers(2)
                 for pid in client.run(os.getpid).values():
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
@@ -98,11 +99,7 @@ def test_workers_that_are_killed(files, whole, tmp_path, monkeypatch):
 
 def test_the_whole_job_killed(files, whole, tmp_path):
     output = tmp_path / "o.h5"
-    paths = {"movie": "m.json", "registration": "registration.json", "psf": "psf.h5"}
-    options = [word for name, file in paths.items() for word in (f"--{name}", str(files / file))]
-    options += ["--weights", str(SHIPPED), "--output", str(output), "--device", "cpu"]
-    command = [sys.executable, "-m", "planeloc.cli", "localize", *options, "--workers", "1", "--block-frames", "1"]
-    job = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    job = started(files, output)
     deadline = time.monotonic() + 120
     while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -113,6 +110,30 @@ def test_the_whole_job_killed(files, whole, tmp_path):
     used = again(files, output)
     assert used["computed_frames"] <= FRAMES - kept  # a worker may have finished one more before it noticed
     assert output.read_bytes() == whole and not leftovers(output)
+
+
+def test_ctrl_c_says_how_to_go_on(files, whole, tmp_path):
+    output = tmp_path / "o.h5"
+    job = started(files, output)
+    deadline = time.monotonic() + 120
+    while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGINT)
+    _, told = job.communicate(timeout=120)
+    assert job.returncode == 130
+    assert "planeloc: interrupted; run the same command again" in told and "Traceback" not in told
+    assert finished(output) and not output.exists()
+    again(files, output)
+    assert output.read_bytes() == whole
+
+
+def started(files, output):
+    """`planeloc localize` as a user starts it, in blocks of single frames."""
+    paths = {"movie": "m.json", "registration": "registration.json", "psf": "psf.h5"}
+    options = [word for name, file in paths.items() for word in (f"--{name}", str(files / file))]
+    options += ["--weights", str(SHIPPED), "--output", str(output), "--device", "cpu"]
+    command = [sys.executable, "-m", "planeloc.cli", "localize", *options, "--workers", "1", "--block-frames", "1"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("full", ["part", "table"])
@@ -170,6 +191,7 @@ def test_too_little_memory_for_a_block(files, whole, tmp_path, monkeypatch, in_p
         return real(localizer, start, stop)
 
     monkeypatch.setattr(localization, "localize_frames", work)
+    monkeypatch.setattr(localization, "group_frames", lambda movie: 3)
     run(files, tmp_path / "o.h5", block_frames=12)
     assert max(sizes) == 12 and sizes[-1] <= 3
     assert (tmp_path / "o.h5").read_bytes() == whole
@@ -252,7 +274,7 @@ def test_a_run_that_goes_on_tells_all_localizations_and_todays_speed(files, tmp_
     capsys.readouterr()
     used = again(files, output)
     rows = len(localizations.read(output)[0])
-    progress, summary = capsys.readouterr().err.splitlines()
+    _, progress, summary = capsys.readouterr().err.splitlines()
     assert progress.startswith("localizing: 22 of 22 frames (100%), ") and progress.endswith(f", {rows} localizations")
     computed = used["computed_frames"]
     assert 0 < computed <= FRAMES - 4 * BLOCK and (used["localizations"], used["frames"]) == (rows, FRAMES)

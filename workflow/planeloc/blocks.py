@@ -19,7 +19,9 @@ _IN_FLIGHT_PER_WORKER = 2  # enough that no worker waits; few, so that memory do
 _PATIENCE_S = 60.0  # without any result, before looking whether there are workers at all
 
 
-def run(client: Client, function: Callable[[int, int], Any], blocks: Iterable[range]) -> Iterator[tuple[range, Any]]:
+def run(
+    client: Client, function: Callable[[int, int], Any], blocks: Iterable[range], least: int = 1
+) -> Iterator[tuple[range, Any]]:
     """Call `function(start, stop)` for all blocks of frames on the workers; give (block, result) as they finish.
 
     Only a few calls per worker are under way at any time. Dask repeats the call of a worker that died, on another one.
@@ -27,20 +29,23 @@ def run(client: Client, function: Callable[[int, int], Any], blocks: Iterable[ra
     beside the one that is to blame, so it is tried alone; if that fails, too, it is cut in two, and no later block is
     larger than such a half. So pieces of the blocks that came in may be given, but every frame is given once.
 
+    Blocks are cut at multiples of `least` frames, which are computed together anyway.
+
     Raises:
-        PlanelocError: a single frame is too much; the cluster has gone; or whatever `function` raised.
+        PlanelocError: `least` frames are too much; the cluster has gone; or whatever `function` raised.
     """
     waiting, suspects = deque(blocks), deque()
-    largest = max(map(len, waiting), default=0)
+    largest = _rounded_up(max(map(len, waiting), default=1), least)
     running: dict[Future, range] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
     alone = False  # the one that runs is a suspect
 
     def submit(queue: deque[range]) -> None:
         block = queue.popleft()
-        if len(block) > largest:
-            queue.appendleft(block[largest:])
-            block = block[:largest]
+        end = block.start - block.start % least + largest
+        if block.stop > end:
+            queue.appendleft(range(end, block.stop))
+            block = range(block.start, end)
         future = client.submit(function, block.start, block.stop, pure=False)
         running[future] = block
         future.add_done_callback(finished.put)
@@ -61,19 +66,26 @@ def run(client: Client, function: Callable[[int, int], Any], blocks: Iterable[ra
             raise PlanelocError("the Dask cluster has gone; start it and run again: finished blocks are kept") from None
         except (KilledWorker, MemoryError) as error:
             what = "workers died again and again" if isinstance(error, KilledWorker) else "memory did not suffice"
-            if alone and len(block) == 1:
+            smaller = _rounded_up((len(block) + 1) // 2, least)
+            if alone and smaller >= len(block):
                 raise PlanelocError(
-                    f"frame {block.start}: {what}, even for this frame alone; use fewer workers,"
-                    " and run again: finished blocks are kept"
+                    f"{_in_words(block)}: {what}, even for so few alone; use fewer workers (snakemake --cores, or"
+                    " --workers), and run again: finished blocks are kept"
                 ) from None
             if alone:
-                largest = (len(block) + 1) // 2
+                largest = smaller
                 suspects.appendleft(block)
             else:
                 suspects.append(block)
-            _tell(
-                f"frames {block.start} to {block.stop - 1}: {what}; trying {'half of them' if alone else 'them alone'}"
-            )
+            _tell(f"{_in_words(block)}: {what}; trying {'half of them' if alone else 'them alone'}")
+
+
+def _rounded_up(frames: int, least: int) -> int:
+    return -(-frames // least) * least
+
+
+def _in_words(block: range) -> str:
+    return f"frames {block.start} to {block.stop - 1}" if len(block) > 1 else f"frame {block.start}"
 
 
 def _workers(client: Client) -> int:

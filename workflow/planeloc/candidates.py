@@ -34,7 +34,7 @@ class CandidateSearch:
 
     def noise(self, variance: Tensor) -> Tensor:
         """Standard deviation (depths, rows, columns) of the filtered images, from the variance (planes, rows, columns)
-        of a pixel; infinite where nothing is seen.
+        of a pixel; 0 where nothing is seen.
         """
         certainty = torch.where(variance > 0, 1 / variance, 0.0)
         return self._filter(certainty[None], self.templates**2)[0].sqrt()
@@ -74,7 +74,8 @@ def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float
     unknown.
     """
     low, high = depth_range_nm
-    depths = torch.linspace(low, high, round((high - low) / _DEPTH_STEP_NM) + 1, dtype=torch.float64)
+    number = max(2, round((high - low) / _DEPTH_STEP_NM) + 1)
+    depths = torch.linspace(low, high, number, dtype=torch.float64)
     pixel = psf.pixel_size_nm
     spread = torch.full((psf.planes,), math.hypot(drift_sd_nm, pixel / math.sqrt(12)), dtype=torch.float64)
     spread[0] = pixel / math.sqrt(12)  # plane 0 is the reference

@@ -294,7 +294,13 @@ def main() -> None:
     """Entry point: one line and exit code 1 for what the user can mend, 2 for wrong usage."""
     torch.set_num_threads(1)  # a workflow runs several commands at once; `train` asks for more
     try:
-        planeloc()
+        planeloc(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print("planeloc: interrupted; run the same command again, what is finished is not repeated", file=sys.stderr)
+        sys.exit(130)
     except PlanelocError as error:
         _stop(error)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:

@@ -43,7 +43,7 @@ _QUIET = {
 _NO_PAGES = {"distributed.scheduler.http.routes": []}
 _DASHBOARD = "127.0.0.1:8787"
 _ANY_PORT = "127.0.0.1:0"
-_CONNECT_S, _WORKERS_S = 30, 60  # patience with a cluster that is said to be running
+_CONNECT_S, _WORKERS_S = 30, 120  # patience with a cluster that is said to be running
 _ENCRYPTED = ("tls", "wss", "inproc")
 
 
@@ -105,8 +105,17 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
         client = stack.enter_context(Client(cluster))
         if settings.cluster == "slurm":
             print(f"planeloc: waiting for the first of {settings.slurm_jobs} Slurm jobs", file=sys.stderr, flush=True)
-        client.wait_for_workers(1)
+        _wait_for_worker(client, None if settings.cluster == "slurm" else _WORKERS_S)
         yield client
+
+
+def _wait_for_worker(client: Client, patience_s: float | None) -> None:
+    try:
+        client.wait_for_workers(1, timeout=patience_s)
+    except TimeoutError:
+        raise PlanelocError(
+            f"no Dask worker has started within {patience_s:.0f} s; is there enough memory? Use fewer, and run again"
+        ) from None
 
 
 def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
@@ -206,14 +215,11 @@ def _require(module: str, package: str, wanted: str) -> ModuleType:
 @contextmanager
 def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
     """A client of a running cluster that has workers and, unless that is allowed, no unencrypted connections."""
-    address = read_json(scheduler)["address"] if Path(scheduler).is_file() else scheduler
+    address = _address(scheduler)
     if not allow_unencrypted:
         _require_encryption(scheduler, [address])
-    if address.startswith("tls://") and not Security().get_connection_args("client")["ssl_context"]:
-        raise PlanelocError(
-            f"scheduler {scheduler}: no certificates for TLS; name them in Dask's configuration (distributed.comm.tls:"
-            " ca-file, client.cert, client.key)"
-        )
+    if address.startswith("tls://"):
+        _require_certificates(scheduler)
     with ExitStack() as stack:
         try:
             client = stack.enter_context(Client(address, timeout=_CONNECT_S))
@@ -229,13 +235,42 @@ def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
         yield client
 
 
+def _address(scheduler: str) -> str:
+    """Of a scheduler that is given by its address or by its file."""
+    address: Any = scheduler
+    if "://" not in scheduler and (Path(scheduler).exists() or "/" in scheduler or scheduler.endswith(".json")):
+        content = read_json(scheduler)
+        address = content.get("address") if isinstance(content, dict) else None
+    try:
+        parse_host_port(parse_address(address)[1], default_port=0)
+    except (ValueError, TypeError, AttributeError):
+        raise PlanelocError(
+            f"scheduler {scheduler}: neither an address such as tls://host:8786 nor a scheduler file of Dask"
+        ) from None
+    return address
+
+
+def _require_certificates(scheduler: str) -> None:
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+        reason = "no certificates for TLS"
+    except (OSError, ValueError) as error:
+        context, reason = None, f"the certificates for TLS cannot be read ({_one_line(error)})"
+    if not context:
+        raise PlanelocError(
+            f"scheduler {scheduler}: {reason}; name them in Dask's configuration (distributed.comm.tls: ca-file,"
+            " client.cert, client.key), see docs/localization.md"
+        )
+
+
 def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
     for address in addresses:
         protocol, place = parse_address(address)
         if protocol not in _ENCRYPTED and not _is_loopback(parse_host_port(place, default_port=0)[0]):
             raise PlanelocError(
-                f"scheduler {scheduler}: {address} is without TLS, so whoever reaches it can run code as you; start"
-                " scheduler and workers with --protocol tls, or set allow_unencrypted: true where nobody else can"
+                f"scheduler {scheduler}: {'' if address == scheduler else f'{address} is '}without TLS, so whoever"
+                " reaches it can run code as you; start scheduler and workers with --protocol tls (see"
+                " docs/localization.md), or set allow_unencrypted where nobody else can"
             )
 
 

@@ -28,7 +28,7 @@ from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precisio
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
 from planeloc.geometry import Registration
-from planeloc.localizer import MODES, Job, Localizer, localize_frames
+from planeloc.localizer import MODES, Job, Localizer, group_frames, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
@@ -56,7 +56,7 @@ class LocalizeSettings(cluster.ClusterSettings):
     candidate_threshold: float = setting(
         4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
     )
-    block_frames: int = setting(100, "Frames in one task.", minimum=1)
+    block_frames: int = setting(100, "Frames in one task; multiples of 20 waste nothing.", minimum=1)
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
     precision: str = setting("auto", "auto: bfloat16 where the hardware has it.", choices=PRECISIONS)
 
@@ -78,8 +78,8 @@ def localize_block(job: Job, code: str, folder: str, start: int, stop: int) -> t
     if code != _CODE:
         raise PlanelocError("the Dask workers run another version of planeloc; install the same and start them again")
     with _ONE_AT_A_TIME:
-        localizer = _localizer(job, cluster.worker_index())
         try:
+            localizer = _localizer(job, cluster.worker_index())
             table = pd.DataFrame(localize_frames(localizer, start, stop))
         except RuntimeError as error:
             if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
@@ -124,7 +124,7 @@ def localize(
             paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
             job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
             job = replace(job, fingerprint=_fingerprint(job, opened))
-            finished, work = _localize_blocks(client, job, opened.frames, folder, settings.block_frames)
+            finished, work = _localize_blocks(client, job, opened, folder, settings.block_frames)
         rows = _write_table(output, finished, _metadata(opened, maps, measured, record, settings))
         parts.remove(folder)
     summary = {"localizations": rows, "frames": opened.frames, **work}
@@ -142,9 +142,10 @@ def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str,
 
 
 def _localize_blocks(
-    client: Client, job: Job, frames: int, folder: Path, block_frames: int
+    client: Client, job: Job, movie: Movie, folder: Path, block_frames: int
 ) -> tuple[list[parts.Part], dict[str, Any]]:
     """Compute what has no part yet. Gives all parts in the order of the movie, and how the work went."""
+    frames = movie.frames
     folder = folder / job.fingerprint
     folder.mkdir(exist_ok=True)
     finished = parts.finished_parts(folder, job.fingerprint)
@@ -153,7 +154,8 @@ def _localize_blocks(
     start = time.monotonic()
     task = partial(localize_block, job, _CODE, str(folder))
     with progress_bar(frames, "localizing", "frame", done=done, log_every_s=10) as bar:
-        for block, (rows, spent) in blocks.run(client, task, parts.missing_blocks(finished, frames, block_frames)):
+        missing = parts.missing_blocks(finished, frames, block_frames)
+        for block, (rows, spent) in blocks.run(client, task, missing, min(block_frames, group_frames(movie))):
             finished.append(parts.Part(block, rows, parts.part_path(folder, block.start, block.stop)))
             found += rows
             seconds.update(spent)
@@ -194,7 +196,7 @@ def _fingerprint(job: Job, movie: Movie) -> str:
     """
     files = ("registration", "psf", "weights")
     content = {
-        "code": _CODE,
+        "code": [_CODE, torch.__version__],
         "movie": movie.digest,
         "files": [sha256(getattr(job, name)) for name in files],
         "settings": {

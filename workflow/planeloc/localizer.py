@@ -35,7 +35,7 @@ from planeloc.networks import load_network
 from planeloc.networks.regions import RegionNetwork
 from planeloc.optics import PSF, read_psf
 from planeloc.pages import PagedVolume, PageGrid
-from planeloc.peaks import NOWHERE, find_peaks
+from planeloc.peaks import NOWHERE, REACH_ROWS, find_peaks
 from planeloc.plane_shares import PlaneShares
 from planeloc.sampling import Resampler
 from planeloc.stopwatch import Stopwatch
@@ -48,6 +48,7 @@ _PIXELS_AT_ONCE = {
     "cpu": 1 << 12,
     "cuda": 1 << 18,
 }  # camera pixels of the pages that are kept at once, unless a single frame has more
+_PIXELS_AT_MOST = 1 << 17  # of one frame: 0.5 GB of voxels in bfloat16, and as much again to search them
 _LEAST_BACKGROUND = 0.1  # photons; a pixel of which none are known still has noise
 _FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 _FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
@@ -100,8 +101,7 @@ class Localizer:
         )
         light = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self.shares = PlaneShares.of(seen, scene.depth_range_nm, *light)
-        frame_bytes = 4 * math.prod(self.movie.shape[1:])
-        self.frames_read = next((n for n in _FRAMES_READ if n * frame_bytes <= _BYTES_READ), 1)
+        self.group = group_frames(self.movie)
         self._stretch: tuple[int, NDArray[np.float32]] | None = None
 
     def background(self, frame: int) -> NDArray[np.float32]:
@@ -128,13 +128,12 @@ class Localizer:
             marks = self._marks(registered, level).cpu()
             windows = self._windows(registered)
         parts = []
-        for start, stop in self._portions(marks):
-            pages = marks[start:stop].nonzero()
-            if len(pages):
-                columns = self._localize_pages(windows[start:stop], pages, images[start:stop], level)
-                columns["frame"] += start
+        for frames, rows in self._portions(marks):
+            if marks[frames, rows].any():
+                columns = self._localize_portion(windows[frames], marks[frames], rows, images[frames], level)
+                columns["frame"] += frames.start
                 parts.append(columns)
-        return _joined(parts)
+        return _in_order(_joined(parts))
 
     def _photons(self, counts: Tensor) -> Tensor:
         """Counts in photons, each plane by its own camera."""
@@ -149,7 +148,7 @@ class Localizer:
         """Pages (frames, rows, columns) that the network has to look at."""
         if self.job.mode == "dense":
             return self.grid.everywhere(len(registered))
-        variance = self._variance(level)
+        variance = self.variance(level)
         noise = self.search.noise(variance)
         found = []
         step = _FRAMES_SEARCHED[self.device.type]
@@ -159,7 +158,7 @@ class Localizer:
             found.append(points)
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
 
-    def _variance(self, level: Tensor) -> Tensor:
+    def variance(self, level: Tensor) -> Tensor:
         """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
         cameras = self.movie.microscope.cameras
         slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
@@ -176,23 +175,36 @@ class Localizer:
         window = side + 2 * margin
         return padded.unfold(2, window, side).unfold(3, window, side).permute(0, 2, 3, 1, 4, 5)
 
-    def _portions(self, marks: Tensor) -> Iterator[tuple[int, int]]:
-        """Ranges of frames whose pages fit into memory together."""
-        most = max(1, _PIXELS_AT_ONCE[self.device.type] // self.grid.side_px**2)
+    def _portions(self, marks: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Frames, and rows of pages, whose pages fit into memory together: some frames, or a band of a large one."""
+        most = _PIXELS_AT_ONCE[self.device.type] // self.grid.side_px**2
+        too_many = _PIXELS_AT_MOST // self.grid.side_px**2
         start = total = 0
         for number, count in enumerate(marks.sum(dim=(1, 2)).tolist()):
             if total and total + count > most:
-                yield start, number
+                yield slice(start, number), slice(0, self.grid.shape[0])
                 start, total = number, 0
-            total += count
-        yield start, len(marks)
+            if count > too_many:
+                step = max(1, too_many // self.grid.shape[1])
+                for first in range(0, self.grid.shape[0], step):
+                    yield slice(number, number + 1), slice(first, first + step)
+                start = number + 1
+            else:
+                total += count
+        yield slice(start, len(marks)), slice(0, self.grid.shape[0])
 
-    def _localize_pages(self, windows: Tensor, pages: Tensor, images: Tensor, level: Tensor) -> dict[str, NDArray]:
-        """Localizations on given pages (n, 3) of some frames."""
+    def _localize_portion(
+        self, windows: Tensor, marks: Tensor, rows: slice, images: Tensor, level: Tensor
+    ) -> dict[str, NDArray]:
+        """Localizations whose maxima lie on given rows of the marked pages of some frames."""
+        voxels = self.grid.side_px * self.network.architecture.upsampling
+        beside = math.ceil(REACH_ROWS / voxels)
+        pages = marks[:, max(0, rows.start - beside) : rows.stop + beside].nonzero()
+        pages[:, 1] += max(0, rows.start - beside)
         with self.stopwatch("network"):
             volume = self._volume(windows, pages, len(images))
         with self.stopwatch("maxima"):
-            peaks = find_peaks(volume, self.job.threshold)
+            peaks = find_peaks(volume, self.job.threshold, (rows.start * voxels, rows.stop * voxels))
         scene = self.record.scene
         voxel = torch.tensor(scene.voxel_nm(self.psf.pixel_size_nm), dtype=torch.float64, device=self.device)
         position = peaks.position.flip(1).double() * voxel
@@ -212,15 +224,14 @@ class Localizer:
                 "y_sd": deviation[:, 1],
                 "z_sd": deviation[:, 2],
             }
-            return self._finished({name: tensor.cpu().numpy() for name, tensor in columns.items()})
+            return self._with_maps({name: tensor.cpu().numpy() for name, tensor in columns.items()})
 
-    def _finished(self, columns: dict[str, NDArray]) -> dict[str, NDArray]:
-        """With what the maps add to the uncertainty, in the order of the table: by frame, y, x, z."""
+    def _with_maps(self, columns: dict[str, NDArray]) -> dict[str, NDArray]:
+        """With what the maps add to the uncertainty."""
         of_maps = self.shares.map_sd_nm(self.registration, np.stack([columns[n] for n in "xyz"], axis=-1))
         for axis, name in enumerate(("x_sd", "y_sd")):
             columns[name] = np.hypot(columns[name], of_maps[:, axis]).astype(columns[name].dtype)
-        order = np.lexsort((columns["z"], columns["x"], columns["y"], columns["frame"]))
-        return {name: column[order] for name, column in columns.items()}
+        return columns
 
     def _volume(self, windows: Tensor, pages: Tensor, images: int) -> PagedVolume:
         """Logits on pages (n, 3) of the frames, on the CPU's list of them."""
@@ -234,7 +245,7 @@ class Localizer:
             part = pages[start : start + self.batch]
             try:
                 logits = self.network(windows[part.to(self.device).unbind(-1)], part[:, 1:] * self.grid.side_px)
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 self._halve_batch()
                 continue
             values[start : start + len(part)] = logits
@@ -266,14 +277,20 @@ class Localizer:
         return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
 
 
+def group_frames(movie: Movie) -> int:
+    """How many frames of a movie are computed together: fewer of large ones, always a part of BACKGROUND_FRAMES."""
+    frame_bytes = 4 * math.prod(movie.shape[1:])
+    return next((n for n in _FRAMES_READ if n * frame_bytes <= _BYTES_READ), 1)
+
+
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
     """Localizations of the frames [start, stop), column by column.
 
-    Frames are always computed in the same groups, from multiples of `frames_read`, also where only a part of a group is
+    Frames are always computed in the same groups, from multiples of `group`, also where only a part of a group is
     asked for: arithmetic on other groups might be rounded otherwise.
     """
-    firsts = range(start - start % localizer.frames_read, stop, localizer.frames_read)
-    tasks = [(first, min(first + localizer.frames_read, localizer.movie.frames)) for first in firsts]
+    firsts = range(start - start % localizer.group, stop, localizer.group)
+    tasks = [(first, min(first + localizer.group, localizer.movie.frames)) for first in firsts]
     groups = _one_ahead(localizer.read, tasks)
     parts = []
     for first in firsts:
@@ -307,6 +324,12 @@ def _device(name: str, index: int) -> torch.device:
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)
     return device
+
+
+def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
+    """In the order of the table: by frame, y, x, z."""
+    order = np.lexsort((columns["z"], columns["x"], columns["y"], columns["frame"]))
+    return {name: column[order] for name, column in columns.items()}
 
 
 def _joined(parts: list[dict[str, NDArray]]) -> dict[str, NDArray]:

@@ -71,7 +71,11 @@ def locked_folder(output: Path) -> Iterator[Path]:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
                 file.flush()
-            yield folder
+            try:
+                yield folder
+            finally:
+                if folder.is_dir() and not any(folder.rglob("*.h5")):  # nothing to go on with
+                    remove(folder)
             return
 
 
@@ -89,6 +93,8 @@ def part_path(folder: Path, start: int, stop: int) -> Path:
 
 def write_part(folder: Path, fingerprint: str, start: int, stop: int, table: pd.DataFrame) -> None:
     """Leave the localizations of the frames [start, stop) in the folder, whole or not at all."""
+    if not folder.is_dir():  # a run that ended does not need it any more, and the folder must not come back
+        raise PlanelocError(f"{folder}: the folder of the parts has gone; run again")
     metadata = {"fingerprint": fingerprint, "frames": [start, stop]}
     localizations.write(part_path(folder, start, stop), table, metadata)
 
@@ -140,7 +146,7 @@ def remove(folder: Path) -> None:
     """Remove the parts when the table is whole; the lock goes last."""
     for entry in folder.iterdir():
         if entry.is_dir():
-            shutil.rmtree(entry)
+            shutil.rmtree(entry, ignore_errors=True)  # a worker that came too late may just write into it
         elif entry.name != "lock":
             entry.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)  # another run that waits may have looked in

@@ -19,6 +19,7 @@ NOWHERE = -80.0  # logit of voxels that were not computed
 _REACH = (2, 3, 3)  # slices, rows, columns around a peak that belong to it
 _SMOOTHING = (1, 2, 2)  # reach of the sums whose maxima are peaks: as far as an unknown drift spreads a molecule
 _APART = (2, 4, 4)  # no two peaks are nearer than this
+REACH_ROWS = _APART[1] + _SMOOTHING[1]  # voxels that a maximum depends on
 _VOXELS_AT_ONCE = 1 << 13  # 5 MB for every thousand
 
 
@@ -32,15 +33,18 @@ class Peaks:
     probability: Tensor  # (n,)
 
 
-def find_peaks(logits: Tensor | PagedVolume, threshold: float) -> Peaks:
+def find_peaks(logits: Tensor | PagedVolume, threshold: float, rows: tuple[int, int] | None = None) -> Peaks:
     """Local maxima of the probability summed over 3×5×5 voxels, among voxels whose own probability exceeds `threshold`.
 
     Parameters
     ----------
     logits : (batch, depth, rows, columns), or pages of such a volume.
+    rows : only maxima in voxels of these rows, [first, stop); what lies `REACH_ROWS` beside them must be there, too.
     """
     volume = logits if isinstance(logits, PagedVolume) else PagedVolume.dense(logits, NOWHERE)
     kept = _maxima(volume, volume.above(math.log(threshold / (1 - threshold))))
+    if rows:
+        kept = kept[(kept[:, 2] >= rows[0]) & (kept[:, 2] < rows[1])]
     cubes = torch.cat([_probabilities(volume, part, _REACH) for part in kept.split(_VOXELS_AT_ONCE)])
     total = cubes.sum(dim=(1, 2, 3))
     centroid, variance = [], []

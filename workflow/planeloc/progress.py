@@ -15,7 +15,7 @@ class LogLines:
     """Progress as lines for a log file, with as much of the interface of `tqdm` as we use.
 
     A line says how much is done, how fast it went in this run (what was `done` before does not count), any numbers
-    that `set_postfix` was given, and the time left. The first line comes when there is something to tell.
+    that `set_postfix` was given, and the time left. The first line comes at the beginning, if there is anything to do.
     """
 
     def __init__(
@@ -36,6 +36,8 @@ class LogLines:
         self._start = self._latest = clock()
 
     def __enter__(self) -> LogLines:
+        if self.n < self._total:
+            self._write(self._line())
         return self
 
     def __exit__(
@@ -58,10 +60,9 @@ class LogLines:
     def _line(self) -> str:
         rate = (self.n - self._done) / max(self._clock() - self._start, 1e-9)
         share = self.n / self._total if self._total else 1.0
-        parts = [
-            f"{self._description}: {self.n:,} of {self._total:,} {self._unit}s ({share:.0%})",
-            f"{rate:,.0f} {self._unit}s/s" if rate >= 100 else f"{rate:.3g} {self._unit}s/s",
-        ]
+        parts = [f"{self._description}: {self.n:,} of {self._total:,} {self._unit}s ({share:.0%})"]
+        if rate:
+            parts.append(f"{rate:,.0f} {self._unit}s/s" if rate >= 100 else f"{rate:.3g} {self._unit}s/s")
         for name, value in self._numbers.items():
             parts.append(f"{value:,} {name}" if isinstance(value, int) else f"{name} {value}")
         if rate and self.n < self._total:
