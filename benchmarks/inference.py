@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("resources/quadplane.safetensors"))
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument(
-        "--plain-frames", type=int, default=10, help="frames for `plain` and `dense`, a fifth for `wide`"
+        "--plain-frames", type=int, default=20, help="frames of `plain` and `dense`; a tenth for `wide`"
     )
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--molecules", type=int, default=50)

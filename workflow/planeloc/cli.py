@@ -41,8 +41,8 @@ def planeloc() -> None:
     """3D super-resolution images from the movies of a multi-plane microscope.
 
     The verbs in the order in which they are used: cameras, register, calibrate, convert, train, localize, filter,
-    render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md. `paper` holds the
-    experiments of the paper.
+    render, evaluate. The Snakemake workflow calls them for every sample of a sheet; see README.md. `simulate` makes
+    the demo's acquisition, `paper` the experiments of the paper.
     """
 
 

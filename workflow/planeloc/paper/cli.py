@@ -18,7 +18,7 @@ _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required
 
 @click.group("paper")
 def paper() -> None:
-    """The experiments of the paper (Aritake et al. 2021), recomputed.
+    """The experiments of the paper (Aritake and others, 2021), recomputed.
 
     `snakemake paper --configfile config/paper/config.yaml` runs them all; docs/paper.md says what is what.
     """
