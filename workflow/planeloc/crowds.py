@@ -48,14 +48,14 @@ def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -
     expected = _expected(psf, scene, image, positions, photons, shifts.total_nm(psf), shifts.margin_px)
     images, left = observe(expected, scene, shifts, generator)
     inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
-    return Crowds(
-        images, image[inside], positions[inside], photons[inside], left.mean(dim=1), shifts.drift_nm
-    )
+    return Crowds(images, image[inside], positions[inside], photons[inside], left.mean(dim=1), shifts.drift_nm)
 
 
 def _density(scene: Scene) -> tuple[float, float]:
     if scene.density is None or scene.density[1] > _MOST_PER_PIXEL:
-        raise PlanelocError(f"density {scene.density}: the simulation draws up to {_MOST_PER_PIXEL} molecules per pixel")
+        raise PlanelocError(
+            f"density {scene.density}: the simulation draws up to {_MOST_PER_PIXEL} molecules per pixel"
+        )
     return scene.density
 
 

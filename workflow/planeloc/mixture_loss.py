@@ -35,7 +35,7 @@ class Truth:
 def regression_loss(output: Output, truth: Truth) -> Tensor:
     """Minus the log-likelihood of the truth, averaged over the windows of a batch."""
     batch = len(output.maps)
-    reading = read_maps(output.maps.float().transpose(0, 1))
+    reading = read_maps(output.maps.transpose(0, 1))
     loss = (count_loss(reading.logit, truth).sum() + mixture_loss(reading, truth).sum()) / batch
     level = truth.background[:, None, None]
     loss = loss + _minus_log_normal(level, reading.background, reading.background_sd).mean()

@@ -40,7 +40,8 @@ class MoleculeTask:
         return draw_crowds(self._psf, self._scene, size, generator)
 
     def loss(self, forward: Callable[[Tensor], Output], batch: Crowds) -> Tensor:
-        return regression_loss(forward(batch.images), truth_in_units(batch, self._units))
+        output = forward(batch.images)
+        return regression_loss(output._replace(maps=output.maps.float()), truth_in_units(batch, self._units))
 
     def validate(self, forward: Callable[[Tensor], Output], batch: Crowds) -> dict[str, float]:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
