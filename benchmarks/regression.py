@@ -50,7 +50,18 @@ def main() -> None:
     torch.set_num_threads(1)
     network, record = load_network(arguments.weights)
     network = network.to(memory_format=torch.channels_last)
-    heads = ("case", "light", "drift", "Jaccard", "recall", "precision", "lateral", "axial", "pulls x, y, z", "frames/s")
+    heads = (
+        "case",
+        "light",
+        "drift",
+        "Jaccard",
+        "recall",
+        "precision",
+        "lateral",
+        "axial",
+        "pulls x, y, z",
+        "frames/s",
+    )
     print("{:15}{:>6}{:>7}{:>9}{:>8}{:>11}{:>9}{:>7}{:>20}{:>10}".format(*heads))
     for case in CASES:
         for light in (1.0, 0.25):

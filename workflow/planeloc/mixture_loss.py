@@ -58,7 +58,7 @@ def mixture_loss(reading: Reading, truth: Truth) -> Tensor:
 
     `reading` has channels first, then (batch, rows, columns).
     """
-    batch, rows, columns = reading.logit.shape
+    rows, columns = reading.logit.shape[1:]
     steps = torch.arange(-_REACH, _REACH + 1, device=truth.image.device)
     own = truth.position[:, :2].floor().long()
     x, y = own[:, 0, None, None] + steps, own[:, 1, None, None] + steps[:, None]

@@ -84,7 +84,7 @@ def _maxima(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Te
     Only pixels that could win are looked at: of nine that exceed the threshold together, the largest exceeds a ninth of
     it. Of two equal neighbours the first in the image is the maximum.
     """
-    batch, rows, columns = logit.shape
+    rows, columns = logit.shape[1:]
     least = threshold / 9
     image, row, column = torch.nonzero(logit > math.log(least / (1 - least)), as_tuple=True)
     padded = torch.nn.functional.pad(logit, (1, 1, 1, 1), value=-math.inf).flatten()

@@ -1,4 +1,4 @@
-"""A network that stays on the camera's pixels and says, per pixel, whether a molecule lies there, where, and how surely.
+"""A network that stays on the camera's pixels and says of each whether a molecule lies there, where, how surely.
 
 The idea is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), written anew from the papers and for any number of
 planes: a U-Net with two halvings whose output has, for every pixel, the probability of a molecule, its position,
@@ -63,7 +63,7 @@ class RegressionNetwork(nn.Module):
     """Photons above background (batch, planes, y, x) of registered planes → `Output` on the same pixels, any size."""
 
     def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
-        """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel, the first guess."""
+        """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel."""
         super().__init__()
         self.architecture = architecture
         fine, middle, coarse = architecture.channels
