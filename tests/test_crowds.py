@@ -61,5 +61,5 @@ def test_background_that_is_left_is_told():
 
 
 def test_more_than_can_be_told_apart_is_refused():
-    with pytest.raises(PlanelocError, match="setting density: .* up to 25.6 molecules per 16×16 pixels"):
+    with pytest.raises(PlanelocError, match=r"setting density: .* up to 25\.6 molecules per 16×16 pixels"):
         draw_crowds(paper_psf(), replace(SCENE, density=(0.001, 0.5)), 1, generator())

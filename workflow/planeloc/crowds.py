@@ -53,9 +53,8 @@ def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -
 
 def _density(scene: Scene) -> tuple[float, float]:
     if scene.density is None or scene.density[1] > _MOST_PER_PIXEL:
-        raise PlanelocError(
-            f"density {scene.density}: the simulation draws up to {_MOST_PER_PIXEL} molecules per pixel"
-        )
+        most = f"{_MOST_PER_PIXEL * 16**2:g} molecules per 16×16 pixels"
+        raise PlanelocError(f"setting density: training images are drawn with up to {most}; give a smaller density")
     return scene.density
 
 
