@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,12 +66,15 @@ def score(found: Found, truth: Crowds) -> dict[str, float]:
         for image, position in ((found.image, found.position_nm), (truth.image, truth.positions_nm))
     )
     pairs = match(found_points, true_points, _LATERAL_NM, _AXIAL_NM)
+    missed = len(true_points) + len(found_points) - 2 * len(pairs)
+    jaccard = len(pairs) / max(len(pairs) + missed, 1)
+    if not len(pairs):  # as bad as can be
+        return {"jaccard": jaccard, "lateral_nm": _LATERAL_NM, "axial_nm": _AXIAL_NM}
     error = found_points.position_nm[pairs.found] - true_points.position_nm[pairs.truth]
     pull = error / found.position_sd_nm.double().cpu().numpy()[pairs.found]
-    squares, pulls = ((values**2).mean(axis=0) if len(values) else np.full(3, np.nan) for values in (error, pull))
-    missed = len(true_points) + len(found_points) - 2 * len(pairs)
+    squares, pulls = (error**2).mean(axis=0), (pull**2).mean(axis=0)
     return {
-        "jaccard": len(pairs) / max(len(pairs) + missed, 1),
+        "jaccard": jaccard,
         "lateral_nm": math.sqrt(squares[0] + squares[1]),
         "axial_nm": math.sqrt(squares[2]),
         **{f"pull_{axis}": math.sqrt(value) for axis, value in zip("xyz", pulls, strict=True)},
