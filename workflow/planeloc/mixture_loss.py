@@ -35,14 +35,11 @@ class Truth:
 def regression_loss(output: Output, truth: Truth) -> Tensor:
     """Minus the log-likelihood of the truth, averaged over the windows of a batch."""
     batch = len(output.maps)
-    reading = read_maps(output.maps.transpose(0, 1))
+    reading = read_maps(output.maps.transpose(0, 1), output.drift.movedim(0, -1)[..., None, None])
     loss = (count_loss(reading.logit, truth).sum() + mixture_loss(reading, truth).sum()) / batch
     level = truth.background[:, None, None]
     loss = loss + _minus_log_normal(level, reading.background, reading.background_sd).mean()
-    if output.drift is not None:
-        mean, sd = output.drift.unbind(1)
-        loss = loss + _minus_log_normal(truth.drift, mean, sd).sum() / batch
-    return loss
+    return loss + _minus_log_normal(truth.drift, *output.drift.unbind(1)).sum() / batch
 
 
 def count_loss(logit: Tensor, truth: Truth) -> Tensor:

@@ -45,10 +45,14 @@ class MoleculeTask:
     def validate(self, forward: Callable[[Tensor], Output], batch: Crowds) -> dict[str, float]:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
         parts = [forward(images) for images in batch.images.split(64)]
-        maps = torch.cat([part.maps for part in parts])
-        drift = None if parts[0].drift is None else torch.cat([part.drift for part in parts])
-        loss = float(regression_loss(Output(maps, drift), truth_in_units(batch, self._units)))
-        return {"validation_loss": loss} | score(find_molecules(maps, self._units, _THRESHOLD), batch)
+        output = Output(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        loss = float(regression_loss(output, truth_in_units(batch, self._units)))
+        drift_error = output.drift[:, 0] * self._units.pixel_size_nm - batch.drift_nm[:, 1:]
+        return {
+            "validation_loss": loss,
+            **score(find_molecules(output, self._units, _THRESHOLD), batch),
+            "drift_nm": float(drift_error.square().mean().sqrt()),  # per plane and axis
+        }
 
 
 def truth_in_units(batch: Crowds, units: Units) -> Truth:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from planeloc.networks.regression import read_maps
+from planeloc.networks.regression import Output, read_maps
 
 _ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none
 _SURE = 1 - 1e-6
@@ -57,11 +57,12 @@ class Found:
         return Found(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def find_molecules(maps: Tensor, units: Units, threshold: float) -> Found:
-    """Molecules whose probability exceeds `threshold`; `maps` (batch, CHANNELS, rows, columns) of the network."""
+def find_molecules(output: Output, units: Units, threshold: float) -> Found:
+    """Molecules whose probability exceeds `threshold` in what the network says of a batch of windows."""
+    maps, drift = output
     logit = maps[:, 0].float()
     image, row, column, probability = _maxima(logit, threshold)
-    reading = read_maps(maps[image, :, row, column].float().t())
+    reading = read_maps(maps[image, :, row, column].float().t(), drift[image].movedim(0, -1))
     centre = torch.stack((column, row)) + 0.5
     lateral = (centre + reading.mean[:2]) * units.pixel_size_nm
     depth = units.middle_nm + units.half_depth_nm * reading.mean[2:3]
