@@ -88,8 +88,8 @@ def measure(case: Case, light: float, drift: int, network, record, threshold: fl
         batch = draw_batch(record.psf, scene, 1, generator)
         start = time.process_time()
         with autocast(torch.device("cpu"), precision):
-            output = network(batch.images.contiguous(memory_format=torch.channels_last))
-        found = find_molecules(output, record.units, threshold)
+            maps = network(batch.images.contiguous(memory_format=torch.channels_last))
+        found = find_molecules(maps, record.units, threshold)
         seconds += time.process_time() - start
         place, truth = found.position_nm.double().numpy(), batch.positions_nm[0].double().numpy()
         frames = [np.zeros(len(points), dtype=np.int64) for points in (place, truth)]

@@ -7,18 +7,19 @@ import pytest
 import torch
 
 from planeloc.mixture_loss import Truth, count_loss, mixture_loss, regression_loss
-from planeloc.networks.regression import Architecture, Output, read_maps
+from planeloc.networks.decoding import window_drift
+from planeloc.networks.drift import Drift
+from planeloc.networks.regression import Architecture, planes_of, read_maps
 
-PLANES = 4
+PLANES, SD_PX = 4, 0.18
 NUMBERS = Architecture(PLANES).maps
 
 
-def random_output(batch=2, rows=7, columns=9, seed=0):
+def random_maps(batch=2, rows=7, columns=9, seed=0):
     """Deviations of about a tenth of a pixel: pixels beyond the loss's reach have no say."""
     maps = torch.randn(batch, NUMBERS, rows, columns, dtype=torch.float64, generator=generator(seed))
     maps[:, 5:9] = maps[:, 5:9] * 0.3 - 2.0
-    drift = torch.rand(batch, 2, PLANES - 1, 2, dtype=torch.float64, generator=generator(4)) * 0.1 + 0.05
-    return Output(maps.requires_grad_(), drift.requires_grad_())
+    return maps.requires_grad_()
 
 
 def generator(seed):
@@ -34,17 +35,16 @@ def random_truth(rows=7, columns=9):
     return Truth(image, position, torch.tensor([0.3, -0.1]).double(), torch.zeros(2, 3, 2, dtype=torch.float64))
 
 
-def brute_force_mixture(output, truth):
+def brute_force_mixture(maps, truth, drift):
     """−log Σ_k p_k/Σp Π N over all pixels k, one by one."""
     losses = []
     for image, position in zip(truth.image.tolist(), truth.position.tolist(), strict=True):
-        maps, drift = output.maps[image], output.drift[image]
-        p = torch.sigmoid(maps[0])
+        p = torch.sigmoid(maps[image, 0])
         density = 0.0
         for row, column in itertools.product(*(range(size) for size in p.shape)):
-            reading = read_maps(maps[:, row, column], drift)
-            at = reading.mean + torch.tensor([column + 0.5, row + 0.5, 0.0, 0.0])
-            sd = reading.sd
+            reading = read_maps(maps[image, :, row, column, None], drift.of([image]))
+            at = reading.mean[:, 0] + torch.tensor([column + 0.5, row + 0.5, 0.0, 0.0])
+            sd = reading.sd[:, 0]
             normal = torch.exp(-0.5 * ((torch.tensor(position) - at) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
             density = density + p[row, column] / p.sum() * normal.prod()
         losses.append(-torch.log(density))
@@ -52,14 +52,14 @@ def brute_force_mixture(output, truth):
 
 
 def test_mixture_is_the_sum_over_all_pixels():
-    output, truth = random_output(), random_truth()
-    reading = read_maps(output.maps.transpose(0, 1), output.drift.movedim(0, -1)[..., None, None])
-    loss = mixture_loss(reading, truth)
-    expected = brute_force_mixture(output, truth)
+    maps, truth = random_maps(), random_truth()
+    drift = window_drift(maps, SD_PX)
+    loss = mixture_loss(maps, truth, drift)
+    expected = brute_force_mixture(maps, truth, drift)
     assert torch.allclose(loss, expected, rtol=1e-6)
-    gradients = torch.autograd.grad(loss.sum(), output)
-    for gradient, reference in zip(gradients, torch.autograd.grad(expected.sum(), output), strict=True):
-        assert torch.allclose(gradient, reference, rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(loss.sum(), maps, retain_graph=True)
+    (reference,) = torch.autograd.grad(expected.sum(), maps)
+    assert torch.allclose(gradient, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_count_is_nearly_the_sum_over_all_outcomes():
@@ -79,38 +79,53 @@ def test_count_is_nearly_the_sum_over_all_outcomes():
 
 
 def test_derivatives_are_those_of_differences():
-    truth = random_truth()
-    assert torch.autograd.gradcheck(lambda *output: regression_loss(Output(*output), truth), tuple(random_output()))
+    """But for the weights of molecules in the drift, which the loss holds fixed."""
+    truth, fixed = random_truth(), random_maps().detach()
+
+    def loss(rest):
+        return regression_loss(torch.cat((fixed[:, :1], rest), dim=1), truth, SD_PX)
+
+    assert torch.autograd.gradcheck(loss, fixed[:, 1:].clone().requires_grad_())
 
 
 @pytest.mark.parametrize("extreme", [-1e4, -50.0, 50.0, 1e4])
 def test_extremes_stay_finite(extreme):
     maps = torch.full((2, NUMBERS, 7, 9), extreme, requires_grad=True)
-    drift = torch.full((2, 2, PLANES - 1, 2), 0.004)
-    loss = regression_loss(Output(maps, drift), random_truth())
+    truth = random_truth()
+    loss = regression_loss(
+        maps, Truth(truth.image, truth.position.float(), truth.background, truth.drift.float()), SD_PX
+    )
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(maps.grad).all()
 
 
 def test_an_empty_batch_rewards_empty_maps():
     nothing = Truth(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(2), torch.zeros(2, 3, 2))
-    drift, losses = torch.full((2, 2, PLANES - 1, 2), 0.1), []
-    for logit in (-12.0, -2.0):
+    losses = []
+    for logit in (-12.0, -2.5):
         maps = torch.zeros(2, NUMBERS, 8, 8)
         maps[:, 0] = logit
-        losses.append(regression_loss(Output(maps, drift), nothing))
+        losses.append(regression_loss(maps, nothing, SD_PX))
     assert losses[0] < losses[1]
 
 
 def test_drift_moves_molecules_by_the_shares_of_their_planes():
     """Of planes that have drifted by +d, x is told without the drift; what is unknown of it adds to the variance."""
     maps = torch.zeros(NUMBERS, 1, dtype=torch.float64)
-    maps[-PLANES:, 0] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    share = torch.tensor([0.4, 0.3, 0.2, 0.1]).double()
+    maps[11 : 11 + PLANES, 0] = share.log()
     mean = torch.tensor([[0.1, 0.2], [-0.3, 0.0], [0.5, 0.1]]).double()
-    still, moved = (read_maps(maps, torch.stack((m, torch.zeros_like(mean)))[..., None]) for m in (0 * mean, mean))
+    covariance = torch.tensor([[4.0, 1.0, 0.0], [1.0, 3.0, 2.0], [0.0, 2.0, 5.0]]).double() * 1e-2
+    none = torch.zeros(1, 3, 3).double()
+    still, moved, unsure = (
+        read_maps(maps, Drift(m[None], none, c)) for m, c in ((0 * mean, none), (mean, none), (mean, covariance[None]))
+    )
     shift = (still.mean - moved.mean)[:, 0].tolist()
     assert shift == pytest.approx([0.3 * 0.1 - 0.2 * 0.3 + 0.1 * 0.5, 0.3 * 0.2 + 0.1 * 0.1, 0.0, 0.0])
-    unsure = read_maps(maps, torch.stack((mean, torch.full_like(mean, 0.2)))[..., None])
     added = (unsure.sd**2 - moved.sd**2)[:, 0].tolist()
-    weight = math.log(2)  # softplus of 0
-    assert added == pytest.approx([weight * 0.2**2 * (0.3**2 + 0.2**2 + 0.1**2)] * 2 + [0.0, 0.0])
+    assert added == pytest.approx([(share[1:] @ covariance @ share[1:]).item()] * 2 + [0.0, 0.0])
+
+
+@pytest.mark.parametrize("planes", [2, 3, 8])
+def test_maps_tell_the_number_of_planes(planes):
+    assert planes_of(torch.zeros(1, Architecture(planes).maps, 1, 1)) == planes

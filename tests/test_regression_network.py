@@ -6,39 +6,33 @@ import pytest
 import torch
 
 from planeloc.networks import NetworkRecord, load_network, save_network
-from planeloc.networks.decoding import Units, find_molecules
-from planeloc.networks.regression import REACH_PX, Architecture, Output, RegressionNetwork
+from planeloc.networks.decoding import Units, find_molecules, window_drift
+from planeloc.networks.drift import Drift
+from planeloc.networks.regression import REACH_PX, Architecture, RegressionNetwork
 from planeloc.optics import paper_psf
 from planeloc.simulation import Scene
 
-UNITS = Units(pixel_size_nm=100.0, depth_range_nm=(-200.0, 600.0), photons=5000.0)
+UNITS = Units(pixel_size_nm=100.0, depth_range_nm=(-200.0, 600.0), photons=5000.0, drift_sd_px=0.2)
+STILL = Drift(torch.zeros(2, 3, 2), torch.zeros(2, 3, 3), torch.zeros(2, 3, 3))
 SD_LOGIT = math.log(math.expm1(0.1 - 0.004))  # is read as a deviation of 0.1
 
 
 def small(planes=4):
     torch.manual_seed(0)
-    return RegressionNetwork(Architecture(planes, (8, 8, 8), sums=4), 20.0, 0.005).eval()
+    return RegressionNetwork(Architecture(planes, (8, 8, 8)), 20.0, 0.005).eval()
 
 
 @pytest.mark.parametrize("planes", [2, 3, 4, 9])
 @pytest.mark.parametrize(("rows", "columns"), [(16, 16), (17, 23), (5, 40), (1, 1)])
 def test_output_is_on_the_same_pixels(planes, rows, columns):
-    output = small(planes)(torch.randn(2, planes, rows, columns))
-    assert output.maps.shape == (2, Architecture(planes).maps, rows, columns)
-    assert output.drift.shape == (2, 2, planes - 1, 2)
+    maps = small(planes)(torch.randn(2, planes, rows, columns))
+    assert maps.shape == (2, Architecture(planes).maps, rows, columns)
+    assert window_drift(maps, 0.2).mean.shape == (2, planes - 1, 2)
 
 
 def test_a_window_does_not_see_the_others_of_its_batch():
     network, images = small(), torch.randn(3, 4, 24, 24) * 50
-    assert torch.allclose(network(images).maps[1], network(images[1:2]).maps[0], atol=1e-5)
-
-
-def test_empty_surroundings_tell_nothing_of_the_drift():
-    """Where no pixel has evidence, more of them change nothing."""
-    network = small()
-    network.drift.evidence.bias.data.fill_(-1e3)
-    small_window, large = (network(torch.zeros(1, 4, side, side)).drift for side in (16, 64))
-    assert torch.equal(small_window, large)
+    assert torch.allclose(network(images)[1], network(images[1:2])[0], atol=1e-5)
 
 
 def test_round_trip(tmp_path):
@@ -49,7 +43,7 @@ def test_round_trip(tmp_path):
     loaded, read = load_network(tmp_path / "w.safetensors")
     assert read == record and read.kind == "regression"
     image = torch.rand(1, 4, 16, 16)
-    assert torch.equal(loaded(image).maps, network(image).maps)
+    assert torch.equal(loaded(image), network(image))
 
 
 def test_records_without_a_kind_are_of_the_first():
@@ -61,21 +55,21 @@ def test_records_without_a_kind_are_of_the_first():
         NetworkRecord.from_dict(values, {})
 
 
-def output_with(probabilities, rows=8, columns=10):
+def maps_with(probabilities, rows=8, columns=10):
     """Empty maps but for the given pixels {(image, row, column): probability}."""
     maps = torch.zeros(2, Architecture(4).maps, rows, columns)
     maps[:, 0] = -12.0
     maps[:, 5:9] = SD_LOGIT
     for (image, row, column), p in probabilities.items():
         maps[image, 0, row, column] = math.log(p / (1 - p))
-    return Output(maps, torch.zeros(2, 2, 3, 2))
+    return maps
 
 
 def test_numbers_are_read_in_nanometres_and_photons():
-    output = output_with({(1, 3, 6): 0.9})
-    output.maps[1, 1:5, 3, 6] = torch.tensor([0.2, -0.3, 0.5, 0.25])
-    output.maps[1, 9, 3, 6] = -0.7
-    found = find_molecules(output, UNITS, 0.5)
+    maps = maps_with({(1, 3, 6): 0.9})
+    maps[1, 1:5, 3, 6] = torch.tensor([0.2, -0.3, 0.5, 0.25])
+    maps[1, 9, 3, 6] = -0.7
+    found = find_molecules(maps, UNITS, 0.5, STILL)
     x, y = (100 * (centre + REACH_PX * math.tanh(o / REACH_PX)) for centre, o in ((6.5, 0.2), (3.5, -0.3)))
     assert found.image.tolist() == [1]
     assert found.position_nm[0].tolist() == pytest.approx([x, y, 200 + 0.5 * 400], rel=1e-5)
@@ -99,14 +93,14 @@ def test_numbers_are_read_in_nanometres_and_photons():
     ],
 )
 def test_one_molecule_for_every_maximum(probabilities, expected):
-    found = find_molecules(output_with(probabilities), UNITS, 0.5)
+    found = find_molecules(maps_with(probabilities), UNITS, 0.5, STILL)
     pixels = (found.position_nm[:, :2] / 100 - 0.5).round().long().tolist()
     assert [(image, row, column) for image, (column, row) in zip(found.image.tolist(), pixels, strict=True)] == expected
 
 
 def test_probability_is_that_of_a_molecule():
     """On the border of two pixels both have a share; beside another molecule each has its own."""
-    shared = find_molecules(output_with({(0, 4, 4): 0.5, (0, 4, 5): 0.4}), UNITS, 0.5)
+    shared = find_molecules(maps_with({(0, 4, 4): 0.5, (0, 4, 5): 0.4}), UNITS, 0.5, STILL)
     assert shared.probability.tolist() == pytest.approx([0.9], abs=1e-3)
-    apart = find_molecules(output_with({(0, 4, 4): 0.95, (0, 4, 5): 0.8}), UNITS, 0.5)
+    apart = find_molecules(maps_with({(0, 4, 4): 0.95, (0, 4, 5): 0.8}), UNITS, 0.5, STILL)
     assert apart.probability.tolist() == pytest.approx([0.95, 0.8], abs=1e-3)

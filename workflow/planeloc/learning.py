@@ -43,6 +43,7 @@ class Task(Protocol):
 
     record: NetworkRecord
     gradient_limit: float  # norm to which longer gradients are cut
+    warmup: int  # steps over which the learning rate rises
 
     def draw(self, size: int, generator: torch.Generator) -> Any:
         """Images (`.images`) and their truth."""
@@ -145,7 +146,7 @@ def _train(
     with progress_bar(steps, "training", "step", done=state.step) as bar:
         while going and state.step < steps:
             for group in state.optimizer.param_groups:
-                group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / steps))
+                group["lr"] = settings.learning_rate * _schedule(state.step, steps, task.warmup)
             network.train()
             loss = task.loss(mixed, task.draw(settings.batch, _generator(settings.seed, state.step, device)))
             _descend(task, state, loss)
@@ -166,6 +167,11 @@ def _train(
                 saved = time.monotonic()
     if not going:
         print(f"planeloc: {settings.patience} validations without a better one; stopped early", file=sys.stderr)
+
+
+def _schedule(step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate: rises in a line over `warmup` steps, and falls to 0 along a cosine."""
+    return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _descend(task: Task, state: _State, loss: Tensor) -> None:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from planeloc.networks.regression import Output, Reading, read_maps
+from planeloc.networks.decoding import window_drift
+from planeloc.networks.drift import Drift
+from planeloc.networks.regression import background_of, read_maps, read_steps
 
 _REACH = 2  # pixels from a molecule's own to the farthest that may place one there: REACH_PX, and deviations
 _LEAST_COUNT_VARIANCE = 0.1  # else certainty of an empty window would be rewarded without end
@@ -32,14 +34,18 @@ class Truth:
     drift: Tensor  # (batch, planes − 1, 2) px
 
 
-def regression_loss(output: Output, truth: Truth) -> Tensor:
-    """Minus the log-likelihood of the truth, averaged over the windows of a batch."""
-    batch = len(output.maps)
-    reading = read_maps(output.maps.transpose(0, 1), output.drift.movedim(0, -1)[..., None, None])
-    loss = (count_loss(reading.logit, truth).sum() + mixture_loss(reading, truth).sum()) / batch
-    level = truth.background[:, None, None]
-    loss = loss + _minus_log_normal(level, reading.background, reading.background_sd).mean()
-    return loss + _minus_log_normal(truth.drift, *output.drift.unbind(1)).sum() / batch
+def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
+    """Minus the log-likelihood of the truth, averaged over the windows of a batch.
+
+    Beside molecules and background, that of the drift: by all molecules of a window together, and by each alone.
+    `maps` (batch, numbers, rows, columns).
+    """
+    drift = window_drift(maps, drift_sd_px)
+    level, level_sd = background_of(maps)
+    loss = count_loss(maps[:, 0], truth).sum() + mixture_loss(maps, truth, drift).sum()
+    loss = loss + drift.minus_log_likelihood(truth.drift).sum() + _step_loss(maps, truth, drift_sd_px).sum()
+    background = _minus_log_normal(truth.background[:, None, None], level, level_sd)
+    return loss / len(maps) + background.mean()
 
 
 def count_loss(logit: Tensor, truth: Truth) -> Tensor:
@@ -50,27 +56,33 @@ def count_loss(logit: Tensor, truth: Truth) -> Tensor:
     return _minus_log_normal(number, p.sum(dim=(1, 2)), variance.sqrt())
 
 
-def mixture_loss(reading: Reading, truth: Truth) -> Tensor:
-    """(n,) minus log-density of every true molecule under the mixture; pixels beyond `_REACH` cannot place it.
-
-    `reading` has channels first, then (batch, rows, columns).
-    """
-    rows, columns = reading.logit.shape[1:]
+def mixture_loss(maps: Tensor, truth: Truth, drift: Drift) -> Tensor:
+    """(n,) minus log-density of every true molecule under the mixture; pixels beyond `_REACH` cannot place it."""
+    rows, columns = maps.shape[2:]
     steps = torch.arange(-_REACH, _REACH + 1, device=truth.image.device)
+    y_step, x_step = (step.flatten() for step in torch.meshgrid(steps, steps, indexing="ij"))
     own = truth.position[:, :2].floor().long()
-    x, y = own[:, 0, None, None] + steps, own[:, 1, None, None] + steps[:, None]
-    inside = ((x >= 0) & (x < columns) & (y >= 0) & (y < rows)).flatten(1)
-    index = (truth.image[:, None, None] * rows + y.clamp(0, rows - 1)) * columns + x.clamp(0, columns - 1)
-    index = index.flatten(1)  # (n, pixels)
-
-    total = torch.logsumexp(logsigmoid(reading.logit).flatten(1), dim=1)
-    log_weight = logsigmoid(reading.logit.reshape(-1)[index]) - total[truth.image][:, None]
-    mean, sd = (values.reshape(4, -1)[:, index] for values in (reading.mean, reading.sd))
-    x_away = truth.position[:, 0, None] - (x.expand(-1, len(steps), -1).flatten(1) + 0.5)
-    y_away = truth.position[:, 1, None] - (y.expand(-1, -1, len(steps)).flatten(1) + 0.5)
-    target = torch.stack((x_away, y_away, *(truth.position[:, i, None].expand_as(x_away) for i in (2, 3))))
-    log_density = log_weight - _minus_log_normal(target, mean, sd).sum(dim=0)
+    x, y = own[:, :1] + x_step, own[:, 1:] + y_step  # (n, pixels)
+    inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    image = truth.image[:, None].expand_as(x)
+    near = maps[image, :, y.clamp(0, rows - 1), x.clamp(0, columns - 1)].movedim(-1, 0)
+    reading = read_maps(near, drift.of(truth.image))
+    total = torch.logsumexp(logsigmoid(maps[:, 0]).flatten(1), dim=1)
+    log_weight = logsigmoid(reading.logit) - total[truth.image][:, None]
+    centre = torch.stack((x, y)) + 0.5
+    target = truth.position.t()[..., None].expand(-1, -1, x.shape[1])
+    target = torch.cat((target[:2] - centre, target[2:]))
+    log_density = log_weight - _minus_log_normal(target, reading.mean, reading.sd).sum(dim=0)
     return -torch.logsumexp(log_density.masked_fill(~inside, -math.inf), dim=1)
+
+
+def _step_loss(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
+    """(n,) minus log-likelihood of the true drift by what the pixel of every molecule says of it."""
+    planes = truth.drift.shape[1] + 1
+    rows, columns = maps.shape[2:]
+    x, y = (truth.position[:, axis].long().clamp(0, side - 1) for axis, side in enumerate((columns, rows)))
+    steps = read_steps(maps[truth.image, :, y, x].t(), planes)
+    return steps.minus_log_likelihood(truth.drift[truth.image], drift_sd_px)
 
 
 def _minus_log_normal(value: Tensor, mean: Tensor, sd: Tensor) -> Tensor:

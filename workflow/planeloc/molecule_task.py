@@ -13,8 +13,8 @@ from planeloc.errors import PlanelocError
 from planeloc.matching import Points, match
 from planeloc.mixture_loss import Truth, regression_loss
 from planeloc.networks import NetworkRecord
-from planeloc.networks.decoding import Found, Units, find_molecules
-from planeloc.networks.regression import Architecture, Output
+from planeloc.networks.decoding import Found, Units, find_molecules, window_drift
+from planeloc.networks.regression import Architecture
 from planeloc.optics import PSF
 from planeloc.simulation import Scene
 from planeloc.train_settings import TrainSettings
@@ -27,6 +27,7 @@ class MoleculeTask:
     """Likelihood of the molecules of crowded and empty scenes."""
 
     gradient_limit = 100.0
+    warmup = 200
 
     def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> None:
         self._psf, self._scene = psf, scene
@@ -38,19 +39,19 @@ class MoleculeTask:
     def draw(self, size: int, generator: torch.Generator) -> Crowds:
         return draw_crowds(self._psf, self._scene, size, generator)
 
-    def loss(self, forward: Callable[[Tensor], Output], batch: Crowds) -> Tensor:
-        output = forward(batch.images)
-        return regression_loss(output._replace(maps=output.maps.float()), truth_in_units(batch, self._units))
+    def loss(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
+        maps = forward(batch.images).float()
+        return regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
 
-    def validate(self, forward: Callable[[Tensor], Output], batch: Crowds) -> dict[str, float]:
+    def validate(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> dict[str, float]:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
-        parts = [forward(images) for images in batch.images.split(64)]
-        output = Output(*(torch.cat(values) for values in zip(*parts, strict=True)))
-        loss = float(regression_loss(output, truth_in_units(batch, self._units)))
-        drift_error = output.drift[:, 0] * self._units.pixel_size_nm - batch.drift_nm[:, 1:]
+        maps = torch.cat([forward(images) for images in batch.images.split(64)])
+        loss = regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
+        drift = window_drift(maps, self._units.drift_sd_px)
+        drift_error = drift.mean * self._units.pixel_size_nm - batch.drift_nm[:, 1:]
         return {
-            "validation_loss": loss,
-            **score(find_molecules(output, self._units, _THRESHOLD), batch),
+            "validation_loss": float(loss),
+            **score(find_molecules(maps, self._units, _THRESHOLD, drift), batch),
             "drift_nm": float(drift_error.square().mean().sqrt()),  # per plane and axis
         }
 

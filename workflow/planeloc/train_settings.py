@@ -9,8 +9,8 @@ from planeloc.networks import KINDS
 from planeloc.settings import setting
 
 _OWN = {
-    "upsampling": {"samples": 40_000, "batch": 8, "channels": "128,64,32,16"},
-    "regression": {"samples": 250_000, "batch": 16, "channels": "32,64,128"},
+    "upsampling": {"samples": 40_000, "batch": 8, "learning_rate": 1e-3, "channels": "128,64,32,16"},
+    "regression": {"samples": 250_000, "batch": 16, "learning_rate": 3e-3, "channels": "32,64,128"},
 }
 
 
@@ -31,7 +31,11 @@ class TrainSettings:
     batch: int = setting(
         0, "Images per optimizer step; 0: 8 (upsampling; the paper used 100) or 16 (regression).", minimum=0
     )
-    learning_rate: float = setting(1e-3, "Adam's initial learning rate; falls to 0 along a cosine.", minimum=1e-8)
+    learning_rate: float = setting(
+        0.0,
+        "Adam's initial learning rate, which falls to 0 along a cosine; 0: 0.001 (upsampling) or 0.003 (regression).",
+        minimum=0,
+    )
     channels: str = setting(
         "auto",
         "Channels after the first convolution and each doubling (upsampling; auto: 128,64,32,16), or on the camera's"

@@ -22,6 +22,7 @@ class VoxelTask:
     """Cross-entropy of the voxels of Table 2's scenes."""
 
     gradient_limit = math.inf
+    warmup = 0
 
     def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> None:
         """`generator`: of the images that the scale of the input is taken from."""

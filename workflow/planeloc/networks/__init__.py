@@ -46,7 +46,8 @@ class NetworkRecord:
     @property
     def units(self) -> Units:
         """Of the numbers that a regression network gives."""
-        return Units(self.psf.pixel_size_nm, self.scene.depth_range_nm, self.scene.photons[1])
+        pixel = self.psf.pixel_size_nm
+        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], self.scene.drift_sd_nm(pixel) / pixel)
 
     def build(self) -> nn.Module:
         """A network of this shape with fresh weights."""

@@ -14,10 +14,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from planeloc.networks.regression import Output, read_maps
+from planeloc.networks.drift import Drift, estimate_drift
+from planeloc.networks.regression import planes_of, read_maps, read_steps
 
 _ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none
 _SURE = 1 - 1e-6
+_TELLING = -2.0  # logit; pixels below it say nothing of the drift
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Units:
     pixel_size_nm: float
     depth_range_nm: tuple[float, float]
     photons: float  # of the brightest molecule of training
+    drift_sd_px: float  # of a plane along either axis
 
     @property
     def middle_nm(self) -> float:
@@ -57,12 +60,18 @@ class Found:
         return Found(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def find_molecules(output: Output, units: Units, threshold: float) -> Found:
-    """Molecules whose probability exceeds `threshold` in what the network says of a batch of windows."""
-    maps, drift = output
+def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | None = None) -> Found:
+    """Molecules whose probability exceeds `threshold`.
+
+    Parameters
+    ----------
+    maps : (batch, numbers, rows, columns), of the network.
+    drift : of every image; None: as its molecules tell.
+    """
+    drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
     logit = maps[:, 0].float()
     image, row, column, probability = _maxima(logit, threshold)
-    reading = read_maps(maps[image, :, row, column].float().t(), drift[image].movedim(0, -1))
+    reading = read_maps(maps[image, :, row, column].float().t(), drift.of(image))
     centre = torch.stack((column, row)) + 0.5
     lateral = (centre + reading.mean[:2]) * units.pixel_size_nm
     depth = units.middle_nm + units.half_depth_nm * reading.mean[2:3]
@@ -77,6 +86,15 @@ def find_molecules(output: Output, units: Units, threshold: float) -> Found:
         background=reading.background,
         background_sd=reading.background_sd,
     )
+
+
+def window_drift(maps: Tensor, prior_sd_px: float) -> Drift:
+    """Drift of the planes in every image of a batch, from the pixels that may hold molecules."""
+    image, row, column = torch.nonzero(maps[:, 0] > _TELLING, as_tuple=True)
+    telling = maps[image, :, row, column]
+    telling = telling if telling.dtype == torch.float64 else telling.float()
+    steps = read_steps(telling.t(), planes_of(maps))
+    return estimate_drift(steps, torch.sigmoid(telling[:, 0]).detach(), image, len(maps), prior_sd_px)
 
 
 def _maxima(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -4,10 +4,8 @@ The idea is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), written ane
 planes: a U-Net with two halvings whose output has, for every pixel, the probability of a molecule, its position,
 photons, background, and a standard deviation of each. Cost is set by the camera's pixels and not by fine voxels.
 
-Cameras drift, and all molecules of a frame share the drift. The network gathers over the whole window what each of them
-tells about it (`DriftEstimate`), and says for every pixel by what shares the planes made up its x and y. With the drift
-d of the planes known with deviation s, x is Σ share (x of the plane − d), and Σ share² s² adds to its variance. One
-molecule alone cannot be placed better than its planes agree; many together can.
+Cameras drift, and all molecules of a frame share the drift. So a pixel also says by what shares the planes make up its
+x and y, and how far each plane seems to have moved against the one before. What is made of the two is in `drift`.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-_DRIFT_WEIGHT = 11  # channels: logit; x, y, z, photons; their deviations; background, its deviation; this one;
-_SHARES = 12  # and one for every plane
+from planeloc.networks.drift import Drift, Steps
+
 REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
 _LEAST_SD, _MOST_SD = 0.004, 3.0
 _HALVINGS = 2
-_HIDDEN = 64
+_SHARES = 11  # channels before: logit; x, y, z, photons; their deviations; background, its deviation
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,11 @@ class Architecture:
 
     planes: int
     channels: tuple[int, int, int] = (32, 64, 128)
-    sums: int = 16  # over the window, from which the drift is estimated
 
     @property
     def maps(self) -> int:
-        """Numbers that are given for every pixel."""
-        return _SHARES + self.planes
+        """Numbers that are given for every pixel; the last are those of shares and steps."""
+        return _SHARES + self.planes + 3 * (self.planes - 1)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,13 +43,6 @@ class Architecture:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
         return cls(**{**values, "channels": tuple(values["channels"])})
-
-
-class Output(NamedTuple):
-    """What the network says of a batch of windows."""
-
-    maps: Tensor  # (batch, numbers, rows, columns), to be read by `read_maps`
-    drift: Tensor  # (batch, 2, planes − 1, 2): mean and deviation of planes 1… along x and y, px
 
 
 class Reading(NamedTuple):
@@ -68,7 +58,7 @@ class Reading(NamedTuple):
 
 
 class RegressionNetwork(nn.Module):
-    """Photons above background (batch, planes, y, x) of registered planes → `Output` on the same pixels, any size."""
+    """Photons above background (batch, planes, y, x) of registered planes, any size → maps (batch, numbers, y, x)."""
 
     def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
         """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel."""
@@ -82,21 +72,20 @@ class RegressionNetwork(nn.Module):
         )
         self.up_middle = nn.ConvTranspose2d(coarse, middle, 2, stride=2)
         self.middle = _convolution(middle, middle)
-        self.drift = DriftEstimate(architecture)
         self.up_fine = nn.ConvTranspose2d(middle, fine, 2, stride=2)
         self.fine = nn.Sequential(_convolution(fine, fine), _convolution(fine, fine))
         self.output = nn.Conv2d(fine, architecture.maps, 1)
         self.register_buffer("input_scale", torch.tensor(float(input_scale)))
         self._initialize(expected_density)
 
-    def forward(self, photons: Tensor) -> Output:
+    def forward(self, photons: Tensor) -> Tensor:
         rows, columns = photons.shape[-2:]
         side = 2**_HALVINGS
         fine = self.entry(nn.functional.pad(self._stabilized(photons), (0, -columns % side, 0, -rows % side)))
         middle = self.down_middle(fine)
         joined = self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
         maps = self.output(self.fine(torch.relu_(self.up_fine(joined).add_(fine))))
-        return Output(maps[..., :rows, :columns], self.drift(joined))
+        return maps[..., :rows, :columns]
 
     def _stabilized(self, photons: Tensor) -> Tensor:
         """In units of the noise, which grows as the root: dim and bright pixels are alike in it (Anscombe)."""
@@ -114,53 +103,41 @@ class RegressionNetwork(nn.Module):
         self.output.bias.data[: len(first_guess)] = torch.tensor(first_guess)
 
 
-class DriftEstimate(nn.Module):
-    """Drift of the planes 1… against plane 0, from all molecules of a window.
+def read_maps(maps: Tensor, drift: Drift) -> Reading:
+    """The network's numbers in its own units, where the drift is known so well.
 
-    Every pixel gives values v and the weight w ≥ 0 with which it knows them. Σ w v / (1 + Σ w) is the mean of what is
-    known in a normal prior of weight 1, and Σ w / (1 + Σ w) says how well it is known; empty pixels weigh nothing, so
-    that windows may be of any size.
+    `maps` (numbers, n, ...), and the drift of each of the n. With d the drift and C its covariance, x is what the
+    planes say together less Σ share d, and Σ share C share adds to its variance.
     """
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.planes = architecture.planes
-        self.evidence = nn.Conv2d(architecture.channels[1], 2 * architecture.sums, 1)
-        self.hidden = nn.Linear(2 * architecture.sums, _HIDDEN)
-        self.result = nn.Linear(_HIDDEN, 4 * (architecture.planes - 1))
-        nn.init.normal_(self.result.weight, std=0.01)
-        nn.init.zeros_(self.result.bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(batch, 2, planes − 1, 2): mean and deviation along x and y, px."""
-        weight, value = self.evidence(features).float().chunk(2, dim=1)
-        weight = torch.relu(weight)
-        total = 1 + weight.sum(dim=(2, 3))
-        known = torch.cat(((weight * value).sum(dim=(2, 3)) / total, 1 - 1 / total), dim=1)
-        with torch.autocast(features.device.type, enabled=False):
-            result = self.result(torch.relu(self.hidden(known)))
-        mean, raw_sd = result.unflatten(1, (2, self.planes - 1, 2)).unbind(1)
-        return torch.stack((mean, _deviation(raw_sd)), dim=1)
-
-
-def read_maps(maps: Tensor, drift: Tensor) -> Reading:
-    """The network's numbers in its own units, without the drift.
-
-    `maps` (numbers, ...) and `drift` (2, planes − 1, 2, ...), whose last dimensions fit each other.
-    """
-    share = torch.softmax(maps[_SHARES:], dim=0)[1:, None]
-    shift = (share * drift[0]).sum(dim=0)
-    unknown = (share * drift[1]).square().sum(dim=0) * nn.functional.softplus(maps[_DRIFT_WEIGHT])
+    planes = drift.mean.shape[1] + 1
+    share = torch.softmax(maps[_SHARES : _SHARES + planes], dim=0)[1:]
+    shift = torch.einsum("pn...,npa->an...", share, drift.mean)
+    unknown = torch.einsum("pn...,npq,qn...->n...", share, drift.covariance, share)
     sd = _deviation(maps[5:9])
-    lateral_sd = (sd[:2].square() + unknown).sqrt()
-    place = REACH_PX * torch.tanh(maps[1:3] / REACH_PX) - shift
     return Reading(
         logit=maps[0],
-        mean=torch.cat((place, maps[3:5])),
-        sd=torch.cat((lateral_sd, sd[2:])),
+        mean=torch.cat((REACH_PX * torch.tanh(maps[1:3] / REACH_PX) - shift, maps[3:5])),
+        sd=torch.cat(((sd[:2].square() + unknown).sqrt(), sd[2:])),
         background=maps[9],
         background_sd=_deviation(maps[10]),
     )
+
+
+def planes_of(maps: Tensor) -> int:
+    """Planes of the network that made `maps` (batch, numbers, rows, columns)."""
+    return (maps.shape[1] - _SHARES + 3) // 4
+
+
+def background_of(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Photons per pixel beyond those subtracted, and the deviation; `maps` (batch, numbers, rows, columns)."""
+    return maps[:, 9], _deviation(maps[:, 10])
+
+
+def read_steps(maps: Tensor, planes: int) -> Steps:
+    """How far each plane seems to have moved against the one before; `maps` (numbers, n)."""
+    rest = maps[_SHARES + planes :].t()
+    steps = planes - 1
+    return Steps(rest[:, : 2 * steps].unflatten(1, (steps, 2)), rest[:, 2 * steps :])
 
 
 def _deviation(raw: Tensor) -> Tensor:
