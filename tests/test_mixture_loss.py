@@ -8,8 +8,7 @@ import torch
 
 from planeloc.mixture_loss import Truth, count_loss, mixture_loss, regression_loss
 from planeloc.networks.decoding import window_drift
-from planeloc.networks.drift import Drift
-from planeloc.networks.regression import Architecture, planes_of, read_maps
+from planeloc.networks.regression import Architecture, read_pixels
 
 PLANES, SD_PX = 4, 0.18
 NUMBERS = Architecture(PLANES).maps
@@ -18,7 +17,8 @@ NUMBERS = Architecture(PLANES).maps
 def random_maps(batch=2, rows=7, columns=9, seed=0):
     """Deviations of about a tenth of a pixel: pixels beyond the loss's reach have no say."""
     maps = torch.randn(batch, NUMBERS, rows, columns, dtype=torch.float64, generator=generator(seed))
-    maps[:, 5:9] = maps[:, 5:9] * 0.3 - 2.0
+    for sd in (slice(3, 5), slice(7 + 2 * PLANES, None)):
+        maps[:, sd] = maps[:, sd] * 0.3 - 2.0
     return maps.requires_grad_()
 
 
@@ -42,9 +42,9 @@ def brute_force_mixture(maps, truth, drift):
         p = torch.sigmoid(maps[image, 0])
         density = 0.0
         for row, column in itertools.product(*(range(size) for size in p.shape)):
-            reading = read_maps(maps[image, :, row, column, None], drift.of([image]))
-            at = reading.mean[:, 0] + torch.tensor([column + 0.5, row + 0.5, 0.0, 0.0])
-            sd = reading.sd[:, 0]
+            reading = read_pixels(maps[[image], :, row, column], drift.of([image]))
+            at = reading.mean[0] + torch.tensor([column + 0.5, row + 0.5, 0.0, 0.0])
+            sd = reading.sd[0]
             normal = torch.exp(-0.5 * ((torch.tensor(position) - at) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
             density = density + p[row, column] / p.sum() * normal.prod()
         losses.append(-torch.log(density))
@@ -107,25 +107,3 @@ def test_an_empty_batch_rewards_empty_maps():
         maps[:, 0] = logit
         losses.append(regression_loss(maps, nothing, SD_PX))
     assert losses[0] < losses[1]
-
-
-def test_drift_moves_molecules_by_the_shares_of_their_planes():
-    """Of planes that have drifted by +d, x is told without the drift; what is unknown of it adds to the variance."""
-    maps = torch.zeros(NUMBERS, 1, dtype=torch.float64)
-    share = torch.tensor([0.4, 0.3, 0.2, 0.1]).double()
-    maps[11 : 11 + PLANES, 0] = share.log()
-    mean = torch.tensor([[0.1, 0.2], [-0.3, 0.0], [0.5, 0.1]]).double()
-    covariance = torch.tensor([[4.0, 1.0, 0.0], [1.0, 3.0, 2.0], [0.0, 2.0, 5.0]]).double() * 1e-2
-    none = torch.zeros(1, 3, 3).double()
-    still, moved, unsure = (
-        read_maps(maps, Drift(m[None], none, c)) for m, c in ((0 * mean, none), (mean, none), (mean, covariance[None]))
-    )
-    shift = (still.mean - moved.mean)[:, 0].tolist()
-    assert shift == pytest.approx([0.3 * 0.1 - 0.2 * 0.3 + 0.1 * 0.5, 0.3 * 0.2 + 0.1 * 0.1, 0.0, 0.0])
-    added = (unsure.sd**2 - moved.sd**2)[:, 0].tolist()
-    assert added == pytest.approx([(share[1:] @ covariance @ share[1:]).item()] * 2 + [0.0, 0.0])
-
-
-@pytest.mark.parametrize("planes", [2, 3, 8])
-def test_maps_tell_the_number_of_planes(planes):
-    assert planes_of(torch.zeros(1, Architecture(planes).maps, 1, 1)) == planes

@@ -7,13 +7,12 @@ import torch
 
 from planeloc.networks import NetworkRecord, load_network, save_network
 from planeloc.networks.decoding import Units, find_molecules, window_drift
-from planeloc.networks.drift import Drift
 from planeloc.networks.regression import REACH_PX, Architecture, RegressionNetwork
 from planeloc.optics import paper_psf
 from planeloc.simulation import Scene
 
+PLANES = 4
 UNITS = Units(pixel_size_nm=100.0, depth_range_nm=(-200.0, 600.0), photons=5000.0, drift_sd_px=0.2)
-STILL = Drift(torch.zeros(2, 3, 2), torch.zeros(2, 3, 3), torch.zeros(2, 3, 3))
 SD_LOGIT = math.log(math.expm1(0.1 - 0.004))  # is read as a deviation of 0.1
 
 
@@ -57,26 +56,42 @@ def test_records_without_a_kind_are_of_the_first():
 
 def maps_with(probabilities, rows=8, columns=10):
     """Empty maps but for the given pixels {(image, row, column): probability}."""
-    maps = torch.zeros(2, Architecture(4).maps, rows, columns)
+    maps = torch.zeros(2, Architecture(PLANES).maps, rows, columns)
     maps[:, 0] = -12.0
-    maps[:, 5:9] = SD_LOGIT
+    maps[:, 3:5] = SD_LOGIT
+    maps[:, 7 + 2 * PLANES :] = SD_LOGIT
     for (image, row, column), p in probabilities.items():
         maps[image, 0, row, column] = math.log(p / (1 - p))
     return maps
 
 
 def test_numbers_are_read_in_nanometres_and_photons():
+    """All planes see the molecule at the same place, each with a deviation of 10 nm; the drift's prior is 20 nm."""
     maps = maps_with({(1, 3, 6): 0.9})
-    maps[1, 1:5, 3, 6] = torch.tensor([0.2, -0.3, 0.5, 0.25])
-    maps[1, 9, 3, 6] = -0.7
-    found = find_molecules(maps, UNITS, 0.5, STILL)
+    maps[1, 1:3, 3, 6] = torch.tensor([0.5, 0.25])
+    maps[1, 5, 3, 6] = -0.7
+    maps[1, 7 : 7 + PLANES, 3, 6], maps[1, 7 + PLANES : 7 + 2 * PLANES, 3, 6] = 0.2, -0.3
+    found = find_molecules(maps, UNITS, 0.5)
     x, y = (100 * (centre + REACH_PX * math.tanh(o / REACH_PX)) for centre, o in ((6.5, 0.2), (3.5, -0.3)))
+    # plane 0 alone knows the place to 10 nm, each other to √(10² + 20²), independently; and it exists but to 90 %
+    lateral_sd = (1 / 10**2 + 3 / (10**2 + 20**2)) ** -0.5
     assert found.image.tolist() == [1]
     assert found.position_nm[0].tolist() == pytest.approx([x, y, 200 + 0.5 * 400], rel=1e-5)
-    assert found.position_sd_nm[0].tolist() == pytest.approx([10.0, 10.0, 40.0], rel=1e-4)
+    assert found.position_sd_nm[0].tolist() == pytest.approx([lateral_sd, lateral_sd, 40.0], rel=0.02)
     assert found.photons.item() == pytest.approx(1250) and found.photons_sd.item() == pytest.approx(500, rel=1e-4)
     assert found.background.item() == pytest.approx(-0.7)
     assert found.probability.item() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_molecules_of_an_image_tell_each_other_of_the_drift():
+    """One on all planes sees plane 3 moved; another that only plane 3 sees is put back."""
+    maps = maps_with({(0, 2, 2): 0.999, (0, 5, 6): 0.999, (1, 5, 6): 0.999})
+    maps[0, 10, 2, 2] = maps[:, 10, 5, 6] = 0.15  # x on plane 3
+    maps[:, 7 + 2 * PLANES : -1, 5, 6] = 3.0  # the other planes do not know
+    maps[0, 7 + 2 * PLANES :, 2, 2] = -5.0
+    together, alone = find_molecules(maps, UNITS, 0.5).position_nm[1:, 0].tolist()
+    assert together == pytest.approx(650, abs=2.0)
+    assert alone > 655
 
 
 @pytest.mark.parametrize(
@@ -93,14 +108,14 @@ def test_numbers_are_read_in_nanometres_and_photons():
     ],
 )
 def test_one_molecule_for_every_maximum(probabilities, expected):
-    found = find_molecules(maps_with(probabilities), UNITS, 0.5, STILL)
+    found = find_molecules(maps_with(probabilities), UNITS, 0.5)
     pixels = (found.position_nm[:, :2] / 100 - 0.5).round().long().tolist()
     assert [(image, row, column) for image, (column, row) in zip(found.image.tolist(), pixels, strict=True)] == expected
 
 
 def test_probability_is_that_of_a_molecule():
     """On the border of two pixels both have a share; beside another molecule each has its own."""
-    shared = find_molecules(maps_with({(0, 4, 4): 0.5, (0, 4, 5): 0.4}), UNITS, 0.5, STILL)
+    shared = find_molecules(maps_with({(0, 4, 4): 0.5, (0, 4, 5): 0.4}), UNITS, 0.5)
     assert shared.probability.tolist() == pytest.approx([0.9], abs=1e-3)
-    apart = find_molecules(maps_with({(0, 4, 4): 0.95, (0, 4, 5): 0.8}), UNITS, 0.5, STILL)
+    apart = find_molecules(maps_with({(0, 4, 4): 0.95, (0, 4, 5): 0.8}), UNITS, 0.5)
     assert apart.probability.tolist() == pytest.approx([0.95, 0.8], abs=1e-3)

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from planeloc.networks.decoding import window_drift
-from planeloc.networks.drift import Drift
-from planeloc.networks.regression import background_of, read_maps, read_steps
+from planeloc.networks.drift import Drift, estimate_drift
+from planeloc.networks.regression import background_of, read_pixels, sightings_of
 
 _REACH = 2  # pixels from a molecule's own to the farthest that may place one there: REACH_PX, and deviations
 _LEAST_COUNT_VARIANCE = 0.1  # else certainty of an empty window would be rewarded without end
+_ALONE_WEIGHT = 0.5  # of what each molecule says by itself, which guides what all say together
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
@@ -37,13 +38,14 @@ class Truth:
 def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
     """Minus the log-likelihood of the truth, averaged over the windows of a batch.
 
-    Beside molecules and background, that of the drift: by all molecules of a window together, and by each alone.
+    Beside number and molecules, that of background and drift, and of what each molecule says of both by itself.
     `maps` (batch, numbers, rows, columns).
     """
     drift = window_drift(maps, drift_sd_px)
     level, level_sd = background_of(maps)
     loss = count_loss(maps[:, 0], truth).sum() + mixture_loss(maps, truth, drift).sum()
-    loss = loss + drift.minus_log_likelihood(truth.drift).sum() + _step_loss(maps, truth, drift_sd_px).sum()
+    loss = loss + drift.minus_log_likelihood(truth.drift).sum()
+    loss = loss + _ALONE_WEIGHT * _loss_alone(maps, truth, drift_sd_px).sum()
     background = _minus_log_normal(truth.background[:, None, None], level, level_sd)
     return loss / len(maps) + background.mean()
 
@@ -65,24 +67,28 @@ def mixture_loss(maps: Tensor, truth: Truth, drift: Drift) -> Tensor:
     x, y = own[:, :1] + x_step, own[:, 1:] + y_step  # (n, pixels)
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
     image = truth.image[:, None].expand_as(x)
-    near = maps[image, :, y.clamp(0, rows - 1), x.clamp(0, columns - 1)].movedim(-1, 0)
-    reading = read_maps(near, drift.of(truth.image))
+    near = maps[image, :, y.clamp(0, rows - 1), x.clamp(0, columns - 1)].flatten(0, 1)
+    reading = read_pixels(near, drift.of(image.flatten()))
     total = torch.logsumexp(logsigmoid(maps[:, 0]).flatten(1), dim=1)
-    log_weight = logsigmoid(reading.logit) - total[truth.image][:, None]
-    centre = torch.stack((x, y)) + 0.5
-    target = truth.position.t()[..., None].expand(-1, -1, x.shape[1])
-    target = torch.cat((target[:2] - centre, target[2:]))
-    log_density = log_weight - _minus_log_normal(target, reading.mean, reading.sd).sum(dim=0)
-    return -torch.logsumexp(log_density.masked_fill(~inside, -math.inf), dim=1)
+    log_weight = logsigmoid(reading.logit).view(x.shape) - total[truth.image][:, None]
+    target = truth.position[:, None].repeat(1, x.shape[1], 1)
+    target[..., :2] -= torch.stack((x, y), dim=-1) + 0.5  # from the pixel's centre
+    log_density = -_minus_log_normal(target.flatten(0, 1), reading.mean, reading.sd).sum(dim=1).view(x.shape)
+    return -torch.logsumexp((log_weight + log_density).masked_fill(~inside, -math.inf), dim=1)
 
 
-def _step_loss(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
-    """(n,) minus log-likelihood of the true drift by what the pixel of every molecule says of it."""
-    planes = truth.drift.shape[1] + 1
+def _loss_alone(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
+    """(n,) minus log-likelihood of the drift, and of the place where the drift is known, by each molecule's pixel."""
     rows, columns = maps.shape[2:]
-    x, y = (truth.position[:, axis].long().clamp(0, side - 1) for axis, side in enumerate((columns, rows)))
-    steps = read_steps(maps[truth.image, :, y, x].t(), planes)
-    return steps.minus_log_likelihood(truth.drift[truth.image], drift_sd_px)
+    pixel = torch.stack([truth.position[:, a].long().clamp(0, side - 1) for a, side in enumerate((columns, rows))], 1)
+    seen = sightings_of(maps[truth.image, :, pixel[:, 1], pixel[:, 0]])
+    true_drift, number = truth.drift[truth.image], len(truth.image)
+    each = torch.arange(number, device=maps.device)
+    alone = estimate_drift(seen, torch.ones_like(seen.information[:, 0]), each, number, drift_sd_px)
+    place = truth.position[:, :2] - pixel - 0.5
+    sd = seen.information.sum(dim=1, keepdim=True).rsqrt()
+    placed = _minus_log_normal(place, seen.place(true_drift), sd).sum(dim=1)
+    return alone.minus_log_likelihood(true_drift) + placed
 
 
 def _minus_log_normal(value: Tensor, mean: Tensor, sd: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from planeloc.networks.drift import Drift, estimate_drift
-from planeloc.networks.regression import planes_of, read_maps, read_steps
+from planeloc.networks.regression import background_of, read_pixels, sightings_of
 
 _ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none
 _SURE = 1 - 1e-6
@@ -71,20 +71,22 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
     logit = maps[:, 0].float()
     image, row, column, probability = _maxima(logit, threshold)
-    reading = read_maps(maps[image, :, row, column].float().t(), drift.of(image))
-    centre = torch.stack((column, row)) + 0.5
-    lateral = (centre + reading.mean[:2]) * units.pixel_size_nm
-    depth = units.middle_nm + units.half_depth_nm * reading.mean[2:3]
+    pixels = maps[image, :, row, column].float()
+    reading = read_pixels(pixels, drift.of(image))
+    centre = torch.stack((column, row), dim=1) + 0.5
+    lateral = (centre + reading.mean[:, :2]) * units.pixel_size_nm
+    depth = units.middle_nm + units.half_depth_nm * reading.mean[:, 2:3]
     scale = reading.sd.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
+    background, background_sd = background_of(pixels)
     return Found(
         image=image,
-        position_nm=torch.cat((lateral, depth)).t(),
-        position_sd_nm=reading.sd[:3].t() * scale,
+        position_nm=torch.cat((lateral, depth), dim=1),
+        position_sd_nm=reading.sd[:, :3] * scale,
         probability=probability,
-        photons=(reading.mean[3] * units.photons).clamp(min=0),
-        photons_sd=reading.sd[3] * units.photons,
-        background=reading.background,
-        background_sd=reading.background_sd,
+        photons=(reading.mean[:, 3] * units.photons).clamp(min=0),
+        photons_sd=reading.sd[:, 3] * units.photons,
+        background=background,
+        background_sd=background_sd,
     )
 
 
@@ -93,8 +95,8 @@ def window_drift(maps: Tensor, prior_sd_px: float) -> Drift:
     image, row, column = torch.nonzero(maps[:, 0] > _TELLING, as_tuple=True)
     telling = maps[image, :, row, column]
     telling = telling if telling.dtype == torch.float64 else telling.float()
-    steps = read_steps(telling.t(), planes_of(maps))
-    return estimate_drift(steps, torch.sigmoid(telling[:, 0]).detach(), image, len(maps), prior_sd_px)
+    exists = torch.sigmoid(telling[:, 0]).detach()
+    return estimate_drift(sightings_of(telling), exists, image, len(maps), prior_sd_px)
 
 
 def _maxima(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

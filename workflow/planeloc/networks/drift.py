@@ -1,10 +1,11 @@
-"""Drift of the planes in a frame, from all its molecules together.
+"""Where a molecule is, from where the planes see it; and the drift of the planes, from all molecules of a frame.
 
-A molecule between two planes tells how far one has moved against the other, and nothing of the rest. So each gives, for
-every plane, its step against the plane before and the information that it has of this step. Steps are linear in the
-drifts d of planes 1…, e = D d; with the prior d ~ N(0, σ²) and the information Λ, summed over the molecules, the
-posterior is normal with precision A = 1/σ² + Dᵀ Λ D and mean A⁻¹ Dᵀ Λ e. One molecule alone cannot be placed better
-than its planes agree; many together can.
+Plane p sees a molecule at x_p = x + d_p, with information i_p; d is the drift of the planes 1… against plane 0 and the
+same for all molecules of the frame. All is linear and, with the prior d ~ N(0, σ²), normal, so that drift and molecules
+are solved for together, each molecule eliminated by a Schur complement (bundle adjustment in one step). A molecule
+gives the drift the information diag(i) − i iᵀ / Σi and the moment i (x_p − Σ i x / Σ i). Its own x then is the mean of
+x_p − d_p with weights w = i / Σi, and has the variance 1/Σi + wᵀ C w, with C the covariance of the drift. One molecule
+alone cannot be placed better than its planes agree; many together can.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor
 
 _LEAST_PRIOR_SD_PX = 0.01  # also where planes do not drift
-_LEAST_INFORMATION, _MOST_INFORMATION = -8.0, 7.0  # logarithms, in units of the prior's
 
 
 class Drift(NamedTuple):
@@ -36,39 +36,38 @@ class Drift(NamedTuple):
         return 0.5 * squares - torch.linalg.slogdet(self.precision).logabsdet  # of two axes
 
 
-class Steps(NamedTuple):
-    """What single molecules say of the planes' steps."""
+class Sightings(NamedTuple):
+    """Where every plane sees molecules, one by one."""
 
-    mean: Tensor  # (n, planes − 1, 2) px, of a plane against the one before
-    raw_information: Tensor  # (n, planes − 1)
+    position: Tensor  # (n, planes, 2) px
+    information: Tensor  # (n, planes) of either axis, 1/px²
 
-    def information(self, prior_sd_px: float) -> Tensor:
-        """(n, planes − 1) of either axis, 1/px²."""
-        raw = self.raw_information.clamp(_LEAST_INFORMATION, _MOST_INFORMATION)
-        return torch.exp(raw) / max(prior_sd_px, _LEAST_PRIOR_SD_PX) ** 2
+    @property
+    def weight(self) -> Tensor:
+        """(n, planes) adding up to 1."""
+        return self.information / self.information.sum(dim=1, keepdim=True)
 
-    def minus_log_likelihood(self, drift: Tensor, prior_sd_px: float) -> Tensor:
-        """(n,) of the true drift (n, planes − 1, 2) by every molecule alone, without the constant."""
-        first = torch.diff(drift, dim=1, prepend=torch.zeros_like(drift[:, :1]))
-        variance = torch.full_like(self.raw_information, 2.0)  # of a step in the prior; plane 0 does not move
-        variance[:, 0] = 1.0
-        prior = 1 / (variance * max(prior_sd_px, _LEAST_PRIOR_SD_PX) ** 2)
-        information = self.information(prior_sd_px)
-        total = (prior + information)[..., None]
-        error = first - self.mean * information[..., None] / total
-        return (0.5 * error.square() * total - 0.5 * torch.log(total)).sum(dim=(1, 2))
+    def place(self, drift: Tensor) -> Tensor:
+        """(n, 2) px: where the molecules are, with the planes' drift (n, planes − 1, 2)."""
+        seen = self.position - torch.cat((torch.zeros_like(drift[:, :1]), drift), dim=1)
+        return (self.weight[..., None] * seen).sum(dim=1)
+
+    def variance(self, covariance: Tensor) -> Tensor:
+        """(n,) px² of either axis, with the covariance of the drift (n, planes − 1, planes − 1)."""
+        weight = self.weight[:, 1:]
+        return 1 / self.information.sum(dim=1) + torch.einsum("np,npq,nq->n", weight, covariance, weight)
 
 
-def estimate_drift(steps: Steps, weight: Tensor, image: Tensor, batch: int, prior_sd_px: float) -> Drift:
-    """Posterior of the drift in `batch` images from molecules that exist with probability `weight` (n,)."""
-    information = steps.information(prior_sd_px) * weight[:, None]
+def estimate_drift(seen: Sightings, probability: Tensor, image: Tensor, batch: int, prior_sd_px: float) -> Drift:
+    """Posterior of the drift in each of `batch` images; `probability` (n,) is that a molecule exists."""
+    information = seen.information[:, 1:]
+    shared = information[:, :, None] * seen.weight[:, None, 1:]
+    each = (torch.diag_embed(information) - shared) * probability[:, None, None]
+    middle = (seen.weight[..., None] * seen.position).sum(dim=1, keepdim=True)
+    moment = probability[:, None, None] * information[..., None] * (seen.position[:, 1:] - middle)
     planes = information.shape[1]
-    total = information.new_zeros(batch, planes).index_add(0, image, information)
-    weighted = information[..., None] * steps.mean
-    moment = weighted.new_zeros(batch, planes, 2).index_add(0, image, weighted)
-    unit = torch.eye(planes, dtype=total.dtype, device=total.device)
-    difference = unit - torch.diag(torch.ones(planes - 1, dtype=total.dtype, device=total.device), -1)
-    precision = unit / max(prior_sd_px, _LEAST_PRIOR_SD_PX) ** 2
-    precision = precision + difference.t() @ (total[..., None] * difference)
+    precision = torch.eye(planes, dtype=each.dtype, device=each.device) / max(prior_sd_px, _LEAST_PRIOR_SD_PX) ** 2
+    precision = precision + each.new_zeros(batch, planes, planes).index_add(0, image, each)
     covariance = torch.linalg.inv(precision)
-    return Drift(covariance @ (difference.t() @ moment), precision, covariance)
+    total = moment.new_zeros(batch, planes, 2).index_add(0, image, moment)
+    return Drift(covariance @ total, precision, covariance)

@@ -4,8 +4,8 @@ The idea is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), written ane
 planes: a U-Net with two halvings whose output has, for every pixel, the probability of a molecule, its position,
 photons, background, and a standard deviation of each. Cost is set by the camera's pixels and not by fine voxels.
 
-Cameras drift, and all molecules of a frame share the drift. So a pixel also says by what shares the planes make up its
-x and y, and how far each plane seems to have moved against the one before. What is made of the two is in `drift`.
+Cameras drift, and all molecules of a frame share the drift. So x and y are given for every plane as it sees the
+molecule, each with its own deviation. How drift and position follow from them is in `drift`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from planeloc.networks.drift import Drift, Steps
+from planeloc.networks.drift import Drift, Sightings
 
 REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
 _LEAST_SD, _MOST_SD = 0.004, 3.0
 _HALVINGS = 2
-_SHARES = 11  # channels before: logit; x, y, z, photons; their deviations; background, its deviation
+_SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; background, its deviation
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Architecture:
 
     @property
     def maps(self) -> int:
-        """Numbers that are given for every pixel; the last are those of shares and steps."""
-        return _SHARES + self.planes + 3 * (self.planes - 1)
+        """Numbers that are given for every pixel; the last are x, y and their deviation on every plane."""
+        return _SIGHTINGS + 3 * self.planes
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,15 +46,13 @@ class Architecture:
 
 
 class Reading(NamedTuple):
-    """Maps in the network's units: x and y in px from the pixel's centre, z in half depth ranges from their middle,
-    photons in those of the brightest molecule of training, background in photons.
+    """Numbers of n pixels in the network's units: x and y in px from the pixel's centre, z in half depth ranges from
+    their middle, photons in those of the brightest molecule of training.
     """
 
-    logit: Tensor  # (...)
-    mean: Tensor  # (4, ...): x, y, z, photons
-    sd: Tensor  # (4, ...)
-    background: Tensor  # (...)
-    background_sd: Tensor  # (...)
+    logit: Tensor  # (n,)
+    mean: Tensor  # (n, 4): x, y, z, photons
+    sd: Tensor  # (n, 4)
 
 
 class RegressionNetwork(nn.Module):
@@ -99,45 +97,30 @@ class RegressionNetwork(nn.Module):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.output.weight, std=0.01)
-        first_guess = [math.log(density / (1 - density)), 0, 0, 0, 0.5, *[-1.0] * 4]
+        first_guess = [math.log(density / (1 - density)), 0, 0.5, -1.0, -1.0]
         self.output.bias.data[: len(first_guess)] = torch.tensor(first_guess)
 
 
-def read_maps(maps: Tensor, drift: Drift) -> Reading:
-    """The network's numbers in its own units, where the drift is known so well.
-
-    `maps` (numbers, n, ...), and the drift of each of the n. With d the drift and C its covariance, x is what the
-    planes say together less Σ share d, and Σ share C share adds to its variance.
-    """
-    planes = drift.mean.shape[1] + 1
-    share = torch.softmax(maps[_SHARES : _SHARES + planes], dim=0)[1:]
-    shift = torch.einsum("pn...,npa->an...", share, drift.mean)
-    unknown = torch.einsum("pn...,npq,qn...->n...", share, drift.covariance, share)
-    sd = _deviation(maps[5:9])
+def read_pixels(pixels: Tensor, drift: Drift) -> Reading:
+    """`pixels` (n, numbers) and the drift of the planes in each."""
+    seen = sightings_of(pixels)
+    lateral_sd = seen.variance(drift.covariance).sqrt()[:, None].expand(-1, 2)
     return Reading(
-        logit=maps[0],
-        mean=torch.cat((REACH_PX * torch.tanh(maps[1:3] / REACH_PX) - shift, maps[3:5])),
-        sd=torch.cat(((sd[:2].square() + unknown).sqrt(), sd[2:])),
-        background=maps[9],
-        background_sd=_deviation(maps[10]),
+        logit=pixels[:, 0],
+        mean=torch.cat((seen.place(drift.mean), pixels[:, 1:3]), dim=1),
+        sd=torch.cat((lateral_sd, _deviation(pixels[:, 3:5])), dim=1),
     )
 
 
-def planes_of(maps: Tensor) -> int:
-    """Planes of the network that made `maps` (batch, numbers, rows, columns)."""
-    return (maps.shape[1] - _SHARES + 3) // 4
+def sightings_of(pixels: Tensor) -> Sightings:
+    """Where the planes see molecules, px from the centres of `pixels` (n, numbers)."""
+    x, y, raw_sd = pixels[:, _SIGHTINGS:].unflatten(1, (3, -1)).unbind(1)
+    return Sightings(REACH_PX * torch.tanh(torch.stack((x, y), dim=2) / REACH_PX), _deviation(raw_sd) ** -2)
 
 
-def background_of(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Photons per pixel beyond those subtracted, and the deviation; `maps` (batch, numbers, rows, columns)."""
-    return maps[:, 9], _deviation(maps[:, 10])
-
-
-def read_steps(maps: Tensor, planes: int) -> Steps:
-    """How far each plane seems to have moved against the one before; `maps` (numbers, n)."""
-    rest = maps[_SHARES + planes :].t()
-    steps = planes - 1
-    return Steps(rest[:, : 2 * steps].unflatten(1, (steps, 2)), rest[:, 2 * steps :])
+def background_of(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Photons per pixel beyond those subtracted, and the deviation, of `pixels` (n, numbers)."""
+    return pixels[:, 5], _deviation(pixels[:, 6])
 
 
 def _deviation(raw: Tensor) -> Tensor:
