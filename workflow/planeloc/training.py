@@ -50,6 +50,7 @@ def train(
 
     Returns what was decided and reached; the same is written to `record`.
     """
+    settings = settings.resolved()
     measured = read_psf(psf) if psf else paper_psf()
     maps = Registration.read(registration) if registration else Registration.identity(measured.planes)
     measured = measured.seen_through(maps.matrices)  # planes are sampled in the reference's frame before they are seen
