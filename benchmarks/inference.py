@@ -128,13 +128,13 @@ def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: st
     localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, device, precision))
     localize_frames(localizer, 0, 1)
     localizer.stopwatch.take()
-    before = localizer.regions
+    before = localizer.finder.regions
     start = time.perf_counter()
     columns = localize_frames(localizer, 0, frames)
     seconds = time.perf_counter() - start
-    regions = (localizer.regions - before) / frames
+    regions = (localizer.finder.regions - before) / frames
     spent = localizer.stopwatch.take()
-    work = {"regions": regions, "operations": regions * localizer.network.operations, "seconds": spent}
+    work = {"regions": regions, "operations": regions * localizer.finder.network.operations, "seconds": spent}
     return seconds, pd.DataFrame(columns), work
 
 

@@ -8,19 +8,20 @@ import pandas as pd
 import pytest
 import torch
 
-from planeloc import blocks, localizations, localizer
+from planeloc import blocks, localizations, voxel_finder
 from planeloc.camera import Camera
 from planeloc.devices import choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
 from planeloc.light import background_photons, fit_photons, measure_light
 from planeloc.localization import LocalizeSettings, localize
-from planeloc.localizer import MODES, Job, Localizer, localize_frames
+from planeloc.localizer import Job, Localizer, localize_frames
 from planeloc.matching import Points, match
 from planeloc.microscope import Microscope
 from planeloc.movie import Movie, write_movie
 from planeloc.networks.regions import RegionNetwork
 from planeloc.optics import paper_psf, write_psf
+from planeloc.voxel_finder import MODES
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "quadplane.safetensors"
 SIDE = 48
@@ -77,7 +78,10 @@ def draw_emitters(frames, per_frame, seed=3):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A short movie and everything to localize it with."""
-    folder = tmp_path_factory.mktemp("movie")
+    return write_files(tmp_path_factory.mktemp("movie"))
+
+
+def write_files(folder):
     write_movie(
         Source(expose(draw_emitters(22, 3), 22)), folder / "m.zarr", folder / "m.json", MICROSCOPE, chunk_frames=6
     )
@@ -93,10 +97,10 @@ def whole(files):
     return files / "whole.h5"
 
 
-def run(files, output, **settings):
+def run(files, output, weights=SHIPPED.name, **settings):
     settings = LocalizeSettings(**{"workers": 1, "device": "cpu", "block_frames": 6, **settings})
     paths = (files / name for name in ("m.json", "registration.json", "psf.h5"))
-    return localize(*paths, SHIPPED, output, settings)
+    return localize(*paths, SHIPPED.parent / weights, output, settings)
 
 
 @pytest.mark.parametrize("settings", [{"block_frames": 7, "workers": 2}, {"block_frames": 40}])
@@ -162,14 +166,14 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
     assert "going on with 8 regions at once" in capsys.readouterr().err
 
     monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
-    with pytest.raises(PlanelocError, match="not enough memory for a single region"):
+    with pytest.raises(PlanelocError, match="not enough memory for a region"):
         localize_frames(found, 0, 1)
 
 
 def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch):
     """Maxima beside the border of a band are neither lost nor found twice."""
     in_one = localize_frames(localizer_of(files), 0, 20)
-    monkeypatch.setattr(localizer, "_PIXELS_AT_MOST", 2 * SIDE * 4)  # two rows of pages
+    monkeypatch.setattr(voxel_finder, "_PIXELS_AT_MOST", 2 * SIDE * 4)  # two rows of pages
     in_bands = localize_frames(localizer_of(files), 0, 20)
     assert len(in_one["x"]) > 50
     for name, values in in_one.items():
@@ -189,7 +193,7 @@ def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shif
     Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
     found = localizer_of(files, "shifted.json")
     level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.search.noise(found.variance(level))
+    noise = found.finder.search.noise(found.finder.variance(level))
     assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 

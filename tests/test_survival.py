@@ -12,13 +12,11 @@ from contextlib import nullcontext
 
 import pytest
 from distributed import Client
-from test_localization import MAPS, MICROSCOPE, SHIPPED, Source, draw_emitters, expose, run
+from test_localization import SHIPPED, run, write_files
 
 from planeloc import blocks, cluster, hdf5, localization, localizations, parts
 from planeloc.errors import PlanelocError
 from planeloc.localizer import Job
-from planeloc.movie import write_movie
-from planeloc.optics import paper_psf, write_psf
 
 FRAMES, BLOCK = 22, 3
 BLOCKS = -(-FRAMES // BLOCK)
@@ -26,12 +24,7 @@ BLOCKS = -(-FRAMES // BLOCK)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("movie")
-    source = Source(expose(draw_emitters(FRAMES, 3), FRAMES))
-    write_movie(source, folder / "m.zarr", folder / "m.json", MICROSCOPE, chunk_frames=6)
-    MAPS.write(folder / "registration.json")
-    write_psf(folder / "psf.h5", paper_psf())
-    return folder
+    return write_files(tmp_path_factory.mktemp("movie"))
 
 
 @pytest.fixture(scope="module")

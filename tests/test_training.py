@@ -14,6 +14,7 @@ from planeloc.networks import load_network
 from planeloc.optics import paper_psf, write_psf
 from planeloc.simulation import Scene
 from planeloc.training import train
+from planeloc.voxel_task import VoxelTask
 
 TINY = TrainSettings(samples=64, batch=8, channels="8,8,8,8", validation=8, validate_every=16, device="cpu")
 
@@ -26,7 +27,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
         pass
 
     monkeypatch.setattr(learning.time, "monotonic", iter(range(0, 10_000, 1000)).__next__)  # checkpoint at every step
-    draw = learning.draw_batch
+    draw = VoxelTask.draw
     calls = []
 
     def draw_until_interrupted(*arguments):
@@ -35,7 +36,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
             raise StoppedError
         return draw(*arguments)
 
-    monkeypatch.setattr(learning, "draw_batch", draw_until_interrupted)
+    monkeypatch.setattr(VoxelTask, "draw", draw_until_interrupted)
     checkpoint = tmp_path / "b.checkpoint.safetensors"
     with pytest.raises(StoppedError):
         fit_network(psf, scene, None, checkpoint, TINY)
@@ -49,7 +50,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
 
 def test_training_learns(tmp_path):
     """A guess that knows only the density has a loss of 3 (1 + ln(524288/3)) = 39; a few hundred images beat it."""
-    settings = replace(TINY, samples=800, channels="16,16,8,8", learning_rate=1e-2)
+    settings = replace(TINY, samples=800, channels="16,16,8,8", learning_rate=1e-2, patience=0)
     _, _, history = fit_network(paper_psf(), Scene(), None, tmp_path / "c.safetensors", settings)
     ignorant = 3 * (1 + math.log(524288 / 3))
     assert history[-1]["validation_loss"] < 0.9 * ignorant

@@ -50,11 +50,15 @@ def _unit_images(psf: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
     return (images / images.norm(dim=1, keepdim=True)).numpy()
 
 
-def disagreements(record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_error_nm: float) -> list[str]:
+def disagreements(
+    record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_error_nm: float, kind: str = "upsampling"
+) -> list[str]:
     """Why a network should not be used with a microscope and its light: one sentence for each reason, none if it fits.
 
-    `psf` and `scene` describe what is at hand; `record` says what the network was made for.
+    `psf` and `scene` describe what is at hand, `kind` what is wanted; `record` says what the network was made for.
     """
+    if record.kind != kind:
+        return [f"it is of kind {record.kind}; network: {kind} is asked for"]
     if record.psf.planes != psf.planes:
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
@@ -73,7 +77,7 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
     if have != want:
         wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
         reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
-    for name in ("drift_voxels", "emitters", "registration_resampling"):
+    for name in ("drift_voxels", "emitters", "registration_resampling", "density", "background_error"):
         if getattr(made_for, name) != getattr(scene, name):
             reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
     return reasons
@@ -156,8 +160,15 @@ def _description(psf: PSF, scene: Scene) -> dict[str, str]:
         "PSF": f"{psf.as_dict()['model']}, w0 {gaussian.waist_nm:.0f} nm, d {gaussian.focus_depth_nm:.0f} nm",
         "drift": f"±{scene.drift_voxels} voxels",
         "interpolated planes": "yes" if scene.registration_resampling else "no",
-        "emitters": f"{scene.emitters} per {scene.window_px}×{scene.window_px} pixels",
+        "emitters": _emitters(scene),
         "photons": f"{scene.photons[0]:.0f} to {scene.photons[1]:.0f}",
         "background": f"{scene.background[0]:.1f} to {scene.background[1]:.1f} photons",
         "noise of a dark pixel": f"{_pixel_noise(scene):.1f} photons",
     }
+
+
+def _emitters(scene: Scene) -> str:
+    if scene.density is None:
+        return f"{scene.emitters} per {scene.window_px}×{scene.window_px} pixels"
+    fewest, most = (per_pixel * 16**2 for per_pixel in scene.density)
+    return f"{fewest:.2g} to {most:.2g} per 16×16 pixels"

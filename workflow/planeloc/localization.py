@@ -28,12 +28,13 @@ from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precisio
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
 from planeloc.geometry import Registration
-from planeloc.localizer import MODES, Job, Localizer, group_frames, localize_frames
+from planeloc.localizer import Job, Localizer, group_frames, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
 from planeloc.progress import progress_bar
 from planeloc.settings import setting
+from planeloc.voxel_finder import MODES
 
 _CODE = hashlib.sha256(
     "".join(sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))).encode()

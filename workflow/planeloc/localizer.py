@@ -1,7 +1,7 @@
 """One network on one device, and what it makes of frames.
 
-A frame is registered; a cheap filter says where molecules may be; the network computes the pages of voxels there (all
-pages in mode ``dense``); maxima of the probability become localizations; least squares gives their light.
+Counts become photons above the background and are registered; a finder for the network's kind (`voxel_finder`,
+`molecule_finder`) says where the molecules are; here they become columns of the table.
 
 `localize_frames` is a pure function of a movie and a range of frames: the background comes from a fixed stretch around
 each frame, and frames are computed in fixed groups. So the localizations are the same whatever the chunks on disk, the
@@ -11,7 +11,6 @@ number of workers, the blocks they are given or the order in which they finish.
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,35 +21,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from planeloc import localizations
-from planeloc.candidates import CandidateSearch, candidate_pixels
 from planeloc.devices import choose_device, choose_precision
-from planeloc.errors import PlanelocError
 from planeloc.geometry import Registration
-from planeloc.light import BACKGROUND_FRAMES, background_photons, fit_photons
+from planeloc.instrument import Finder, Findings, Instrument
+from planeloc.light import BACKGROUND_FRAMES, background_photons
+from planeloc.molecule_finder import MoleculeFinder
 from planeloc.movie import Movie
 from planeloc.networks import load_network
-from planeloc.networks.regions import RegionNetwork
-from planeloc.optics import PSF, read_psf
-from planeloc.pages import PagedVolume, PageGrid
-from planeloc.peaks import NOWHERE, REACH_ROWS, find_peaks
+from planeloc.networks.regression import RegressionNetwork
+from planeloc.optics import read_psf
 from planeloc.plane_shares import PlaneShares
 from planeloc.sampling import Resampler
 from planeloc.stopwatch import Stopwatch
+from planeloc.voxel_finder import VoxelFinder
 
-MODES = ("sparse", "dense")
-_PAGE_PX = {"sparse": 4, "dense": 8}
-_REACH_PX = 1  # around a candidate, beside what the pages have anyway
-_BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network computes at once
-_PIXELS_AT_ONCE = {
-    "cpu": 1 << 12,
-    "cuda": 1 << 18,
-}  # camera pixels of the pages that are kept at once, unless a single frame has more
-_PIXELS_AT_MOST = 1 << 17  # of one frame: 0.5 GB of voxels in bfloat16, and as much again to search them
-_LEAST_BACKGROUND = 0.1  # photons; a pixel of which none are known still has noise
-_FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 _FRAMES_READ = (20, 10, 5, 2, 1)  # a group; parts of BACKGROUND_FRAMES, so that one background serves all of them
 _BYTES_READ = 32 << 20
 
@@ -76,32 +63,29 @@ class Localizer:
 
     Attributes:
         stopwatch: where the time goes.
-        regions: how many regions the network has computed.
-        batch: how many it computes at once.
+        finder: how molecules are found.
+        group: how many frames are computed together.
     """
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
-        self.job = job
         self.device = _device(job.device, device_index)
         self.stopwatch = Stopwatch()
         self.movie = Movie.open(Path(job.movie))
-        self.registration = Registration.read(job.registration)
-        self.psf: PSF = read_psf(job.psf)
-        network, self.record = load_network(job.weights)
-        scene, seen = self.record.scene, self.psf.seen_through(self.registration.matrices)
-        field = (self.movie.height, self.movie.width)
-        self.grid = PageGrid(_PAGE_PX[job.mode], field)
-        precision = choose_precision(job.precision, self.device)
-        self.network = RegionNetwork(network, self.grid.side_px, field, self.device, precision)
-        self.regions = 0
-        self.batch = _BATCH_PX[self.device.type] // self.grid.side_px**2
-        self.resampler = Resampler(self.registration, *field, self.device)
-        self.search = CandidateSearch(
-            seen, scene.depth_range_nm, scene.drift_sd_nm(self.psf.pixel_size_nm), self.device
-        )
-        light = float(np.mean(scene.photons)), float(np.mean(scene.background))
-        self.shares = PlaneShares.of(seen, scene.depth_range_nm, *light)
         self.group = group_frames(self.movie)
+        registration, psf = Registration.read(job.registration), read_psf(job.psf)
+        network, record = load_network(job.weights)
+        resampler = Resampler(registration, self.movie.height, self.movie.width, self.device)
+        precision = choose_precision(job.precision, self.device)
+        self.instrument = Instrument(
+            self.movie, registration, psf, record, resampler, self.device, precision, self.stopwatch
+        )
+        self.finder: Finder
+        if isinstance(network, RegressionNetwork):
+            self.finder = MoleculeFinder(self.instrument, network, job.threshold)
+        else:
+            self.finder = VoxelFinder(self.instrument, network, job.mode, job.threshold, job.candidate_threshold)
+        light = float(np.mean(record.scene.photons)), float(np.mean(record.scene.background))
+        self._shares = PlaneShares.of(self.instrument.seen_psf, record.scene.depth_range_nm, *light)
         self._stretch: tuple[int, NDArray[np.float32]] | None = None
 
     def background(self, frame: int) -> NDArray[np.float32]:
@@ -121,19 +105,11 @@ class Localizer:
     @torch.inference_mode()
     def __call__(self, counts: Tensor, level: Tensor) -> dict[str, NDArray]:
         """Localize frames as `read` gives them; here the first is frame 0."""
-        with self.stopwatch("candidates"):
+        with self.stopwatch("registration"):
             level = level.to(self.device, non_blocking=True)
             images = self._photons(counts.to(self.device, non_blocking=True)) - level
-            registered = self.resampler(images)
-            marks = self._marks(registered, level).cpu()
-            windows = self._windows(registered)
-        parts = []
-        for frames, rows in self._portions(marks):
-            if marks[frames, rows].any():
-                columns = self._localize_portion(windows[frames], marks[frames], rows, images[frames], level)
-                columns["frame"] += frames.start
-                parts.append(columns)
-        return _in_order(_joined(parts))
+            registered = self.instrument.resampler(images)
+        return _in_order(_joined([self._columns(found) for found in self.finder(images, registered, level)]))
 
     def _photons(self, counts: Tensor) -> Tensor:
         """Counts in photons, each plane by its own camera."""
@@ -144,137 +120,25 @@ class Localizer:
         )
         return (counts.to(torch.float32) - offset) * factor
 
-    def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
-        """Pages (frames, rows, columns) that the network has to look at."""
-        if self.job.mode == "dense":
-            return self.grid.everywhere(len(registered))
-        variance = self.variance(level)
-        noise = self.search.noise(variance)
-        found = []
-        step = _FRAMES_SEARCHED[self.device.type]
-        for number, frames in enumerate(registered.split(step)):
-            points = candidate_pixels(self.search.test_values(frames, variance, noise), self.job.candidate_threshold)
-            points[:, 0] += number * step
-            found.append(points)
-        return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
-
-    def variance(self, level: Tensor) -> Tensor:
-        """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
-        cameras = self.movie.microscope.cameras
-        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
-        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
-        variance = level.clamp(min=_LEAST_BACKGROUND) * slope[:, None, None] + floor[:, None, None]
-        variance, covered = self.resampler(torch.stack((variance, torch.ones_like(variance))))
-        return torch.where(covered > 0.5, variance / covered, 0.0)
-
-    def _windows(self, registered: Tensor) -> Tensor:
-        """What the network sees of every page: (frames, rows, columns, planes, window, window), without copying."""
-        side, margin = self.grid.side_px, self.network.margin_px
-        beyond = [n * side - size for n, size in zip(self.grid.shape, self.grid.field_px, strict=True)]
-        padded = nn.functional.pad(registered, (margin, margin + beyond[1], margin, margin + beyond[0]))
-        window = side + 2 * margin
-        return padded.unfold(2, window, side).unfold(3, window, side).permute(0, 2, 3, 1, 4, 5)
-
-    def _portions(self, marks: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Frames, and rows of pages, whose pages fit into memory together: some frames, or a band of a large one."""
-        most = _PIXELS_AT_ONCE[self.device.type] // self.grid.side_px**2
-        too_many = _PIXELS_AT_MOST // self.grid.side_px**2
-        start = total = 0
-        for number, count in enumerate(marks.sum(dim=(1, 2)).tolist()):
-            if total and total + count > most:
-                yield slice(start, number), slice(0, self.grid.shape[0])
-                start, total = number, 0
-            if count > too_many:
-                step = max(1, too_many // self.grid.shape[1])
-                for first in range(0, self.grid.shape[0], step):
-                    yield slice(number, number + 1), slice(first, first + step)
-                start = number + 1
-            else:
-                total += count
-        yield slice(start, len(marks)), slice(0, self.grid.shape[0])
-
-    def _localize_portion(
-        self, windows: Tensor, marks: Tensor, rows: slice, images: Tensor, level: Tensor
-    ) -> dict[str, NDArray]:
-        """Localizations whose maxima lie on given rows of the marked pages of some frames."""
-        voxels = self.grid.side_px * self.network.architecture.upsampling
-        beside = math.ceil(REACH_ROWS / voxels)
-        pages = marks[:, max(0, rows.start - beside) : rows.stop + beside].nonzero()
-        pages[:, 1] += max(0, rows.start - beside)
-        with self.stopwatch("network"):
-            volume = self._volume(windows, pages, len(images))
-        with self.stopwatch("maxima"):
-            peaks = find_peaks(volume, self.job.threshold, (rows.start * voxels, rows.stop * voxels))
-        scene = self.record.scene
-        voxel = torch.tensor(scene.voxel_nm(self.psf.pixel_size_nm), dtype=torch.float64, device=self.device)
-        position = peaks.position.flip(1).double() * voxel
-        position[:, 2] += scene.depth_range_nm[0]
-        deviation = peaks.deviation.flip(1) * voxel
-        with self.stopwatch("light"):
-            photons, background = self._light(images, level, peaks.image, position)
-            columns = {
-                "frame": peaks.image,
-                "x": position[:, 0],
-                "y": position[:, 1],
-                "z": position[:, 2],
-                "photons": photons,
-                "background": background,
-                "probability": peaks.probability,
-                "x_sd": deviation[:, 0],
-                "y_sd": deviation[:, 1],
-                "z_sd": deviation[:, 2],
-            }
-            return self._with_maps({name: tensor.cpu().numpy() for name, tensor in columns.items()})
-
-    def _with_maps(self, columns: dict[str, NDArray]) -> dict[str, NDArray]:
-        """With what the maps add to the uncertainty."""
-        of_maps = self.shares.map_sd_nm(self.registration, np.stack([columns[n] for n in "xyz"], axis=-1))
+    def _columns(self, found: Findings) -> dict[str, NDArray]:
+        """Columns of the table; deviations with what the maps add to them."""
+        columns = {
+            "frame": found.frame,
+            "x": found.position[:, 0],
+            "y": found.position[:, 1],
+            "z": found.position[:, 2],
+            "photons": found.photons,
+            "background": found.background,
+            "probability": found.probability,
+            "x_sd": found.deviation[:, 0],
+            "y_sd": found.deviation[:, 1],
+            "z_sd": found.deviation[:, 2],
+        }
+        values = {name: tensor.cpu().numpy() for name, tensor in columns.items()}
+        of_maps = self._shares.map_sd_nm(self.instrument.registration, found.position.cpu().numpy())
         for axis, name in enumerate(("x_sd", "y_sd")):
-            columns[name] = np.hypot(columns[name], of_maps[:, axis]).astype(columns[name].dtype)
-        return columns
-
-    def _volume(self, windows: Tensor, pages: Tensor, images: int) -> PagedVolume:
-        """Logits on pages (n, 3) of the frames, on the CPU's list of them."""
-        scale = self.network.architecture.upsampling
-        side = self.grid.side_px * scale
-        shape = (len(pages) + 1, side, side, self.network.architecture.depth_slices)
-        values = torch.empty(shape, dtype=self.network.precision, device=self.device)
-        values[-1] = NOWHERE
-        start = 0
-        while start < len(pages):
-            part = pages[start : start + self.batch]
-            try:
-                logits = self.network(windows[part.to(self.device).unbind(-1)], part[:, 1:] * self.grid.side_px)
-            except torch.cuda.OutOfMemoryError:
-                self._halve_batch()
-                continue
-            values[start : start + len(part)] = logits
-            start += len(part)
-        self.regions += len(pages)
-        rows, columns = self.grid.field_px
-        return PagedVolume.of_pages(
-            values, pages.to(self.device), images, self.grid.shape, (rows * scale, columns * scale)
-        )
-
-    def _halve_batch(self) -> None:
-        """After the device ran out of memory: less at once from now on."""
-        if self.batch == 1:
-            raise PlanelocError(
-                f"{self.device}: not enough memory for a single region of {self.grid.side_px} px; end other programs on"
-                " this device, or set device: cpu"
-            )
-        self.batch //= 2
-        torch.cuda.empty_cache()
-        print(f"planeloc: {self.device} ran out of memory; going on with {self.batch} regions at once", file=sys.stderr)
-
-    def _light(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Photons of molecules, and photons per pixel under them on the plane where they are brightest."""
-        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
-        mapped = torch.stack([torch.as_tensor(m(lateral)) for m in self.registration.maps], dim=1).to(self.device)
-        photons, plane, excess = fit_photons(images, self.psf, mapped, position[:, 2], image)
-        x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
-        rows, columns = level.shape[1:]
-        return photons, excess + level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
+            values[name] = np.hypot(values[name], of_maps[:, axis]).astype(values[name].dtype)
+        return values
 
 
 def group_frames(movie: Movie) -> int:

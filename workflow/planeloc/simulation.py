@@ -45,6 +45,8 @@ class Scene:
     )
     registration_resampling: bool = True  # sample planes 1… at random sub-pixel offsets, as localization will
     registration_sd_nm: float = 0.0  # per image, plane 1… and axis: normal shift, how well the maps are known
+    density: tuple[float, float] | None = None  # molecules per pixel, drawn per image; None: always `emitters`
+    background_error: float = 0.0  # relative standard deviation of the background that is subtracted
 
     @property
     def depth_slices(self) -> int:
@@ -73,8 +75,8 @@ class Scene:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scene:
-        pairs = {key: tuple(values[key]) for key in ("photons", "background", "depth_range_nm") if key in values}
-        return cls(**{**values, **pairs})
+        names = ("photons", "background", "depth_range_nm", "density")
+        return cls(**{**values, **{name: tuple(values[name]) for name in names if values.get(name) is not None}})
 
 
 @dataclass(frozen=True)
@@ -89,29 +91,60 @@ class Batch:
 
 def draw_batch(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Batch:
     """Draw `size` images on the generator's device."""
-    device = generator.device
-
-    def uniform(*shape: int, low: float, high: float) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device) * (high - low) + low
-
-    extent_nm = scene.window_px * psf.pixel_size_nm
     emitters = (size, scene.emitters)
-    lateral = [uniform(*emitters, low=0.0, high=extent_nm) for _ in range(2)]
-    depth = uniform(*emitters, low=scene.depth_range_nm[0], high=scene.depth_range_nm[1])
-    positions = torch.stack((*lateral, depth), dim=-1)
-    photons = uniform(*emitters, low=scene.photons[0], high=scene.photons[1])
-    drift_nm = draw_drift(psf, scene, size, generator)
-    offset_px = torch.zeros(size, psf.planes, 2, device=device)
-    if scene.registration_resampling:
-        offset_px[:, 1:] = uniform(size, psf.planes - 1, 2, low=-0.5, high=0.5)
-    margin = _MARGIN_PX if scene.registration_resampling else 0
-    expected = expected_images(psf, scene, positions, photons, drift_nm + offset_px * psf.pixel_size_nm, margin)
-    background = uniform(size, 1, 1, 1, low=scene.background[0], high=scene.background[1])
-    images = add_noise(expected + background, scene, generator) - background
-    if scene.registration_resampling:
-        grid = reference_grid(margin, margin, scene.window_px, scene.window_px).to(device, torch.float32)
-        images = sample_planes(images, grid + offset_px[:, :, None, None, :])
+    extent_nm = scene.window_px * psf.pixel_size_nm
+    lateral = [uniform(emitters, 0.0, extent_nm, generator) for _ in range(2)]
+    positions = torch.stack((*lateral, uniform(emitters, *scene.depth_range_nm, generator)), dim=-1)
+    photons = uniform(emitters, *scene.photons, generator)
+    shifts = draw_shifts(psf, scene, size, generator)
+    expected = expected_images(psf, scene, positions, photons, shifts.total_nm(psf), shifts.margin_px)
+    images, _ = observe(expected, scene, shifts, generator)
     return Batch(images, positions, photons, voxel_of(positions, psf.pixel_size_nm, scene))
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(*shape, generator=generator, device=generator.device) * (high - low) + low
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Where the planes of every image lie: drift, which stays, and sub-pixel offsets, which sampling takes back."""
+
+    drift_nm: Tensor  # (batch, planes, 2)
+    offset_px: Tensor  # (batch, planes, 2)
+    margin_px: int  # beyond the window that sampling reaches
+
+    def total_nm(self, psf: PSF) -> Tensor:
+        return self.drift_nm + self.offset_px * psf.pixel_size_nm
+
+
+def draw_shifts(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Shifts:
+    """The planes of `size` images."""
+    drift_nm = draw_drift(psf, scene, size, generator)
+    offset_px = torch.zeros(size, psf.planes, 2, device=generator.device)
+    if scene.registration_resampling:
+        offset_px[:, 1:] = uniform((size, psf.planes - 1, 2), -0.5, 0.5, generator)
+    return Shifts(drift_nm, offset_px, _MARGIN_PX if scene.registration_resampling else 0)
+
+
+def observe(expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What cameras make of expected photons with margins, in photons above the background that is subtracted.
+
+    Returns the registered images (batch, planes, rows, columns), and what of the background was not subtracted
+    (batch, planes), photons per pixel.
+    """
+    size, planes = expected.shape[:2]
+    background = uniform((size, 1, 1, 1), *scene.background, generator)
+    left = torch.zeros(size, planes, device=expected.device)
+    if scene.background_error > 0:
+        error = torch.randn(size, planes, generator=generator, device=expected.device)
+        left = scene.background_error * error * background[:, :, 0, 0]
+    images = add_noise(expected + background, scene, generator) - (background - left[:, :, None, None])
+    if scene.registration_resampling:
+        margin = shifts.margin_px
+        grid = reference_grid(margin, margin, scene.window_px, scene.window_px).to(images.device, torch.float32)
+        images = sample_planes(images, grid + shifts.offset_px[:, :, None, None, :])
+    return images, left
 
 
 def voxel_of(positions_nm: Tensor, pixel_size_nm: float, scene: Scene) -> Tensor:

@@ -17,13 +17,14 @@ from planeloc.errors import PlanelocError
 from planeloc.figures.training import draw_training
 from planeloc.files import atomic_path, read_json, write_json
 from planeloc.geometry import Registration
-from planeloc.learning import TrainSettings, fit_network
+from planeloc.learning import DivergedError, fit_network
 from planeloc.light import measure_light
 from planeloc.microscope import Microscope, read_microscope
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network, save_network
 from planeloc.optics import PSF, paper_psf, read_psf
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene
+from planeloc.train_settings import TrainSettings
 
 
 def train(
@@ -49,6 +50,7 @@ def train(
 
     Returns what was decided and reached; the same is written to `record`.
     """
+    settings = settings.resolved()
     measured = read_psf(psf) if psf else paper_psf()
     maps = Registration.read(registration) if registration else Registration.identity(measured.planes)
     measured = measured.seen_through(maps.matrices)  # planes are sampled in the reference's frame before they are seen
@@ -64,7 +66,7 @@ def train(
         settings,
     )
     if start_from:
-        reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm)
+        reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm, settings.network)
         if not reasons:
             print(f"planeloc: {start_from} fits this microscope; no training needed", file=sys.stderr)
             with atomic_path(output) as partial:
@@ -78,9 +80,17 @@ def train(
                 f"{message}; give weights made for it, or let on_mismatch be train\n"
                 f"{side_by_side(made_for, measured, scene)}"
             )
-        print(f"planeloc: {message}; training, beginning with these weights", file=sys.stderr)
+        if made_for.kind != settings.network:
+            start = None
+        beginning = "beginning with these weights" if start else "from the beginning"
+        print(f"planeloc: {message}; training, {beginning}", file=sys.stderr)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
+    try:
+        network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
+    except DivergedError as error:
+        kept = output.with_suffix(".last_good.safetensors")
+        save_network(kept, error.network, error.record)
+        raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
     save_network(output, network, made_for)
     result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, settings)
     checkpoint.unlink(missing_ok=True)
@@ -105,7 +115,16 @@ def _scene(
     cameras = microscope.cameras if microscope else (PAPER_CAMERA,)
     extent = settings.depth_range_nm or _natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
+    own = {}
+    if settings.network == "regression":
+        fewest, most = (number / 16**2 for number in _interval(settings.density, "density"))
+        own = {
+            "window_px": settings.window_px,
+            "density": (fewest, most),
+            "background_error": settings.background_error,
+        }
     return Scene(
+        **own,
         emitters=settings.emitters,
         photons=photons if settings.photons == "auto" else _interval(settings.photons, "photons"),
         background=background if settings.background == "auto" else _interval(settings.background, "background"),

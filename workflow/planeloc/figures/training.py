@@ -12,13 +12,18 @@ from planeloc.files import atomic_path
 from planeloc.networks import NetworkRecord
 from planeloc.optics import PSF
 
+_AXES = {  # of the learning curve: loss, errors
+    "upsampling": ("cross-entropy per image", "mean voxel error in validation, nm"),
+    "regression": ("minus log-likelihood per image", "rms error in validation, nm"),
+}
+
 
 def draw_training(path: Path, history: list[dict[str, float]], network: NetworkRecord, psf: PSF, decision: str) -> None:
     """PNG with loss and error against training images (left) and width against depth of both PSFs (right)."""
     figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _draw_learning_curve(left, history)
+    _draw_learning_curve(left, history, network.kind)
     _draw_psf_comparison(right, network.psf, psf)
     figure.suptitle(
         "Weights adopted: they fit this microscope" if decision == "adopted" else "Trained for this microscope"
@@ -27,8 +32,9 @@ def draw_training(path: Path, history: list[dict[str, float]], network: NetworkR
         figure.savefig(partial, metadata={"Software": None})
 
 
-def _draw_learning_curve(axes, history: list[dict[str, float]]) -> None:
-    axes.set(xlabel="training images", ylabel="cross-entropy per image", title="Learning curve")
+def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> None:
+    loss_label, error_label = _AXES[kind]
+    axes.set(xlabel="training images", ylabel=loss_label, title="Learning curve")
     if not history:
         axes.text(0.5, 0.5, "no record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
@@ -38,8 +44,9 @@ def _draw_learning_curve(axes, history: list[dict[str, float]]) -> None:
     errors = axes.twinx()
     errors.plot(samples, [e["lateral_nm"] for e in history], color="C1", ls="--", label="lateral error")
     errors.plot(samples, [e["axial_nm"] for e in history], color="C2", ls="--", label="axial error")
-    errors.set(ylabel="mean voxel error in validation, nm", ylim=(0, None))
-    axes.set_ylim(0, None)
+    errors.set(ylabel=error_label, ylim=(0, None))
+    if kind == "upsampling":  # a density's likelihood has no zero
+        axes.set_ylim(0, None)
     lines = axes.get_lines() + errors.get_lines()
     axes.legend(lines, [line.get_label() for line in lines], frameon=False)
 

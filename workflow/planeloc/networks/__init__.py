@@ -14,34 +14,51 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from planeloc.errors import PlanelocError
 from planeloc.files import atomic_path
-from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
+from planeloc.networks import regression, upsampling
+from planeloc.networks.decoding import Units
 from planeloc.optics import PSF, psf_from_record
 from planeloc.simulation import Scene
 
 _FORMAT = "planeloc network 1"
 _PSF = "psf."  # begins the names of the PSF's own tensors
+_ARCHITECTURES = {"upsampling": upsampling.Architecture, "regression": regression.Architecture}
+KINDS = tuple(_ARCHITECTURES)
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
     """What must be known to use a network rightly."""
 
-    architecture: Architecture
+    architecture: upsampling.Architecture | regression.Architecture
     psf: PSF
     scene: Scene
-    input_scale: float  # photons that the network sees as 1
+    input_scale: float  # photons that the network sees as 1 (upsampling); variance of a dark pixel (regression)
 
-    def build(self) -> UpsamplingNetwork:
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return next(kind for kind, shape in _ARCHITECTURES.items() if isinstance(self.architecture, shape))
+
+    @property
+    def units(self) -> Units:
+        """Of the numbers that a regression network gives."""
+        pixel = self.psf.pixel_size_nm
+        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], self.scene.drift_sd_nm(pixel) / pixel)
+
+    def build(self) -> nn.Module:
         """A network of this shape with fresh weights."""
+        if isinstance(self.architecture, regression.Architecture):
+            return regression.RegressionNetwork(self.architecture, self.input_scale, sum(self.scene.density) / 2)
         voxels = (self.scene.window_px * self.scene.upsampling) ** 2 * self.scene.depth_slices
-        return UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
+        return upsampling.UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "kind": self.kind,
             "architecture": self.architecture.as_dict(),
             "psf": self.psf.as_dict(),
             "scene": self.scene.as_dict(),
@@ -50,8 +67,9 @@ class NetworkRecord:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], psf_arrays: Mapping[str, Tensor]) -> NetworkRecord:
+        """The reverse of `as_dict`; records from before there were two kinds are of the first."""
         return cls(
-            Architecture.from_dict(values["architecture"]),
+            _ARCHITECTURES[values.get("kind", "upsampling")].from_dict(values["architecture"]),
             psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
@@ -80,12 +98,12 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise PlanelocError(f"{path}: damaged or not planeloc weights; make them with `planeloc train`") from None
 
 
-def save_network(path: str | Path, network: UpsamplingNetwork, record: NetworkRecord) -> None:
+def save_network(path: str | Path, network: nn.Module, record: NetworkRecord) -> None:
     arrays = {f"{_PSF}{name}": array for name, array in record.psf.arrays.items()}
     save_tensors(path, {**network.state_dict(), **arrays}, record.as_dict())
 
 
-def load_network(path: str | Path) -> tuple[UpsamplingNetwork, NetworkRecord]:
+def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
     """Read a network, ready for inference. Raises `PlanelocError` where file and record do not fit together."""
     tensors, values = load_tensors(path)
     try:

@@ -1,0 +1,70 @@
+"""Training scenes for the regression network: windows with any number of molecules, none to crowded.
+
+A density is drawn for every image, and molecules are strewn over the window and somewhat beyond it, so that those
+outside shine in as they do at the border of a sensor. What lies outside is nobody's to find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from planeloc.errors import PlanelocError
+from planeloc.optics import PSF
+from planeloc.simulation import Scene, draw_shifts, observe, uniform
+
+_BEYOND_PX = 2.0  # molecules farther outside than this are not drawn
+_MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: nothing could tell them apart
+
+
+@dataclass(frozen=True)
+class Crowds:
+    """Simulated images and the molecules within them."""
+
+    images: Tensor  # (batch, planes, rows, columns), photons above the background
+    image: Tensor  # (n,) index in the batch
+    positions_nm: Tensor  # (n, 3) as x, y, z, all inside their windows
+    photons: Tensor  # (n,)
+    background: Tensor  # (batch,) photons per pixel that were not subtracted, mean of the planes
+    drift_nm: Tensor  # (batch, planes, 2)
+
+
+def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Crowds:
+    """Draw `size` images on the generator's device; between the ends of `scene.density`, its root is uniform."""
+    low, high = _density(scene)
+    device = generator.device
+    side = scene.window_px + 2 * _BEYOND_PX
+    density = uniform((size,), low**0.5, high**0.5, generator) ** 2
+    number = torch.poisson(density * side**2, generator=generator).long()
+    image = torch.repeat_interleave(torch.arange(size, device=device), number)
+    n = (len(image),)
+    border_nm, extent_nm = _BEYOND_PX * psf.pixel_size_nm, scene.window_px * psf.pixel_size_nm
+    lateral = [uniform(n, -border_nm, extent_nm + border_nm, generator) for _ in range(2)]
+    positions = torch.stack((*lateral, uniform(n, *scene.depth_range_nm, generator)), dim=-1)
+    photons = uniform(n, *scene.photons, generator)
+    shifts = draw_shifts(psf, scene, size, generator)
+    expected = _expected(psf, scene, image, positions, photons, shifts.total_nm(psf), shifts.margin_px)
+    images, left = observe(expected, scene, shifts, generator)
+    inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
+    return Crowds(images, image[inside], positions[inside], photons[inside], left.mean(dim=1), shifts.drift_nm)
+
+
+def _density(scene: Scene) -> tuple[float, float]:
+    if scene.density is None or scene.density[1] > _MOST_PER_PIXEL:
+        most = f"{_MOST_PER_PIXEL * 16**2:g} molecules per 16×16 pixels"
+        raise PlanelocError(f"setting density: training images are drawn with up to {most}; give a smaller density")
+    return scene.density
+
+
+def _expected(
+    psf: PSF, scene: Scene, image: Tensor, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int
+) -> Tensor:
+    """Expected photons (batch, planes, rows, columns) of molecules listed one by one, with the margin."""
+    side = scene.window_px + 2 * margin
+    x, y, z = positions.unbind(-1)
+    border_nm = margin * psf.pixel_size_nm
+    single = psf.expected_photons(x + border_nm, y + border_nm, z, photons, (side, side), shifts_nm[image])
+    total = single.new_zeros(len(shifts_nm), psf.planes, side, side)
+    return total.index_add_(0, image, single)

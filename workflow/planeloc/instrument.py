@@ -1,0 +1,72 @@
+"""What is known of a movie's microscope while it is localized, and what is found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from planeloc.geometry import Registration
+from planeloc.movie import Movie
+from planeloc.networks import NetworkRecord
+from planeloc.optics import PSF
+from planeloc.sampling import Resampler
+from planeloc.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The microscope of a movie, and where to compute."""
+
+    movie: Movie
+    registration: Registration
+    psf: PSF
+    record: NetworkRecord  # of the network
+    resampler: Resampler
+    device: torch.device
+    precision: torch.dtype
+    stopwatch: Stopwatch
+
+    @property
+    def field_px(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.movie.height, self.movie.width
+
+    @property
+    def seen_psf(self) -> PSF:
+        """The PSF in the reference camera's frame."""
+        return self.psf.seen_through(self.registration.matrices)
+
+    def on_planes(self, position: Tensor) -> Tensor:
+        """(n, planes, 2) px: where molecules at (n, 2 or 3) nm of the reference lie on every camera."""
+        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
+        mapped = [torch.as_tensor(camera_map(lateral)) for camera_map in self.registration.maps]
+        return torch.stack(mapped, dim=1).to(self.device)
+
+
+def under(level: Tensor, plane: Tensor, mapped: Tensor) -> Tensor:
+    """(n,) of the background `level` (planes, y, x), under molecules at `mapped` (n, planes, 2) px, on a plane each."""
+    x, y = mapped[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
+    rows, columns = level.shape[1:]
+    return level[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Molecules of some frames, of which the first is 0; nm of the reference field, photons."""
+
+    frame: Tensor  # (n,)
+    position: Tensor  # (n, 3): x, y, z
+    deviation: Tensor  # (n, 3)
+    probability: Tensor  # (n,)
+    photons: Tensor  # (n,)
+    background: Tensor  # (n,), per pixel, on the plane in best focus
+
+
+class Finder(Protocol):
+    """A network of some kind and how its molecules are found."""
+
+    def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
+        """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""

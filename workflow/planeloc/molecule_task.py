@@ -1,0 +1,98 @@
+"""What the regression network learns: how many molecules there are, where, and how surely it knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from planeloc.crowds import Crowds, draw_crowds
+from planeloc.errors import PlanelocError
+from planeloc.matching import Points, match
+from planeloc.mixture_loss import Truth, regression_loss
+from planeloc.networks import NetworkRecord
+from planeloc.networks.decoding import Found, Units, find_molecules, window_drift
+from planeloc.networks.regression import Architecture
+from planeloc.optics import PSF
+from planeloc.simulation import Scene
+from planeloc.train_settings import TrainSettings
+
+_THRESHOLD = 0.5
+_LATERAL_NM, _AXIAL_NM = 250.0, 500.0  # how far a molecule may be found from where it is
+
+
+class MoleculeTask:
+    """Likelihood of the molecules of crowded and empty scenes."""
+
+    gradient_limit = 100.0
+    warmup = 200
+
+    def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> None:
+        self._psf, self._scene = psf, scene
+        noise = scene.pixel_noise(1)
+        dark = float(noise.slope[0]) * scene.background[1] + float(noise.read_variance[0])
+        self.record = NetworkRecord(_architecture(psf, settings), psf, scene, float(f"{dark:.1e}"))
+        self._units = self.record.units
+
+    def draw(self, size: int, generator: torch.Generator) -> Crowds:
+        return draw_crowds(self._psf, self._scene, size, generator)
+
+    def loss(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
+        maps = forward(batch.images).float()
+        return regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
+
+    def validate(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> dict[str, float]:
+        """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
+        maps = torch.cat([forward(images) for images in batch.images.split(64)])
+        loss = regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
+        drift = window_drift(maps, self._units.drift_sd_px)
+        drift_error = drift.mean * self._units.pixel_size_nm - batch.drift_nm[:, 1:]
+        return {
+            "validation_loss": float(loss),
+            **score(find_molecules(maps, self._units, _THRESHOLD, drift), batch),
+            "drift_nm": float(drift_error.square().mean().sqrt()),  # per plane and axis
+        }
+
+
+def truth_in_units(batch: Crowds, units: Units) -> Truth:
+    """The molecules of a batch as the loss wants them."""
+    lateral = batch.positions_nm[:, :2] / units.pixel_size_nm
+    depth = (batch.positions_nm[:, 2:] - units.middle_nm) / units.half_depth_nm
+    target = torch.cat((lateral, depth, batch.photons[:, None] / units.photons), dim=1)
+    return Truth(batch.image, target, batch.background, batch.drift_nm[:, 1:] / units.pixel_size_nm)
+
+
+def score(found: Found, truth: Crowds) -> dict[str, float]:
+    """Jaccard index, rms errors in nm, and rms of errors over their stated deviations along x, y and z."""
+    found_points, true_points = (
+        Points(image.cpu().numpy(), position.double().cpu().numpy())
+        for image, position in ((found.image, found.position_nm), (truth.image, truth.positions_nm))
+    )
+    pairs = match(found_points, true_points, _LATERAL_NM, _AXIAL_NM)
+    missed = len(true_points) + len(found_points) - 2 * len(pairs)
+    jaccard = len(pairs) / max(len(pairs) + missed, 1)
+    if not len(pairs):  # as bad as can be
+        return {"jaccard": jaccard, "lateral_nm": _LATERAL_NM, "axial_nm": _AXIAL_NM}
+    error = found_points.position_nm[pairs.found] - true_points.position_nm[pairs.truth]
+    pull = error / found.position_sd_nm.double().cpu().numpy()[pairs.found]
+    squares, pulls = (error**2).mean(axis=0), (pull**2).mean(axis=0)
+    return {
+        "jaccard": jaccard,
+        "lateral_nm": math.sqrt(squares[0] + squares[1]),
+        "axial_nm": math.sqrt(squares[2]),
+        **{f"pull_{axis}": math.sqrt(value) for axis, value in zip("xyz", pulls, strict=True)},
+    }
+
+
+def _architecture(psf: PSF, settings: TrainSettings) -> Architecture:
+    try:
+        channels = tuple(int(c) for c in settings.channels.split(","))
+    except ValueError:
+        channels = ()
+    if len(channels) != 3 or min(channels) < 1:
+        raise PlanelocError(
+            f"setting channels: {settings.channels!r} must be 3 whole numbers for the regression network"
+        )
+    return Architecture(psf.planes, channels)

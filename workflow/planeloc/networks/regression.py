@@ -1,0 +1,136 @@
+"""A network that stays on the camera's pixels and says of each whether a molecule lies there, where, how surely.
+
+The idea is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), written anew from the papers and for any number of
+planes: a U-Net with two halvings whose output has, for every pixel, the probability of a molecule, its position,
+photons, background, and a standard deviation of each. Cost is set by the camera's pixels and not by fine voxels.
+
+Cameras drift, and all molecules of a frame share the drift. So x and y are given for every plane as it sees the
+molecule, each with its own deviation. How drift and position follow from them is in `drift`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from planeloc.networks.drift import Drift, Sightings
+
+REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
+_LEAST_SD, _MOST_SD = 0.004, 3.0
+_HALVINGS = 2
+_SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; background, its deviation
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of the network; `channels` on the camera's pixels and after each halving."""
+
+    planes: int
+    channels: tuple[int, int, int] = (32, 64, 128)
+
+    @property
+    def maps(self) -> int:
+        """Numbers that are given for every pixel; the last are x, y and their deviation on every plane."""
+        return _SIGHTINGS + 3 * self.planes
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        return cls(**{**values, "channels": tuple(values["channels"])})
+
+
+class Reading(NamedTuple):
+    """Numbers of n pixels in the network's units: x and y in px from the pixel's centre, z in half depth ranges from
+    their middle, photons in those of the brightest molecule of training.
+    """
+
+    logit: Tensor  # (n,)
+    mean: Tensor  # (n, 4): x, y, z, photons
+    sd: Tensor  # (n, 4)
+
+
+class RegressionNetwork(nn.Module):
+    """Photons above background (batch, planes, y, x) of registered planes, any size → maps (batch, numbers, y, x)."""
+
+    def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
+        """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel."""
+        super().__init__()
+        self.architecture = architecture
+        fine, middle, coarse = architecture.channels
+        self.entry = nn.Sequential(_convolution(architecture.planes, fine), _convolution(fine, fine))
+        self.down_middle = nn.Sequential(_halving(fine, middle), _convolution(middle, middle))
+        self.down_coarse = nn.Sequential(
+            _halving(middle, coarse), _convolution(coarse, coarse), _convolution(coarse, coarse)
+        )
+        self.up_middle = nn.ConvTranspose2d(coarse, middle, 2, stride=2)
+        self.middle = _convolution(middle, middle)
+        self.up_fine = nn.ConvTranspose2d(middle, fine, 2, stride=2)
+        self.fine = nn.Sequential(_convolution(fine, fine), _convolution(fine, fine))
+        self.output = nn.Conv2d(fine, architecture.maps, 1)
+        self.register_buffer("input_scale", torch.tensor(float(input_scale)))
+        self._initialize(expected_density)
+
+    def forward(self, photons: Tensor) -> Tensor:
+        rows, columns = photons.shape[-2:]
+        side = 2**_HALVINGS
+        fine = self.entry(nn.functional.pad(self._stabilized(photons), (0, -columns % side, 0, -rows % side)))
+        middle = self.down_middle(fine)
+        joined = self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
+        maps = self.output(self.fine(torch.relu_(self.up_fine(joined).add_(fine))))
+        return maps[..., :rows, :columns]
+
+    def _stabilized(self, photons: Tensor) -> Tensor:
+        """In units of the noise, which grows as the root: dim and bright pixels are alike in it (Anscombe)."""
+        return photons * torch.rsqrt(photons.abs() + self.input_scale)
+
+    def _initialize(self, density: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                # of a doubling's kernel, one tap leads to each output
+                fan_in = module.in_channels * (module.kernel_size[0] ** 2 if isinstance(module, nn.Conv2d) else 1)
+                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in))
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.output.weight, std=0.01)
+        first_guess = [math.log(density / (1 - density)), 0, 0.5, -1.0, -1.0]
+        self.output.bias.data[: len(first_guess)] = torch.tensor(first_guess)
+
+
+def read_pixels(pixels: Tensor, drift: Drift) -> Reading:
+    """`pixels` (n, numbers) and the drift of the planes in each."""
+    seen = sightings_of(pixels)
+    lateral_sd = seen.variance(drift.covariance).sqrt()[:, None].expand(-1, 2)
+    return Reading(
+        logit=pixels[:, 0],
+        mean=torch.cat((seen.place(drift.mean), pixels[:, 1:3]), dim=1),
+        sd=torch.cat((lateral_sd, _deviation(pixels[:, 3:5])), dim=1),
+    )
+
+
+def sightings_of(pixels: Tensor) -> Sightings:
+    """Where the planes see molecules, px from the centres of `pixels` (n, numbers)."""
+    x, y, raw_sd = pixels[:, _SIGHTINGS:].unflatten(1, (3, -1)).unbind(1)
+    return Sightings(REACH_PX * torch.tanh(torch.stack((x, y), dim=2) / REACH_PX), _deviation(raw_sd) ** -2)
+
+
+def background_of(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Photons per pixel beyond those subtracted, and the deviation, of `pixels` (n, numbers)."""
+    return pixels[:, 5], _deviation(pixels[:, 6])
+
+
+def _deviation(raw: Tensor) -> Tensor:
+    """A standard deviation that is neither zero nor endless."""
+    return (_LEAST_SD + nn.functional.softplus(raw)).clamp(max=_MOST_SD)
+
+
+def _convolution(before: int, after: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True))
+
+
+def _halving(before: int, after: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(before, after, 2, stride=2), nn.ReLU(inplace=True))
