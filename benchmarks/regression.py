@@ -23,7 +23,7 @@ from planeloc.networks import load_network
 from planeloc.networks.decoding import find_molecules
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
 
-THRESHOLD = 0.5
+THRESHOLD = 0.3
 
 
 @dataclass(frozen=True)

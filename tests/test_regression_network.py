@@ -119,3 +119,20 @@ def test_probability_is_that_of_a_molecule():
     assert shared.probability.tolist() == pytest.approx([0.9], abs=1e-3)
     apart = find_molecules(maps_with({(0, 4, 4): 0.95, (0, 4, 5): 0.8}), UNITS, 0.5)
     assert apart.probability.tolist() == pytest.approx([0.95, 0.8], abs=1e-3)
+
+
+@pytest.mark.parametrize(("apart_px", "expected"), [(0.0, 1), (0.2, 1), (0.8, 2)])
+def test_pixels_that_give_the_same_place_are_one_molecule(apart_px, expected):
+    """A deviation of 0.1 px each, in x and y and z: two molecules are farther apart than 0.42 px."""
+    maps = maps_with({(1, 4, 4): 0.7, (1, 4, 5): 0.8, (0, 4, 4): 0.8})
+    offset = REACH_PX * math.atanh(0.5 / REACH_PX)
+    maps[1, 7 : 7 + PLANES, 4, 4] = offset  # to the border of the two
+    maps[1, 7 : 7 + PLANES, 4, 5] = -REACH_PX * math.atanh((0.5 - apart_px) / REACH_PX)
+    found = find_molecules(maps, UNITS, 0.5)
+    here = found.image == 1
+    assert int(here.sum()) == expected
+    if expected == 1:
+        assert found.position_nm[here, 0].item() == pytest.approx(100 * (5.0 + apart_px), abs=0.5)  # the more probable
+        assert found.probability[here].item() > 0.99
+    else:
+        assert found.probability[here].tolist() == pytest.approx([0.7, 0.8], abs=1e-3)

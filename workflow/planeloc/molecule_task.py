@@ -19,7 +19,7 @@ from planeloc.optics import PSF
 from planeloc.simulation import Scene
 from planeloc.train_settings import TrainSettings
 
-_THRESHOLD = 0.5
+_THRESHOLD = 0.3
 _LATERAL_NM, _AXIAL_NM = 250.0, 500.0  # how far a molecule may be found from where it is
 
 

@@ -2,13 +2,14 @@
 
 A molecule's probability is its pixel's own and, where it lies near the border of pixels, also its neighbours'. One
 molecule is reported for every maximum whose 3×3 pixels together are more probable than the threshold. A pixel that is
-probable by itself is a molecule also beside a more probable one: a single molecule has not enough probability for both.
-Only the pixels that are reported are read out, so that the cost is that of one pass over the probabilities.
+probable by itself is a molecule also beside a more probable one, if it gives another place. Only these pixels are read
+out, so that the cost is that of one pass over the probabilities.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -18,6 +19,8 @@ from planeloc.networks.drift import Drift, estimate_drift
 from planeloc.networks.regression import background_of, read_pixels, sightings_of
 
 _ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none
+_SAME_PLACE = 9.0  # squared distance of two places in deviations, x, y and z together, that two molecules exceed
+_OWN = 4  # of 3×3 pixels, the middle
 _SURE = 1 - 1e-6
 _TELLING = -2.0  # logit; pixels below it say nothing of the drift
 
@@ -57,7 +60,14 @@ class Found:
         return len(self.image)
 
     def to(self, device: torch.device | str) -> Found:
-        return Found(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return self._each(lambda values: values.to(device))
+
+    def where(self, kept: Tensor) -> Found:
+        """Those of the molecules for which `kept` (n,) is true."""
+        return self._each(lambda values: values[kept])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Found:
+        return Found(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | None = None) -> Found:
@@ -69,25 +79,27 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     drift : of every image; None: as its molecules tell.
     """
     drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
-    logit = maps[:, 0].float()
-    image, row, column, probability = _maxima(logit, threshold)
+    image, row, column, around = _candidates(maps[:, 0].float(), threshold)
     pixels = maps[image, :, row, column].float()
     reading = read_pixels(pixels, drift.of(image))
     centre = torch.stack((column, row), dim=1) + 0.5
-    lateral = (centre + reading.mean[:, :2]) * units.pixel_size_nm
-    depth = units.middle_nm + units.half_depth_nm * reading.mean[:, 2:3]
-    scale = reading.sd.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
+    place = torch.cat((reading.mean[:, :2] + centre, reading.mean[:, 2:3]), dim=1)
+    neighbour = _neighbours(image, row, column, maps.shape[2:])
+    kept = _distinct(place, reading.sd[:, :3], around, neighbour)
+    others = (neighbour >= 0) & kept[neighbour]  # molecules of their own
+    probability = around.masked_fill(others, 0.0).sum(dim=1).clamp(max=_SURE)
+    scale = place.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
     background, background_sd = background_of(pixels)
     return Found(
         image=image,
-        position_nm=torch.cat((lateral, depth), dim=1),
+        position_nm=place * scale + place.new_tensor([0.0, 0.0, units.middle_nm]),
         position_sd_nm=reading.sd[:, :3] * scale,
         probability=probability,
         photons=(reading.mean[:, 3] * units.photons).clamp(min=0),
         photons_sd=reading.sd[:, 3] * units.photons,
         background=background,
         background_sd=background_sd,
-    )
+    ).where(kept)
 
 
 def window_drift(maps: Tensor, prior_sd_px: float) -> Drift:
@@ -99,8 +111,8 @@ def window_drift(maps: Tensor, prior_sd_px: float) -> Drift:
     return estimate_drift(sightings_of(telling), exists, image, len(maps), prior_sd_px)
 
 
-def _maxima(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Index in the batch, row and column of the pixels to report, and the probability of their 3×3 pixels.
+def _candidates(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index in the batch, row and column of the pixels that may be reported, and the probabilities (n, 9) around them.
 
     Only pixels that could win are looked at: of nine that exceed the threshold together, the largest exceeds a ninth of
     it. Of two equal neighbours the first in the image is the maximum.
@@ -112,11 +124,32 @@ def _maxima(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Te
     steps = torch.arange(3, device=logit.device)
     first = (image * (rows + 2) + row) * (columns + 2) + column
     around = padded[first[:, None, None] + steps[:, None] * (columns + 2) + steps].flatten(1)
-    maximum = around.argmax(dim=1) == 4
-    p = torch.sigmoid(around)
-    total = p.sum(dim=1)
-    alone = p[:, 4] > max(_ALONE, threshold)
-    kept = (maximum & (total > threshold)) | alone
-    others = torch.where(p > max(_ALONE, threshold), 0.0, p)  # neighbours that stand alone are not this molecule's
-    others[:, 4] = p[:, 4]
-    return image[kept], row[kept], column[kept], others.sum(dim=1)[kept].clamp(max=_SURE)
+    maximum = around.argmax(dim=1) == _OWN
+    around = torch.sigmoid(around)
+    kept = (maximum & (around.sum(dim=1) > threshold)) | (around[:, _OWN] > max(_ALONE, threshold))
+    return image[kept], row[kept], column[kept], around[kept]
+
+
+def _neighbours(image: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -> Tensor:
+    """(n, 9) which of the listed pixels are around each, itself left out; −1 where none is."""
+    steps = torch.arange(-1, 2, device=image.device)
+    number = (image * (shape[0] + 2) + row + 1) * (shape[1] + 2) + column + 1  # ascending, as the pixels are
+    wanted = (number[:, None, None] + steps[:, None] * (shape[1] + 2) + steps).flatten(1)
+    at = torch.searchsorted(number, wanted).clamp(max=max(len(number) - 1, 0))
+    there = (number[at] == wanted) if len(number) else torch.zeros_like(at, dtype=torch.bool)
+    there[:, _OWN] = False
+    return at.masked_fill(~there, -1)
+
+
+def _distinct(place: Tensor, sd: Tensor, around: Tensor, neighbour: Tensor) -> Tensor:
+    """Whether pixels (n,) report what no more probable neighbour does.
+
+    A molecule near the border of two pixels may be quite probable in both. Both then give the same place, nearer to
+    each other than two molecules' deviations would have them.
+    """
+    order = torch.arange(9, device=place.device) < _OWN  # the first of equals is the more probable
+    own = around[:, _OWN, None]
+    rival = (neighbour >= 0) & ((around > own) | ((around == own) & order))
+    spread = sd[:, None].square() + sd[neighbour].square()
+    distance = ((place[:, None] - place[neighbour]).square() / spread).sum(dim=-1)
+    return ~(rival & (distance < _SAME_PLACE)).any(dim=1)
