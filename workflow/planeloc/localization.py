@@ -49,7 +49,10 @@ class LocalizeSettings(cluster.ClusterSettings):
     """How to find molecules, and on what."""
 
     threshold: float = setting(
-        0.005, "Probability of a voxel from which its surroundings are looked at.", minimum=1e-4, maximum=0.999
+        0.005,
+        "Probability of a voxel (regression: of a molecule) from which its surroundings are looked at.",
+        minimum=1e-4,
+        maximum=0.999,
     )
     mode: str = setting(
         "sparse", "sparse: the network looks only where a filter sees light; dense: everywhere.", choices=MODES
