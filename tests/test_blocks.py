@@ -109,7 +109,7 @@ def test_a_frame_too_much_for_any_worker_is_named(threads):
             raise MemoryError
         return stop - start
 
-    with pytest.raises(PlanelocError, match=r"^frame 37: memory did not suffice, even for this frame alone; use fewer"):
+    with pytest.raises(PlanelocError, match=r"^frame 37: memory did not suffice, even for so few alone; use fewer"):
         list(blocks.run(threads, work, cut(80, 10)))
 
 
@@ -152,7 +152,8 @@ def test_other_errors_come_back_at_once(threads, tmp_path):
 
 
 def test_a_cluster_that_goes_is_one_line(threads):
-    results = blocks.run(threads, lambda start, stop: time.sleep(0.01), cut(200, 2))
+    # the first ends at once, the others are under way when the cluster goes
+    results = blocks.run(threads, lambda start, stop: time.sleep(5 if start else 0), cut(200, 2))
     next(results)
     for state in threads.futures.values():  # as the client does when it loses the scheduler
         state.cancel(reason="scheduler-connection-lost")
