@@ -143,7 +143,7 @@ def test_weights_of_the_other_kind_are_not_adopted(shipped, tmp_path):
 def test_each_kind_has_its_own_defaults():
     assert TrainSettings().resolved().samples == 40_000
     regression = TrainSettings(network="regression", batch=3).resolved()
-    assert (regression.samples, regression.batch, regression.channels) == (250_000, 3, "32,64,128")
+    assert (regression.samples, regression.batch, regression.channels) == (200_000, 3, "32,64,128")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from planeloc.settings import setting
 
 _OWN = {
     "upsampling": {"samples": 40_000, "batch": 8, "learning_rate": 1e-3, "channels": "128,64,32,16"},
-    "regression": {"samples": 250_000, "batch": 16, "learning_rate": 3e-3, "channels": "32,64,128"},
+    "regression": {"samples": 200_000, "batch": 8, "learning_rate": 3e-3, "channels": "32,64,128"},
 }
 
 
@@ -25,12 +25,10 @@ class TrainSettings:
     )
     samples: int = setting(
         0,
-        "Training images to present; 0: 40,000 (upsampling; the paper used 2,700,000) or 250,000 (regression).",
+        "Training images to present; 0: 40,000 (upsampling; the paper used 2,700,000) or 200,000 (regression).",
         minimum=0,
     )
-    batch: int = setting(
-        0, "Images per optimizer step; 0: 8 (upsampling; the paper used 100) or 16 (regression).", minimum=0
-    )
+    batch: int = setting(0, "Images per optimizer step; 0: 8 (the paper used 100).", minimum=0)
     learning_rate: float = setting(
         0.0,
         "Adam's initial learning rate, which falls to 0 along a cosine; 0: 0.001 (upsampling) or 0.003 (regression).",
