@@ -77,9 +77,11 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
     if have != want:
         wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
         reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
-    for name in ("drift_voxels", "emitters", "registration_resampling", "density", "background_error"):
+    for name in ("drift_voxels", "emitters", "registration_resampling", "background_error"):
         if getattr(made_for, name) != getattr(scene, name):
             reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
+    if made_for.density != scene.density:
+        reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
     return reasons
 
 

@@ -1,0 +1,37 @@
+"""The shipped regression network finds molecules of the paper's microscope in drifting planes, and knows how well."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from planeloc.matching import Points, match
+from planeloc.networks import load_network
+from planeloc.networks.decoding import find_molecules
+from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors"
+FRAMES, MOLECULES = 40, 10
+LEAST_JACCARD = 0.97  # 0.994 on more frames
+MOST_LATERAL_NM, MOST_AXIAL_NM = 20.0, 32.0  # 16.6 and 25.1
+PULL = 0.2
+
+
+@torch.inference_mode()
+def test_ten_molecules_in_a_field_that_drifts():
+    network, record = load_network(WEIGHTS)
+    light = {"photons": PAPER_PHOTONS, "background": PAPER_BACKGROUND, "background_error": 0.0}
+    scene = replace(record.scene, window_px=64, emitters=MOLECULES, **light)
+    batch = draw_batch(record.psf, scene, FRAMES, torch.Generator().manual_seed(5))
+    found = find_molecules(network(batch.images), record.units, 0.3)
+    place, truth = found.position_nm.double().numpy(), batch.positions_nm.flatten(0, 1).double().numpy()
+    frame = np.repeat(np.arange(FRAMES), MOLECULES)
+    pairs = match(Points(found.image.numpy(), place), Points(frame, truth), 250.0, 500.0)
+    assert len(pairs) / (len(found) + len(truth) - len(pairs)) > LEAST_JACCARD
+    error = place[pairs.found] - truth[pairs.truth]
+    x, y, z = np.sqrt((error**2).mean(axis=0))
+    assert np.hypot(x, y) < MOST_LATERAL_NM and z < MOST_AXIAL_NM
+    pull = error / found.position_sd_nm.double().numpy()[pairs.found]
+    assert np.sqrt((pull**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL)
