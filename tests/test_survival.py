@@ -92,10 +92,7 @@ def test_workers_that_are_killed(files, whole, tmp_path, monkeypatch):
 
 def test_the_whole_job_killed(files, whole, tmp_path):
     output = tmp_path / "o.h5"
-    job = started(files, output)
-    deadline = time.monotonic() + 120
-    while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    job = under_way(files, output)
     job.kill()
     job.wait()
     kept = len(finished(output))
@@ -107,10 +104,7 @@ def test_the_whole_job_killed(files, whole, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(files, whole, tmp_path):
     output = tmp_path / "o.h5"
-    job = started(files, output)
-    deadline = time.monotonic() + 120
-    while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    job = under_way(files, output)
     job.send_signal(signal.SIGINT)
     _, told = job.communicate(timeout=120)
     assert job.returncode == 130
@@ -120,13 +114,17 @@ def test_ctrl_c_says_how_to_go_on(files, whole, tmp_path):
     assert output.read_bytes() == whole
 
 
-def started(files, output):
-    """`planeloc localize` as a user starts it, in blocks of single frames."""
+def under_way(files, output):
+    """`planeloc localize` as a user starts it, in blocks of single frames, some of which are finished."""
     paths = {"movie": "m.json", "registration": "registration.json", "psf": "psf.h5"}
     options = [word for name, file in paths.items() for word in (f"--{name}", str(files / file))]
     options += ["--weights", str(SHIPPED), "--output", str(output), "--device", "cpu"]
     command = [sys.executable, "-m", "planeloc.cli", "localize", *options, "--workers", "1", "--block-frames", "1"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return job
 
 
 @pytest.mark.parametrize("full", ["part", "table"])
