@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from conversion import peak_memory
 
 from planeloc.camera import Camera
 from planeloc.devices import choose_precision
@@ -147,13 +148,7 @@ def measure(folder: Path, weights: Path, way: str, frames: int, device: str) -> 
     else:
         seconds, table, work = run_pipeline(folder, weights, frames, way, device)
     table.to_csv(folder / f"{way}.csv", index=False)
-    print(json.dumps({"fps": frames / seconds, "peak_mb": peak_mb(), "work": work}))
-
-
-def peak_mb() -> float:
-    """Of this process alone; `getrusage` would tell the parent's peak, where that is higher."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1.024e-3
+    print(json.dumps({"fps": frames / seconds, "peak_mb": peak_memory(), "work": work}))
 
 
 def kept(folder: Path, way: str, frames: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_training import outputs
 
 from planeloc import learning
 from planeloc.errors import PlanelocError
@@ -111,10 +112,6 @@ def test_verdict_on_the_learning_curve(losses, expected):
     line = verdict(history)
     assert expected in line and "\n" not in line
     assert ("little" in line) == ("little" in expected)
-
-
-def outputs(folder):
-    return folder / "weights.safetensors", folder / "training.json", folder / "curves.png"
 
 
 @pytest.fixture(scope="module")
