@@ -61,7 +61,12 @@ def study(name: str, samples: int, precision: str) -> dict:
     """Train one variant; its choices, size, cost and what it reached."""
     psf, scene = paper_scene()
     settings = TrainSettings(
-        samples=samples, registration_resampling=False, validate_every=samples, precision=precision, **VARIANTS[name]
+        network="upsampling",
+        samples=samples,
+        registration_resampling=False,
+        validate_every=samples,
+        precision=precision,
+        **VARIANTS[name],
     )
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:

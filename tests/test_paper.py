@@ -34,7 +34,9 @@ TOL_MEAN_SD = 4.0  # standard deviations of a mean
 def weights(tmp_path_factory):
     """Weights of both networks, hardly trained."""
     folder = tmp_path_factory.mktemp("networks")
-    tiny = TrainSettings(samples=16, channels="8,8,8,8", validation=8, registration_resampling=False, device="cpu")
+    tiny = TrainSettings(
+        network="upsampling", samples=16, channels="8,8,8,8", validation=8, registration_resampling=False, device="cpu"
+    )
     for name, reach in (("robust", 2), ("nonrobust", 0)):
         scene = replace(SCENE, drift_voxels=reach)
         network, record, _ = fit_network(

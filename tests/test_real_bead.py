@@ -81,7 +81,7 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
         out["w.safetensors"],
         tmp_path / "training.json",
         figure,
-        TrainSettings(samples=TUNING_IMAGES, validation=16, threads=2, device="cpu"),
+        TrainSettings(network="upsampling", samples=TUNING_IMAGES, validation=16, threads=2, device="cpu"),
         registration=out["registration.json"],
     )
     localize(

@@ -147,6 +147,6 @@ def test_train_takes_the_registration(tmp_path: Path) -> None:
         tmp_path / "r.json", {"height_px": SIDE, "width_px": SIDE, "pixel_size_nm": PIXEL_NM}
     )
     outputs = (tmp_path / name for name in ("w.safetensors", "t.json", "c.png"))
-    settings = TrainSettings(photons="1600-5400", background="4-4", device="cpu")
+    settings = TrainSettings(network="upsampling", photons="1600-5400", background="4-4", device="cpu")
     train(None, None, [], SHIPPED, *outputs, settings, registration=tmp_path / "r.json")
     assert read_json(tmp_path / "t.json")["microscope_scene"]["registration_sd_nm"] == pytest.approx(7.0)

@@ -129,7 +129,7 @@ def test_the_record_says_what_it_is(shipped):
 
 
 def test_weights_of_the_other_kind_are_not_adopted(shipped, tmp_path):
-    voxels = TrainSettings(samples=16, batch=8, channels="8,8,8,8", validation=8, device="cpu")
+    voxels = TrainSettings(network="upsampling", samples=16, batch=8, channels="8,8,8,8", validation=8, device="cpu")
     adopted = train(None, None, [], shipped, *outputs(tmp_path), TINY)
     assert adopted["decision"] == "adopted"
     result = train(None, None, [], shipped, *outputs(tmp_path), voxels)
@@ -138,9 +138,9 @@ def test_weights_of_the_other_kind_are_not_adopted(shipped, tmp_path):
 
 
 def test_each_kind_has_its_own_defaults():
-    assert TrainSettings().resolved().samples == 40_000
-    regression = TrainSettings(network="regression", batch=3).resolved()
-    assert (regression.samples, regression.batch, regression.channels) == (200_000, 3, "32,64,128")
+    assert TrainSettings(network="upsampling").resolved().samples == 40_000
+    regression = TrainSettings(batch=3).resolved()
+    assert (regression.samples, regression.batch, regression.channels) == (200_000, 3, "24,48,64")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from planeloc.simulation import Scene
 from planeloc.training import train
 from planeloc.voxel_task import VoxelTask
 
-TINY = TrainSettings(samples=64, batch=8, channels="8,8,8,8", validation=8, validate_every=16, device="cpu")
+TINY = TrainSettings(
+    network="upsampling", samples=64, batch=8, channels="8,8,8,8", validation=8, validate_every=16, device="cpu"
+)
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch):

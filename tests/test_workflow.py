@@ -53,7 +53,10 @@ class Checkout:
             shutil.copytree(REPOSITORY / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "Snakefile", self.folder)
         (self.folder / "resources").mkdir()
-        for name in ("quadplane.safetensors", "robust.safetensors", "nonrobust.safetensors", "architecture.json"):
+        for name in (
+            *("regression.safetensors", "quadplane.safetensors", "robust.safetensors", "nonrobust.safetensors"),
+            "architecture.json",
+        ):
             (self.folder / "resources" / name).write_text("weights")
         stub = self.folder / "bin" / "planeloc"
         stub.parent.mkdir()
@@ -342,6 +345,7 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localize: fast\n", "config.yaml:1: localize is 'fast'; give a group of keys"),
         ("samples: a\nsamples: b\n", "config.yaml:2: key samples was already given in line 1"),
         ("samples: nowhere.tsv\n", "nowhere.tsv: no such sheet"),
+        ("train:\n  network: upsamling\n", "train.network is 'upsamling'; choose one of 'upsampling', 'regression'"),
         ("train:\n  start_from: lost.safetensors\n", "config.yaml:2: train.start_from: lost.safetensors not found"),
         ("localize:\n\tthreshold: 1\n", "config.yaml:2: not valid YAML"),
     ],

@@ -44,14 +44,18 @@ _CODE = hashlib.sha256(
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not made for several threads, which workers of others may have
 
 
+_THRESHOLDS = {"regression": 0.3, "upsampling": 0.005}  # where none is given, by kind of network
+
+
 @dataclass(frozen=True)
 class LocalizeSettings(cluster.ClusterSettings):
     """How to find molecules, and on what."""
 
     threshold: float = setting(
-        0.005,
-        "Probability of a voxel (regression: of a molecule) from which its surroundings are looked at.",
-        minimum=1e-4,
+        0.0,
+        "Probability of a molecule (regression), or of a voxel from which its surroundings are looked at (upsampling);"
+        " 0: 0.3 or 0.005.",
+        minimum=0,
         maximum=0.999,
     )
     mode: str = setting(
@@ -126,7 +130,8 @@ def localize(
         with cluster.connect(settings, settings.device, folder) as client:
             device, precision, words = _resolve_on_worker(client, settings)
             paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
-            job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
+            threshold = settings.threshold or _THRESHOLDS[record.kind]
+            job = Job(*paths, settings.mode, threshold, settings.candidate_threshold, device, precision)
             job = replace(job, fingerprint=_fingerprint(job, opened))
             finished, work = _localize_blocks(client, job, opened, folder, settings.block_frames)
         rows = _write_table(output, finished, _metadata(opened, maps, measured, record, settings))

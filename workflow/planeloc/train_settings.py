@@ -10,7 +10,7 @@ from planeloc.settings import setting
 
 _OWN = {
     "upsampling": {"samples": 40_000, "batch": 8, "learning_rate": 1e-3, "channels": "128,64,32,16"},
-    "regression": {"samples": 200_000, "batch": 8, "learning_rate": 3e-3, "channels": "32,64,128"},
+    "regression": {"samples": 200_000, "batch": 8, "learning_rate": 3e-3, "channels": "24,48,64"},
 }
 
 
@@ -19,8 +19,8 @@ class TrainSettings:
     """How long, how fast and on what to train."""
 
     network: str = setting(
-        "upsampling",
-        "upsampling: the paper's, probabilities of fine voxels; regression: molecules with uncertainties, fast.",
+        "regression",
+        "regression: molecules with uncertainties, fast; upsampling: the paper's, probabilities of fine voxels.",
         choices=KINDS,
     )
     samples: int = setting(
@@ -37,7 +37,7 @@ class TrainSettings:
     channels: str = setting(
         "auto",
         "Channels after the first convolution and each doubling (upsampling; auto: 128,64,32,16), or on the camera's"
-        " pixels and after each halving (regression; auto: 32,64,128).",
+        " pixels and after each halving (regression; auto: 24,48,64).",
     )
     first_kernel: int = setting(9, "Side of the first convolution's kernel, pixels; odd.", minimum=1, maximum=31)
     first_layers: int = setting(1, "Convolutions on the camera's pixels; those after the first are 3×3.", minimum=1)

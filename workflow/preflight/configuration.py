@@ -9,6 +9,12 @@ from typing import Any
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError
 
+# The weights that come with planeloc, by kind of network: what `train: start_from: auto` means.
+_SHIPPED = {
+    "regression": "resources/regression.safetensors",
+    "upsampling": "resources/quadplane.safetensors",
+}
+
 # The sheets say more about a missing file themselves.
 _FILES = (("simulation",), ("train", "start_from"), ("paper", "robust"), ("paper", "nonrobust"))
 
@@ -22,6 +28,8 @@ def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path
     locate = schemas.YamlLines(files)
     complete = schemas.with_defaults(config, schema)
     schemas.check(complete, schema, locate)
+    if complete["train"]["start_from"] == "auto":
+        complete["train"]["start_from"] = _SHIPPED[complete["train"]["network"]]
     for path in _FILES:
         named = _value(complete, path)
         if named and not Path(named).is_file():

@@ -39,7 +39,7 @@ rule paper_network:
         code=code_version("training"),
     shell:
         "planeloc train {params.start_from} {params.options} --on-mismatch stop "
-        "--drift-voxels {params.drift} --no-registration-resampling --emitters 3 --photons auto --background auto "
+        "--network upsampling --drift-voxels {params.drift} --no-registration-resampling --emitters 3 --photons auto --background auto "
         "--upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

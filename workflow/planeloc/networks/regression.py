@@ -30,7 +30,7 @@ class Architecture:
     """Shape of the network; `channels` on the camera's pixels and after each halving."""
 
     planes: int
-    channels: tuple[int, int, int] = (32, 64, 128)
+    channels: tuple[int, int, int] = (24, 48, 64)
 
     @property
     def maps(self) -> int:
