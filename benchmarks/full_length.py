@@ -3,7 +3,7 @@
     PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --frames 39000 --size 64 --workers 2
     PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --memory --workers 2
 
-A four-plane microscope like the paper's is simulated (about four molecules in a frame, shot and read noise, cameras
+A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras
 that are turned, mirrored and drift), its camera files are converted and localized with the true maps and the true
 point spread function, and the table is compared with the truth. What is finished stays in the folder, so a run that
 was stopped goes on when the same command is given again, and the time of all its runs is added up. Options that are
@@ -34,15 +34,15 @@ from planeloc.geometry import Affine, Registration
 from planeloc.optics import GaussianPSF, write_psf
 
 ROOT = Path(__file__).resolve().parent.parent
-WEIGHTS = ROOT / "resources" / "quadplane.safetensors"
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
-MOLECULES_PER_FRAME = 4
 SMALL = 32  # pixels on a side, for `--memory`
 SAMPLED_S = 0.2
 SAVED_S = 5.0
 
+Records = dict[str, dict[str, Any]]
 
-def simulation(frames: int, size: int) -> dict[str, Any]:
+
+def simulation(frames: int, size: int, molecules: float) -> dict[str, Any]:
     """The demo's microscope with a movie of another length, size and density, declared as it is."""
     settings = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     settings |= {"frames": frames, "width_px": size, "height_px": size}
@@ -52,7 +52,7 @@ def simulation(frames: int, size: int) -> dict[str, Any]:
     field_nm = (size - 2 * settings["border_px"]) * settings["pixel_size_nm"]
     # Filaments pass through the field; about this much of each lies in it. A blink is seen in every frame it touches.
     dyes = structure["filaments"] * structure["labels_per_um"] * min(structure["length_nm"], 0.8 * field_nm) / 1000
-    blinking["mean_off_s"] = dyes * (blinking["mean_on_s"] + settings["exposure_s"]) / MOLECULES_PER_FRAME
+    blinking["mean_off_s"] = dyes * (blinking["mean_on_s"] + settings["exposure_s"]) / molecules
     return settings
 
 
@@ -144,10 +144,10 @@ def _memory_mb(process: psutil.Process) -> tuple[float, float]:
     return now, peak
 
 
-def run(folder: Path, frames: int, size: int, workers: int, options: list[str]) -> dict[str, dict[str, Any]]:
+def run(folder: Path, frames: int, size: int, chosen: argparse.Namespace, options: list[str]) -> Records:
     """All steps on one movie; the record of each by name, and the scores."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings, text = folder / "simulation.yaml", yaml.safe_dump(simulation(frames, size))
+    settings, text = folder / "simulation.yaml", yaml.safe_dump(simulation(frames, size, chosen.molecules))
     if not settings.exists():
         settings.write_text(text, encoding="utf-8")
     if settings.read_text(encoding="utf-8") != text:
@@ -163,8 +163,8 @@ def run(folder: Path, frames: int, size: int, workers: int, options: list[str]) 
     write_calibration(acquisition, folder)
     calibration = ("--registration", folder / "registration.json", "--psf", folder / "psf.h5")
     records["localize"] = Step(folder, "localize").run(
-        *("--movie", manifest, *calibration, "--weights", WEIGHTS, "--output", table),
-        *("--workers", str(workers), *options),
+        *("--movie", manifest, *calibration, "--weights", chosen.weights, "--output", table),
+        *("--workers", str(chosen.workers), *options),
     )
     records["evaluate"] = Step(folder, "evaluate").run(
         *("--localizations", table, "--truth", acquisition / "truth.csv"),
@@ -173,7 +173,7 @@ def run(folder: Path, frames: int, size: int, workers: int, options: list[str]) 
     return records
 
 
-def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, Any]]) -> None:
+def report(folder: Path, frames: int, size: int, records: Records) -> None:
     source = sum(file.stat().st_size for file in (folder / "acquisition").glob("movie_camera*.ome.tif")) / 1e6
     stored = sum(file.stat().st_size for file in (folder / "movie.zarr").rglob("*") if file.is_file()) / 1e6
     print(f"{frames} frames of 4 × {size} × {size}; {os.cpu_count()} cores")
@@ -193,11 +193,11 @@ def report(folder: Path, frames: int, size: int, records: dict[str, dict[str, An
     )
 
 
-def compare_memory(folder: Path, lengths: list[int], workers: int, options: list[str]) -> None:
+def compare_memory(chosen: argparse.Namespace, options: list[str]) -> None:
     """Peak memory of movies that differ in nothing but their length."""
     peaks: dict[str, list[float]] = {}
-    for frames in lengths:
-        records = run(folder / f"memory_{frames}", frames, SMALL, workers, options)
+    for frames in chosen.lengths:
+        records = run(chosen.folder / f"memory_{frames}", frames, SMALL, chosen, options)
         seen = {
             "convert": records["convert"]["main_mb"],
             "localize, command": records["localize"]["main_mb"],
@@ -207,7 +207,7 @@ def compare_memory(folder: Path, lengths: list[int], workers: int, options: list
         for name, peak in seen.items():
             peaks.setdefault(name, []).append(peak)
     for name, values in peaks.items():
-        print(f"{name}: grows by {1e3 * np.polyfit(lengths, values, 1)[0]:.3f} kB per frame")
+        print(f"{name}: grows by {1e3 * np.polyfit(chosen.lengths, values, 1)[0]:.3f} kB per frame")
     print(f"a frame of 4 × {SMALL} × {SMALL} is {8e-3 * SMALL**2:.1f} kB")
 
 
@@ -216,15 +216,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where everything is written and stays")
     parser.add_argument("--frames", type=int, default=39000)
     parser.add_argument("--size", type=int, default=64, help="pixels on a side of every camera")
+    parser.add_argument("--molecules", type=float, default=4, help="in a frame, on average")
+    parser.add_argument("--weights", type=Path, default=ROOT / "resources" / "regression.safetensors")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="compare peak memory for three lengths instead")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1000, 4000, 16000], help="of these movies")
     arguments, options = parser.parse_known_args()
     try:
         if arguments.memory:
-            compare_memory(arguments.folder, arguments.lengths, arguments.workers, options)
+            compare_memory(arguments, options)
             return
-        records = run(arguments.folder, arguments.frames, arguments.size, arguments.workers, options)
+        records = run(arguments.folder, arguments.frames, arguments.size, arguments, options)
         report(arguments.folder, arguments.frames, arguments.size, records)
     except PlanelocError as error:
         sys.exit(f"full_length: {error}")
