@@ -13,6 +13,7 @@ from planeloc.camera import Camera
 from planeloc.devices import choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
+from planeloc.instrument import MODES
 from planeloc.light import background_photons, fit_photons, measure_light
 from planeloc.localization import LocalizeSettings, localize
 from planeloc.localizer import Job, Localizer, localize_frames
@@ -21,7 +22,6 @@ from planeloc.microscope import Microscope
 from planeloc.movie import Movie, write_movie
 from planeloc.networks.regions import RegionNetwork
 from planeloc.optics import paper_psf, write_psf
-from planeloc.voxel_finder import MODES
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "quadplane.safetensors"
 SIDE = 48
@@ -193,7 +193,7 @@ def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shif
     Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
     found = localizer_of(files, "shifted.json")
     level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.finder.search.noise(found.finder.variance(level))
+    noise = found.finder.search.noise(found.instrument.variance(level))
     assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 

@@ -15,6 +15,9 @@ from planeloc.optics import PSF
 from planeloc.sampling import Resampler
 from planeloc.stopwatch import Stopwatch
 
+MODES = ("sparse", "dense")  # of looking: only where there is light, or everywhere
+_LEAST_BACKGROUND = 0.1  # photons; a pixel of which none are known still has noise
+
 
 @dataclass(frozen=True)
 class Instrument:
@@ -38,6 +41,15 @@ class Instrument:
     def seen_psf(self) -> PSF:
         """The PSF in the reference camera's frame."""
         return self.psf.seen_through(self.registration.matrices)
+
+    def variance(self, level: Tensor) -> Tensor:
+        """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
+        cameras = self.movie.microscope.cameras
+        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
+        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
+        variance = level.clamp(min=_LEAST_BACKGROUND) * slope[:, None, None] + floor[:, None, None]
+        variance, covered = self.resampler(torch.stack((variance, torch.ones_like(variance))))
+        return torch.where(covered > 0.5, variance / covered, 0.0)
 
     def on_planes(self, position: Tensor) -> Tensor:
         """(n, planes, 2) px: where molecules at (n, 2 or 3) nm of the reference lie on every camera."""

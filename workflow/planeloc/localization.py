@@ -28,13 +28,13 @@ from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precisio
 from planeloc.errors import PlanelocError
 from planeloc.files import sha256
 from planeloc.geometry import Registration
+from planeloc.instrument import MODES
 from planeloc.localizer import Job, Localizer, group_frames, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
 from planeloc.progress import progress_bar
 from planeloc.settings import setting
-from planeloc.voxel_finder import MODES
 
 _CODE = hashlib.sha256(
     "".join(sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py"))).encode()
@@ -59,7 +59,7 @@ class LocalizeSettings(cluster.ClusterSettings):
         maximum=0.999,
     )
     mode: str = setting(
-        "sparse", "sparse: the network looks only where a filter sees light; dense: everywhere.", choices=MODES
+        "sparse", "sparse: the network looks closely only where a filter sees light; dense: everywhere.", choices=MODES
     )
     candidate_threshold: float = setting(
         4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
@@ -115,6 +115,7 @@ def localize(
     """
     opened, measured = Movie.open(movie), read_psf(psf)
     _, record = load_network(weights)
+    settings = replace(settings, threshold=settings.threshold or _THRESHOLDS[record.kind])
     maps = Registration.read(registration)
     _check_agreement(opened, movie, maps, registration, measured, psf, record, weights)
     worst = worst_mistaken_depth(record, measured.seen_through(maps.matrices))
@@ -130,8 +131,7 @@ def localize(
         with cluster.connect(settings, settings.device, folder) as client:
             device, precision, words = _resolve_on_worker(client, settings)
             paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
-            threshold = settings.threshold or _THRESHOLDS[record.kind]
-            job = Job(*paths, settings.mode, threshold, settings.candidate_threshold, device, precision)
+            job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
             job = replace(job, fingerprint=_fingerprint(job, opened))
             finished, work = _localize_blocks(client, job, opened, folder, settings.block_frames)
         rows = _write_table(output, finished, _metadata(opened, maps, measured, record, settings))

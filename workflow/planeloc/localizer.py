@@ -80,10 +80,11 @@ class Localizer:
             self.movie, registration, psf, record, resampler, self.device, precision, self.stopwatch
         )
         self.finder: Finder
+        how = job.mode, job.threshold, job.candidate_threshold
         if isinstance(network, RegressionNetwork):
-            self.finder = MoleculeFinder(self.instrument, network, job.threshold)
+            self.finder = MoleculeFinder(self.instrument, network, *how)
         else:
-            self.finder = VoxelFinder(self.instrument, network, job.mode, job.threshold, job.candidate_threshold)
+            self.finder = VoxelFinder(self.instrument, network, *how)
         light = float(np.mean(record.scene.photons)), float(np.mean(record.scene.background))
         self._shares = PlaneShares.of(self.instrument.seen_psf, record.scene.depth_range_nm, *light)
         self._stretch: tuple[int, NDArray[np.float32]] | None = None

@@ -1,38 +1,63 @@
-"""Molecules by the regression network: whole frames, since it costs little and its answers are few."""
+"""Molecules by the regression network: whole frames, and their last layers only where there is light."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from planeloc.candidates import lit_pages
 from planeloc.devices import autocast
 from planeloc.instrument import Findings, Instrument, under
 from planeloc.networks.decoding import find_molecules
+from planeloc.networks.paged_decoder import maps_on_pages, page_grid
 from planeloc.networks.regression import RegressionNetwork
 
 _FRAMES_AT_ONCE = {"cpu": 1, "cuda": 20}
+_REACH_PX = 1  # around a pixel with light, where its molecule may be
 
 
 class MoleculeFinder:
     """The regression network."""
 
-    def __init__(self, instrument: Instrument, network: RegressionNetwork, threshold: float) -> None:
-        """`threshold`: of a molecule's probability."""
-        self._instrument, self._threshold = instrument, threshold
+    def __init__(
+        self,
+        instrument: Instrument,
+        network: RegressionNetwork,
+        mode: str,
+        threshold: float,
+        candidate_threshold: float,
+    ) -> None:
+        """`mode`: one of `MODES`; `threshold`: of a molecule's probability; `candidate_threshold`: standard deviations
+        of the light. A GPU computes everywhere: to ask where there is light would cost it more.
+        """
+        self._instrument, self._threshold, self._candidate_threshold = instrument, threshold, candidate_threshold
+        self._sparse = mode == "sparse" and instrument.device.type == "cpu"
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
+        self._grid = page_grid(instrument.field_px)
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
         """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""
         instrument, step = self._instrument, _FRAMES_AT_ONCE[self._instrument.device.type]
         parts = []
+        marks = self._marks(registered, level) if self._sparse else None
         with autocast(instrument.device, instrument.precision):  # around all frames: weights are converted once
             for first in range(0, len(registered), step):
                 frames = registered[first : first + step].contiguous(memory_format=torch.channels_last)
-                with instrument.stopwatch("network"):
-                    maps = self._network(frames)
+                maps = self._maps(frames, None if marks is None else marks[first : first + step])
                 with torch.autocast(instrument.device.type, enabled=False):
                     parts.append(self._read(maps, level, first))
         return parts
+
+    def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
+        """Pages (frames, rows, columns) where there is light."""
+        with self._instrument.stopwatch("candidates"):
+            variance = self._instrument.variance(level)
+            return lit_pages(registered, variance, self._candidate_threshold, self._grid, _REACH_PX)
+
+    def _maps(self, frames: Tensor, marks: Tensor | None) -> Tensor:
+        """The network's numbers for every pixel; with marks on pages, only for theirs."""
+        with self._instrument.stopwatch("network"):
+            return self._network(frames) if marks is None else maps_on_pages(self._network, frames, marks)
 
     def _read(self, maps: Tensor, level: Tensor, first: int) -> Findings:
         with self._instrument.stopwatch("maxima"):

@@ -23,14 +23,12 @@ from planeloc.networks.upsampling import UpsamplingNetwork
 from planeloc.pages import PagedVolume, PageGrid
 from planeloc.peaks import NOWHERE, REACH_ROWS, find_peaks
 
-MODES = ("sparse", "dense")
 _PAGE_PX = {"sparse": 4, "dense": 8}
 _REACH_PX = 1  # around a candidate, beside what the pages have anyway
 _BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network computes at once
 # Camera pixels of the pages that are kept at once, unless a single frame has more.
 _PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 _PIXELS_AT_MOST = 1 << 17  # of one frame: 0.5 GB of voxels in bfloat16, and as much again to search them
-_LEAST_BACKGROUND = 0.1  # photons; a pixel of which none are known still has noise
 _FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 
 
@@ -77,7 +75,7 @@ class VoxelFinder:
         """Pages (frames, rows, columns) that the network has to look at."""
         if self._mode == "dense":
             return self.grid.everywhere(len(registered))
-        variance = self.variance(level)
+        variance = self._instrument.variance(level)
         noise = self.search.noise(variance)
         found = []
         step = _FRAMES_SEARCHED[self._device.type]
@@ -86,15 +84,6 @@ class VoxelFinder:
             points[:, 0] += number * step
             found.append(points)
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
-
-    def variance(self, level: Tensor) -> Tensor:
-        """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
-        cameras = self._instrument.movie.microscope.cameras
-        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
-        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
-        variance = level.clamp(min=_LEAST_BACKGROUND) * slope[:, None, None] + floor[:, None, None]
-        variance, covered = self._instrument.resampler(torch.stack((variance, torch.ones_like(variance))))
-        return torch.where(covered > 0.5, variance / covered, 0.0)
 
     def _windows(self, registered: Tensor) -> Tensor:
         """What the network sees of every page: (frames, rows, columns, planes, window, window), without copying."""

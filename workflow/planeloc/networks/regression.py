@@ -78,12 +78,19 @@ class RegressionNetwork(nn.Module):
 
     def forward(self, photons: Tensor) -> Tensor:
         rows, columns = photons.shape[-2:]
+        fine, joined = self.encode(photons)
+        maps = self.output(self.fine(torch.relu_(self.up_fine(joined).add_(fine))))
+        return maps[..., :rows, :columns]
+
+    def encode(self, photons: Tensor) -> tuple[Tensor, Tensor]:
+        """Features on the camera's pixels, padded to whole pixels of the coarsest grid, and on those of twice the
+        size: what `forward` makes its maps from (`paged_decoder` has another way).
+        """
+        rows, columns = photons.shape[-2:]
         side = 2**_HALVINGS
         fine = self.entry(nn.functional.pad(self._stabilized(photons), (0, -columns % side, 0, -rows % side)))
         middle = self.down_middle(fine)
-        joined = self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
-        maps = self.output(self.fine(torch.relu_(self.up_fine(joined).add_(fine))))
-        return maps[..., :rows, :columns]
+        return fine, self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
 
     def _stabilized(self, photons: Tensor) -> Tensor:
         """In units of the noise, which grows as the root: dim and bright pixels are alike in it (Anscombe)."""
