@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from planeloc.errors import PlanelocError
 from planeloc.molecule_task import MoleculeTask
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.optics import PSF
+from planeloc.portions import Portions, memory_for
 from planeloc.progress import progress_bar
 from planeloc.simulation import Scene
 from planeloc.train_settings import TrainSettings
@@ -46,13 +47,13 @@ class Task(Protocol):
     warmup: int  # steps over which the learning rate rises
 
     def draw(self, size: int, generator: torch.Generator) -> Any:
-        """Images (`.images`) and their truth."""
+        """Images and their truth, which can be divided (`portions.Divisible`)."""
 
     def loss(self, forward: Forward, batch: Any) -> Tensor:
         """Averaged over the images."""
 
-    def validate(self, forward: Forward, batch: Any) -> dict[str, float]:
-        """Numbers for the learning curve, among them `validation_loss`, `lateral_nm` and `axial_nm`."""
+    def validate(self, forward: Forward, batches: Iterable[Any]) -> dict[str, float]:
+        """Of all batches together, numbers for the learning curve, among them `validation_loss`, `lateral_nm` and `axial_nm`."""
 
 
 _TASKS = {"upsampling": VoxelTask, "regression": MoleculeTask}
@@ -138,7 +139,10 @@ def _train(
             return plain(images)
 
     steps = math.ceil(settings.samples / settings.batch)
-    validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
+    portions = Portions(settings.batch, device, "training")
+    validating = Portions(settings.validation, device, "validation")
+    with memory_for(f"drawing a validation of {settings.validation} images"):
+        validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
     every = max(1, settings.validate_every // settings.batch)
     losses: list[Tensor] = []
     saved = time.monotonic()
@@ -148,16 +152,17 @@ def _train(
             for group in state.optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(state.step, steps, task.warmup)
             network.train()
-            loss = task.loss(mixed, task.draw(settings.batch, _generator(settings.seed, state.step, device)))
-            _descend(task, state, loss)
-            losses.append(loss.detach())
+            with memory_for(f"drawing a batch of {settings.batch} images"):
+                batch = task.draw(settings.batch, _generator(settings.seed, state.step, device))
+            losses.append(_descend(task, state, mixed, batch, portions))
             bar.update()
             if state.step % every == 0 or state.step == steps:
                 seen = {"samples": float(state.step * settings.batch)}
                 seen["training_loss"] = float(torch.stack(losses).mean())
                 network.eval()
                 with torch.inference_mode():
-                    state.history.append(seen | task.validate(plain, validation))
+                    reached = validating.run(lambda: task.validate(plain, validating.of(validation)))
+                state.history.append(seen | reached)
                 losses.clear()
                 going = state.judge(settings.patience)
                 shown = ("training_loss", "validation_loss", "lateral_nm")
@@ -174,12 +179,27 @@ def _schedule(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _descend(task: Task, state: _State, loss: Tensor) -> None:
-    """One step of the optimizer, or `DivergedError` with the weights untouched."""
-    state.optimizer.zero_grad()
-    loss.backward()
+def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: Portions) -> Tensor:
+    """One step of the optimizer, or `DivergedError` with the weights untouched; returns the batch's loss.
+
+    Losses are means over images: those of the portions, weighted by size, add up to the batch's, and so do gradients.
+    """
+    before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
+
+    def gradient() -> Tensor:
+        state.optimizer.zero_grad()
+        for name, buffer in state.network.named_buffers():  # normalisation has noted what it saw
+            buffer.copy_(before[name])
+        parts = []
+        for part in portions.of(batch):
+            loss = task.loss(forward, part) * (len(part) / len(batch))
+            loss.backward()
+            parts.append(loss.detach())
+        return torch.stack(parts).sum()
+
+    loss = portions.run(gradient)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), task.gradient_limit)
-    if not torch.isfinite(loss.detach() + norm):
+    if not torch.isfinite(loss + norm):
         raise DivergedError(
             f"training: the loss is not finite at step {state.step + 1}; give a smaller learning_rate",
             state.network.eval(),
@@ -187,6 +207,7 @@ def _descend(task: Task, state: _State, loss: Tensor) -> None:
         )
     state.optimizer.step()
     state.step += 1
+    return loss
 
 
 def verdict(history: History) -> str:

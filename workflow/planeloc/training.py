@@ -61,7 +61,7 @@ def train(
         measured,
         read_microscope(microscope) if microscope else None,
         [Movie.open(path) for path in movies],
-        _registration_sd_nm(maps) if registration else 0.0,
+        _registration_sd_nm(maps),
         made_for.scene if made_for else None,
         settings,
     )
@@ -101,7 +101,7 @@ def _scene(
     psf: PSF,
     microscope: Microscope | None,
     movies: list[Movie],
-    registration_sd_nm: float,
+    registration_sd_nm: float | tuple[float, ...],
     usual: Scene | None,
     settings: TrainSettings,
 ) -> Scene:
@@ -140,10 +140,14 @@ def _scene(
     )
 
 
-def _registration_sd_nm(registration: Registration) -> float:
-    """How well the least known map is known, rms over the field; 0 where the file does not say."""
-    known = [registration.field_sd_nm(plane)[0] for plane in range(registration.planes)]
-    return max((sd for sd in known if math.isfinite(sd)), default=0.0)
+def _registration_sd_nm(registration: Registration) -> float | tuple[float, ...]:
+    """How well the maps of planes 1… are known, rms over the field; 0 where the file does not say.
+
+    `register` finds x and y of a map from the same beads, alike and independent: one value describes both.
+    """
+    fields = (registration.field_sd_nm(plane)[0] for plane in range(1, registration.planes))
+    known = tuple(sd if math.isfinite(sd) else 0.0 for sd in fields)
+    return known if any(known) else 0.0
 
 
 def _measured_light(
