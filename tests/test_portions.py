@@ -148,4 +148,4 @@ def test_parts_of_a_batch(draw):
     assert torch.equal(torch.cat([part.positions_nm for part in parts]), batch.positions_nm)
     if draw is draw_crowds:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
-    assert list(Portions(6, CPU, "").of(batch))[0] is batch
+    assert next(iter(Portions(6, CPU, "").of(batch))) is batch

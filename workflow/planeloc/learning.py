@@ -53,7 +53,7 @@ class Task(Protocol):
         """Averaged over the images."""
 
     def validate(self, forward: Forward, batches: Iterable[Any]) -> dict[str, float]:
-        """Of all batches together, numbers for the learning curve, among them `validation_loss`, `lateral_nm` and `axial_nm`."""
+        """Numbers of all batches together for the learning curve, with `validation_loss`, `lateral_nm`, `axial_nm`."""
 
 
 _TASKS = {"upsampling": VoxelTask, "regression": MoleculeTask}
