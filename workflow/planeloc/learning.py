@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from planeloc.devices import autocast, choose_device, choose_precision
 from planeloc.errors import PlanelocError
-from planeloc.molecule_task import MoleculeTask
+from planeloc.examination import Row, tabulate
+from planeloc.molecule_task import MoleculeTask, Pairing
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.optics import PSF
 from planeloc.portions import Portions, memory_for
@@ -32,6 +33,8 @@ from planeloc.voxel_task import VoxelTask
 
 _VALIDATION_SEED_OFFSET = 1 << 40  # no training step is ever numbered so high
 _SCALE_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 1
+_EXAMINATION_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 2
+_EXAMINED_VALIDATIONS = 4
 _LATE = 0.75  # of the images: what is gained after them says whether more would help
 _WORTH_MORE = 0.02  # of the whole gain
 
@@ -117,6 +120,27 @@ def fit_network(
     if state.best:
         network.load_state_dict(state.best)
     return network.eval(), task.record, state.history
+
+
+def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> list[Row]:
+    """Of a regression network by depth and brightness (`examination.tabulate`), on images it has not seen; else empty.
+
+    More images than validation has, since each row has few of their molecules.
+    """
+    if record.kind != "regression":
+        return []
+    device = choose_device(settings.device)
+    task = MoleculeTask(record.psf, record.scene, settings, _generator(settings.seed, 0, torch.device("cpu")))
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    portions = Portions(settings.validation, device, "examination")
+    pairings = []
+    for number in range(_EXAMINED_VALIDATIONS):
+        with memory_for(f"drawing a validation of {settings.validation} images"):
+            batch = task.draw(settings.validation, _generator(settings.seed, _EXAMINATION_SEED_OFFSET + number, device))
+        with torch.inference_mode():
+            parts = portions.run(lambda batch=batch: [task.examine(network, part) for part in portions.of(batch)])
+        pairings += parts
+    return tabulate(Pairing.joined(pairings), record.psf, record.scene)
 
 
 def _train(

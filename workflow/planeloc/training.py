@@ -14,10 +14,11 @@ from planeloc.agreement import disagreements, side_by_side
 from planeloc.depth_coverage import check_depths
 from planeloc.devices import choose_device, describe_device
 from planeloc.errors import PlanelocError
+from planeloc.examination import Row
 from planeloc.figures.training import draw_training
 from planeloc.files import atomic_path, read_json, write_json
 from planeloc.geometry import Registration
-from planeloc.learning import DivergedError, fit_network
+from planeloc.learning import DivergedError, examine_network, fit_network
 from planeloc.microscope import read_microscope
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network, save_network
@@ -78,9 +79,8 @@ def train(
             print(f"planeloc: {start_from} fits this microscope; no training needed", file=sys.stderr)
             with atomic_path(output) as partial:
                 shutil.copyfile(start_from, partial)
-            return _report(
-                record, figure, "adopted", [], made_for, measured, scene, _history_beside(start_from), settings
-            )
+            history, examined = _shipped_with(start_from)
+            return _report(record, figure, "adopted", [], made_for, measured, scene, history, examined, settings)
         message = f"{start_from} does not fit this microscope: {'; '.join(reasons)}"
         if settings.on_mismatch == "stop":
             raise PlanelocError(
@@ -99,15 +99,17 @@ def train(
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
     save_network(output, network, made_for)
-    result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, settings)
+    examined = examine_network(network, made_for, settings)
+    result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, examined, settings)
     checkpoint.unlink(missing_ok=True)
     return result
 
 
-def _history_beside(weights: Path) -> list[dict[str, float]]:
-    """The learning curve in the record that was shipped with adopted weights."""
+def _shipped_with(weights: Path) -> tuple[list[dict[str, float]], list[Row]]:
+    """The learning curve and the examination in the record that was shipped with adopted weights."""
     path = weights.with_suffix(".training.json")
-    return read_json(path)["history"] if path.is_file() else []
+    record = read_json(path) if path.is_file() else {}
+    return record.get("history", []), record.get("examination", [])
 
 
 def _report(
@@ -119,6 +121,7 @@ def _report(
     psf: PSF,
     scene: Scene,
     history: list[dict[str, float]],
+    examined: list[Row],
     settings: TrainSettings,
 ) -> dict[str, Any]:
     """Write the training record and its figure."""
@@ -133,7 +136,8 @@ def _report(
         "device": describe_device(device) if decision == "trained" else "none: weights were adopted",
         "torch": torch.__version__,
         "history": history,
+        "examination": examined,
     }
     write_json(record, content)
-    draw_training(figure, history, network, psf, decision)
+    draw_training(figure, history, examined, network, psf, decision)
     return {"decision": decision, "reasons": reasons, "device": content["device"], "seed": settings.seed}
