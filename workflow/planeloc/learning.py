@@ -35,8 +35,7 @@ _VALIDATION_SEED_OFFSET = 1 << 40  # no training step is ever numbered so high
 _SCALE_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 1
 _EXAMINATION_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 2
 _EXAMINED_VALIDATIONS = 4
-_LATE = 0.75  # of the images: what is gained after them says whether more would help
-_WORTH_MORE = 0.02  # of the whole gain
+_WORTH_MORE = 0.05  # of the whole gain
 
 History = list[dict[str, float]]
 Forward = Callable[[Tensor], Any]
@@ -116,7 +115,7 @@ def fit_network(
     identity = {"record": task.record.as_dict(), "settings": _training_identity(settings)}
     _resume(checkpoint, identity, state)
     _train(task, state, checkpoint, identity, settings, device, precision)
-    print(f"planeloc: {verdict(state.history)}", file=sys.stderr)
+    print(f"planeloc: {verdict(state.history, settings.samples)}", file=sys.stderr)
     if state.best:
         network.load_state_dict(state.best)
     return network.eval(), task.record, state.history
@@ -234,16 +233,28 @@ def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: 
     return loss
 
 
-def verdict(history: History) -> str:
-    """In one line, whether more training would help: what the last quarter of it gained of the whole gain."""
-    losses = [entry["validation_loss"] for entry in history]
-    early = [entry["validation_loss"] for entry in history if entry["samples"] <= _LATE * history[-1]["samples"]]
+def verdict(history: History, samples: int = 0) -> str:
+    """In one line, whether more training would help.
+
+    Twice as many images gain about what the second half of those seen has gained (measured in docs/networks.md). The
+    last part of a training tells less: its learning rate falls to 0, and it gains little whatever there is to gain. Of
+    a training that was to have `samples` images and stopped before, it is open what a falling rate would gain.
+    """
+    seen = history[-1]["samples"] if history else 0.0
+    if seen < samples:
+        rate = _schedule(int(seen), samples, 0)
+        return (
+            f"stopped after {seen:.0f} of {samples} images, at {rate:.0%} of the learning rate;"
+            f" with samples: {seen:.0f} it falls to 0 by then, which may help"
+        )
+    early = [entry["validation_loss"] for entry in history if entry["samples"] <= seen / 2]
     if len(early) < 2:
         return "too few validations to say whether more training would help"
+    losses = [entry["validation_loss"] for entry in history]
     gain, late = losses[0] - min(losses), min(early) - min(losses)
-    share = late / gain if gain > 0 else 0.0
+    share = max(0.0, late / gain) if gain > 0 else 0.0
     more = "more samples would help" if share > _WORTH_MORE else "more samples would help little"
-    return f"the last quarter of training gained {share:.1%} of what validation has gained since the first: {more}"
+    return f"the second half of training gained {share:.1%} of all that validation gained, as twice as many may: {more}"
 
 
 def inherit_weights(network: nn.Module, start: nn.Module) -> None:

@@ -72,7 +72,6 @@ def train(
         made_for.scene if made_for else None,
         settings,
     )
-    check_depths(measured, scene, str(psf or "the paper's microscope"))
     if start_from:
         reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm, settings.network)
         if not reasons:
@@ -91,6 +90,7 @@ def train(
             start = None
         beginning = "beginning with these weights" if start else "from the beginning"
         print(f"planeloc: {message}; training, {beginning}", file=sys.stderr)
+    check_depths(measured, scene, str(psf or "the paper's microscope"))
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     try:
         network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
