@@ -39,9 +39,9 @@ def some_molecules(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack(columns), shifts
 
 
-def dense_covariance(molecules: np.ndarray, shifts: np.ndarray, known: bool, drift_sd_nm: float) -> np.ndarray:
+def dense_covariance(molecules: np.ndarray, shifts: np.ndarray, known: bool, drift_sd_nm: float | tuple) -> np.ndarray:
     """(molecules, 4, 4): one large matrix with every background a parameter, by central differences."""
-    number = len(molecules)
+    number, sds = len(molecules), np.repeat(np.broadcast_to(drift_sd_nm, 3), 2)
     start = np.concatenate((molecules.ravel(), shifts[1:].ravel(), np.full(4 * number, 4.0)))
 
     def expected(parameters: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def dense_covariance(molecules: np.ndarray, shifts: np.ndarray, known: bool, dri
         ends[1][index] += step
         jacobian[:, index] = (expected(ends[1]) - expected(ends[0])) / (2 * step)
     information = jacobian.T @ (jacobian / (expected(start) + 9.0)[:, None])
-    information[range(4 * number, 4 * number + 6), range(4 * number, 4 * number + 6)] += drift_sd_nm**-2
+    information[range(4 * number, 4 * number + 6), range(4 * number, 4 * number + 6)] += sds**-2.0
     if known:
         information = information[: 4 * number + 6, : 4 * number + 6]
     covariance = np.linalg.inv(information)
@@ -73,10 +73,11 @@ def of_planes(molecules: np.ndarray, shifts: np.ndarray, known: bool = True) -> 
 
 @pytest.mark.parametrize("known", [True, False], ids=["background known", "background unknown"])
 @pytest.mark.parametrize("number", [1, 3])
-def test_elimination_gives_what_the_dense_matrix_gives(number: int, known: bool) -> None:
+@pytest.mark.parametrize("sd_nm", [DRIFT_SD_NM, (5.0, 20.0, 60.0)], ids=["planes alike", "of each plane"])
+def test_elimination_gives_what_the_dense_matrix_gives(number: int, known: bool, sd_nm: float | tuple) -> None:
     molecules, shifts = some_molecules(number)
-    found = covariance_with_drift(of_planes(molecules, shifts, known), DRIFT_SD_NM).numpy()
-    expected = dense_covariance(molecules, shifts, known, DRIFT_SD_NM)
+    found = covariance_with_drift(of_planes(molecules, shifts, known), sd_nm).numpy()
+    expected = dense_covariance(molecules, shifts, known, sd_nm)
     scale = np.sqrt(np.einsum("mi,mj->mij", *[np.diagonal(expected, axis1=1, axis2=2)] * 2))
     np.testing.assert_allclose(found / scale, expected / scale, atol=TOL_DENSE)
 

@@ -1,5 +1,7 @@
 """How well the cameras' maps are known: in the uncertainties of molecules, training images and the check of weights."""
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from scipy.optimize import minimize
 
 from planeloc import localizations
 from planeloc.agreement import disagreements
+from planeloc.errors import PlanelocError
 from planeloc.files import read_json
 from planeloc.geometry import Affine, MapUncertainty, Registration
 from planeloc.learning import TrainSettings
@@ -21,7 +24,7 @@ from planeloc.networks import NetworkRecord
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf, write_psf
 from planeloc.plane_shares import PlaneShares
-from planeloc.simulation import Scene, draw_batch
+from planeloc.simulation import Scene, draw_batch, draw_drift
 from planeloc.training import train
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "quadplane.safetensors"
@@ -149,4 +152,27 @@ def test_train_takes_the_registration(tmp_path: Path) -> None:
     outputs = (tmp_path / name for name in ("w.safetensors", "t.json", "c.png"))
     settings = TrainSettings(network="upsampling", photons="1600-5400", background="4-4", device="cpu")
     train(None, None, [], SHIPPED, *outputs, settings, registration=tmp_path / "r.json")
-    assert read_json(tmp_path / "t.json")["microscope_scene"]["registration_sd_nm"] == pytest.approx(7.0)
+    assert read_json(tmp_path / "t.json")["microscope_scene"]["registration_sd_nm"] == pytest.approx([3.0, 7.0, 0.0])
+
+
+def test_every_plane_has_the_error_of_its_own_map() -> None:
+    """In what is drawn, in what the network knows of it, and in a record; old records have one value for all."""
+    scene = Scene(drift_voxels=0, registration_sd_nm=(3.0, 0.0, 12.0))
+    drift = draw_drift(paper_psf(), scene, 20_000, torch.Generator().manual_seed(1))
+    assert drift.std(dim=0).numpy() == pytest.approx(np.array([[0] * 2, [3] * 2, [0] * 2, [12] * 2]), rel=0.02)
+    assert Scene.from_dict(json.loads(json.dumps(scene.as_dict()))) == scene
+    drifting = replace(scene, drift_voxels=2)
+    assert drifting.drift_sds_nm(192.0, 4) == pytest.approx(np.hypot(24 * math.sqrt(2), [3.0, 0.0, 12.0]))
+    record = NetworkRecord(Architecture(4, 32), paper_psf(), drifting, 100.0)
+    assert record.units.drift_sd_px == pytest.approx(np.hypot(24 * math.sqrt(2), [3.0, 0.0, 12.0]) / 192)
+    assert Scene(registration_sd_nm=7.0).registration_sds_nm(4) == (7.0, 7.0, 7.0)
+    with pytest.raises(PlanelocError, match="4 planes need 3"):
+        replace(scene, registration_sd_nm=(1.0, 2.0)).registration_sds_nm(4)
+
+
+def test_one_plane_with_a_bad_map_is_named() -> None:
+    made_for = Scene(registration_sd_nm=(3.0, 20.0, 3.0))
+    record = NetworkRecord(Architecture(4, 32), paper_psf(), made_for, 100.0)
+    assert disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=(2.0, 19.0, 2.0)), 25.0) == []
+    (reason,) = disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=(2.0, 2.0, 19.0)), 25.0)
+    assert "19.0 nm (plane 3)" in reason

@@ -93,7 +93,8 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, monkeypatch, ca
     monkeypatch.setattr(MoleculeTask, "validate", validate)
     network, _, history = fit(tmp_path, replace(TINY, samples=1000, patience=2))
     assert [h["validation_loss"] for h in history] == [5.0, 3.0, 4.0, 3.5]
-    assert "stopped early" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stopped early" in said and "stopped after 64 of 1000 images, at 99% of the learning rate" in said
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, states[1][name]), name
 
@@ -125,6 +126,7 @@ def test_the_record_says_what_it_is(shipped):
     record = json.loads(shipped.with_name("training.json").read_text())
     assert record["network"]["kind"] == "regression"
     assert record["history"][-1].keys() >= {"jaccard", "lateral_nm", "axial_nm", "drift_nm"}
+    assert len(record["examination"]) == 16 and sum(row["molecules"] for row in record["examination"]) > 10
     assert shipped.with_name("curves.png").stat().st_size > 10_000
 
 

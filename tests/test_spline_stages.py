@@ -60,8 +60,14 @@ def test_training_images_are_made_with_it():
     assert float(((batch.images - gaussian) * apart).sum() / (apart**2).sum()) == pytest.approx(1, abs=0.05)
 
 
-def test_weights_remember_it_and_training_sees_it_through_the_maps(tmp_path):
+def spline_of_a_long_scan():
+    """Of beads between −800 and 800 nm."""
     psf = random_spline()
+    return replace(psf, knots=replace(psf.knots, axial_nm=350.0, first_nm=-1400.0))
+
+
+def test_weights_remember_it_and_training_sees_it_through_the_maps(tmp_path):
+    psf = spline_of_a_long_scan()
     write_psf(tmp_path / "psf.h5", psf)
     maps = Registration((Affine.identity(), MIRROR, Affine.identity(), Affine.identity()), (0.0,) * 4)
     maps.write(tmp_path / "registration.json")

@@ -20,11 +20,11 @@ def random_sightings(seed=0):
     return Sightings(position, information), image
 
 
-def solved_at_once(seen, image, of):
+def solved_at_once(seen, image, of, sd_px):
     """Mean (unknowns, 2) and covariance of drifts, then places of the molecules, by one linear regression."""
     molecules = torch.nonzero(image == of).flatten().tolist()
     steps, unknowns = PLANES - 1, PLANES - 1 + len(molecules)
-    precision = np.diag([1 / SD_PX**2] * steps + [FLAT] * len(molecules))
+    precision = np.diag([*np.broadcast_to(sd_px, steps) ** -2.0, *[FLAT] * len(molecules)])
     moment = np.zeros((unknowns, 2))
     for index, molecule in enumerate(molecules):
         for plane in range(PLANES):
@@ -38,11 +38,12 @@ def solved_at_once(seen, image, of):
     return covariance @ moment, covariance, molecules
 
 
+@pytest.mark.parametrize("sd_px", [SD_PX, (0.05, 0.18, 0.4)])
 @pytest.mark.parametrize("of", range(BATCH))
-def test_drift_and_places_are_those_of_one_regression(of):
+def test_drift_and_places_are_those_of_one_regression(of, sd_px):
     seen, image = random_sightings()
-    drift = estimate_drift(seen, torch.ones(MOLECULES).double(), image, BATCH, SD_PX)
-    mean, covariance, molecules = solved_at_once(seen, image, of)
+    drift = estimate_drift(seen, torch.ones(MOLECULES).double(), image, BATCH, sd_px)
+    mean, covariance, molecules = solved_at_once(seen, image, of, sd_px)
     assert np.allclose(drift.mean[of], mean[: PLANES - 1], atol=1e-6)
     assert np.allclose(drift.covariance[of], covariance[: PLANES - 1, : PLANES - 1], atol=1e-6)
     own = drift.of(image)

@@ -87,15 +87,19 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
 
 def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
     """Maps that are so uncertain that it matters beside the displacements of planes which the network has seen."""
-    made_for, have = record.scene, scene.registration_sd_nm
+    made_for = record.scene
     voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
     # A whole number of voxels, uniform in ± reach, has the variance reach (reach + 1) / 3; without drift, it is the
     # voxel itself that hides small displacements.
     drift = voxel * np.sqrt(max(made_for.drift_voxels * (made_for.drift_voxels + 1) / 3, 1 / 12))
-    seen = float(np.hypot(drift, made_for.registration_sd_nm))
-    if have <= max(made_for.registration_sd_nm, _SHARE_OF_DRIFT * seen):
+    learned, have = (np.array(s.registration_sds_nm(record.psf.planes)) for s in (made_for, scene))
+    seen = np.hypot(drift, learned)
+    excess = have / np.maximum(learned, _SHARE_OF_DRIFT * seen)
+    worst = int(excess.argmax())
+    if excess[worst] <= 1:
         return []
-    return [f"the cameras' maps are known to {have:.1f} nm; it has seen planes displaced by {seen:.1f} nm rms"]
+    displaced = f"it has seen that plane displaced by {seen[worst]:.1f} nm rms"
+    return [f"the cameras' maps are known to {have[worst]:.1f} nm (plane {worst + 1}); {displaced}"]
 
 
 def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:

@@ -32,8 +32,14 @@ _WEIGHTS = (1 / 6, 2 / 3, 1 / 6)
 class CandidateSearch:
     """The filters of a microscope."""
 
-    def __init__(self, psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float, device: torch.device) -> None:
-        """`drift_sd_nm`: standard deviation of the planes' shifts along one axis."""
+    def __init__(
+        self,
+        psf: PSF,
+        depth_range_nm: tuple[float, float],
+        drift_sd_nm: float | tuple[float, ...],
+        device: torch.device,
+    ) -> None:
+        """`drift_sd_nm`: standard deviation of the shifts of planes 1… along one axis, one of all or one of each."""
         self.templates = _templates(psf, depth_range_nm, drift_sd_nm).to(device, torch.float32)
 
     def noise(self, variance: Tensor) -> Tensor:
@@ -91,7 +97,7 @@ def _over_neighbours(combine: Callable[[Tensor, Tensor], Tensor], images: Tensor
     return combine(combine(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
-def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float) -> Tensor:
+def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float | tuple[float, ...]) -> Tensor:
     """(depths, planes, rows, columns): expected images of a molecule in the middle pixel, averaged over what is
     unknown.
     """
@@ -99,8 +105,9 @@ def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float
     number = max(2, round((high - low) / _DEPTH_STEP_NM) + 1)
     depths = torch.linspace(low, high, number, dtype=torch.float64)
     pixel = psf.pixel_size_nm
-    spread = torch.full((psf.planes,), math.hypot(drift_sd_nm, pixel / math.sqrt(12)), dtype=torch.float64)
-    spread[0] = pixel / math.sqrt(12)  # plane 0 is the reference
+    drift = torch.as_tensor(drift_sd_nm, dtype=torch.float64).expand(psf.planes - 1).tolist()
+    # Plane 0 is the reference.
+    spread = torch.tensor([math.hypot(sd, pixel / math.sqrt(12)) for sd in (0.0, *drift)], dtype=torch.float64)
     middle = torch.full_like(depths, 0.5 * _WINDOW_PX * pixel)
     average = torch.zeros(())
     for x, of_x in zip(_NODES, _WEIGHTS, strict=True):

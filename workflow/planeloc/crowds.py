@@ -16,7 +16,8 @@ from planeloc.optics import PSF
 from planeloc.simulation import Scene, draw_shifts, observe, uniform
 
 _BEYOND_PX = 2.0  # molecules farther outside than this are not drawn
-_MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: nothing could tell them apart
+MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: nothing could tell them apart
+_BYTES_AT_ONCE = 256 << 20  # of the images of single molecules
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Crowds:
     photons: Tensor  # (n,)
     background: Tensor  # (batch,) photons per pixel that were not subtracted, mean of the planes
     drift_nm: Tensor  # (batch, planes, 2)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> Crowds:
+        """Images [start, stop) and their molecules."""
+        of, own = slice(start, stop), (self.image >= start) & (self.image < stop)
+        return Crowds(
+            self.images[of],
+            self.image[own] - start,
+            self.positions_nm[own],
+            self.photons[own],
+            self.background[of],
+            self.drift_nm[of],
+        )
 
 
 def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Crowds:
@@ -52,8 +68,8 @@ def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -
 
 
 def _density(scene: Scene) -> tuple[float, float]:
-    if scene.density is None or scene.density[1] > _MOST_PER_PIXEL:
-        most = f"{_MOST_PER_PIXEL * 16**2:g} molecules per 16×16 pixels"
+    if scene.density is None or scene.density[1] > MOST_PER_PIXEL:
+        most = f"{MOST_PER_PIXEL * 16**2:g} molecules per 16×16 pixels"
         raise PlanelocError(f"setting density: training images are drawn with up to {most}; give a smaller density")
     return scene.density
 
@@ -65,6 +81,11 @@ def _expected(
     side = scene.window_px + 2 * margin
     x, y, z = positions.unbind(-1)
     border_nm = margin * psf.pixel_size_nm
-    single = psf.expected_photons(x + border_nm, y + border_nm, z, photons, (side, side), shifts_nm[image])
-    total = single.new_zeros(len(shifts_nm), psf.planes, side, side)
-    return total.index_add_(0, image, single)
+    total = positions.new_zeros(len(shifts_nm), psf.planes, side, side)
+    at_once = max(1, _BYTES_AT_ONCE // (total[0].numel() * total.element_size()))
+    for start in range(0, len(image), at_once):
+        of = slice(start, start + at_once)
+        place = (x[of] + border_nm, y[of] + border_nm, z[of])
+        single = psf.expected_photons(*place, photons[of], (side, side), shifts_nm[image[of]])
+        total.index_add_(0, image[of], single)
+    return total

@@ -91,13 +91,13 @@ def scene_limit(
     """
     if drift not in DRIFTS:
         raise ValueError(f"drift {drift!r} is not one of {', '.join(DRIFTS)}")
-    if drift == "steps" and (molecules > 1 or scene.registration_sd_nm > 0):
+    if drift == "steps" and (molecules > 1 or any(scene.registration_sds_nm(psf.planes))):
         raise ValueError("a drift of whole steps has a limit for single molecules without registration errors only")
     generator = torch.Generator().manual_seed(seed)
     frames = -(-draws // molecules)
     noise = scene.pixel_noise(psf.planes) if noise is None else noise
     depth, information = _information(psf, scene, noise, frames, molecules, central_px, background_known, generator)
-    sd = 0.0 if drift == "known" else scene.drift_sd_nm(psf.pixel_size_nm)
+    sd = 0.0 if drift == "known" else scene.drift_sds_nm(psf.pixel_size_nm, psf.planes)
     covariance = covariance_with_drift(information, sd)
     lateral = mean_lateral_error(covariance)
     if drift == "steps":
@@ -130,10 +130,8 @@ def _information(
     low, high = scene.depth_range_nm
     depth = low + (high - low) / count * (torch.randperm(count, generator=generator) + uniform(0, 1))
     background = uniform(*scene.background)[:, None].expand(-1, psf.planes)
-    shifts = scene.drift_sd_nm(psf.pixel_size_nm) * torch.randn(
-        frames, 1, psf.planes, 2, generator=generator, dtype=torch.float64
-    )
-    shifts[:, :, 0] = 0
+    sd = torch.tensor((0.0, *scene.drift_sds_nm(psf.pixel_size_nm, psf.planes)), dtype=torch.float64)[:, None]
+    shifts = sd * torch.randn(frames, 1, psf.planes, 2, generator=generator, dtype=torch.float64)
     shifts = shifts.expand(-1, molecules, -1, -1).reshape(count, psf.planes, 2)
     shape = (scene.window_px, scene.window_px)
     parts = [

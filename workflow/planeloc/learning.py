@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from planeloc.devices import autocast, choose_device, choose_precision
 from planeloc.errors import PlanelocError
-from planeloc.molecule_task import MoleculeTask
+from planeloc.examination import Row, tabulate
+from planeloc.molecule_task import MoleculeTask, Pairing
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.optics import PSF
+from planeloc.portions import Portions, memory_for
 from planeloc.progress import progress_bar
 from planeloc.simulation import Scene
 from planeloc.train_settings import TrainSettings
@@ -31,8 +33,9 @@ from planeloc.voxel_task import VoxelTask
 
 _VALIDATION_SEED_OFFSET = 1 << 40  # no training step is ever numbered so high
 _SCALE_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 1
-_LATE = 0.75  # of the images: what is gained after them says whether more would help
-_WORTH_MORE = 0.02  # of the whole gain
+_EXAMINATION_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 2
+_EXAMINED_VALIDATIONS = 4
+_WORTH_MORE = 0.05  # of the whole gain
 
 History = list[dict[str, float]]
 Forward = Callable[[Tensor], Any]
@@ -46,13 +49,13 @@ class Task(Protocol):
     warmup: int  # steps over which the learning rate rises
 
     def draw(self, size: int, generator: torch.Generator) -> Any:
-        """Images (`.images`) and their truth."""
+        """Images and their truth, which can be divided (`portions.Divisible`)."""
 
     def loss(self, forward: Forward, batch: Any) -> Tensor:
         """Averaged over the images."""
 
-    def validate(self, forward: Forward, batch: Any) -> dict[str, float]:
-        """Numbers for the learning curve, among them `validation_loss`, `lateral_nm` and `axial_nm`."""
+    def validate(self, forward: Forward, batches: Iterable[Any]) -> dict[str, float]:
+        """Numbers of all batches together for the learning curve, with `validation_loss`, `lateral_nm`, `axial_nm`."""
 
 
 _TASKS = {"upsampling": VoxelTask, "regression": MoleculeTask}
@@ -112,10 +115,31 @@ def fit_network(
     identity = {"record": task.record.as_dict(), "settings": _training_identity(settings)}
     _resume(checkpoint, identity, state)
     _train(task, state, checkpoint, identity, settings, device, precision)
-    print(f"planeloc: {verdict(state.history)}", file=sys.stderr)
+    print(f"planeloc: {verdict(state.history, settings.samples)}", file=sys.stderr)
     if state.best:
         network.load_state_dict(state.best)
     return network.eval(), task.record, state.history
+
+
+def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> list[Row]:
+    """Of a regression network by depth and brightness (`examination.tabulate`), on images it has not seen; else empty.
+
+    More images than validation has, since each row has few of their molecules.
+    """
+    if record.kind != "regression":
+        return []
+    device = choose_device(settings.device)
+    task = MoleculeTask(record.psf, record.scene, settings, _generator(settings.seed, 0, torch.device("cpu")))
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    portions = Portions(settings.validation, device, "examination")
+    pairings = []
+    for number in range(_EXAMINED_VALIDATIONS):
+        with memory_for(f"drawing a validation of {settings.validation} images"):
+            batch = task.draw(settings.validation, _generator(settings.seed, _EXAMINATION_SEED_OFFSET + number, device))
+        with torch.inference_mode():
+            parts = portions.run(lambda batch=batch: [task.examine(network, part) for part in portions.of(batch)])
+        pairings += parts
+    return tabulate(Pairing.joined(pairings), record.psf, record.scene)
 
 
 def _train(
@@ -138,7 +162,10 @@ def _train(
             return plain(images)
 
     steps = math.ceil(settings.samples / settings.batch)
-    validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
+    portions = Portions(settings.batch, device, "training")
+    validating = Portions(settings.validation, device, "validation")
+    with memory_for(f"drawing a validation of {settings.validation} images"):
+        validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
     every = max(1, settings.validate_every // settings.batch)
     losses: list[Tensor] = []
     saved = time.monotonic()
@@ -148,16 +175,17 @@ def _train(
             for group in state.optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(state.step, steps, task.warmup)
             network.train()
-            loss = task.loss(mixed, task.draw(settings.batch, _generator(settings.seed, state.step, device)))
-            _descend(task, state, loss)
-            losses.append(loss.detach())
+            with memory_for(f"drawing a batch of {settings.batch} images"):
+                batch = task.draw(settings.batch, _generator(settings.seed, state.step, device))
+            losses.append(_descend(task, state, mixed, batch, portions))
             bar.update()
             if state.step % every == 0 or state.step == steps:
                 seen = {"samples": float(state.step * settings.batch)}
                 seen["training_loss"] = float(torch.stack(losses).mean())
                 network.eval()
                 with torch.inference_mode():
-                    state.history.append(seen | task.validate(plain, validation))
+                    reached = validating.run(lambda: task.validate(plain, validating.of(validation)))
+                state.history.append(seen | reached)
                 losses.clear()
                 going = state.judge(settings.patience)
                 shown = ("training_loss", "validation_loss", "lateral_nm")
@@ -174,12 +202,27 @@ def _schedule(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _descend(task: Task, state: _State, loss: Tensor) -> None:
-    """One step of the optimizer, or `DivergedError` with the weights untouched."""
-    state.optimizer.zero_grad()
-    loss.backward()
+def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: Portions) -> Tensor:
+    """One step of the optimizer, or `DivergedError` with the weights untouched; returns the batch's loss.
+
+    Losses are means over images: those of the portions, weighted by size, add up to the batch's, and so do gradients.
+    """
+    before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
+
+    def gradient() -> Tensor:
+        state.optimizer.zero_grad()
+        for name, buffer in state.network.named_buffers():  # normalisation has noted what it saw
+            buffer.copy_(before[name])
+        parts = []
+        for part in portions.of(batch):
+            loss = task.loss(forward, part) * (len(part) / len(batch))
+            loss.backward()
+            parts.append(loss.detach())
+        return torch.stack(parts).sum()
+
+    loss = portions.run(gradient)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), task.gradient_limit)
-    if not torch.isfinite(loss.detach() + norm):
+    if not torch.isfinite(loss + norm):
         raise DivergedError(
             f"training: the loss is not finite at step {state.step + 1}; give a smaller learning_rate",
             state.network.eval(),
@@ -187,18 +230,31 @@ def _descend(task: Task, state: _State, loss: Tensor) -> None:
         )
     state.optimizer.step()
     state.step += 1
+    return loss
 
 
-def verdict(history: History) -> str:
-    """In one line, whether more training would help: what the last quarter of it gained of the whole gain."""
-    losses = [entry["validation_loss"] for entry in history]
-    early = [entry["validation_loss"] for entry in history if entry["samples"] <= _LATE * history[-1]["samples"]]
+def verdict(history: History, samples: int = 0) -> str:
+    """In one line, whether more training would help.
+
+    Twice as many images gain about what the second half of those seen has gained (measured in docs/networks.md). The
+    last part of a training tells less: its learning rate falls to 0, and it gains little whatever there is to gain. Of
+    a training that was to have `samples` images and stopped before, it is open what a falling rate would gain.
+    """
+    seen = history[-1]["samples"] if history else 0.0
+    if seen < samples:
+        rate = _schedule(int(seen), samples, 0)
+        return (
+            f"stopped after {seen:.0f} of {samples} images, at {rate:.0%} of the learning rate;"
+            f" with samples: {seen:.0f} it falls to 0 by then, which may help"
+        )
+    early = [entry["validation_loss"] for entry in history if entry["samples"] <= seen / 2]
     if len(early) < 2:
         return "too few validations to say whether more training would help"
+    losses = [entry["validation_loss"] for entry in history]
     gain, late = losses[0] - min(losses), min(early) - min(losses)
-    share = late / gain if gain > 0 else 0.0
+    share = max(0.0, late / gain) if gain > 0 else 0.0
     more = "more samples would help" if share > _WORTH_MORE else "more samples would help little"
-    return f"the last quarter of training gained {share:.1%} of what validation has gained since the first: {more}"
+    return f"the second half of training gained {share:.1%} of all that validation gained, as twice as many may: {more}"
 
 
 def inherit_weights(network: nn.Module, start: nn.Module) -> None:

@@ -21,6 +21,7 @@ _BACKGROUND_SAMPLES = 25
 _BACKGROUND_SMOOTHING_PX = 2.0
 _FEWEST_FRAMES = 16  # with fewer, a molecule that stays on looks like background
 _WINDOW_PX = 7
+_SMOOTHING_PX = 1.0
 _DETECTION_SIGMAS = 6.0
 _FEWEST_EMITTERS = 30
 _STRETCHES = 8
@@ -103,6 +104,7 @@ class Light:
     photons: tuple[float, float]
     background: tuple[float, float]  # darkest and brightest plane, photons per pixel
     emitters: int
+    faintest: float  # photons of a molecule in focus that just shows on the median plane
 
 
 def measure_light(movies: list[Movie], psf: PSF) -> Light:
@@ -111,7 +113,8 @@ def measure_light(movies: list[Movie], psf: PSF) -> Light:
     On every plane, bright spots as narrow as in focus are fitted; the flux in focus over the plane's share of the light
     is the molecule's photons. Raises `PlanelocError` where there are too few to tell.
     """
-    photons, background = [], []
+    photons, background, least = [], [], []
+    peak = _peak_in_focus(psf)
     for movie in movies:
         starts = range(0, movie.frames, BACKGROUND_FRAMES)
         for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _STRETCHES).astype(int))]:
@@ -119,7 +122,8 @@ def measure_light(movies: list[Movie], psf: PSF) -> Light:
             level = background_photons(movie, start)
             background.append(np.median(level, axis=(1, 2)))
             for plane, camera in enumerate(movie.microscope.cameras):
-                spots = _spots(frames[:, plane] - level[plane])
+                spots, height = _spots(frames[:, plane] - level[plane])
+                least.append(height / (peak[plane] * psf.brightness[plane]))
                 photons.append(_photons_in_focus(spots, level[plane], camera, psf) / psf.brightness[plane])
     found = np.concatenate(photons)
     if len(found) < _FEWEST_EMITTERS:
@@ -130,20 +134,25 @@ def measure_light(movies: list[Movie], psf: PSF) -> Light:
         )
     low, high = np.quantile(found, (0.05, 0.95))
     levels = np.median(background, axis=0)
-    return Light((float(low), float(high)), (float(levels.min()), float(levels.max())), len(found))
+    return Light(
+        (float(low), float(high)), (float(levels.min()), float(levels.max())), len(found), float(np.median(least))
+    )
 
 
-def _spots(residual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Windows (n, side, side) around bright isolated maxima of (frames, y, x) photons above background."""
-    smooth = ndimage.gaussian_filter(residual, (0, 1, 1))
-    noise = 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
+def _spots(residual: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Windows (n, side, side) around bright isolated maxima of (frames, y, x) photons above background.
+
+    And how high, smoothed, a spot must be.
+    """
+    smooth = ndimage.gaussian_filter(residual, (0, _SMOOTHING_PX, _SMOOTHING_PX))
+    height = _DETECTION_SIGMAS * 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
     side, half = _WINDOW_PX, _WINDOW_PX // 2
     maximum = ndimage.maximum_filter(smooth, (0, side, side)) if len(smooth) else smooth
-    frame, y, x = np.nonzero((smooth == maximum) & (smooth > _DETECTION_SIGMAS * noise))
+    frame, y, x = np.nonzero((smooth == maximum) & (smooth > height))
     inside = (y >= half) & (x >= half) & (y < smooth.shape[1] - half) & (x < smooth.shape[2] - half)
     frame, y, x = frame[inside], y[inside], x[inside]
     steps = np.arange(-half, half + 1)
-    return residual[frame[:, None, None], y[:, None, None] + steps[:, None], x[:, None, None] + steps]
+    return residual[frame[:, None, None], y[:, None, None] + steps[:, None], x[:, None, None] + steps], height
 
 
 def _photons_in_focus(
@@ -162,11 +171,21 @@ def _photons_in_focus(
 
 def _share_of_gaussian(psf: PSF) -> float:
     """Of the photons of a spot in focus, those under the Gaussian that is fitted to it: rings hold the rest."""
+    own = _in_focus(psf)
+    fits = fit_gaussians(1000 * own, estimator="least_squares")
+    return float(np.median(2 * np.pi * fits.squared_width_px2[:, 0] * fits.peak)) / 1000
+
+
+def _peak_in_focus(psf: PSF) -> NDArray[np.float64]:
+    """(planes,) height, smoothed as `_spots` does, of a spot in focus of one photon."""
+    return ndimage.gaussian_filter(_in_focus(psf), (0, _SMOOTHING_PX, _SMOOTHING_PX)).max(axis=(1, 2))
+
+
+def _in_focus(psf: PSF) -> NDArray[np.float64]:
+    """(planes, side, side) spot of one photon on every plane, in its focus and in the middle of a pixel."""
     z = torch.tensor(psf.plane_depths_nm, dtype=torch.float64)
     centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
     images = psf.expected_photons(
         centre, centre, z, 1 / torch.tensor(psf.brightness).double(), (_WINDOW_PX, _WINDOW_PX)
     )
-    own = images[torch.arange(psf.planes), torch.arange(psf.planes)].numpy()
-    fits = fit_gaussians(1000 * own, estimator="least_squares")
-    return float(np.median(2 * np.pi * fits.squared_width_px2[:, 0] * fits.peak)) / 1000
+    return images[torch.arange(psf.planes), torch.arange(psf.planes)].numpy()

@@ -35,7 +35,7 @@ class Truth:
     drift: Tensor  # (batch, planes − 1, 2) px
 
 
-def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
+def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
     """Minus the log-likelihood of the truth, averaged over the windows of a batch.
 
     Beside number and molecules, that of background and drift, and of what each molecule says of both by itself.
@@ -77,7 +77,7 @@ def mixture_loss(maps: Tensor, truth: Truth, drift: Drift) -> Tensor:
     return -torch.logsumexp((log_weight + log_density).masked_fill(~inside, -math.inf), dim=1)
 
 
-def _loss_alone(maps: Tensor, truth: Truth, drift_sd_px: float) -> Tensor:
+def _loss_alone(maps: Tensor, truth: Truth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
     """(n,) minus log-likelihood of the drift, and of the place where the drift is known, by each molecule's pixel."""
     rows, columns = maps.shape[2:]
     pixel = torch.stack([truth.position[:, a].long().clamp(0, side - 1) for a, side in enumerate((columns, rows))], 1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.crowds import Crowds, draw_crowds
@@ -19,7 +22,10 @@ from planeloc.optics import PSF
 from planeloc.simulation import Scene
 from planeloc.train_settings import TrainSettings
 
+Array = NDArray[np.float64]
+
 _THRESHOLD = 0.3
+_FORWARD_AT_ONCE = 64  # images
 _LATERAL_NM, _AXIAL_NM = 250.0, 500.0  # how far a molecule may be found from where it is
 
 
@@ -43,17 +49,26 @@ class MoleculeTask:
         maps = forward(batch.images).float()
         return regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
 
-    def validate(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> dict[str, float]:
+    def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[Crowds]) -> dict[str, float]:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
-        maps = torch.cat([forward(images) for images in batch.images.split(64)])
-        loss = regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
-        drift = window_drift(maps, self._units.drift_sd_px)
-        drift_error = drift.mean * self._units.pixel_size_nm - batch.drift_nm[:, 1:]
+        images, loss, pairings, drift_error = 0, 0.0, [], []
+        for batch in batches:
+            maps = torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
+            own = regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
+            drift = window_drift(maps, self._units.drift_sd_px)
+            pairings.append(pair(find_molecules(maps, self._units, _THRESHOLD, drift), batch))
+            drift_error.append(drift.mean * self._units.pixel_size_nm - batch.drift_nm[:, 1:])
+            loss, images = loss + float(own) * len(batch), images + len(batch)
         return {
-            "validation_loss": float(loss),
-            **score(find_molecules(maps, self._units, _THRESHOLD, drift), batch),
-            "drift_nm": float(drift_error.square().mean().sqrt()),  # per plane and axis
+            "validation_loss": loss / images,
+            **score(Pairing.joined(pairings)),
+            "drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
         }
+
+    def examine(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Pairing:
+        """What is found of the molecules of a batch."""
+        maps = torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
+        return pair(find_molecules(maps, self._units, _THRESHOLD), batch)
 
 
 def truth_in_units(batch: Crowds, units: Units) -> Truth:
@@ -64,19 +79,49 @@ def truth_in_units(batch: Crowds, units: Units) -> Truth:
     return Truth(batch.image, target, batch.background, batch.drift_nm[:, 1:] / units.pixel_size_nm)
 
 
-def score(found: Found, truth: Crowds) -> dict[str, float]:
-    """Jaccard index, rms errors in nm, and rms of errors over their stated deviations along x, y and z."""
+@dataclass(frozen=True)
+class Pairing:
+    """Molecules that are there and those that were found of them."""
+
+    position_nm: Array  # (n, 3) of the true ones as x, y, z
+    photons: Array  # (n,)
+    error_nm: Array  # (n, 3) found less true; NaN where it was missed
+    sd_nm: Array  # (n, 3) that was stated; NaN where it was missed
+    invented: int  # found where none is
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(n,)"""
+        return ~np.isnan(self.error_nm[:, 0])
+
+    @classmethod
+    def joined(cls, parts: list[Pairing]) -> Pairing:
+        names = ("position_nm", "photons", "error_nm", "sd_nm")
+        arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        return cls(*arrays, sum(part.invented for part in parts))
+
+
+def pair(found: Found, truth: Crowds) -> Pairing:
+    """Match what was found with what is there."""
     found_points, true_points = (
         Points(image.cpu().numpy(), position.double().cpu().numpy())
         for image, position in ((found.image, found.position_nm), (truth.image, truth.positions_nm))
     )
     pairs = match(found_points, true_points, _LATERAL_NM, _AXIAL_NM)
-    missed = len(true_points) + len(found_points) - 2 * len(pairs)
-    jaccard = len(pairs) / max(len(pairs) + missed, 1)
-    if not len(pairs):  # as bad as can be
+    error, sd = (np.full((len(true_points), 3), np.nan) for _ in range(2))
+    error[pairs.truth] = found_points.position_nm[pairs.found] - true_points.position_nm[pairs.truth]
+    sd[pairs.truth] = found.position_sd_nm.double().cpu().numpy()[pairs.found]
+    photons = truth.photons.double().cpu().numpy()
+    return Pairing(true_points.position_nm, photons, error, sd, len(found_points) - len(pairs))
+
+
+def score(pairing: Pairing) -> dict[str, float]:
+    """Jaccard index, rms errors in nm, and rms of errors over their stated deviations along x, y and z."""
+    found = pairing.found
+    jaccard = int(found.sum()) / max(len(found) + pairing.invented, 1)
+    if not found.any():  # as bad as can be
         return {"jaccard": jaccard, "lateral_nm": _LATERAL_NM, "axial_nm": _AXIAL_NM}
-    error = found_points.position_nm[pairs.found] - true_points.position_nm[pairs.truth]
-    pull = error / found.position_sd_nm.double().cpu().numpy()[pairs.found]
+    error, pull = pairing.error_nm[found], (pairing.error_nm / pairing.sd_nm)[found]
     squares, pulls = (error**2).mean(axis=0), (pull**2).mean(axis=0)
     return {
         "jaccard": jaccard,

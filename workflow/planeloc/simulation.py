@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from planeloc.camera import Camera
+from planeloc.errors import PlanelocError
 from planeloc.optics import PSF, GaussianPSF, paper_psf
 from planeloc.optics.information import PixelNoise
 from planeloc.sampling import reference_grid, sample_planes
@@ -44,7 +45,8 @@ class Scene:
         2  # per image, plane and axis: a whole number of voxels, uniform in ±this; 0: the non-robust network
     )
     registration_resampling: bool = True  # sample planes 1… at random sub-pixel offsets, as localization will
-    registration_sd_nm: float = 0.0  # per image, plane 1… and axis: normal shift, how well the maps are known
+    # Per image, plane and axis: normal shift, how well the maps of planes 1… are known; one value, or one of each.
+    registration_sd_nm: float | tuple[float, ...] = 0.0
     density: tuple[float, float] | None = None  # molecules per pixel, drawn per image; None: always `emitters`
     background_error: float = 0.0  # relative standard deviation of the background that is subtracted
 
@@ -58,11 +60,25 @@ class Scene:
         lateral = pixel_size_nm / self.upsampling
         return lateral, lateral, self.voxel_depth_nm
 
-    def drift_sd_nm(self, pixel_size_nm: float) -> float:
-        """Standard deviation of what a plane is shifted by along one axis: drift and errors of its map."""
+    def drift_sds_nm(self, pixel_size_nm: float, planes: int) -> tuple[float, ...]:
+        """Standard deviation of what each of planes 1… is shifted by along one axis: drift and errors of its map."""
         reach = self.drift_voxels
         steps = reach * (reach + 1) / 3  # variance of a whole number, uniform in ±reach
-        return math.sqrt(steps * self.voxel_nm(pixel_size_nm)[0] ** 2 + self.registration_sd_nm**2)
+        drift = steps * self.voxel_nm(pixel_size_nm)[0] ** 2
+        return tuple(math.sqrt(drift + sd**2) for sd in self.registration_sds_nm(planes))
+
+    def drift_sd_nm(self, pixel_size_nm: float) -> float:
+        """The same, rms over planes 1…."""
+        known = self.registration_sd_nm
+        sds = self.drift_sds_nm(pixel_size_nm, 1 + len(known) if isinstance(known, tuple) else 2)
+        return sds[0] if len(set(sds)) == 1 else math.sqrt(sum(sd**2 for sd in sds) / len(sds))
+
+    def registration_sds_nm(self, planes: int) -> tuple[float, ...]:
+        """How well the maps of planes 1… are known."""
+        known = self.registration_sd_nm if isinstance(self.registration_sd_nm, tuple) else ()
+        if known and len(known) != planes - 1:
+            raise PlanelocError(f"registration_sd_nm has {len(known)} values; {planes} planes need {planes - 1}")
+        return known or (self.registration_sd_nm,) * (planes - 1)
 
     def pixel_noise(self, planes: int) -> PixelNoise:
         """Of photons with their background."""
@@ -75,8 +91,7 @@ class Scene:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scene:
-        names = ("photons", "background", "depth_range_nm", "density")
-        return cls(**{**values, **{name: tuple(values[name]) for name in names if values.get(name) is not None}})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,14 @@ class Batch:
     positions_nm: Tensor  # (batch, emitters, 3) as x, y, z
     photons: Tensor  # (batch, emitters)
     voxels: Tensor  # (batch, emitters, 3) as depth slice, row, column
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Images [start, stop) and their emitters."""
+        of = slice(start, stop)
+        return Batch(self.images[of], self.positions_nm[of], self.photons[of], self.voxels[of])
 
 
 def draw_batch(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Batch:
@@ -164,8 +187,10 @@ def draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) ->
     device, reach = generator.device, scene.drift_voxels
     steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
     drift = steps * scene.voxel_nm(psf.pixel_size_nm)[0]
-    if scene.registration_sd_nm > 0:
-        drift = drift + scene.registration_sd_nm * torch.randn(drift.shape, generator=generator, device=device)
+    known = scene.registration_sds_nm(psf.planes)
+    if any(known):
+        sd = torch.tensor((0.0, *known), device=device)[:, None]
+        drift = drift + sd * torch.randn(drift.shape, generator=generator, device=device)
     drift[:, 0] = 0
     return drift
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from planeloc.simulation import Batch, Scene, draw_batch
 from planeloc.train_settings import TrainSettings
 
 _INPUT_SCALE_QUANTILE = 0.99
+_FORWARD_AT_ONCE = 16  # images
 
 
 class VoxelTask:
@@ -37,24 +38,24 @@ class VoxelTask:
     def loss(self, forward: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
         return voxel_cross_entropy(forward(batch.images).float(), batch.voxels)
 
-    def validate(self, forward: Callable[[Tensor], Tensor], batch: Batch) -> dict[str, float]:
+    def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> dict[str, float]:
         """Loss, and the paper's measure: how far the most probable voxel near a true one is from it.
 
         For every emitter the arg-max is taken within ±4 voxels laterally and ±4 slices, as there are several emitters
         per image.
         """
-        loss, lateral, axial = 0.0, [], []
+        seen, loss, lateral, axial = 0, 0.0, [], []
         voxel_nm = self._scene.voxel_nm(self._psf.pixel_size_nm)[0]
-        for start in range(0, len(batch.images), 16):
-            part = slice(start, start + 16)
-            images = batch.images[part]
-            logits = forward(images).float()
-            loss += float(voxel_cross_entropy(logits, batch.voxels[part])) * len(images)
-            offset = _nearest_peak(logits, batch.voxels[part])
+        step = _FORWARD_AT_ONCE
+        for part in (batch.part(first, first + step) for batch in batches for first in range(0, len(batch), step)):
+            logits = forward(part.images).float()
+            loss += float(voxel_cross_entropy(logits, part.voxels)) * len(part)
+            seen += len(part)
+            offset = _nearest_peak(logits, part.voxels)
             lateral.append(offset[..., 1:].float().mul(voxel_nm).norm(dim=-1).flatten())
             axial.append(offset[..., 0].abs().float().mul(self._scene.voxel_depth_nm).flatten())
         return {
-            "validation_loss": loss / len(batch.images),
+            "validation_loss": loss / seen,
             "lateral_nm": float(torch.cat(lateral).mean()),
             "axial_nm": float(torch.cat(axial).mean()),
         }

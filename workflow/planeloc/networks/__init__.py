@@ -47,7 +47,8 @@ class NetworkRecord:
     def units(self) -> Units:
         """Of the numbers that a regression network gives."""
         pixel = self.psf.pixel_size_nm
-        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], self.scene.drift_sd_nm(pixel) / pixel)
+        drift = tuple(sd / pixel for sd in self.scene.drift_sds_nm(pixel, self.psf.planes))
+        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], drift)
 
     def build(self) -> nn.Module:
         """A network of this shape with fresh weights."""

@@ -32,7 +32,7 @@ class Units:
     pixel_size_nm: float
     depth_range_nm: tuple[float, float]
     photons: float  # of the brightest molecule of training
-    drift_sd_px: float  # of a plane along either axis
+    drift_sd_px: float | tuple[float, ...]  # of planes 1… along either axis, one of all or one of each
 
     @property
     def middle_nm(self) -> float:
@@ -102,7 +102,7 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     ).where(kept)
 
 
-def window_drift(maps: Tensor, prior_sd_px: float) -> Drift:
+def window_drift(maps: Tensor, prior_sd_px: float | tuple[float, ...]) -> Drift:
     """Drift of the planes in every image of a batch, from the pixels that may hold molecules."""
     image, row, column = torch.nonzero(maps[:, 0] > _TELLING, as_tuple=True)
     telling = maps[image, :, row, column]

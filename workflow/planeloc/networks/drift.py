@@ -58,15 +58,21 @@ class Sightings(NamedTuple):
         return 1 / self.information.sum(dim=1) + torch.einsum("np,npq,nq->n", weight, covariance, weight)
 
 
-def estimate_drift(seen: Sightings, probability: Tensor, image: Tensor, batch: int, prior_sd_px: float) -> Drift:
-    """Posterior of the drift in each of `batch` images; `probability` (n,) is that a molecule exists."""
+def estimate_drift(
+    seen: Sightings, probability: Tensor, image: Tensor, batch: int, prior_sd_px: float | tuple[float, ...]
+) -> Drift:
+    """Posterior of the drift in each of `batch` images.
+
+    `probability` (n,) is that a molecule exists; `prior_sd_px` of planes 1…, one of all or one of each.
+    """
     information = seen.information[:, 1:]
     shared = information[:, :, None] * seen.weight[:, None, 1:]
     each = (torch.diag_embed(information) - shared) * probability[:, None, None]
     middle = (seen.weight[..., None] * seen.position).sum(dim=1, keepdim=True)
     moment = probability[:, None, None] * information[..., None] * (seen.position[:, 1:] - middle)
     planes = information.shape[1]
-    precision = torch.eye(planes, dtype=each.dtype, device=each.device) / max(prior_sd_px, _LEAST_PRIOR_SD_PX) ** 2
+    prior = torch.as_tensor(prior_sd_px, dtype=torch.float64).clamp(min=_LEAST_PRIOR_SD_PX).square().to(each)
+    precision = torch.eye(planes, dtype=each.dtype, device=each.device) / prior
     precision = precision + each.new_zeros(batch, planes, planes).index_add(0, image, each)
     covariance = torch.linalg.inv(precision)
     total = moment.new_zeros(batch, planes, 2).index_add(0, image, moment)

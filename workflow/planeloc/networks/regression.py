@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from planeloc.networks.drift import Drift, Sightings
 
 REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
+SEEN_PX = 19  # how far from a pixel the network looks along an axis, at most
 _LEAST_SD, _MOST_SD = 0.004, 3.0
 _HALVINGS = 2
 _SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; background, its deviation

@@ -60,6 +60,11 @@ class PSF(ABC):
         an emitter on several planes also fits a bead on several slices.
         """
 
+    @property
+    def measured_depths_nm(self) -> tuple[float, float] | None:
+        """Depths of the beads that the model was measured on; None where a formula holds at every depth."""
+        return None
+
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> PSF:
         """The model in the reference camera's frame; `matrices` (planes, 2, 2) lead from its axes to each camera's.
 

@@ -12,6 +12,7 @@ is the error of the best estimate from the true posterior, `least_error_of_steps
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,37 +20,40 @@ from numpy.typing import NDArray
 from scipy.special import ellipe
 from torch import Tensor
 
+_LEAST_SD_NM = 1e-3  # of a drift that is known while others are not
 _GRID = 81  # points per axis of a posterior
 _GRID_REACH = 5.0  # either way, in standard deviations of the posterior under a normal prior
 _AT_ONCE = 256  # posteriors
 _WEISZFELD_STEPS = 12
 
 
-def covariance_with_drift(information: Tensor, drift_sd_nm: float) -> Tensor:
+def covariance_with_drift(information: Tensor, drift_sd_nm: float | Sequence[float]) -> Tensor:
     """Bound on the covariance of x, y, z and photons of molecules that share an unknown drift.
 
     Parameters
     ----------
     information : (..., molecules, planes, 4, 4) of every plane's image alone (`information.plane_information`).
         The molecules' images do not overlap.
-    drift_sd_nm : standard deviation of the drift of planes 1… along each axis; 0: the drift is known.
+    drift_sd_nm : standard deviation of the drift of planes 1… along each axis, one of all or one of each; 0: known.
 
     Returns
     -------
     (..., molecules, 4, 4)
     """
     alone = torch.linalg.inv(information.sum(dim=-3))
-    if drift_sd_nm == 0:
-        return alone
     moved = information[..., 1:, :, :2]
     drifting = moved.shape[-3]
+    sd = torch.as_tensor(drift_sd_nm, dtype=torch.float64).to(moved).expand(drifting)
+    if not sd.any():
+        return alone
     cross = moved.transpose(-3, -2).flatten(-2)  # (..., molecules, 4, drifts)
     apart = torch.eye(drifting).to(moved)[:, None, :, None]
     own = (moved[..., :2, :].unsqueeze(-2) * apart).flatten(-2).flatten(-3, -2)
     gain = alone @ cross
     # What the molecules tell about the drift when their positions are unknown (Schur complement), and the prior.
     about_drift = (own - cross.transpose(-1, -2) @ gain).sum(dim=-3)
-    about_drift = about_drift + torch.eye(2 * drifting).to(moved) / drift_sd_nm**2
+    prior = sd.clamp(min=_LEAST_SD_NM).repeat_interleave(2)  # of x and y of each plane in turn
+    about_drift = about_drift + torch.diag(prior**-2)
     return alone + gain @ torch.linalg.inv(about_drift).unsqueeze(-3) @ gain.transpose(-1, -2)
 
 

@@ -113,6 +113,18 @@ class SplinePSF(PSF):
         scan = self.gaussian.as_scan(plane, travel_nm, light)
         return replace(self, gaussian=scan, sets=(self.sets[plane],) * scan.planes, _moved=self._moved)
 
+    @property
+    def measured_depths_nm(self) -> tuple[float, float]:
+        """Where every plane has coefficients; up to a knot's spacing more than the scan."""
+        ends = []
+        for plane, depth in enumerate(self.plane_depths_nm):
+            fitted = self.coefficients[self.sets[plane]].flatten(1).any(dim=1).nonzero().flatten()
+            if not len(fitted):  # nothing left to explain: the Gaussian at every depth
+                continue
+            defocus = self.knots.first_nm + self.knots.axial_nm * fitted[[0, -1]].double()
+            ends.append((depth - float(defocus[1]), depth - float(defocus[0])))
+        return max((e[0] for e in ends), default=-np.inf), min((e[1] for e in ends), default=np.inf)
+
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> SplinePSF:
         """Every plane is turned and mirrored back by the nearest of the eight orientations.
 
