@@ -18,7 +18,7 @@ from planeloc.optics import paper_psf
 from planeloc.training import train
 from planeloc.training_scene import check_scene_settings, training_scene
 
-REGRESSION = TrainSettings(network="regression")
+REGRESSION, UPSAMPLING = TrainSettings(network="regression"), TrainSettings(network="upsampling")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ REGRESSION = TrainSettings(network="regression")
         ),
         (replace(REGRESSION, density="0-0"), "setting density: 0-0 leaves nothing"),
         (replace(REGRESSION, density="0-inf"), "setting density: .* neither"),
-        (TrainSettings(emitters=26), "setting emitters: 26; more than 25 emitters per 16×16 pixels"),
+        (replace(UPSAMPLING, emitters=26), "setting emitters: 26; more than 25 emitters per 16×16 pixels"),
         (replace(REGRESSION, photons="0-5000"), "setting photons: '0-5000' begins below 1"),
         (TrainSettings(photons="100-2e7"), "setting photons: .* above 1e.07 photons per molecule"),
         (TrainSettings(background="4-2e6"), "setting background: .* above 1e.06 photons per pixel"),
@@ -44,7 +44,7 @@ def test_what_cannot_be_drawn_is_named_before_anything_is_read(settings, message
 
 
 def test_what_the_kind_of_network_does_not_use_is_not_asked_for(capsys):
-    check_scene_settings(TrainSettings(density="1-100").resolved())
+    check_scene_settings(replace(UPSAMPLING, density="1-100").resolved())
     check_scene_settings(replace(REGRESSION, emitters=100).resolved())
     assert capsys.readouterr().err == ""
     check_scene_settings(replace(REGRESSION, window_px=16).resolved())
@@ -88,6 +88,6 @@ def test_training_reaches_down_to_the_dimmest_that_show(tmp_path, background):
     assert limit < light.faintest < 1.35 * limit  # molecules out of focus add to the noise
     low, high = (
         training_scene(paper_psf(), None, [movie], Registration.identity(4), None, settings.resolved()).photons
-        for settings in (REGRESSION, TrainSettings())
+        for settings in (REGRESSION, UPSAMPLING)
     )
     assert low == (light.faintest, light.photons[1]) and high == light.photons
