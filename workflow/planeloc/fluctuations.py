@@ -36,7 +36,7 @@ class Flicker:
     mean: Array  # photons
     second: Array  # photons²
     third: Array  # photons³
-    halves: tuple[Array, Array]  # (tiles,) second cumulant of all planes in the first and the last frames
+    halves: tuple[Array, Array]  # (planes, tiles) second cumulant in the first and in the last frames
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def measure_flicker(stretch: Stretch, cameras: tuple[Camera, ...]) -> Flicker:
     middle = len(photons) // 2
     if middle < _FEWEST_FRAMES:
         none = np.zeros(len(cameras))
-        return Flicker(photons.mean(axis=(0, 2, 3), dtype=np.float64), none, none, (np.zeros(1), np.zeros(1)))
+        return Flicker(photons.mean(axis=(0, 2, 3), dtype=np.float64), none, none, (np.zeros((1, 1)),) * 2)
     cumulants = (values.mean(axis=(1, 2)) for values in _light_cumulants(photons, cameras))
     first, last = (_tiles(_light_cumulants(part, cameras)[1]) for part in (photons[:middle], photons[middle:]))
     return Flicker(*cumulants, (first, last))
@@ -90,18 +90,17 @@ def _light_cumulants(photons: NDArray[np.float32], cameras: tuple[Camera, ...]) 
 
 
 def _tiles(second: Array) -> Array:
-    """(tiles,) sums over planes of means over tiles; fields smaller than a tile are one."""
-    total = second.sum(axis=0)
-    rows, columns = (max(1, size // _TILE_PX) for size in total.shape)
-    label = (np.arange(total.shape[0]) * rows // total.shape[0])[:, None] * columns
-    label = label + np.arange(total.shape[1]) * columns // total.shape[1]
-    return ndimage.mean(total, label, np.arange(rows * columns))
+    """(planes, tiles) means over tiles; a field smaller than a tile is one."""
+    rows, columns = (max(1, size // _TILE_PX) for size in second.shape[1:])
+    label = (np.arange(second.shape[1]) * rows // second.shape[1])[:, None] * columns
+    label = label + np.arange(second.shape[2]) * columns // second.shape[2]
+    return np.stack([ndimage.mean(plane, label, np.arange(rows * columns)) for plane in second])
 
 
 def _crowding(first: Array, last: Array) -> float:
-    """Mean square of a density over its squared mean, from two measurements with errors of their own."""
-    squared_mean = first.mean() * last.mean()
-    return float(max((first * last).mean() / squared_mean, 1.0)) if squared_mean > 0 else 1.0
+    """Mean square of a density (planes, tiles) over its squared mean, from two measurements of it."""
+    squared_mean = (first.mean(axis=1) * last.mean(axis=1)).sum()
+    return float(max((first * last).mean(axis=1).sum() / squared_mean, 1.0)) if squared_mean > 0 else 1.0
 
 
 @dataclass(frozen=True)

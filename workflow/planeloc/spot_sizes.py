@@ -30,7 +30,7 @@ _FLOOR_SD = 0.1  # no width is trusted more: pixels, neighbours
 _STEP_NM, _BEYOND_NM = 25.0, 200.0
 _ROUNDS = 8
 _FRAME_PX, _FRAMES_AT_ONCE = 48, 4
-_DRAWN, _DRAWN_STRETCHES = 1000, 6  # molecules in each
+_DRAWN, _DRAWN_STRETCHES = 700, 4  # molecules in each
 _DENSITIES = (0.5 / 16**2, 25 / 16**2)  # that are drawn: sparser, molecules do not touch; denser, all do
 
 
