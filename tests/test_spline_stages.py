@@ -17,7 +17,7 @@ from planeloc.agreement import mistaken_depths
 from planeloc.camera import Camera
 from planeloc.errors import PlanelocError
 from planeloc.geometry import Affine, Registration
-from planeloc.light import _photons_in_focus, fit_photons
+from planeloc.light import fit_photons, fit_spots, flux_in_focus
 from planeloc.networks import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf, write_psf
@@ -102,7 +102,7 @@ def test_light_under_the_rings_is_counted():
     centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
     spots = psf.expected_photons(centre, centre, z, one / torch.tensor(psf.brightness).double(), (7, 7))
     own = spots[torch.arange(4), torch.arange(4)].float().numpy()
-    found = _photons_in_focus(own, np.zeros((7, 7), dtype=np.float32), Camera(), psf)
+    found = flux_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
     assert np.median(found) == pytest.approx(3000, rel=0.02)
 
 

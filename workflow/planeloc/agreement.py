@@ -16,7 +16,8 @@ _WINDOW_PX = 15
 _DEPTH_STEP_NM = 5.0
 _BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
 _PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
-_NOISE_FACTOR = 1.5
+_SHOT_NOISE_FACTOR = 1.5
+_PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of what the shipped networks find is noise
 _SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
 
 
@@ -120,17 +121,28 @@ def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float)
 def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
     reasons = []
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
-    if dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR:
+    if other_brightness(made_for, scene):
         reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
-    if _shot_noise(scene) > _shot_noise(made_for) * _NOISE_FACTOR:
+    if _shot_noise(scene) > _shot_noise(made_for) * _SHOT_NOISE_FACTOR:
         reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
-    have, want = _pixel_noise(made_for), _pixel_noise(scene)
-    if want > have * _NOISE_FACTOR:
+    if too_noisy(made_for, scene):
+        have, want = pixel_noise(made_for), pixel_noise(scene)
         reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
     return reasons
 
 
-def _pixel_noise(scene: Scene) -> float:
+def other_brightness(made_for: Scene, scene: Scene) -> bool:
+    """Are there molecules much dimmer or brighter than a network has seen?"""
+    (low, high), (dimmest, brightest) = made_for.photons, scene.photons
+    return dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR
+
+
+def too_noisy(made_for: Scene, scene: Scene) -> bool:
+    """Is there so much background, or read noise, that a network would take noise for molecules?"""
+    return pixel_noise(scene) > pixel_noise(made_for) * _PIXEL_NOISE_FACTOR
+
+
+def pixel_noise(scene: Scene) -> float:
     """Standard deviation of a dark pixel, photons, at the brightest background."""
     return float(np.sqrt(scene.background[1] * _shot_noise(scene) + scene.read_noise_photons**2))
 
@@ -169,7 +181,7 @@ def _description(psf: PSF, scene: Scene) -> dict[str, str]:
         "emitters": _emitters(scene),
         "photons": f"{scene.photons[0]:.0f} to {scene.photons[1]:.0f}",
         "background": f"{scene.background[0]:.1f} to {scene.background[1]:.1f} photons",
-        "noise of a dark pixel": f"{_pixel_noise(scene):.1f} photons",
+        "noise of a dark pixel": f"{pixel_noise(scene):.1f} photons",
     }
 
 

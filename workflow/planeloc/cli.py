@@ -169,7 +169,7 @@ def convert_command(
 
 @planeloc.command("train")
 @file_option("--psf", "PSF from calibrate; default: the paper's microscope.", required=False)
-@file_option("--microscope", "Microscope file (YAML); default: the paper's cameras.", required=False)
+@file_option("--microscope", "Microscope file (YAML); default: of the movie, else the paper's.", required=False)
 @file_option(
     "--movie", "Manifest of a movie to measure the light from; may be repeated.", required=False, multiple=True
 )

@@ -69,6 +69,12 @@ class GaussianFits:
         """(n, p): standard deviation of every parameter."""
         return np.sqrt(np.maximum(np.diagonal(self.covariance, axis1=1, axis2=2), 0.0))
 
+    def rows(self, chosen: NDArray) -> GaussianFits:
+        """Of some of the windows."""
+        return GaussianFits(
+            self.parameters[chosen], self.covariance[chosen], self.misfit[chosen], self.converged[chosen]
+        )
+
 
 def gaussian_model(parameters: Array, shape: tuple[int, int], axes_deg: float = 0.0) -> tuple[Array, Array]:
     """Values and Jacobian of the model on every pixel.

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from distributed import Client
 
-from planeloc import blocks, cluster, localizations, parts
+from planeloc import blocks, cluster, domain, localizations, parts
 from planeloc.agreement import worst_mistaken_depth
 from planeloc.devices import DEVICES, PRECISIONS, choose_device, choose_precision, describe_device
 from planeloc.errors import PlanelocError
@@ -63,6 +63,11 @@ class LocalizeSettings(cluster.ClusterSettings):
     )
     candidate_threshold: float = setting(
         4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
+    )
+    on_domain_mismatch: str = setting(
+        "warn",
+        "If background, brightness, spot sizes or density of the movie are not what the network was trained for.",
+        choices=domain.ON_MISMATCH,
     )
     block_frames: int = setting(100, "Frames in one task; multiples of 20 waste nothing.", minimum=1)
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
@@ -127,6 +132,8 @@ def localize(
         )
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # an absent GPU is said before a cluster is started
+    paths = domain.Paths(movie, registration, psf, weights, output)
+    compared = domain.guard(opened, maps, measured, record, paths, settings.on_domain_mismatch)
     with parts.locked_folder(output) as folder:
         with cluster.connect(settings, settings.device, folder) as client:
             device, precision, words = _resolve_on_worker(client, settings)
@@ -134,11 +141,13 @@ def localize(
             job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
             job = replace(job, fingerprint=_fingerprint(job, opened))
             finished, work = _localize_blocks(client, job, opened, folder, settings.block_frames)
-        rows = _write_table(output, finished, _metadata(opened, maps, measured, record, settings))
+        rows = _write_table(
+            output, finished, _metadata(opened, maps, measured, record, settings) | {"domain": compared}
+        )
         parts.remove(folder)
     summary = {"localizations": rows, "frames": opened.frames, **work}
     print(_in_words(summary), file=sys.stderr, flush=True)
-    return {"device": words, "precision": precision, **summary}
+    return {"device": words, "precision": precision, **summary, "domain": compared}
 
 
 def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str, str, str]:

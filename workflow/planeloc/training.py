@@ -44,7 +44,7 @@ def train(
     Parameters
     ----------
     psf : from `planeloc calibrate`; None for the paper's microscope.
-    microscope : its cameras' noise; None for Table 2.
+    microscope : its cameras' noise; None for that of the first movie, or of Table 2 where there is none.
     movies : manifests of movies to measure the light from, where settings say ``auto``.
     start_from : weights to adopt, or to begin with.
     registration : maps of the cameras: training shows the network how well they are known.
@@ -64,10 +64,12 @@ def train(
     start, made_for, reasons = None, None, []
     if start_from:
         start, made_for = load_network(start_from)
+    opened = [Movie.open(path) for path in movies]
+    of_movie = opened[0].microscope if opened else None
     scene = training_scene(
         measured,
-        read_microscope(microscope) if microscope else None,
-        [Movie.open(path) for path in movies],
+        read_microscope(microscope) if microscope else of_movie,
+        opened,
         maps,
         made_for.scene if made_for else None,
         settings,
