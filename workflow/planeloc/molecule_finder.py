@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class MoleculeFinder:
     def __init__(self, instrument: Instrument, network: RegressionNetwork, threshold: float) -> None:
         """`threshold`: of a molecule's probability."""
         self._instrument, self._threshold = instrument, threshold
+        drift_sd_px = instrument.drift_sd_nm / instrument.psf.pixel_size_nm
+        self._units = replace(instrument.record.units, drift_sd_px=drift_sd_px)
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
@@ -36,7 +40,7 @@ class MoleculeFinder:
 
     def _read(self, maps: Tensor, level: Tensor, first: int) -> Findings:
         with self._instrument.stopwatch("maxima"):
-            found = find_molecules(maps, self._instrument.record.units, self._threshold)
+            found = find_molecules(maps, self._units, self._threshold)
         position = found.position_nm.double()
         depths = torch.tensor(self._instrument.psf.plane_depths_nm, dtype=torch.float64, device=position.device)
         plane = (depths - position[:, 2:]).abs().argmin(dim=1)
