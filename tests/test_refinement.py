@@ -10,9 +10,10 @@ import torch
 from test_localization import FRAMES_OF_FILES, MAPS, draw_emitters, localizer_of, run, write_files
 
 from planeloc import localizations
-from planeloc.frame_fit import FrameFit, Start, fit_frames, window_side
+from planeloc.frame_fit import FrameFit, Start, fit_frames
 from planeloc.localizer import localize_frames
 from planeloc.matching import Points, match
+from planeloc.molecule_windows import window_side
 from planeloc.normal_equations import System, Vector
 from planeloc.optics import paper_psf
 from planeloc.optics.drift_information import covariance_with_drift
@@ -294,6 +295,15 @@ def test_a_molecule_that_is_not_there_stays_as_it_was():
     assert fit.fitted.tolist() == [True, False]
     assert torch.equal(fit.position[1], position[1]) and fit.photons[1] == 3000.0
     assert (fit.position[0] - made.position[0]).abs().max() < 60
+
+
+def test_frames_without_molecules():
+    made = scene([1], [[4600.0, 4600.0, 0.0]], [3000.0], drift_sd_nm=30.0)
+    fit = made.fit(30.0)
+    assert fit.fitted.all() and (fit.position - made.position).abs().max() < 100
+    assert torch.equal(fit.drift_nm[0], torch.zeros(4, 2).double())
+    nobody = made.fit(30.0, start=Start(*(values[:0] for values in made.start())))
+    assert len(nobody.position) == 0 and not nobody.drift_nm.any()
 
 
 def test_frames_do_not_see_each_other():

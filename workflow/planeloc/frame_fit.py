@@ -12,18 +12,16 @@ Fisher scoring with Levenberg's damping; a step that does not raise the posterio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from planeloc.normal_equations import Pairs, System, Vector
+from planeloc.molecule_windows import Views, find_pairs, look, pixel_of_partner, window_side
+from planeloc.normal_equations import System, Vector
 from planeloc.optics import PSF
 from planeloc.optics.information import PixelNoise
 
-_REACH_WAISTS = 7.5  # half a window
-_PAIRS_REACH = 0.75  # of a window: molecules farther apart are not coupled in the equations
 _FIRST_DAMPING, _HOLD = 1e-3, 1e12
 _LARGEST_STEP_PX, _LARGEST_STEP_Z_NM = 0.5, 150.0
 _FARTHEST_PX, _FARTHEST_Z_NM = 1.0, 300.0  # from the start
@@ -57,24 +55,6 @@ class Fit(NamedTuple):
     fitted: Tensor  # (n,) bool: false where a molecule left its place, has no light or explains too little of its
     # window; it then stays where it was
     drift_nm: Tensor  # (frames, planes, 2) along the axes of the reference
-
-
-@dataclass(frozen=True)
-class Views:
-    """The windows of pixels around the molecules, on every plane."""
-
-    pixel: Tensor  # (n, planes, pixels) name of the pixel: one of its numbers among all pixels of all windows
-    corner: Tensor  # (n, planes, 2) column and row
-    inside: Tensor  # (n, planes, pixels) 1 where there is a pixel, else 0
-    use: Tensor  # (n, planes, pixels) 1 where it counts, else 0
-    share: Tensor  # (n, planes, pixels) one over how many windows have this pixel
-    photons: Tensor  # (n, planes, pixels), background included
-    level: Tensor  # (n, planes, pixels), background
-    side: int
-
-    def together(self, values: Tensor) -> Tensor:
-        """The windows (n, planes, pixels) added up where they overlap."""
-        return _added(values, self.pixel)
 
 
 def fit_frames(
@@ -115,9 +95,9 @@ class FrameFit:
     ) -> None:
         self._psf, self._start, self._frames, self._planes = psf, start, len(images), images.shape[1]
         self.noise = noise.to(images)
-        self.views = look(images, level, start.frame, start.mapped_px, window_side(psf), ceiling)
+        self.views: Views = look(images, level, start.frame, start.mapped_px, window_side(psf), ceiling)
         self.pairs = find_pairs(start.frame, self.views)
-        self._partner = _pixel_of_partner(self.views, self.pairs)
+        self._partner = pixel_of_partner(self.views, self.pairs)
         self._known_between: Tensor | None = None
         self._brightness = torch.tensor(psf.brightness).to(start.position)
         no_excess = torch.zeros_like(start.mapped_px[..., 0])
@@ -285,54 +265,6 @@ class FrameFit:
         return Fit(position, photons, at.molecules[:, 4:], covariance, fitted, self.drift_nm(at))
 
 
-def window_side(psf: PSF) -> int:
-    """Pixels along a window, odd."""
-    return 2 * round(_REACH_WAISTS * psf.gaussian.waist_nm / psf.pixel_size_nm) + 1
-
-
-def look(
-    images: Tensor, level: Tensor, frame: Tensor, mapped_px: Tensor, side: int, ceiling: Tensor | None = None
-) -> Views:
-    """Windows around molecules (n,) at (n, planes, 2); pixels beyond the sensor do not count."""
-    planes, rows, columns = images.shape[1:]
-    corner = mapped_px.floor().long() - side // 2
-    steps = torch.arange(side, device=images.device)
-    x, y = (corner[..., axis, None] + steps for axis in (0, 1))
-    inside = ((y >= 0) & (y < rows))[..., :, None] & ((x >= 0) & (x < columns))[..., None, :]
-    on_plane = y.clamp(0, rows - 1)[..., :, None] * columns + x.clamp(0, columns - 1)[..., None, :]
-    plane = torch.arange(planes, device=images.device)
-    of_level = (on_plane + (plane * rows * columns)[:, None, None]).flatten(2)
-    pixel = of_level + (frame * (planes * rows * columns))[:, None, None]
-    background = level.reshape(-1)[of_level]
-    photons = images.reshape(-1)[pixel] + background
-    inside = inside.flatten(2).to(photons)
-    use = inside if ceiling is None else inside * (photons < ceiling.to(photons)[:, None])
-    name = torch.empty(images.numel(), dtype=torch.int32, device=images.device)  # only what is written is read
-    name[pixel.flatten()] = torch.arange(pixel.numel(), dtype=torch.int32, device=images.device)
-    pixel = name[pixel].long()
-    share = inside / _added(inside, pixel).clamp(min=1)
-    return Views(pixel, corner, inside, use, share, photons, background, side)
-
-
-def find_pairs(frame: Tensor, views: Views) -> Pairs:
-    """Molecules of one frame whose windows overlap by a good part on plane 0."""
-    corner = views.corner[:, 0]
-    near = (corner[:, None] - corner).abs().amax(dim=2) < _PAIRS_REACH * views.side
-    first, second = torch.nonzero(near & (frame[:, None] == frame), as_tuple=True)
-    once = first < second
-    return Pairs(first[once], second[once])
-
-
-def _pixel_of_partner(views: Views, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """For every pixel of the first's window (m, planes, pixels): which it is in the second's, and whether it is."""
-    steps = torch.arange(views.side, device=views.pixel.device)
-    between = views.corner[pairs.first] - views.corner[pairs.second]
-    x, y = (between[..., axis, None] + steps for axis in (0, 1))
-    there = ((y >= 0) & (y < views.side))[..., :, None] & ((x >= 0) & (x < views.side))[..., None, :]
-    pixel = y[..., :, None] * views.side + x[..., None, :]
-    return torch.where(there, pixel, 0).flatten(2), there.flatten(2)
-
-
 def _turned(products: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
     """(…, rows, columns) of which the first two are along a camera's axes, along those of the reference."""
     if left is not None:
@@ -361,10 +293,3 @@ def _together(blocks: Tensor) -> Tensor:
     whole[:, 4:, :4] = blocks[..., 4, :4]
     whole.diagonal(dim1=1, dim2=2)[:, 4:] = blocks[..., 4, 4]
     return whole
-
-
-def _added(values: Tensor, pixel: Tensor) -> Tensor:
-    """Windows added up where they overlap."""
-    flat = pixel.flatten()
-    whole = values.new_zeros(len(flat))  # not more pixels than windows have
-    return whole.index_add_(0, flat, values.flatten())[flat].reshape(values.shape)
