@@ -10,8 +10,8 @@ after all is loaded.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
 - `+ refinement`: with `refine: likelihood`;
-- `filter + fit`: maxima of a matched filter, and the same fit from there, with planes that are taken not to drift: the
-  classical way;
+- `filter + fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes that are
+  taken not to drift: the classical way; what the fit does not explain is left out;
 - `(known)`: told that the planes do not drift, in movies where they do not.
 
 A peer's numbers on such movies stand beside them.
