@@ -23,53 +23,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from conversion import peak_memory
+from drawn_movies import CAMERA, FILES, write_drawn_movie
 
-from planeloc.camera import Camera
 from planeloc.devices import choose_precision
-from planeloc.geometry import Registration
 from planeloc.localizer import Job, Localizer, localize_frames
 from planeloc.matching import Points, match
-from planeloc.microscope import Microscope
-from planeloc.movie import Movie, write_movie
+from planeloc.movie import Movie
 from planeloc.networks import load_network
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
-from planeloc.optics import write_psf
 from planeloc.peaks import find_peaks
 from planeloc.scoring import compare, rmse_axial, rmse_lateral, scores
-from planeloc.simulation import draw_batch
 
-CAMERA = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=3.0)
 WAYS = ("wide", "plain", "dense", "sparse")
 THRESHOLD, MINIMUM_PROBABILITY = 0.005, 0.1  # the pipeline's defaults
 MATCH_NM = (250.0, 500.0)  # laterally and axially, of a localization and its molecule
 
 
-@dataclass
-class Frames:
-    """Counts in memory, as `write_movie` takes them."""
-
-    counts: np.ndarray
-    files: tuple = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.counts.shape
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.counts[start:stop]
-
-
 def draw_movie(folder: Path, weights: Path, frames: int, size: int, molecules: int, light: float) -> None:
     """A movie of the network's microscope, its calibration, and the truth."""
     _, record = load_network(weights)
-    psf, background = record.psf, float(np.mean(record.scene.background))
+    background = float(np.mean(record.scene.background))
     scene = replace(
         record.scene,
         window_px=size,
@@ -79,20 +59,7 @@ def draw_movie(folder: Path, weights: Path, frames: int, size: int, molecules: i
         read_noise_photons=CAMERA.read_noise_photons(),
         registration_resampling=False,
     )
-    generator = torch.Generator().manual_seed(1)
-    counts = np.empty((frames, psf.planes, size, size), dtype=np.uint16)
-    truth = []
-    for frame in range(frames):
-        batch = draw_batch(psf, scene, 1, generator)
-        photons = batch.images[0].numpy() + background
-        counts[frame] = np.rint(photons / CAMERA.photons_per_count + CAMERA.offset_counts).clip(0, 65535)
-        x, y, z = batch.positions_nm[0].numpy().T
-        truth.append(pd.DataFrame({"frame": frame, "x": x, "y": y, "z": z, "photons": batch.photons[0].numpy()}))
-    microscope = Microscope("benchmark", psf.pixel_size_nm, cameras=(CAMERA,) * psf.planes)
-    write_movie(Frames(counts), folder / "movie.zarr", folder / "movie.json", microscope)
-    write_psf(folder / "psf.h5", psf)
-    Registration.identity(psf.planes).write(folder / "registration.json")
-    pd.concat(truth).to_csv(folder / "truth.csv", index=False)
+    write_drawn_movie(folder, record.psf, scene, frames)
 
 
 @torch.inference_mode()
@@ -125,8 +92,8 @@ def run_plain(folder: Path, weights: Path, frames: int, wide: bool) -> tuple[flo
 def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: str) -> tuple[float, pd.DataFrame, dict]:
     """`localize` in one process, after it has been warmed up on one group of frames; also what work that was."""
     precision = str(choose_precision("auto", torch.device(device))).removeprefix("torch.")
-    files = (str(folder / name) for name in ("movie.json", "registration.json", "psf.h5"))
-    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, device, precision))
+    files = (str(folder / name) for name in FILES)
+    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, "none", -1.0, device, precision))
     localize_frames(localizer, 0, 1)
     localizer.stopwatch.take()
     before = localizer.finder.regions

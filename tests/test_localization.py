@@ -25,6 +25,7 @@ from planeloc.optics import paper_psf, write_psf
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "quadplane.safetensors"
 SIDE = 48
+FRAMES_OF_FILES = 22
 CAMERAS = tuple(
     Camera(f"camera {p}", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=2) for p in range(4)
 )
@@ -83,7 +84,11 @@ def files(tmp_path_factory):
 
 def write_files(folder):
     write_movie(
-        Source(expose(draw_emitters(22, 3), 22)), folder / "m.zarr", folder / "m.json", MICROSCOPE, chunk_frames=6
+        Source(expose(draw_emitters(FRAMES_OF_FILES, 3), FRAMES_OF_FILES)),
+        folder / "m.zarr",
+        folder / "m.json",
+        MICROSCOPE,
+        chunk_frames=6,
     )
     MAPS.write(folder / "registration.json")
     write_psf(folder / "psf.h5", paper_psf())
@@ -180,10 +185,11 @@ def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch)
         assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
 
 
-def localizer_of(files, registration="registration.json"):
+def localizer_of(files, registration="registration.json", weights=SHIPPED.name, refine="none", drift_nm=-1.0):
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     paths = [str(files / name) for name in ("m.json", registration, "psf.h5")]
-    return Localizer(Job(*paths, str(SHIPPED), "sparse", 0.005, 4.0, "cpu", precision))
+    weights = str(SHIPPED.parent / weights)
+    return Localizer(Job(*paths, weights, "sparse", 0.005, 4.0, refine, drift_nm, "cpu", precision))
 
 
 @pytest.mark.parametrize("shift_px", [-0.9, -2.98, -2.9999])

@@ -303,6 +303,8 @@ def test_a_worker_of_another_version_is_refused(files, tmp_path):
         "sparse",
         0.1,
         4.0,
+        "none",
+        -1.0,
         "cpu",
         "float32",
     )

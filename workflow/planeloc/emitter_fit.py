@@ -238,13 +238,8 @@ def _limited(now: Tensor, step: Tensor, pixel_size_nm: float) -> Tensor:
 
 
 def _deviance(windows: Windows, values: Tensor) -> Tensor:
-    """(n,) Of a Poisson variable shifted by the read variance (Huang et al. 2013)."""
-    slope = windows.noise.slope[:, None, None]
-    shift = windows.noise.read_variance[:, None, None] / slope
-    expected = (values + shift).clamp(min=1e-6) / slope
-    seen = (windows.photons + shift).clamp(min=0) / slope
-    logarithm = torch.log(expected / torch.where(seen > 0, seen, expected))
-    return 2 * (windows.use * (expected - seen - seen * logarithm)).sum(dim=(1, 2, 3))
+    """(n,) Of all pixels that count."""
+    return (windows.use * windows.noise.deviance(windows.photons, values)).sum(dim=(1, 2, 3))
 
 
 def _result(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -31,6 +32,7 @@ class Instrument:
     device: torch.device
     precision: torch.dtype
     stopwatch: Stopwatch
+    drift_sd_nm: tuple[float, ...]  # of planes 1… along one axis, from frame to frame; 0: they do not drift
 
     @property
     def field_px(self) -> tuple[int, int]:
@@ -57,6 +59,12 @@ class Instrument:
         mapped = [torch.as_tensor(camera_map(lateral)) for camera_map in self.registration.maps]
         return torch.stack(mapped, dim=1).to(self.device)
 
+    def axes_of_planes(self, position: Tensor) -> Tensor:
+        """(n, planes, 2, 2): derivatives of those places by (x, y) on the reference."""
+        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
+        axes = [torch.from_numpy(camera_map.jacobian(lateral).copy()) for camera_map in self.registration.maps]
+        return torch.stack(axes, dim=1).to(self.device)
+
 
 def under(level: Tensor, plane: Tensor, mapped: Tensor) -> Tensor:
     """(n,) of the background `level` (planes, y, x), under molecules at `mapped` (n, planes, 2) px, on a plane each."""
@@ -75,6 +83,25 @@ class Findings:
     probability: Tensor  # (n,)
     photons: Tensor  # (n,)
     background: Tensor  # (n,), per pixel, on the plane in best focus
+
+    def at(self, rows: Tensor) -> Findings:
+        """Those of the rows that are named, or for which `rows` is true."""
+        return Findings(*(values[rows] for values in self._values))
+
+    def double(self) -> Findings:
+        return Findings(self.frame, *(values.double() for values in self._values[1:]))
+
+    def replaced(self, rows: Tensor, others: Findings) -> Findings:
+        """With other values in the rows that are named."""
+        return Findings(*(a.index_copy(0, rows, b) for a, b in zip(self._values, others._values, strict=True)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Findings]) -> Findings:
+        return cls(*(torch.cat(values) for values in zip(*(part._values for part in parts), strict=True)))
+
+    @property
+    def _values(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 class Finder(Protocol):

@@ -34,6 +34,7 @@ from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
 from planeloc.progress import progress_bar
+from planeloc.refinement import MODES as REFINEMENTS
 from planeloc.settings import setting
 
 _CODE = hashlib.sha256(
@@ -68,6 +69,14 @@ class LocalizeSettings(cluster.ClusterSettings):
         "warn",
         "If background, brightness, spot sizes or density of the movie are not what the network was trained for.",
         choices=domain.ON_MISMATCH,
+    )
+    refine: str = setting(
+        "none", "likelihood: fit all molecules of a frame to the images, from the network's on.", choices=REFINEMENTS
+    )
+    drift_nm: float = setting(
+        -1.0,
+        "Standard deviation of a plane's drift per frame along one axis, nm; -1: as the network was trained.",
+        minimum=-1,
     )
     block_frames: int = setting(100, "Frames in one task; multiples of 20 waste nothing.", minimum=1)
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
@@ -138,7 +147,8 @@ def localize(
         with cluster.connect(settings, settings.device, folder) as client:
             device, precision, words = _resolve_on_worker(client, settings)
             paths = (str(path.resolve()) for path in (movie, registration, psf, weights))
-            job = Job(*paths, settings.mode, settings.threshold, settings.candidate_threshold, device, precision)
+            how = (settings.mode, settings.threshold, settings.candidate_threshold, settings.refine, settings.drift_nm)
+            job = Job(*paths, *how, device, precision)
             job = replace(job, fingerprint=_fingerprint(job, opened))
             finished, work = _localize_blocks(client, job, opened, folder, settings.block_frames)
         rows = _write_table(
@@ -273,6 +283,8 @@ def _metadata(
         "voxel_nm": list(scene.voxel_nm(psf.pixel_size_nm)),
         "depth_range_nm": list(scene.depth_range_nm),
         "threshold": settings.threshold,
+        "refine": settings.refine,
+        "drift_nm": settings.drift_nm if settings.drift_nm >= 0 else scene.drift_sd_nm(psf.pixel_size_nm),
         "registration_sd_nm": known,
         "network": list(record.architecture.channels),
     }

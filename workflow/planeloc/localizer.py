@@ -1,7 +1,8 @@
 """One network on one device, and what it makes of frames.
 
 Counts become photons above the background and are registered; a finder for the network's kind (`voxel_finder`,
-`molecule_finder`) says where the molecules are; here they become columns of the table.
+`molecule_finder`) says where the molecules are; a fit to the images (`refinement`) may follow; here they become columns
+of the table.
 
 `localize_frames` is a pure function of a movie and a range of frames: the background comes from a fixed stretch around
 each frame, and frames are computed in fixed groups. So the localizations are the same whatever the chunks on disk, the
@@ -34,6 +35,7 @@ from planeloc.networks import load_network
 from planeloc.networks.regression import RegressionNetwork
 from planeloc.optics import read_psf
 from planeloc.plane_shares import PlaneShares
+from planeloc.refinement import Refinement
 from planeloc.sampling import Resampler
 from planeloc.stopwatch import Stopwatch
 from planeloc.voxel_finder import VoxelFinder
@@ -53,6 +55,8 @@ class Job:
     mode: str
     threshold: float
     candidate_threshold: float
+    refine: str
+    drift_nm: float  # below 0: as the network was trained
     device: str
     precision: str
     fingerprint: str = ""  # of the contents: a worker that lives on must not take a remade file for the old one
@@ -64,6 +68,7 @@ class Localizer:
     Attributes:
         stopwatch: where the time goes.
         finder: how molecules are found.
+        refinement: how they are fitted to the images, if they are.
         group: how many frames are computed together.
     """
 
@@ -76,8 +81,11 @@ class Localizer:
         network, record = load_network(job.weights)
         resampler = Resampler(registration, self.movie.height, self.movie.width, self.device)
         precision = choose_precision(job.precision, self.device)
+        drift_sd_nm = record.scene.drift_sds_nm(psf.pixel_size_nm, psf.planes)
+        if job.drift_nm >= 0:
+            drift_sd_nm = (job.drift_nm,) * len(drift_sd_nm)
         self.instrument = Instrument(
-            self.movie, registration, psf, record, resampler, self.device, precision, self.stopwatch
+            self.movie, registration, psf, record, resampler, self.device, precision, self.stopwatch, drift_sd_nm
         )
         self.finder: Finder
         how = job.mode, job.threshold, job.candidate_threshold
@@ -85,6 +93,7 @@ class Localizer:
             self.finder = MoleculeFinder(self.instrument, network, *how)
         else:
             self.finder = VoxelFinder(self.instrument, network, *how)
+        self.refinement = Refinement(self.instrument) if job.refine == "likelihood" else None
         light = float(np.mean(record.scene.photons)), float(np.mean(record.scene.background))
         self._shares = PlaneShares.of(self.instrument.seen_psf, record.scene.depth_range_nm, *light)
         self._stretch: tuple[int, NDArray[np.float32]] | None = None
@@ -110,7 +119,10 @@ class Localizer:
             level = level.to(self.device, non_blocking=True)
             images = self._photons(counts.to(self.device, non_blocking=True)) - level
             registered = self.instrument.resampler(images)
-        return _in_order(_joined([self._columns(found) for found in self.finder(images, registered, level)]))
+        parts = self.finder(images, registered, level)
+        if self.refinement and parts:
+            parts = [self.refinement(images, level, Findings.joined(parts))]
+        return _in_order(_joined([self._columns(found) for found in parts]))
 
     def _photons(self, counts: Tensor) -> Tensor:
         """Counts in photons, each plane by its own camera."""

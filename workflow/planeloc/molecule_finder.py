@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,8 @@ class MoleculeFinder:
         """
         self._instrument, self._threshold, self._candidate_threshold = instrument, threshold, candidate_threshold
         self._sparse = mode == "sparse" and instrument.device.type == "cpu"
+        drift = torch.as_tensor(instrument.drift_sd_nm) / instrument.psf.pixel_size_nm
+        self._units = replace(instrument.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
         self._grid = page_grid(instrument.field_px)
 
@@ -61,7 +65,7 @@ class MoleculeFinder:
 
     def _read(self, maps: Tensor, level: Tensor, first: int) -> Findings:
         with self._instrument.stopwatch("maxima"):
-            found = find_molecules(maps, self._instrument.record.units, self._threshold)
+            found = find_molecules(maps, self._units, self._threshold)
         position = found.position_nm.double()
         depths = torch.tensor(self._instrument.psf.plane_depths_nm, dtype=torch.float64, device=position.device)
         plane = (depths - position[:, 2:]).abs().argmin(dim=1)

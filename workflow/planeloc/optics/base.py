@@ -49,8 +49,8 @@ class PSF(ABC):
     @abstractmethod
     def unit_derivatives(
         self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Unit images, and their derivatives (..., planes, rows, columns, 3) by x, y and defocus, per nm; analytic."""
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Unit images, and their derivatives by x, y and defocus, per nm, as large as they are; analytic."""
 
     @abstractmethod
     def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> PSF:
@@ -130,18 +130,11 @@ class PSF(ABC):
         position, defocus = self._on_planes(x_nm, y_nm, z_nm, plane_shifts_nm)
         fractions = self._fractions(z_nm)
         weight = (photons[..., None] * fractions)[..., None, None]
-        unit, by_place = self.unit_derivatives(position, defocus, shape)
+        unit, (by_x, by_y, by_defocus) = self.unit_derivatives(position, defocus, shape)
         images = weight * unit
         # Δz = d − z: an emitter that moves up is less defocused on the planes above it.
-        by_depth = -by_place[..., 2]
         derivatives = torch.stack(
-            (
-                weight * by_place[..., 0],
-                weight * by_place[..., 1],
-                weight * by_depth,
-                fractions[..., None, None] * unit,
-            ),
-            dim=-1,
+            (weight * by_x, weight * by_y, -weight * by_defocus, fractions[..., None, None] * unit), dim=-1
         )
         return (images if background is None else images + background[..., None, None]), derivatives
 

@@ -73,18 +73,15 @@ class GaussianPSF(PSF):
 
     def unit_derivatives(
         self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         width = self.squared_width(defocus_nm).sqrt()
         x, x_by_place, x_by_width = self._profile_derivatives(position_nm[..., 0], width, shape[1])
         y, y_by_place, y_by_width = self._profile_derivatives(position_nm[..., 1], width, shape[0])
-        width_by_defocus = (self.squared_width_slope(defocus_nm) / (2 * width))[..., None, None]
-        by_width = y_by_width[..., :, None] * x[..., None, :] + y[..., :, None] * x_by_width[..., None, :]
-        derivatives = (
-            y[..., :, None] * x_by_place[..., None, :],
-            y_by_place[..., :, None] * x[..., None, :],
-            by_width * width_by_defocus,
-        )
-        return y[..., :, None] * x[..., None, :], torch.stack(derivatives, dim=-1)
+        width_by_defocus = (self.squared_width_slope(defocus_nm) / (2 * width))[..., None]
+        x_by_defocus, y_by_defocus = x_by_width * width_by_defocus, y_by_width * width_by_defocus
+        by_defocus = y_by_defocus[..., :, None] * x[..., None, :] + y[..., :, None] * x_by_defocus[..., None, :]
+        by_x, by_y = y[..., :, None] * x_by_place[..., None, :], y_by_place[..., :, None] * x[..., None, :]
+        return y[..., :, None] * x[..., None, :], (by_x, by_y, by_defocus)
 
     def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> GaussianPSF:
         depths = tuple(self.plane_depths_nm[plane] - float(z) for z in travel_nm)

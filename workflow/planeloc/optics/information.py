@@ -49,6 +49,17 @@ class PixelNoise:
         slope, read = self.slope[:, None, None], self.read_variance[:, None, None]
         return slope * expected.clamp(min=_DARKEST_PHOTONS) + read
 
+    def deviance(self, photons: Tensor, expected: Tensor) -> Tensor:
+        """Of pixels as of Poisson variables shifted by the read variance (Huang et al. 2013); shapes as in `variance`.
+
+        Twice what the logarithm of the likelihood lacks of its value where what is expected is seen.
+        """
+        slope = self.slope[:, None, None]
+        shift = self.read_variance[:, None, None] / slope
+        mean = (expected + shift).clamp(min=1e-6) / slope
+        seen = (photons + shift).clamp(min=0) / slope
+        return 2 * (mean - seen - seen * torch.log(mean / torch.where(seen > 0, seen, mean)))
+
 
 def without_backgrounds(
     weights: Tensor, derivatives: Tensor, background_known: bool = False

@@ -99,15 +99,18 @@ class SplinePSF(PSF):
 
     def unit_derivatives(
         self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         base, base_derivatives = self.gaussian.unit_derivatives(position_nm, defocus_nm, shape)
         distances = self._distances(position_nm, defocus_nm, shape)
         x, y, z = (cubic_basis(distance) for distance in distances)
         # An emitter that moves right sees its pixels move left.
         x_slope, y_slope = (-cubic_basis_slope(distance) / self.knots.lateral_nm for distance in distances[:2])
         z_slope = cubic_basis_slope(distances[2]) / self.knots.axial_nm
-        by_place = (self._contract(z, y, x_slope), self._contract(z, y_slope, x), self._contract(z_slope, y, x))
-        return base + self._contract(z, y, x), base_derivatives + torch.stack(by_place, dim=-1)
+        bases = ((z, y, x_slope), (z, y_slope, x), (z_slope, y, x))
+        by_x, by_y, by_defocus = (
+            smooth + self._contract(*basis) for smooth, basis in zip(base_derivatives, bases, strict=True)
+        )
+        return base + self._contract(z, y, x), (by_x, by_y, by_defocus)
 
     def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> SplinePSF:
         scan = self.gaussian.as_scan(plane, travel_nm, light)

@@ -1,0 +1,257 @@
+"""Both networks, refined or not, and a plain detector with a fit: the same frames, the same evaluation, one core.
+
+    PYTHONPATH=workflow taskset -c 0 python benchmarks/networks.py
+
+Movies of the paper's microscope (background 4, read noise 3; light ×1: 1,628 to 5,425 photons a molecule on all planes)
+are drawn and go through `localize`, from the compressed store to the table. With drift, planes 1… are shifted anew in
+every frame, by up to two voxels of 24 nm either way. Every molecule of the field counts, up to its border;
+localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the processor,
+after all is loaded.
+
+- `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
+- `+ refinement`: with `refine: likelihood`;
+- `filter + fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes that are
+  taken not to drift: the classical way; what the fit does not explain is left out;
+- `(known)`: told that the planes do not drift, in movies where they do not.
+
+A peer's numbers on such movies stand beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
+from torch import Tensor
+
+from planeloc.candidates import CandidateSearch, candidate_pixels
+from planeloc.devices import choose_precision
+from planeloc.frame_fit import Start, fit_frames
+from planeloc.instrument import Findings, Instrument
+from planeloc.light import fit_photons
+from planeloc.localizer import Job, Localizer, localize_frames
+from planeloc.networks import load_network
+from planeloc.optics import PSF
+from planeloc.optics.information import PixelNoise
+from planeloc.scoring import compare, scores
+from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS
+
+MATCH = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 0.0, "minimum_photons": 0.0}
+DRIFT_VOXELS = 2
+LIGHTS = (1.0, 0.25)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    side_px: int
+    molecules: int
+    frames: int
+
+
+CASES = (
+    Case("1 in 64×64", 64, 1, 300),
+    Case("10 in 64×64", 64, 10, 100),
+    Case("50 in 256×256", 256, 50, 20),
+    Case("3 in 16×16", 64, 48, 40),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a movie is localized."""
+
+    name: str
+    network: str  # "upsampling" or "regression"; of "" the detector
+    minimum_probability: float
+    refine: str = "none"
+    drift_nm: float = -1.0
+
+
+WAYS = (
+    Way("upsampling", "upsampling", 0.1),
+    Way("upsampling + refinement", "upsampling", 0.1, "likelihood"),
+    Way("regression", "regression", 0.3),
+    Way("regression + refinement", "regression", 0.3, "likelihood"),
+    Way("filter + fit", "", 0.0),
+)
+KNOWN = (
+    Way("upsampling + refinement (known)", "upsampling", 0.1, "likelihood", 0.0),
+    Way("regression (known)", "regression", 0.3, "none", 0.0),
+    Way("regression + refinement (known)", "regression", 0.3, "likelihood", 0.0),
+)
+
+# storm-analysis, tuned on the same model; registration known where there is no drift. One core. Errors are those of
+# what it found. By case and whether there is drift: Jaccard index, lateral and axial rms error (nm), frames/s.
+PEER = "storm-analysis"
+PEER_NUMBERS = {
+    ("1 in 64×64", True): (0.92, 30.5, 22.8, None),
+    ("10 in 64×64", False): (0.90, 13.8, 25.8, "13–16"),
+    ("10 in 64×64", True): (0.90, 31.6, 27.5, "13–16"),
+    ("50 in 256×256", False): (0.973, 9.2, 22.5, "2.5–2.8"),
+    ("50 in 256×256", True): (0.973, 28.2, 22.6, "2.5–2.8"),
+    ("3 in 16×16", False): (0.88, 22.4, 36.1, "5"),
+    ("3 in 16×16", True): (0.88, 36.6, 38.8, "5"),
+}
+
+
+class FilterFinder:
+    """Maxima of the matched filter, each the start of a molecule in one fit with planes that do not drift."""
+
+    threshold = 7.0  # standard deviations of a maximum
+    apart_px = 3.0  # of two maxima; of closer ones the smaller is a shadow
+    least_light = 6.0  # standard deviations of a molecule's photons
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+        self._depths = instrument.record.scene.depth_range_nm
+        self._search = CandidateSearch(instrument.psf, self._depths, 0.0, instrument.device)
+        self._noise = PixelNoise.of(instrument.movie.microscope.cameras)
+
+    def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
+        variance = self._noise.to(level).variance(level)
+        values = self._search.test_values(registered, variance, self._search.noise(variance))
+        points = candidate_pixels(values, self.threshold)
+        image, row, column = points.unbind(1)
+        value, number = values[image, :, row, column].max(dim=1)
+        step = torch.linspace(*self._depths, values.shape[1], dtype=torch.float64)
+        pixel = self._instrument.psf.pixel_size_nm
+        position = torch.stack(((column + 0.5) * pixel, (row + 0.5) * pixel, step[number]), dim=1)
+        alone = ~_beside_larger(image, points[:, 1:].double(), value, self.apart_px)
+        found = self._fitted(images, level, image[alone], position[alone])
+        return [self._fitted(images, level, found.frame, found.position)]  # without those that were none
+
+    def _fitted(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> Findings:
+        """Those that have light enough after a fit."""
+        psf, mapped = self._instrument.psf, self._instrument.on_planes(position)
+        photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
+        axes = self._instrument.axes_of_planes(position)
+        start = Start(image, position, photons.double().clamp(min=100.0), mapped, axes)
+        fit = fit_frames(psf, self._noise, images, level, start, 0.0, iterations=12)
+        deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2).sqrt()
+        kept = fit.fitted & (fit.photons > self.least_light * deviation[:, 3])
+        one = torch.ones_like(fit.photons)
+        found = Findings(image, fit.position, deviation[:, :3], one, fit.photons, fit.excess.mean(dim=1))
+        return found.at(kept)
+
+
+def _beside_larger(image: Tensor, point: Tensor, value: Tensor, distance: float) -> Tensor:
+    """(n,) whether a point (n, 2) has another one of a larger value near it."""
+    near = (torch.cdist(point, point) < distance) & (image[:, None] == image)
+    return (near & (value > value[:, None])).any(dim=1)
+
+
+def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> tuple[pd.DataFrame, float]:
+    """The table that a way leaves of a movie, and frames per second."""
+    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    files = (str(folder / name) for name in FILES)
+    network = str(weights[way.network or "regression"])
+    localizer = Localizer(Job(*files, network, "sparse", 0.005, 4.0, way.refine, way.drift_nm, "cpu", precision))
+    if not way.network:
+        localizer.finder = FilterFinder(localizer.instrument)
+    localize_frames(localizer, 0, 1)
+    start = time.process_time()
+    table = pd.DataFrame(localize_frames(localizer, 0, frames))
+    seconds = time.process_time() - start
+    return table[table.probability >= way.minimum_probability].reset_index(drop=True), frames / seconds
+
+
+def forward_models(psf: PSF, mismatch: str) -> tuple[PSF, float]:
+    """The PSF that makes the images, and the factor of the read noise that the cameras are said to have."""
+    if mismatch == "width":
+        return replace(psf, waist_nm=1.05 * psf.waist_nm), 1.05
+    if mismatch == "pixels":  # integrate their light; width and depth of focus as a fit of the other model has them
+        return replace(psf, waist_nm=121.0, focus_depth_nm=275.0, asymmetry=0.0, pixel_integration=True), 1.0
+    return psf, 1.0
+
+
+def measure(
+    case: Case, light: float, drift: bool, weights: dict[str, Path], mismatch: str, share: float
+) -> Iterator[dict]:
+    """One row per way."""
+    _, record = load_network(weights["upsampling"])
+    psf, noise = forward_models(record.psf, mismatch)
+    scene = replace(
+        record.scene,
+        window_px=case.side_px,
+        emitters=case.molecules,
+        photons=tuple(light * photons for photons in PAPER_PHOTONS),
+        background=PAPER_BACKGROUND,
+        read_noise_photons=noise * CAMERA.read_noise_photons(),
+        drift_voxels=DRIFT_VOXELS if drift else 0,
+        registration_resampling=False,
+    )
+    frames = max(1, round(share * case.frames))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_drawn_movie(folder, psf, scene, frames, record.psf, seed=1000)
+        truth = pd.read_csv(folder / TRUTH)
+        size_nm = case.side_px * psf.pixel_size_nm
+        for way in WAYS if drift else WAYS + KNOWN:
+            table, speed = localized(folder, weights, way, frames)
+            values = scores(compare(table, truth, (size_nm, size_nm), **MATCH))
+            known = {"case": case.name, "light": light, "drift": drift, "way": way.name, "frames": frames}
+            yield {**known, **values, "frames_per_s": speed}
+
+
+def line(row: dict) -> str:
+    pulls = " ".join(f"{row[f'pull_{axis}']:5.2f}" for axis in "xyz")
+    return (
+        f"{row['way']:34}{row['jaccard']:9.3f}{row['recall']:8.3f}{row['precision']:11.3f}"
+        f"{row['rmse_lateral_nm']:9.1f}{row['rmse_axial_nm']:8.1f}   {pulls}{row['frames_per_s']:10.1f}"
+    )
+
+
+def peer_line(case: Case, drift: bool) -> str:
+    jaccard, lateral, axial, speed = PEER_NUMBERS[case.name, drift]
+    return f"{PEER:34}{jaccard:9.3f}{'':19}{lateral:9.1f}{axial:8.1f}{'':20}{speed or '':>10}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--upsampling", type=Path, default=Path("resources/quadplane.safetensors"))
+    parser.add_argument("--regression", type=Path, default=Path("resources/regression.safetensors"))
+    parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], help="only these")
+    parser.add_argument("--lights", nargs="+", type=float, default=LIGHTS, help="factors on the molecules' photons")
+    parser.add_argument("--frames", type=float, default=1.0, help="factor on the number of frames")
+    parser.add_argument(
+        "--mismatch",
+        choices=("none", "width", "pixels"),
+        default="none",
+        help="images of another model than the calibration's: waist and read noise 5 %% larger; or pixels integrate",
+    )
+    parser.add_argument("--output", type=Path, help="write the rows: .csv or .json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    weights = {"upsampling": options.upsampling, "regression": options.regression}
+    rows = []
+    for case in CASES:
+        if options.cases and case.name not in options.cases:
+            continue
+        for light in options.lights:
+            for drift in (False, True):
+                print(f"\n{case.name}, light ×{light:g}, {'drift in every frame' if drift else 'no drift'}")
+                print(f"{'':36}Jaccard  recall  precision  lateral   axial   pulls x, y, z    frames/s")
+                for row in measure(case, light, drift, weights, options.mismatch, options.frames):
+                    rows.append(row)
+                    print(line(row), flush=True)
+                if light == 1 and (case.name, drift) in PEER_NUMBERS:
+                    print(peer_line(case, drift), flush=True)
+    if options.output:
+        table = pd.DataFrame(rows).assign(mismatch=options.mismatch)
+        write = table.to_json if options.output.suffix == ".json" else table.to_csv
+        write(
+            options.output,
+            **({"orient": "records", "indent": 1} if options.output.suffix == ".json" else {"index": False}),
+        )
+
+
+if __name__ == "__main__":
+    main()
