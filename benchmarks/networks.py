@@ -70,7 +70,7 @@ class Way:
 
     name: str
     network: str  # "upsampling" or "regression"; of "" the detector
-    minimum_probability: float
+    minimum_probability: float  # to be kept
     refine: str = "none"
     drift_nm: float = -1.0
 
@@ -153,7 +153,8 @@ def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> 
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     files = (str(folder / name) for name in FILES)
     network = str(weights[way.network or "regression"])
-    localizer = Localizer(Job(*files, network, "sparse", 0.005, 4.0, way.refine, way.drift_nm, "cpu", precision))
+    threshold = 0.005 if way.network == "upsampling" else 0.3  # the defaults
+    localizer = Localizer(Job(*files, network, "sparse", threshold, 4.0, way.refine, way.drift_nm, "cpu", precision))
     if not way.network:
         localizer.finder = FilterFinder(localizer.instrument)
     localize_frames(localizer, 0, 1)

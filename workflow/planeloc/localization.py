@@ -71,7 +71,9 @@ class LocalizeSettings(cluster.ClusterSettings):
         choices=domain.ON_MISMATCH,
     )
     refine: str = setting(
-        "none", "likelihood: fit all molecules of a frame to the images, from the network's on.", choices=REFINEMENTS
+        "likelihood",
+        "likelihood: fit all molecules of a frame to the images, from the network's on; none: do not.",
+        choices=REFINEMENTS,
     )
     drift_nm: float = setting(
         -1.0,
