@@ -185,7 +185,7 @@ def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch)
         assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
 
 
-def localizer_of(files, registration="registration.json", weights=SHIPPED.name, refine="none", drift_nm=-1.0):
+def localizer_of(files, registration="registration.json", weights=SHIPPED.name, refine="likelihood", drift_nm=-1.0):
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     paths = [str(files / name) for name in ("m.json", registration, "psf.h5")]
     weights = str(SHIPPED.parent / weights)
