@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from planeloc.agreement import disagreements, mistaken_depths, side_by_side
-from planeloc.networks import NetworkRecord
+from planeloc.networks import NetworkRecord, regression
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf
 from planeloc.simulation import Scene
@@ -61,3 +61,13 @@ def test_both_descriptions_stand_side_by_side():
     assert marked == {"planes", "focal depths", "voxels per pixel", "depth slices", "PSF"}
     assert "32 of 50 nm, -800 to 800 nm" in text and "40 of 50 nm, -1000 to 1000 nm" in text
     assert "w0 133 nm" in text and "w0 160 nm" in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"), [((0.001, 0.01), True), ((0.0005, 0.02), True), ((0.0001, 0.01), False), ((0.001, 0.03), False)]
+)
+def test_a_network_that_has_seen_more_densities_fits(wanted, fits):
+    seen = replace(Scene(), density=(0.0005, 0.02))
+    made_for = NetworkRecord(regression.Architecture(4), paper_psf(), seen, 16.0)
+    found = disagreements(made_for, paper_psf(), replace(seen, density=wanted), 25.0, "regression")
+    assert bool(found) != fits and all("per 16×16 pixels" in reason for reason in found)

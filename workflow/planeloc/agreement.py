@@ -81,9 +81,15 @@ def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
     for name in ("drift_voxels", "emitters", "registration_resampling", "background_error"):
         if getattr(made_for, name) != getattr(scene, name):
             reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
-    if made_for.density != scene.density:
+    if not _covers(made_for.density, scene.density):
         reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
     return reasons
+
+
+def _covers(seen: tuple[float, float] | None, wanted: tuple[float, float] | None) -> bool:
+    if seen is None or wanted is None:
+        return seen == wanted
+    return seen[0] <= wanted[0] and wanted[1] <= seen[1]
 
 
 def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
