@@ -54,7 +54,26 @@ class Fit(NamedTuple):
     covariance: Tensor  # (n, 4, 4) of x, y, z and photons
     fitted: Tensor  # (n,) bool: false where a molecule left its place, has no light or explains too little of its
     # window; it then stays where it was
+    suspect: Tensor  # (n,) bool: more is left in the window than in others, as of a molecule that was missed
     drift_nm: Tensor  # (frames, planes, 2) along the axes of the reference
+
+    def at(self, rows: Tensor) -> Fit:
+        """Those of the molecules that are named, with the drift of all frames."""
+        return Fit(*(values[rows] for values in self[:-1]), self.drift_nm)
+
+
+class Leftover(NamedTuple):
+    """What a fit leaves in windows."""
+
+    frame: Tensor  # (n,)
+    position: Tensor  # (n, 3) nm of the molecule on the reference
+    place: Tensor  # (n, planes, 2) nm of the molecule in its window
+    axes: Tensor  # (n, planes, 2, 2)
+    residual: Tensor  # (n, planes, pixels) photons
+    weight: Tensor  # (n, planes, pixels) inverse variance; 0 where a pixel does not count
+
+    def at(self, rows: Tensor) -> Leftover:
+        return Leftover(*(values[rows] for values in self))
 
 
 def fit_frames(
@@ -142,7 +161,17 @@ class FrameFit:
             of_windows = torch.where(better[frame], next_of_windows, of_windows)
             if better.all() and far.sum() <= _MAY_BE_FAR * len(far):
                 break
+        self._last = now
         return self._result(now, system, held[:, 0], of_windows)
+
+    def leftover(self, rows: Tensor) -> Leftover:
+        """What the last fit leaves in some windows."""
+        at, views = self._last, self.views
+        unit, _ = self._unit_images(at)
+        expected = self._expected(at, unit)
+        weight = views.use / self.noise.variance(expected[..., None])[..., 0]
+        position, place, axes = at.molecules[:, :3], self._place(at), self._start.axes
+        return Leftover(self._start.frame, position, place, axes, views.photons - expected, weight).at(rows)
 
     def equations(self, at: Vector, pairs_anew: bool = True) -> tuple[System, Tensor, Tensor]:
         """The normal equations, minus twice the logarithm of the posterior of every frame, and each window's part.
@@ -178,14 +207,18 @@ class FrameFit:
 
     def _unit_images(self, at: Vector) -> tuple[Tensor, list[Tensor]]:
         """Shares of a plane's light (n, planes, pixels), and their derivatives by x, y and defocus on the plane."""
-        start, views = self._start, self.views
-        moved = at.molecules[:, None, :2] - start.position[:, None, :2]
-        place = (start.mapped_px - views.corner) * self._psf.pixel_size_nm
-        place = place + (start.axes @ (moved + self.drift_nm(at)[start.frame])[..., None])[..., 0]
+        views, place = self.views, self._place(at)
         defocus = torch.tensor(self._psf.plane_depths_nm).to(place) - at.molecules[:, 2, None]
         shape = (views.side, views.side)
         unit, by_place = self._psf.unit_derivatives(place.to(views.use), defocus.to(views.use), shape)
         return unit.flatten(2), [values.flatten(2) for values in by_place]
+
+    def _place(self, at: Vector) -> Tensor:
+        """(n, planes, 2) nm of the molecules in their windows."""
+        start = self._start
+        moved = at.molecules[:, None, :2] - start.position[:, None, :2]
+        place = (start.mapped_px - self.views.corner) * self._psf.pixel_size_nm
+        return place + (start.axes @ (moved + self.drift_nm(at)[start.frame])[..., None])[..., 0]
 
     def drift_nm(self, at: Vector) -> Tensor:
         """(frames, planes, 2), along the axes of the reference; 0 on plane 0."""
@@ -265,7 +298,7 @@ class FrameFit:
         fitted = ~lost & explained & (variance > 0).all(dim=1) & at.molecules.isfinite().all(dim=1)
         position = torch.where(fitted[:, None], at.molecules[:, :3], self._start.position)
         photons = torch.where(fitted, at.molecules[:, 3], self._start.photons)
-        return Fit(position, photons, at.molecules[:, 4:], covariance, fitted, self.drift_nm(at))
+        return Fit(position, photons, at.molecules[:, 4:], covariance, fitted, ~explained, self.drift_nm(at))
 
 
 def _turned(products: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:

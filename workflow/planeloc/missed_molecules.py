@@ -1,0 +1,72 @@
+"""Molecules that a network did not tell from their neighbours, found in what the fit of the others leaves.
+
+Where two molecules overlap, a network may see one. The fit then leaves light: more in this window than in others. A
+second molecule is tried there, at places and depths around the first on a grid; of unit image u, residual r and weights
+w (inverse variances), (Σ w r u)² / Σ w u² is by how much it lowers the squares, and Σ w r u / Σ w u² its photons.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from planeloc.frame_fit import Leftover
+from planeloc.optics import PSF
+
+_STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis
+_DEPTH_STEP_NM = 200.0
+_LEAST_GAIN = 30.0  # that noise reaches once in a million windows, over all places tried
+_AT_ONCE = 64  # windows
+
+
+class Missed(NamedTuple):
+    """Where second molecules may be, as starts of a fit."""
+
+    beside: Tensor  # (m,) which molecule's window each was found in
+    position: Tensor  # (m, 3) nm on the reference
+    photons: Tensor  # (m,) of all planes
+
+
+def find_missed(psf: PSF, left: Leftover, depth_range_nm: tuple[float, float]) -> Missed:
+    """The best second molecule in every window that has one, no two of a frame at the same place."""
+    steps = _steps(psf, depth_range_nm).to(left.position)
+    parts = [_best(psf, left.at(part), steps) for part in torch.arange(len(left.frame)).split(_AT_ONCE)]
+    gain, position, photons = (torch.cat(values) for values in zip(*parts, strict=True))
+    order = torch.argsort(gain, descending=True, stable=True)
+    kept: list[int] = []
+    for row in order[(gain > _LEAST_GAIN)[order] & (photons > 0)[order]].tolist():
+        others = torch.tensor(kept, dtype=torch.long)
+        near = (position[others] - position[row]).abs()
+        same = (near[:, :2].amax(dim=1) < 1.5 * psf.pixel_size_nm) if kept else torch.zeros(0, dtype=torch.bool)
+        if not (same & (left.frame[others] == left.frame[row])).any():
+            kept.append(row)
+    rows = torch.tensor(sorted(kept), dtype=torch.long, device=gain.device)
+    return Missed(rows, position[rows], photons[rows])
+
+
+def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
+    """(k, 3): steps in x and y, and depth."""
+    lateral = torch.tensor(_STEPS_PX, dtype=torch.float64) * psf.pixel_size_nm
+    low, high = depth_range_nm
+    depths = torch.linspace(low, high, max(2, round((high - low) / _DEPTH_STEP_NM) + 1), dtype=torch.float64)
+    return torch.cartesian_prod(lateral, lateral, depths)
+
+
+def _best(psf: PSF, left: Leftover, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain, position (n, 3) and photons of the best of the steps in every window."""
+    gains, photons = [], []
+    side = round(left.residual.shape[-1] ** 0.5)
+    weighted = left.weight * left.residual
+    zero = torch.zeros_like(left.position[:, 0])
+    for x, y, z in steps.tolist():
+        place = left.place + (left.axes @ left.place.new_tensor((x, y))[:, None])[..., 0]
+        unit = psf.expected_photons(zero, zero, zero + z, zero + 1, (side, side), place).flatten(2).to(weighted)
+        match = (weighted * unit).sum(dim=(1, 2))
+        energy = (left.weight * unit * unit).sum(dim=(1, 2)).clamp(min=1e-12)
+        gains.append(match.clamp(min=0) ** 2 / energy)
+        photons.append(match / energy)
+    gain, best = torch.stack(gains).max(dim=0)
+    position = torch.cat((left.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
+    return gain, position, torch.stack(photons).gather(0, best[None])[0]
