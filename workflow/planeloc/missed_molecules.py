@@ -18,7 +18,7 @@ from planeloc.optics import PSF
 _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis
 _DEPTH_STEP_NM = 200.0
 _LEAST_GAIN = 30.0  # that noise reaches once in a million windows, over all places tried
-_AT_ONCE = 64  # windows
+_AT_ONCE = 8  # windows, each with every step
 
 
 class Missed(NamedTuple):
@@ -55,18 +55,17 @@ def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
 
 
 def _best(psf: PSF, left: Leftover, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gain, position (n, 3) and photons of the best of the steps in every window."""
-    gains, photons = [], []
+    """Gain, position (n, 3) and photons of the best of the steps (k, 3) in every window."""
     side = round(left.residual.shape[-1] ** 0.5)
-    weighted = left.weight * left.residual
-    zero = torch.zeros_like(left.position[:, 0])
-    for x, y, z in steps.tolist():
-        place = left.place + (left.axes @ left.place.new_tensor((x, y))[:, None])[..., 0]
-        unit = psf.expected_photons(zero, zero, zero + z, zero + 1, (side, side), place).flatten(2).to(weighted)
-        match = (weighted * unit).sum(dim=(1, 2))
-        energy = (left.weight * unit * unit).sum(dim=(1, 2)).clamp(min=1e-12)
-        gains.append(match.clamp(min=0) ** 2 / energy)
-        photons.append(match / energy)
-    gain, best = torch.stack(gains).max(dim=0)
+    moved = (left.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
+    place = (left.place[:, None] + moved).flatten(0, 1)
+    zero = torch.zeros_like(place[:, 0, 0])
+    unit = psf.expected_photons(zero, zero, steps[:, 2].repeat(len(left.frame)), zero + 1, (side, side), place)
+    unit = unit.reshape(len(left.frame), len(steps), -1).to(left.weight)
+    weight = left.weight.flatten(1)[..., None]
+    match = (unit @ (weight * left.residual.flatten(1)[..., None]))[..., 0]
+    energy = ((unit * unit) @ weight)[..., 0].clamp(min=1e-12)
+    gain, best = (match.clamp(min=0) ** 2 / energy).max(dim=1)
+    photons = (match / energy).gather(1, best[:, None])[:, 0]
     position = torch.cat((left.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
-    return gain, position, torch.stack(photons).gather(0, best[None])[0]
+    return gain, position, photons
