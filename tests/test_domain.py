@@ -220,6 +220,7 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     assert float(wanted.split("-")[-1]) == pytest.approx(20.0, rel=0.3)
     in_workflow = yaml.safe_load(configured)["train"]
     assert str(in_workflow[setting]) == wanted and in_workflow["on_mismatch"] == "train"
+    assert "start_from" not in in_workflow  # the weights may be what the workflow's training makes
 
 
 def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):

@@ -21,6 +21,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
+from planeloc.domain import Paths, Quantity, offer  # noqa: E402
+from planeloc.networks import load_network  # noqa: E402
 from preflight import schema as schemas  # noqa: E402
 from preflight.configuration import complete_configuration  # noqa: E402
 from preflight.errors import ConfigurationError  # noqa: E402
@@ -284,6 +286,23 @@ def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
     run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
     assert run.returncode == 1
     assert "config.yaml:14: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
+
+
+def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
+    """With the workflow's own weights at hand, which rule `train` cannot start from."""
+    _, record = load_network(REPOSITORY / "resources" / "regression.safetensors")
+    folder = Path("results/demo")
+    files = ("s/movie.json", "c/registration.json", "c/psf.h5", "networks/c/weights.safetensors", "s/table.h5")
+    denser = Quantity("density", 40.0, 10.0, True, "", {"density": "0.1-20"})
+    words = offer([denser], record, record.psf, Paths(*(folder / file for file in files)))
+    configured = yaml.safe_load(words.split("`")[3])
+    file = checkout.folder / "config/demo/config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | configured))
+    run = checkout.demo("--dry-run", "--printshellcmds")
+    assert run.returncode == 0, run.stderr
+    (command,) = (line for line in run.stdout.splitlines() if "planeloc train" in line)
+    assert "--start-from resources/" in command
+    assert "--density=0.1-20" in command and "--on-mismatch" not in command  # whose default is to train
 
 
 @pytest.mark.slow
