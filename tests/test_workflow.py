@@ -279,13 +279,25 @@ def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
     for command in commands:
         assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
     assert any("--structure results/paper-full/filaments/voxels.png" in line for line in run.stdout.splitlines())
+    assert "--structure-localizations results/paper-full/filaments/localizations.h5" in run.stdout
+
+
+@pytest.mark.parametrize("size", ["config", "full"])
+def test_the_paper_s_structure_is_found_by_the_paper_s_network_alone(checkout: Checkout, size: str) -> None:
+    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", f"config/paper/{size}.yaml")
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in run.stdout.splitlines() if "results/" in line and "planeloc" in line]
+    (train,) = (line for line in commands if "planeloc train" in line and "/networks/" in line)
+    (localize,) = (line for line in commands if "planeloc localize" in line)
+    assert "--start-from resources/quadplane.safetensors" in train and "--network=upsampling" in train
+    assert "--refine=none" in localize and "--threshold=0.05" in localize
 
 
 def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
     checkout.edit("config/paper/config.yaml", "structure: filaments", "structure: filament")
     run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
     assert run.returncode == 1
-    assert "config.yaml:14: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
+    assert "config.yaml:18: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
 
 
 def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
