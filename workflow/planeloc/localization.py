@@ -33,6 +33,7 @@ from planeloc.localizer import Job, Localizer, group_frames, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
+from planeloc.portions import out_of_memory
 from planeloc.progress import progress_bar
 from planeloc.refinement import MODES as REFINEMENTS
 from planeloc.settings import setting
@@ -106,7 +107,7 @@ def localize_block(job: Job, code: str, folder: str, start: int, stop: int) -> t
             localizer = _localizer(job, cluster.worker_index())
             table = pd.DataFrame(localize_frames(localizer, start, stop))
         except RuntimeError as error:
-            if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if out_of_memory(error):
                 raise MemoryError(str(error)) from None
             raise
         with localizer.stopwatch("writing"):
