@@ -272,13 +272,14 @@ def _training(record: NetworkRecord) -> dict[str, Any]:
         "registration_resampling": scene.registration_resampling,
         "upsampling": scene.upsampling,
         "voxel_depth_nm": scene.voxel_depth_nm,
-        "emitters": scene.emitters,
         "depth_range_nm": extent if abs(extent - usual) > scene.voxel_depth_nm else 0.0,
     }
     if kind == "regression":
         fewest, most = (_PER_WINDOW * density for density in scene.density)
         own |= {"density": f"{fewest:g}-{most:g}", "window_px": scene.window_px}
         own |= {"background_error": scene.background_error}
+    else:
+        own |= {"emitters": scene.emitters}
     defaults = {f.name: f.default for f in fields(TrainSettings)}
     return {name: value for name, value in own.items() if value != defaults[name]}
 
