@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from planeloc.candidates import lit_pages
+from planeloc.candidates import lit_pages, spot_side_px
 from planeloc.devices import autocast
 from planeloc.instrument import Findings, Instrument, under
 from planeloc.networks.decoding import find_molecules
@@ -39,7 +39,7 @@ class MoleculeFinder:
         drift = torch.as_tensor(instrument.drift_sd_nm) / instrument.psf.pixel_size_nm
         self._units = replace(instrument.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
-        self._grid = page_grid(instrument.field_px)
+        self._grid, self._spot_px = page_grid(instrument.field_px), spot_side_px(instrument.psf)
         device = instrument.device
         self._portions = Portions(_FRAMES_AT_ONCE[device.type], device, "localizing", "record a smaller field")
 
@@ -65,7 +65,7 @@ class MoleculeFinder:
         """Pages (frames, rows, columns) where there is light."""
         with self._instrument.stopwatch("candidates"):
             variance = self._instrument.variance(level)
-            return lit_pages(registered, variance, self._candidate_threshold, self._grid, _REACH_PX)
+            return lit_pages(registered, variance, self._candidate_threshold, self._grid, _REACH_PX, self._spot_px)
 
     def _maps(self, frames: Tensor, marks: Tensor | None) -> Tensor:
         """The network's numbers for every pixel; with marks on pages, only for theirs."""
