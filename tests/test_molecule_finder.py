@@ -88,3 +88,9 @@ def test_every_column_is_known(whole):
     assert np.isfinite(table.to_numpy()).all() and isinstance(table, pd.DataFrame)
     assert (table[["x_sd", "y_sd", "z_sd"]] > 0).all(axis=None)
     assert metadata["threshold"] == 0.3
+
+
+def test_a_threshold_that_takes_all_noise_is_refused(files, tmp_path):
+    with pytest.raises(PlanelocError, match=r"setting threshold: 5e-05 is below 0\.0001, .* or 0 for 0\.3$") as error:
+        run(files, tmp_path / "none.h5", weights=REGRESSION, threshold=0.00005)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
