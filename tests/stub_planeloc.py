@@ -29,7 +29,7 @@ OUTPUTS = {
 }
 CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
 INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
-PAPER_INPUTS = ("structure", "architecture")
+PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
     "checks": [{"name": "a_check", "value": 2.0, "threshold": 1.0, "verdict": "warn", "advice": "Do <this>."}],

@@ -1,12 +1,13 @@
 """Does a network fit a microscope?"""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from planeloc.agreement import disagreements, mistaken_depths, side_by_side
-from planeloc.networks import NetworkRecord, regression
+from planeloc.networks import NetworkRecord, load_network, regression
 from planeloc.networks.upsampling import Architecture
 from planeloc.optics import paper_psf
 from planeloc.simulation import Scene
@@ -71,3 +72,17 @@ def test_a_network_that_has_seen_more_densities_fits(wanted, fits):
     made_for = NetworkRecord(regression.Architecture(4), paper_psf(), seen, 16.0)
     found = disagreements(made_for, paper_psf(), replace(seen, density=wanted), 25.0, "regression")
     assert bool(found) != fits and all("per 16×16 pixels" in reason for reason in found)
+
+
+def test_voxels_and_emitters_do_not_matter_to_a_network_without_them():
+    seen = replace(Scene(), density=(0.0005, 0.02))
+    asked = replace(seen, emitters=5, upsampling=4, voxel_depth_nm=25.0)
+    made_for = NetworkRecord(regression.Architecture(4), paper_psf(), seen, 16.0)
+    assert disagreements(made_for, paper_psf(), asked, 25.0, "regression") == []
+    assert len(disagreements(record(), paper_psf(), replace(Scene(), emitters=5, upsampling=4), 25.0)) == 2
+
+
+def test_the_shipped_regression_network_fits_whatever_emitters_are_given():
+    _, shipped = load_network(Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors")
+    scene = replace(shipped.scene, emitters=5)
+    assert disagreements(shipped, shipped.psf, scene, 25.0, "regression") == []

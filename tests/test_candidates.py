@@ -1,13 +1,15 @@
 """Where molecules may be: a matched filter with the noise that it claims, that misses nobody."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from planeloc.candidates import CandidateSearch, candidate_pixels
+from planeloc.candidates import CandidateSearch, candidate_pixels, lit_pages, spot_side_px
 from planeloc.optics import paper_psf
+from planeloc.pages import PageGrid
 from planeloc.simulation import PAPER_BACKGROUND, Scene, draw_batch, expected_images
 
 CPU = torch.device("cpu")
@@ -121,3 +123,19 @@ def test_molecules_of_the_networks_light_are_candidates():
     empty = draw_batch(paper_psf(), Scene(window_px=32, emitters=1, photons=(0.0, 0.01)), 32, torch.Generator())
     noise = candidate_pixels(filters.test_values(empty.images, known, filters.noise(known)), 4.0)
     assert len(noise) < 3 * 32
+
+
+@pytest.mark.parametrize(("pixel_nm", "side"), [(192.0, 3), (100.0, 5), (65.0, 7)])
+def test_molecules_that_the_best_filter_sees_well_light_their_pages(pixel_nm, side):
+    """At eight deviations of the best filter, wherever they lie, whatever the size of a pixel."""
+    psf = replace(paper_psf(), pixel_size_nm=pixel_nm)
+    assert spot_side_px(psf) == side
+    number, field, grid = 60, (32, 40), PageGrid(8, (32, 40))
+    random = np.random.default_rng(5)
+    x, y = (torch.from_numpy(random.uniform(8, size - 8, number)) for size in (40, 32))
+    z = torch.from_numpy(random.uniform(-800, 800, number))
+    images = psf.expected_photons(x * pixel_nm, y * pixel_nm, z, torch.ones_like(z), field)
+    variance = torch.full((4, *field), 13.0)
+    alone = images.square().sum(dim=(1, 2, 3), keepdim=True).div(13.0).sqrt()  # deviations of one photon
+    marks = lit_pages((8.0 * images / alone).float(), variance, 4.0, grid, 1, side)
+    assert marks[torch.arange(number), (y // 8).long(), (x // 8).long()].all()

@@ -88,6 +88,23 @@ def test_depths_beyond_the_scan_of_the_beads_are_refused(tmp_path):
     assert not list(tmp_path.glob("weights*"))
 
 
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (3, "beads were measured from -800 to 150 nm, .* trained; set depth_range_nm: 300 or less, or record"),
+        (4, "beads were measured from -800 to -200 nm, .* trained; record beads over a longer scan"),
+        (6, "no depth of the beads was measured on all planes, .* trained; record beads over a longer scan"),
+    ],
+)
+def test_what_is_advised_for_a_short_scan_is_possible(first, said):
+    """A depth range of 0 would be the automatic one."""
+    psf = spline_of_a_long_scan()
+    shorter = psf.coefficients.clone()
+    shorter[1, :first] = 0  # of the knots, 350 nm apart
+    with pytest.raises(PlanelocError, match=f"^b\\.h5: {said}"):
+        check_depths(replace(psf, coefficients=shorter, _moved={}), scene(800.0), "b.h5")
+
+
 def test_a_registration_of_other_cameras_is_named(tmp_path):
     Registration.identity(3).write(tmp_path / "r.json")
     with pytest.raises(PlanelocError, match=r"r\.json has 3 planes and the paper 4"):

@@ -1,5 +1,7 @@
 """A network's errors by depth and brightness: every molecule in one row, errors and bounds of its own kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,12 @@ def test_rows_hold_what_lies_in_them() -> None:
         bound = position_bound(paper_psf(), SCENE.pixel_noise(4), pairing.position_nm[own], *levels)
         assert row["bound_axial_nm"] == pytest.approx(np.sqrt((bound[:, 2] ** 2).mean()), rel=TOL)
         assert row["bound_lateral_nm"] == pytest.approx(np.sqrt((bound[:, :2] ** 2).sum(axis=1).mean()), rel=TOL)
+
+
+def test_molecules_of_equal_brightness_are_in_the_brighter_half() -> None:
+    pairing = replace(pairing_of(), photons=np.full(4000, 900.0))
+    rows = tabulate(pairing, paper_psf(), replace(SCENE, photons=(900.0, 900.0)))
+    assert sum(row["molecules"] for row in rows[LAYERS:]) == 4000 and not any(row["molecules"] for row in rows[:LAYERS])
 
 
 def test_rows_without_molecules_say_so() -> None:

@@ -185,11 +185,13 @@ def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch)
         assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
 
 
-def localizer_of(files, registration="registration.json", weights=SHIPPED.name, refine="likelihood", drift_nm=-1.0):
+def localizer_of(
+    files, registration="registration.json", weights=SHIPPED.name, refine="likelihood", drift_nm=-1.0, threshold=0.005
+):
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     paths = [str(files / name) for name in ("m.json", registration, "psf.h5")]
     weights = str(SHIPPED.parent / weights)
-    return Localizer(Job(*paths, weights, "sparse", 0.005, 4.0, refine, drift_nm, "cpu", precision))
+    return Localizer(Job(*paths, weights, "sparse", threshold, 4.0, refine, drift_nm, "cpu", precision))
 
 
 @pytest.mark.parametrize("shift_px", [-0.9, -2.98, -2.9999])

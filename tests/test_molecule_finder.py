@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_localization import draw_emitters, run, write_files
+import torch
+from test_localization import draw_emitters, localizer_of, run, write_files
 
-from planeloc import localizations
+from planeloc import localizations, molecule_finder
+from planeloc.errors import PlanelocError
+from planeloc.localizer import localize_frames
 from planeloc.matching import Points, match
+from planeloc.molecule_finder import MoleculeFinder
 
 REGRESSION = "regression.safetensors"
 FRAMES = 22
@@ -36,6 +40,33 @@ def test_looking_only_where_there_is_light_finds_the_same(files, whole, tmp_path
     np.testing.assert_allclose(tables[0], tables[1], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("out of memory")])
+def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error):
+    """The frames at once are halved until they fit, and stay so; those that were found are not computed again."""
+    monkeypatch.setitem(molecule_finder._FRAMES_AT_ONCE, "cpu", 20)
+    real, tried = MoleculeFinder._maps, []
+
+    def small(self, frames, marks):
+        tried.append(len(frames))
+        if len(frames) > 3:
+            raise error
+        return real(self, frames, marks)
+
+    monkeypatch.setattr(MoleculeFinder, "_maps", small)
+    found = localizer_of(files, weights=REGRESSION, threshold=0.3)
+    columns = localize_frames(found, 0, FRAMES)
+    table, _ = localizations.read(whole)
+    assert len(table) == len(columns["x"])
+    for name in ("frame", "x", "y", "z", "photons"):
+        np.testing.assert_allclose(columns[name], table[name], rtol=1e-4, atol=1e-3)
+    assert tried == [20, 10, 5, *[3] * 6, 2, 2]
+    assert "localizing: cpu ran out of memory; going on with 3 images at once" in capsys.readouterr().err
+
+    monkeypatch.setattr(MoleculeFinder, "_maps", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(PlanelocError, match="localizing: cpu has not enough memory for one image; record a smaller"):
+        localize_frames(found, 0, 1)
+
+
 def test_molecules_are_found_where_they_are(whole):
     """On another forward model (pixels integrate, another width), with a mirrored camera: 22 frames of 3 molecules."""
     table, _ = localizations.read(whole)
@@ -57,3 +88,9 @@ def test_every_column_is_known(whole):
     assert np.isfinite(table.to_numpy()).all() and isinstance(table, pd.DataFrame)
     assert (table[["x_sd", "y_sd", "z_sd"]] > 0).all(axis=None)
     assert metadata["threshold"] == 0.3
+
+
+def test_a_threshold_that_takes_all_noise_is_refused(files, tmp_path):
+    with pytest.raises(PlanelocError, match=r"setting threshold: 5e-05 is below 0\.0001, .* or 0 for 0\.3$") as error:
+        run(files, tmp_path / "none.h5", weights=REGRESSION, threshold=0.00005)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())

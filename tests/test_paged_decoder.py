@@ -49,7 +49,7 @@ def test_light_marks_pages_as_counted_pixel_by_pixel(reach):
     photons = torch.randn(2, 4, rows, columns, generator=generator) * variance.sqrt()
     photons[0, 2, 9, 16] += 60
     grid = page_grid((rows, columns))
-    marks = lit_pages(photons, variance, threshold, grid, reach).numpy()
+    marks = lit_pages(photons, variance, threshold, grid, reach, 3).numpy()
     expected = np.zeros_like(marks)
     for image in range(2):
         for row in range(rows):

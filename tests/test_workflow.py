@@ -21,6 +21,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
+from planeloc.domain import Paths, Quantity, offer  # noqa: E402
+from planeloc.networks import load_network  # noqa: E402
 from preflight import schema as schemas  # noqa: E402
 from preflight.configuration import complete_configuration  # noqa: E402
 from preflight.errors import ConfigurationError  # noqa: E402
@@ -277,13 +279,42 @@ def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
     for command in commands:
         assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
     assert any("--structure results/paper-full/filaments/voxels.png" in line for line in run.stdout.splitlines())
+    assert "--structure-localizations results/paper-full/filaments/localizations.h5" in run.stdout
+
+
+@pytest.mark.parametrize("size", ["config", "full"])
+def test_the_paper_s_structure_is_found_by_the_paper_s_network_alone(checkout: Checkout, size: str) -> None:
+    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", f"config/paper/{size}.yaml")
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in run.stdout.splitlines() if "results/" in line and "planeloc" in line]
+    (train,) = (line for line in commands if "planeloc train" in line and "/networks/" in line)
+    (localize,) = (line for line in commands if "planeloc localize" in line)
+    assert "--start-from resources/quadplane.safetensors" in train and "--network=upsampling" in train
+    assert "--refine=none" in localize and "--threshold=0.05" in localize
 
 
 def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
     checkout.edit("config/paper/config.yaml", "structure: filaments", "structure: filament")
     run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
     assert run.returncode == 1
-    assert "config.yaml:14: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
+    assert "config.yaml:18: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
+
+
+def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
+    """With the workflow's own weights at hand, which rule `train` cannot start from."""
+    _, record = load_network(REPOSITORY / "resources" / "regression.safetensors")
+    folder = Path("results/demo")
+    files = ("s/movie.json", "c/registration.json", "c/psf.h5", "networks/c/weights.safetensors", "s/table.h5")
+    denser = Quantity("density", 40.0, 10.0, True, "", {"density": "0.1-20"})
+    words = offer([denser], record, record.psf, Paths(*(folder / file for file in files)))
+    configured = yaml.safe_load(words.split("`")[3])
+    file = checkout.folder / "config/demo/config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | configured))
+    run = checkout.demo("--dry-run", "--printshellcmds")
+    assert run.returncode == 0, run.stderr
+    (command,) = (line for line in run.stdout.splitlines() if "planeloc train" in line)
+    assert "--start-from resources/" in command
+    assert "--density=0.1-20" in command and "--on-mismatch" not in command  # whose default is to train
 
 
 @pytest.mark.slow

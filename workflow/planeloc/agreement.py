@@ -63,22 +63,26 @@ def disagreements(
     if record.psf.planes != psf.planes:
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
-        *_scene_reasons(record.scene, scene),
+        *_scene_reasons(record.scene, scene, kind),
         *_registration_reasons(record, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
         *_light_reasons(record.scene, scene),
     ]
 
 
-def _scene_reasons(made_for: Scene, scene: Scene) -> list[str]:
-    """What was asked for in the settings and is not what the network has learned."""
+def _scene_reasons(made_for: Scene, scene: Scene, kind: str) -> list[str]:
+    """What was asked for in the settings and is not what the network has learned; voxels and a number of emitters are
+    the upsampling network's alone.
+    """
     reasons = []
     have = (made_for.upsampling, made_for.voxel_depth_nm)
     want = (scene.upsampling, scene.voxel_depth_nm)
-    if have != want:
+    of_voxels = kind == "upsampling"
+    if of_voxels and have != want:
         wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
         reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
-    for name in ("drift_voxels", "emitters", "registration_resampling", "background_error"):
+    learned = ("emitters",) if of_voxels else ()
+    for name in ("drift_voxels", *learned, "registration_resampling", "background_error"):
         if getattr(made_for, name) != getattr(scene, name):
             reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
     if not _covers(made_for.density, scene.density):

@@ -6,7 +6,8 @@ expected image on all planes and x the photons above background; without a molec
 every plane are unknown, s is the image averaged over them. It costs a hundredth of the network, which then has to look
 only where the value of some depth is a local maximum above a threshold.
 
-Where the network costs little itself, the light of 3×3 pixels on all planes together is test enough.
+Where the network costs little itself, the light of a square about as large as a spot, on all planes together, is test
+enough.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from planeloc.pages import PageGrid
 
 _WINDOW_PX = 9
 _DEPTH_STEP_NM = 200.0
-_PLAIN_PX = 3  # side of the square in which light is summed
+_PLAIN_WAISTS = 3.0  # side of the square in which light is summed
 _LEAST_RISE = 1.0  # of a test value above its neighbours, in standard deviations
 # Gauss-Hermite quadrature of three points: exact averages of polynomials up to order 5 over a normal distribution
 _NODES = (-math.sqrt(3.0), 0.0, math.sqrt(3.0))
@@ -73,12 +74,16 @@ def candidate_pixels(test_values: Tensor, threshold: float) -> Tensor:
     return found.any(dim=1).nonzero()
 
 
-def lit_pages(photons: Tensor, variance: Tensor, threshold: float, grid: PageGrid, reach_px: int) -> Tensor:
+def lit_pages(
+    photons: Tensor, variance: Tensor, threshold: float, grid: PageGrid, reach_px: int, side_px: int
+) -> Tensor:
     """Marks (n, rows, columns) on the pages that have light within `reach_px`, of photons (n, planes, y, x).
 
-    `variance` (planes, y, x) of a pixel; `threshold` in standard deviations of the light of 3×3 pixels, all planes.
+    `variance` (planes, y, x) of a pixel; `threshold` in standard deviations of the light of squares of `side_px`
+    pixels, all planes.
     """
-    light, square = (_over_square(images.sum(dim=-3, keepdim=True)) for images in (photons, variance[None]))
+    sums = (images.sum(dim=-3, keepdim=True) for images in (photons, variance[None]))
+    light, square = (_over_square(images, side_px) for images in sums)
     excess = light - threshold * square.sqrt()
     beyond = [n * grid.side_px - size for n, size in zip(grid.shape, grid.field_px, strict=True)]
     excess = nn.functional.pad(excess, (0, beyond[1], 0, beyond[0]), value=-1.0)
@@ -86,9 +91,14 @@ def lit_pages(photons: Tensor, variance: Tensor, threshold: float, grid: PageGri
     return best[:, 0] > 0
 
 
-def _over_square(images: Tensor) -> Tensor:
-    """Sums over squares of `_PLAIN_PX`."""
-    return nn.functional.avg_pool2d(images, _PLAIN_PX, stride=1, padding=_PLAIN_PX // 2) * _PLAIN_PX**2
+def spot_side_px(psf: PSF) -> int:
+    """The least odd number of pixels, from 3 on, that is as wide as a spot in focus."""
+    return max(3, 2 * math.ceil((_PLAIN_WAISTS * psf.gaussian.waist_nm / psf.pixel_size_nm - 1) / 2) + 1)
+
+
+def _over_square(images: Tensor, side_px: int) -> Tensor:
+    """Sums over squares, of which what lies beyond the field is dark."""
+    return nn.functional.avg_pool2d(images, side_px, stride=1, padding=side_px // 2) * side_px**2
 
 
 def _over_neighbours(combine: Callable[[Tensor, Tensor], Tensor], images: Tensor) -> Tensor:

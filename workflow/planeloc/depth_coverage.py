@@ -35,10 +35,13 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
     spacing = scene.voxel_depth_nm
     if measured and (low < measured[0] - spacing or high > measured[1] + spacing):
         covered = f"beads were measured from {measured[0]:.0f} to {measured[1]:.0f} nm"
+        if measured[0] >= measured[1]:
+            covered = "no depth of the beads was measured on all planes"
         possible = 2 * spacing * int(max(0.0, min(-measured[0], measured[1])) // spacing)
+        smaller = f"set depth_range_nm: {possible:g} or less, or " if possible else ""  # 0 would mean automatic
         raise PlanelocError(
-            f"{source}: {covered}, and depths from {low:.0f} to {high:.0f} nm are to be trained; set depth_range_nm:"
-            f" {possible:g} or less, or record beads over a longer scan"
+            f"{source}: {covered}, and depths from {low:.0f} to {high:.0f} nm are to be trained; {smaller}record beads"
+            " over a longer scan"
         )
     one, other = alike(psf, scene)
     share = abs(one - other) / (high - low)

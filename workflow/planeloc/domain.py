@@ -237,7 +237,8 @@ def _say(line: str) -> None:
 def offer(quantities: list[Quantity], record: NetworkRecord, psf: PSF, paths: Paths) -> str:
     """In one line: how to train for this movie, as a command and in the workflow's configuration.
 
-    `psf` is the calibration as the planes are seen once they are registered.
+    `psf` is the calibration as the planes are seen once they are registered. The configuration leaves out what to start
+    from: in the workflow the weights at hand are what rule `train` itself makes.
     """
     settings = _training(record)
     for quantity in quantities:
@@ -250,7 +251,7 @@ def offer(quantities: list[Quantity], record: NetworkRecord, psf: PSF, paths: Pa
     for name, path in files.items():
         command += [f"--{name}", str(path)]
     command += [_option(name, value) for name, value in settings.items()]
-    keys = {"start_from": paths.weights, "on_mismatch": "train", **settings}
+    keys = {"on_mismatch": "train", **settings}
     listed = ", ".join(
         f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in keys.items()
     )
@@ -271,13 +272,14 @@ def _training(record: NetworkRecord) -> dict[str, Any]:
         "registration_resampling": scene.registration_resampling,
         "upsampling": scene.upsampling,
         "voxel_depth_nm": scene.voxel_depth_nm,
-        "emitters": scene.emitters,
         "depth_range_nm": extent if abs(extent - usual) > scene.voxel_depth_nm else 0.0,
     }
     if kind == "regression":
         fewest, most = (_PER_WINDOW * density for density in scene.density)
         own |= {"density": f"{fewest:g}-{most:g}", "window_px": scene.window_px}
         own |= {"background_error": scene.background_error}
+    else:
+        own |= {"emitters": scene.emitters}
     defaults = {f.name: f.default for f in fields(TrainSettings)}
     return {name: value for name, value in own.items() if value != defaults[name]}
 

@@ -32,13 +32,15 @@ def tabulate(pairing: Pairing, psf: PSF, scene: Scene) -> list[Row]:
     depths = np.linspace(*scene.depth_range_nm, LAYERS + 1)
     low, high = scene.photons
     rows = []
-    for dimmest, brightest in ((low, (low + high) / 2), ((low + high) / 2, high)):
+    middle = (low + high) / 2
+    bright = pairing.photons >= middle
+    for half, dimmest, brightest in ((~bright, low, middle), (bright, middle, high)):
         for lower, upper in pairwise(depths):
-            z, photons = pairing.position_nm[:, 2], pairing.photons
+            z = pairing.position_nm[:, 2]
             # Ends may be left by rounding in single precision; every molecule is in one row.
             own = (z >= lower) | (lower == depths[0])
             own &= (z < upper) | (upper == depths[-1])
-            own &= (photons >= dimmest) if dimmest > low else (photons < brightest)
+            own &= half
             rows.append(
                 {
                     "depth_nm": [float(lower), float(upper)],

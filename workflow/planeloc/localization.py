@@ -33,6 +33,7 @@ from planeloc.localizer import Job, Localizer, group_frames, localize_frames
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network
 from planeloc.optics import PSF, read_psf
+from planeloc.portions import out_of_memory
 from planeloc.progress import progress_bar
 from planeloc.refinement import MODES as REFINEMENTS
 from planeloc.settings import setting
@@ -46,6 +47,7 @@ _ONE_AT_A_TIME = threading.Lock()  # a localizer is not made for several threads
 
 
 _THRESHOLDS = {"regression": 0.3, "upsampling": 0.005}  # where none is given, by kind of network
+_LEAST_THRESHOLD = 1e-4  # below, every pixel is a molecule
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class LocalizeSettings(cluster.ClusterSettings):
     threshold: float = setting(
         0.0,
         "Probability of a molecule (regression), or of a voxel from which its surroundings are looked at (upsampling);"
-        " 0: 0.3 or 0.005.",
+        " from 0.0001 on; 0: 0.3 or 0.005.",
         minimum=0,
         maximum=0.999,
     )
@@ -67,12 +69,13 @@ class LocalizeSettings(cluster.ClusterSettings):
     )
     on_domain_mismatch: str = setting(
         "warn",
-        "If background, brightness, spot sizes or density of the movie are not what the network was trained for.",
+        "If background, brightness, spot sizes or density of the movie are not what the network was trained for."
+        " warn: say so and go on; stop: end before anything is computed.",
         choices=domain.ON_MISMATCH,
     )
     refine: str = setting(
         "likelihood",
-        "likelihood: fit all molecules of a frame to the images, from the network's on; none: do not.",
+        "likelihood: fit all molecules of a frame to the images, starting from the network's; none: do not.",
         choices=REFINEMENTS,
     )
     drift_nm: float = setting(
@@ -106,7 +109,7 @@ def localize_block(job: Job, code: str, folder: str, start: int, stop: int) -> t
             localizer = _localizer(job, cluster.worker_index())
             table = pd.DataFrame(localize_frames(localizer, start, stop))
         except RuntimeError as error:
-            if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if out_of_memory(error):
                 raise MemoryError(str(error)) from None
             raise
         with localizer.stopwatch("writing"):
@@ -131,7 +134,7 @@ def localize(
     """
     opened, measured = Movie.open(movie), read_psf(psf)
     _, record = load_network(weights)
-    settings = replace(settings, threshold=settings.threshold or _THRESHOLDS[record.kind])
+    settings = replace(settings, threshold=_threshold(settings.threshold, record.kind))
     maps = Registration.read(registration)
     _check_agreement(opened, movie, maps, registration, measured, psf, record, weights)
     worst = worst_mistaken_depth(record, measured.seen_through(maps.matrices))
@@ -160,6 +163,16 @@ def localize(
     summary = {"localizations": rows, "frames": opened.frames, **work}
     print(_in_words(summary), file=sys.stderr, flush=True)
     return {"device": words, "precision": precision, **summary, "domain": compared}
+
+
+def _threshold(given: float, kind: str) -> float:
+    """The one that is given, or what suits the kind of network."""
+    if 0 < given < _LEAST_THRESHOLD:
+        raise PlanelocError(
+            f"setting threshold: {given:g} is below {_LEAST_THRESHOLD:g}, where all noise is found; give more, or 0"
+            f" for {_THRESHOLDS[kind]:g}"
+        )
+    return given or _THRESHOLDS[kind]
 
 
 def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str, str, str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from planeloc.candidates import lit_pages
+from planeloc.candidates import lit_pages, spot_side_px
 from planeloc.devices import autocast
 from planeloc.instrument import Findings, Instrument, under
 from planeloc.networks.decoding import find_molecules
 from planeloc.networks.paged_decoder import maps_on_pages, page_grid
 from planeloc.networks.regression import RegressionNetwork
+from planeloc.portions import Portions
 
 _FRAMES_AT_ONCE = {"cpu": 1, "cuda": 20}
 _REACH_PX = 1  # around a pixel with light, where its molecule may be
@@ -37,26 +39,33 @@ class MoleculeFinder:
         drift = torch.as_tensor(instrument.drift_sd_nm) / instrument.psf.pixel_size_nm
         self._units = replace(instrument.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
-        self._grid = page_grid(instrument.field_px)
+        self._grid, self._spot_px = page_grid(instrument.field_px), spot_side_px(instrument.psf)
+        device = instrument.device
+        self._portions = Portions(_FRAMES_AT_ONCE[device.type], device, "localizing", "record a smaller field")
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
         """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""
-        instrument, step = self._instrument, _FRAMES_AT_ONCE[self._instrument.device.type]
-        parts = []
+        instrument, parts, first = self._instrument, [], 0
         marks = self._marks(registered, level) if self._sparse else None
         with autocast(instrument.device, instrument.precision):  # around all frames: weights are converted once
-            for first in range(0, len(registered), step):
-                frames = registered[first : first + step].contiguous(memory_format=torch.channels_last)
-                maps = self._maps(frames, None if marks is None else marks[first : first + step])
-                with torch.autocast(instrument.device.type, enabled=False):
-                    parts.append(self._read(maps, level, first))
+            while first < len(registered):
+                parts.append(self._portions.run(partial(self._find, registered, marks, level, first)))
+                first += self._portions.at_once
         return parts
+
+    def _find(self, registered: Tensor, marks: Tensor | None, level: Tensor, first: int) -> Findings:
+        """Molecules of as many frames as are computed at once, from `first` on."""
+        some = slice(first, first + self._portions.at_once)
+        frames = registered[some].contiguous(memory_format=torch.channels_last)
+        maps = self._maps(frames, None if marks is None else marks[some])
+        with torch.autocast(self._instrument.device.type, enabled=False):
+            return self._read(maps, level, first)
 
     def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
         """Pages (frames, rows, columns) where there is light."""
         with self._instrument.stopwatch("candidates"):
             variance = self._instrument.variance(level)
-            return lit_pages(registered, variance, self._candidate_threshold, self._grid, _REACH_PX)
+            return lit_pages(registered, variance, self._candidate_threshold, self._grid, _REACH_PX, self._spot_px)
 
     def _maps(self, frames: Tensor, marks: Tensor | None) -> Tensor:
         """The network's numbers for every pixel; with marks on pages, only for theirs."""

@@ -37,9 +37,11 @@ class Portions:
         at_once: images.
     """
 
-    def __init__(self, at_once: int, device: torch.device, what: str) -> None:
-        """`what` is computed, for the message."""
-        self.at_once, self._device, self._what = at_once, device, what
+    def __init__(
+        self, at_once: int, device: torch.device, what: str, remedy: str = "give a smaller window_px or fewer channels"
+    ) -> None:
+        """`what` is computed and `remedy` helps where not even one image can be, for the messages."""
+        self.at_once, self._device, self._what, self._remedy = at_once, device, what, remedy
 
     def of(self, batch: Divisible) -> Iterator[Divisible]:
         """The batch itself if it is small enough, else its parts."""
@@ -62,8 +64,8 @@ class Portions:
     def _halve(self) -> None:
         if self.at_once == 1:
             raise PlanelocError(
-                f"{self._what}: {self._device} has not enough memory for one image; give a smaller window_px or fewer"
-                " channels, end other programs on this device, or set device: cpu"
+                f"{self._what}: {self._device} has not enough memory for one image; {self._remedy},"
+                " end other programs on this device, or set device: cpu"
             )
         self.at_once = (self.at_once + 1) // 2
         if self._device.type == "cuda":

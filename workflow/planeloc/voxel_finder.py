@@ -56,8 +56,7 @@ class VoxelFinder:
         self.network = RegionNetwork(network, self.grid.side_px, instrument.field_px, device, instrument.precision)
         self.regions = 0
         self.batch = _BATCH_PX[device.type] // self.grid.side_px**2
-        drift_sds_nm = scene.drift_sds_nm(instrument.psf.pixel_size_nm, instrument.psf.planes)
-        self.search = CandidateSearch(instrument.seen_psf, scene.depth_range_nm, drift_sds_nm, device)
+        self.search = CandidateSearch(instrument.seen_psf, scene.depth_range_nm, instrument.drift_sd_nm, device)
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
         """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""

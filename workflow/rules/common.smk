@@ -48,7 +48,7 @@ def or_stop(function, *arguments):
 
 
 def read_everything():
-    """The configuration with its defaults filled in (in place), and the sheets, checked against each other and the disk."""
+    """The configuration with its defaults filled in (in place), and the sheets, all checked."""
     files = workflow.overwrite_configfiles or workflow.configfiles
     config.update(complete_configuration(config, map(os.path.relpath, files)))
     made = acquisition("") if config["simulation"] else None
@@ -105,7 +105,7 @@ def of_calibration(field):
 
 
 def microscope_of(calibration):
-    """The microscope file that holds for a calibration: with measured cameras where there are movies to measure them by."""
+    """The microscope file that holds for a calibration: with measured cameras where movies are for it."""
     given = experiment.calibrations[calibration]
     if given.measures_cameras:
         return f"<results>/calibration/{calibration}/microscope.yaml"

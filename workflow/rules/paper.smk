@@ -15,6 +15,12 @@ PAPER_SWEEPS = {
     "photons": PAPER_NETWORKS + PAPER_SPARSE + PAPER_FITS,
 }
 
+# What the report is given of the structure; it looks for evaluation.json itself.
+PAPER_STRUCTURE = {
+    "voxels.png": "--structure",
+    "localizations.h5": "--structure-localizations",
+}
+
 
 rule paper_network:
     input:
@@ -39,8 +45,8 @@ rule paper_network:
         code=code_version("training"),
     shell:
         "planeloc train {params.start_from} {params.options} --on-mismatch stop "
-        "--network upsampling --drift-voxels {params.drift} --no-registration-resampling --emitters 3 --photons auto --background auto "
-        "--upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
+        "--network upsampling --drift-voxels {params.drift} --no-registration-resampling "
+        "--emitters 3 --photons auto --background auto --upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
@@ -168,7 +174,7 @@ rule paper_report:
         structure=(
             [
                 f"<results>/{config['paper']['structure']}/{file}"
-                for file in ("voxels.png", "evaluation.json")
+                for file in [*PAPER_STRUCTURE, "evaluation.json"]
             ]
             if config["paper"]["structure"]
             else []
@@ -183,9 +189,9 @@ rule paper_report:
     params:
         folder=lambda wildcards: f"{config['pathvars']['results']}/experiments",
         structure=lambda wildcards, input: " ".join(
-            f"--structure {shlex.quote(file)} --structure-threshold {config['localize']['threshold']}"
+            f"{PAPER_STRUCTURE[os.path.basename(file)]} {shlex.quote(file)}"
             for file in input.structure
-            if file.endswith(".png")
+            if os.path.basename(file) in PAPER_STRUCTURE
         ),
         code=code_version("paper/report"),
     shell:

@@ -120,24 +120,29 @@ def bound_command(output: Path, provenance: Path | None) -> None:
 @paper.command("report")
 @file_option("--results", "Folder of the results of the other verbs.")
 @file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
-@click.option("--structure-threshold", type=float, help="What the structure's voxels had to exceed.")
+@file_option("--structure-localizations", "Table of the structure (HDF5), which names its threshold.", required=False)
 @file_option("--architecture", "Study of architectures (JSON), by benchmarks/architecture.py.", required=False)
 @file_option("--output", "Report (HTML, in one file); its figures are left beside it, too.")
 @provenance_option
 def report_command(
     results: Path,
     structure: Path | None,
-    structure_threshold: float | None,
+    structure_localizations: Path | None,
     architecture: Path | None,
     output: Path,
     provenance: Path | None,
 ) -> None:
     """Compare all results with the paper's, on one page."""
+    from planeloc import localizations
     from planeloc.paper.report import write_report
 
-    write_report(results, structure, output, structure_threshold=structure_threshold, architecture=architecture)
-    inputs = [*sorted(results.rglob("*.json")), *_given(structure, architecture)]
-    used = {"structure_threshold": structure_threshold}
+    threshold = None
+    if structure_localizations:
+        metadata = localizations.read(structure_localizations)[1]
+        threshold = localizations.metadata_value(structure_localizations, metadata, "threshold")
+    write_report(results, structure, output, structure_threshold=threshold, architecture=architecture)
+    inputs = [*sorted(results.rglob("*.json")), *_given(structure, structure_localizations, architecture)]
+    used = {"structure_threshold": threshold}
     write_record(provenance, "paper report", used, inputs, [output])
 
 
