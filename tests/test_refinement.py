@@ -1,6 +1,7 @@
 """The fit of all molecules of frames with their drift, against derivatives, bounds and the truth."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 from test_localization import FRAMES_OF_FILES, MAPS, draw_emitters, localizer_of, run, write_files
 
-from planeloc import localizations
+from planeloc import localizations, refinement
+from planeloc.camera import Camera
 from planeloc.frame_fit import FrameFit, Start, fit_frames
 from planeloc.localizer import localize_frames
 from planeloc.matching import Points, match
-from planeloc.molecule_windows import window_side
+from planeloc.molecule_windows import look, window_side
 from planeloc.normal_equations import System, Vector
 from planeloc.optics import paper_psf
 from planeloc.optics.drift_information import covariance_with_drift
@@ -285,6 +287,39 @@ def test_saturated_pixels_do_not_count():
     fits = [clipped.fit(), clipped.fit(ceiling=torch.full((4,), ceiling))]
     bias = [float((fit.photons / made.photons).mean() - 1) for fit in fits]
     assert bias[0] < -0.04 and abs(bias[1]) < 0.015
+
+
+def test_saturated_counts_reach_the_ceiling():
+    """Photons of saturated counts, rounded as the localizer rounds them; one count less does not saturate."""
+    for saturation in (16383.0, 70000.0):
+        camera = Camera("a", 100.0, 4.9, 200.0, 0.9, 30.0, saturation)
+        top = int(min(saturation, 65535))
+        level = torch.linspace(0.0, 40.0, 1001)
+        ceiling = torch.tensor(refinement._ceiling(camera))
+        full, below = (torch.tensor(camera.photons(np.uint16(c))) - level + level for c in (top, top - 1))
+        assert (full >= ceiling).all() and (below < ceiling).all()
+
+
+def test_saturated_pixels_of_a_movie_do_not_count():
+    """Of a camera whose saturation, as photons, is no number of 32 bits."""
+    sheet = Camera("a", 100.0, 4.9, 200.0, 0.9, 30.0, 16383.0)
+    movie = SimpleNamespace(microscope=SimpleNamespace(cameras=(sheet,) * 4))
+    ceiling = refinement.Refinement(SimpleNamespace(movie=movie, device=torch.device("cpu")))._ceiling
+    images = torch.from_numpy(sheet.photons(np.full((1, 4, 32, 32), 16383, dtype=np.uint16)))
+    level = torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(1)) * 40
+    places = torch.full((1, 4, 2), 16.0).double()
+    views = look(images - level, level, torch.zeros(1).long(), places, 15, ceiling)
+    assert views.inside.all() and not views.use.any()
+
+
+def test_a_background_below_zero():
+    """A median in the dark may be: the background is then as uncertain as where there is none."""
+    made = scene([0], [[4600.0, 4600.0, 0.0]], [3000.0])
+    made = made._replace(images=made.images + BACKGROUND + 1, level=torch.full_like(made.level, -1.0))
+    fit = made.fit()
+    assert fit.fitted.all() and torch.isfinite(fit.covariance).all()
+    assert (fit.position - made.position).abs().max() < 60
+    assert fit.excess.numpy() == pytest.approx(BACKGROUND + 1, abs=1.0)
 
 
 def test_a_molecule_that_is_not_there_stays_as_it_was():

@@ -121,13 +121,11 @@ class FrameFit:
         self._brightness = torch.tensor(psf.brightness).to(start.position)
         no_excess = torch.zeros_like(start.mapped_px[..., 0])
         self._first = torch.cat((start.position, start.photons[:, None], no_excess), dim=1)
-        drift_sd = (
-            torch.as_tensor(drift_sd_nm).to(start.position).expand(self._planes - 1).clamp(min=_LEAST_DRIFT_SD_NM)
-        )
+        drift_sd = torch.as_tensor(drift_sd_nm).to(start.position).expand(self._planes - 1)
         self._drift_precision = drift_sd.clamp(min=_LEAST_DRIFT_SD_NM).repeat_interleave(2) ** -2
         # The background is as uncertain as it is large; of molecules something is known so that equations have a
         # solution also where no plane sees them. Where there is light to fit, neither counts.
-        spread = (self.views.level.mean(dim=2) + 1).double()
+        spread = (self.views.level.mean(dim=2).clamp(min=0) + 1).double()
         place = torch.full_like(start.position, _WIDEST_NM)
         self._precision = torch.cat((place, _WIDEST_LIGHT * start.photons[:, None], spread), dim=1) ** -2
 
