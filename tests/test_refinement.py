@@ -332,6 +332,47 @@ def test_a_molecule_that_is_not_there_stays_as_it_was():
     assert (fit.position[0] - made.position[0]).abs().max() < 60
 
 
+@pytest.mark.parametrize("part", ["position", "photons", "mapped_px", "axes"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_molecule_without_numbers_does_no_harm(part, value):
+    """It stays as it was, and the others are fitted as if it were not there."""
+    position = [[4200.0, 4500.0, -350.0], [4500.0, 4300.0, 100.0], [6500.0, 6500.0, 0.0], [3000.0, 3000.0, 0.0]]
+    made = scene([0, 0, 0, 1], position, [3000.0, 2000.0, 4000.0, 3000.0], drift_sd_nm=30.0)
+    start = made.start()
+    others = torch.tensor([0, 2, 3])
+    without = made.fit(30.0, start=Start(*(values[others] for values in start)))
+    getattr(start, part)[1] = value
+    fit = made.fit(30.0, start=start)
+    assert fit.fitted.tolist() == [bool(without.fitted[0]), False, *without.fitted[1:].tolist()]
+    assert torch.allclose(fit.position[others], without.position, atol=1e-6, rtol=0)
+    assert torch.allclose(fit.covariance[others], without.covariance, rtol=1e-6)
+    assert torch.equal(fit.suspect[others], without.suspect) and not fit.suspect[1]
+    assert torch.equal(fit.position[1].isfinite(), start.position[1].isfinite())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_pixels_without_numbers_do_not_count(value):
+    frame, position, photons = spread_out(2, 2)
+    made = scene(frame, position, photons)
+    images = made.images.clone()
+    images[0, :2, 7:9] = value
+    fit = made._replace(images=images).fit()
+    assert fit.fitted.all() and pulls(fit, made).max() < 2
+    images[0] = value
+    fit, without = made._replace(images=images).fit(), made.fit()
+    assert not fit.fitted[frame == 0].any()
+    assert torch.allclose(fit.position[frame == 1], without.position[frame == 1], atol=0.01)
+
+
+def test_covariances_of_what_is_no_system():
+    """Numbers that cannot be factored give no covariance, and no error."""
+    made = scene([0, 0], [[4200.0, 4500.0, -350.0], [4500.0, 4300.0, 100.0]], [3000.0, 2000.0])
+    system = FrameFit(PSF, NOISE, made.images, made.level, made.start(), 30.0)
+    system = system.equations(system.first)[0]
+    system.own[1, 2, 2] = torch.nan
+    assert not system.covariance()[1].isfinite().any()
+
+
 def test_frames_without_molecules():
     made = scene([1], [[4600.0, 4600.0, 0.0]], [3000.0], drift_sd_nm=30.0)
     fit = made.fit(30.0)

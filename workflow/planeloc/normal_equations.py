@@ -154,12 +154,15 @@ class System:
         taken.index_add_(0, pairs.second, self.between.transpose(1, 2) @ inverse[pairs.first] @ self.between)
         crowded = torch.zeros_like(self.frame, dtype=torch.bool)
         crowded[pairs.first] = crowded[pairs.second] = True
+        sound = (inverse + taken).isfinite().flatten(1).all(dim=1)
+        crowded &= sound
         scale = torch.diagonal(inverse[crowded], dim1=1, dim2=2).sqrt()
         both = scale[:, :, None] * scale[:, None, :]
-        root = scale[:, :, None] * torch.linalg.cholesky(inverse[crowded] / both)
+        factor, failed = torch.linalg.cholesky_ex(inverse[crowded] / both)
+        root = scale[:, :, None] * torch.where(failed[:, None, None] > 0, 0.0, factor)
         left, axes = torch.linalg.eigh(root.transpose(1, 2) @ taken[crowded] @ root)
         whitened = root @ axes
-        alone = inverse.clone()
+        alone = torch.where(sound[:, None, None], inverse, torch.nan)
         alone[crowded] = (whitened / (1 - left).clamp(min=_LEAST_OWN)[:, None, :]) @ whitened.transpose(1, 2)
         return alone
 
