@@ -289,6 +289,24 @@ def test_saturated_pixels_do_not_count():
     assert bias[0] < -0.04 and abs(bias[1]) < 0.015
 
 
+def test_no_step_makes_a_frame_less_likely():
+    """Also where molecules leave their places: half of these are none."""
+    random = np.random.default_rng(3)
+    frame = np.repeat(np.arange(30), 4)
+    position = np.column_stack((random.uniform(3500, 5500, (120, 2)), random.uniform(-500, 500, 120)))
+    real = np.tile([True, True, False, False], 30)
+    made = scene(frame[real], position[real], random.uniform(2000, 5000, real.sum()), drift_sd_nm=30.0)
+    position = torch.from_numpy(position)
+    start = Start(torch.from_numpy(frame), position, torch.full((120,), 3000.0).double(), *on_planes(position))
+    costs, left = [], []
+    for iterations in range(7):
+        problem = FrameFit(PSF, NOISE, made.images, made.level, start, 30.0)
+        left.append(int((~problem.fit(iterations).fitted).sum()))
+        costs.append(problem.equations(problem._last)[1])
+    assert all((after <= before + 1e-5 * before.abs()).all() for before, after in zip(costs, costs[1:], strict=False))
+    assert left[-1] > 20 and (costs[-1] < costs[0]).all()
+
+
 def test_saturated_counts_reach_the_ceiling():
     """Photons of saturated counts, rounded as the localizer rounds them; one count less does not saturate."""
     for saturation in (16383.0, 70000.0):

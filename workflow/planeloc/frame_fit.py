@@ -8,9 +8,8 @@ and plane z would be 5 % surer (light of the paper). Where windows overlap, the 
 that a pixel has one expectation, with the light of all molecules around it.
 
 Fisher scoring with Levenberg's damping; a step that does not raise the posterior of its frame is not taken. A molecule
-whose step, tried or taken, leads too far away is put back and held where it started. Its frame is then another problem,
-which begins with that step, whether or not the posterior has risen. (Waiting for a step that raises it costs steps of
-the whole frame.)
+whose step leads too far away is put back to its start. If its frame is likelier so, it is held there; if not even small
+steps keep it, it is held where it is.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from planeloc.optics.information import PixelNoise
 _FIRST_DAMPING, _HOLD = 1e-3, 1e12
 _LARGEST_STEP_PX, _LARGEST_STEP_Z_NM = 0.5, 150.0
 _FARTHEST_PX, _FARTHEST_Z_NM = 1.0, 300.0  # from the start
+_STUBBORN = 0.01  # damping of a molecule that wants to leave its place although its frame is no likelier then
 _PAIRS_STEPS = 2  # in which what pairs have in common is worked out anew; later it hardly changes
 _WIDEST_NM, _WIDEST_LIGHT = 1e4, 100.0  # prior about the start; light relative to it
 _LEAST_LIGHT = 0.05  # of the photons at the start
@@ -154,12 +154,11 @@ class FrameFit:
                 torch.where(sound[frame][:, None], molecules, now.molecules),
                 torch.where(sound[:, None], now.drift + step.drift, now.drift),
             )
-            lost = ~held[:, 0] & self._away(proposed.molecules)
-            held[lost, :3] = True
-            proposed.molecules[lost, :3] = self._first[lost, :3]
+            away = ~held[:, 0] & self._away(proposed.molecules)
+            proposed.molecules[away, :3] = self._first[away, :3]
             next_system, next_cost, next_of_windows = self.equations(proposed, number < _PAIRS_STEPS)
-            begun_anew = ~self._none_in_frame(lost)
-            better = sound & next_cost.isfinite() & ((next_cost <= cost + 1e-6 * cost.abs()) | begun_anew)
+            better = sound & (next_cost <= cost + 1e-6 * cost.abs())
+            held[away & (better[frame] | (damping > _STUBBORN)), :3] = True
             damping = torch.where(next_of_windows > of_windows, damping * 10, damping / 5)
             damping = torch.where(better[frame], damping, damping * 4).clamp(1e-9, 1e6)
             far = (system.gradient.molecules * step.molecules).sum(dim=1) > _NEAR
