@@ -1,6 +1,7 @@
 """The fit of all molecules of frames with their drift, against derivatives, bounds and the truth."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 from test_localization import FRAMES_OF_FILES, MAPS, draw_emitters, localizer_of, run, write_files
 
-from planeloc import localizations
+from planeloc import localizations, refinement
+from planeloc.camera import Camera
 from planeloc.frame_fit import FrameFit, Start, fit_frames
 from planeloc.localizer import localize_frames
 from planeloc.matching import Points, match
-from planeloc.molecule_windows import window_side
+from planeloc.molecule_windows import look, window_side
 from planeloc.normal_equations import System, Vector
 from planeloc.optics import paper_psf
 from planeloc.optics.drift_information import covariance_with_drift
@@ -287,6 +289,57 @@ def test_saturated_pixels_do_not_count():
     assert bias[0] < -0.04 and abs(bias[1]) < 0.015
 
 
+def test_no_step_makes_a_frame_less_likely():
+    """Also where molecules leave their places: half of these are none."""
+    random = np.random.default_rng(3)
+    frame = np.repeat(np.arange(30), 4)
+    position = np.column_stack((random.uniform(3500, 5500, (120, 2)), random.uniform(-500, 500, 120)))
+    real = np.tile([True, True, False, False], 30)
+    made = scene(frame[real], position[real], random.uniform(2000, 5000, real.sum()), drift_sd_nm=30.0)
+    position = torch.from_numpy(position)
+    start = Start(torch.from_numpy(frame), position, torch.full((120,), 3000.0).double(), *on_planes(position))
+    costs, left = [], []
+    for iterations in range(7):
+        problem = FrameFit(PSF, NOISE, made.images, made.level, start, 30.0)
+        left.append(int((~problem.fit(iterations).fitted).sum()))
+        costs.append(problem.equations(problem._last)[1])
+    assert all((after <= before + 1e-5 * before.abs()).all() for before, after in zip(costs, costs[1:], strict=False))
+    assert left[-1] > 20 and (costs[-1] < costs[0]).all()
+
+
+def test_saturated_counts_reach_the_ceiling():
+    """Photons of saturated counts, rounded as the localizer rounds them; one count less does not saturate."""
+    for saturation in (16383.0, 70000.0):
+        camera = Camera("a", 100.0, 4.9, 200.0, 0.9, 30.0, saturation)
+        top = int(min(saturation, 65535))
+        level = torch.linspace(0.0, 40.0, 1001)
+        ceiling = torch.tensor(refinement._ceiling(camera))
+        full, below = (torch.tensor(camera.photons(np.uint16(c))) - level + level for c in (top, top - 1))
+        assert (full >= ceiling).all() and (below < ceiling).all()
+
+
+def test_saturated_pixels_of_a_movie_do_not_count():
+    """Of a camera whose saturation, as photons, is no number of 32 bits."""
+    sheet = Camera("a", 100.0, 4.9, 200.0, 0.9, 30.0, 16383.0)
+    movie = SimpleNamespace(microscope=SimpleNamespace(cameras=(sheet,) * 4))
+    ceiling = refinement.Refinement(SimpleNamespace(movie=movie, device=torch.device("cpu")))._ceiling
+    images = torch.from_numpy(sheet.photons(np.full((1, 4, 32, 32), 16383, dtype=np.uint16)))
+    level = torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(1)) * 40
+    places = torch.full((1, 4, 2), 16.0).double()
+    views = look(images - level, level, torch.zeros(1).long(), places, 15, ceiling)
+    assert views.inside.all() and not views.use.any()
+
+
+def test_a_background_below_zero():
+    """A median in the dark may be: the background is then as uncertain as where there is none."""
+    made = scene([0], [[4600.0, 4600.0, 0.0]], [3000.0])
+    made = made._replace(images=made.images + BACKGROUND + 1, level=torch.full_like(made.level, -1.0))
+    fit = made.fit()
+    assert fit.fitted.all() and torch.isfinite(fit.covariance).all()
+    assert (fit.position - made.position).abs().max() < 60
+    assert fit.excess.numpy() == pytest.approx(BACKGROUND + 1, abs=1.0)
+
+
 def test_a_molecule_that_is_not_there_stays_as_it_was():
     made = scene([0], [[4600.0, 4600.0, 0.0]], [3000.0])
     position = torch.tensor([[4610.0, 4590.0, 20.0], [7000.0, 7000.0, 300.0]]).double()
@@ -295,6 +348,47 @@ def test_a_molecule_that_is_not_there_stays_as_it_was():
     assert fit.fitted.tolist() == [True, False]
     assert torch.equal(fit.position[1], position[1]) and fit.photons[1] == 3000.0
     assert (fit.position[0] - made.position[0]).abs().max() < 60
+
+
+@pytest.mark.parametrize("part", ["position", "photons", "mapped_px", "axes"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_molecule_without_numbers_does_no_harm(part, value):
+    """It stays as it was, and the others are fitted as if it were not there."""
+    position = [[4200.0, 4500.0, -350.0], [4500.0, 4300.0, 100.0], [6500.0, 6500.0, 0.0], [3000.0, 3000.0, 0.0]]
+    made = scene([0, 0, 0, 1], position, [3000.0, 2000.0, 4000.0, 3000.0], drift_sd_nm=30.0)
+    start = made.start()
+    others = torch.tensor([0, 2, 3])
+    without = made.fit(30.0, start=Start(*(values[others] for values in start)))
+    getattr(start, part)[1] = value
+    fit = made.fit(30.0, start=start)
+    assert fit.fitted.tolist() == [bool(without.fitted[0]), False, *without.fitted[1:].tolist()]
+    assert torch.allclose(fit.position[others], without.position, atol=1e-6, rtol=0)
+    assert torch.allclose(fit.covariance[others], without.covariance, rtol=1e-6)
+    assert torch.equal(fit.suspect[others], without.suspect) and not fit.suspect[1]
+    assert torch.equal(fit.position[1].isfinite(), start.position[1].isfinite())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_pixels_without_numbers_do_not_count(value):
+    frame, position, photons = spread_out(2, 2)
+    made = scene(frame, position, photons)
+    images = made.images.clone()
+    images[0, :2, 7:9] = value
+    fit = made._replace(images=images).fit()
+    assert fit.fitted.all() and pulls(fit, made).max() < 2
+    images[0] = value
+    fit, without = made._replace(images=images).fit(), made.fit()
+    assert not fit.fitted[frame == 0].any()
+    assert torch.allclose(fit.position[frame == 1], without.position[frame == 1], atol=0.01)
+
+
+def test_covariances_of_what_is_no_system():
+    """Numbers that cannot be factored give no covariance, and no error."""
+    made = scene([0, 0], [[4200.0, 4500.0, -350.0], [4500.0, 4300.0, 100.0]], [3000.0, 2000.0])
+    system = FrameFit(PSF, NOISE, made.images, made.level, made.start(), 30.0)
+    system = system.equations(system.first)[0]
+    system.own[1, 2, 2] = torch.nan
+    assert not system.covariance()[1].isfinite().any()
 
 
 def test_frames_without_molecules():

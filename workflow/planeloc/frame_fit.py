@@ -7,7 +7,9 @@ time leaves wrong is local, and an error of one photon per pixel is as much as a
 and plane z would be 5 % surer (light of the paper). Where windows overlap, the background is the mean of theirs, so
 that a pixel has one expectation, with the light of all molecules around it.
 
-Fisher scoring with Levenberg's damping; a step that does not raise the posterior of its frame is not taken.
+Fisher scoring with Levenberg's damping; a step that does not raise the posterior of its frame is not taken. A molecule
+whose step leads too far away is put back to its start. If its frame is likelier so, it is held there; if not even small
+steps keep it, it is held where it is.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from planeloc.optics.information import PixelNoise
 _FIRST_DAMPING, _HOLD = 1e-3, 1e12
 _LARGEST_STEP_PX, _LARGEST_STEP_Z_NM = 0.5, 150.0
 _FARTHEST_PX, _FARTHEST_Z_NM = 1.0, 300.0  # from the start
+_STUBBORN = 0.01  # damping of a molecule that wants to leave its place although its frame is no likelier then
 _PAIRS_STEPS = 2  # in which what pairs have in common is worked out anew; later it hardly changes
 _WIDEST_NM, _WIDEST_LIGHT = 1e4, 100.0  # prior about the start; light relative to it
 _LEAST_LIGHT = 0.05  # of the photons at the start
@@ -32,6 +35,7 @@ _LEAST_DRIFT_SD_NM = 1e-3
 _MORE_LEFT = 1.3  # deviance of a window over the median of the windows that are fitted together
 _NEAR = 0.05  # squared length of a step, in standard deviations, after which the next would be much shorter
 _MAY_BE_FAR = 0.02  # share of the molecules that need not have come as near
+_OUT_OF_SIGHT_PX = -1e5
 _LOCAL = 5  # numbers of a molecule on a plane: x, y, defocus, light, background
 
 
@@ -112,7 +116,9 @@ class FrameFit:
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None = None,
     ) -> None:
-        self._psf, self._start, self._frames, self._planes = psf, start, len(images), images.shape[1]
+        self._psf, self._given, self._frames, self._planes = psf, start, len(images), images.shape[1]
+        self._usable = _usable(start)
+        self._start = start = _out_of_sight(start, ~self._usable)
         self.noise = noise.to(images)
         self.views: Views = look(images, level, start.frame, start.mapped_px, window_side(psf), ceiling)
         self.pairs = find_pairs(start.frame, self.views)
@@ -121,13 +127,11 @@ class FrameFit:
         self._brightness = torch.tensor(psf.brightness).to(start.position)
         no_excess = torch.zeros_like(start.mapped_px[..., 0])
         self._first = torch.cat((start.position, start.photons[:, None], no_excess), dim=1)
-        drift_sd = (
-            torch.as_tensor(drift_sd_nm).to(start.position).expand(self._planes - 1).clamp(min=_LEAST_DRIFT_SD_NM)
-        )
+        drift_sd = torch.as_tensor(drift_sd_nm).to(start.position).expand(self._planes - 1)
         self._drift_precision = drift_sd.clamp(min=_LEAST_DRIFT_SD_NM).repeat_interleave(2) ** -2
         # The background is as uncertain as it is large; of molecules something is known so that equations have a
         # solution also where no plane sees them. Where there is light to fit, neither counts.
-        spread = (self.views.level.mean(dim=2) + 1).double()
+        spread = (self.views.level.mean(dim=2).clamp(min=0) + 1).double()
         place = torch.full_like(start.position, _WIDEST_NM)
         self._precision = torch.cat((place, _WIDEST_LIGHT * start.photons[:, None], spread), dim=1) ** -2
 
@@ -144,13 +148,17 @@ class FrameFit:
         system, cost, of_windows = self.equations(now)
         for number in range(iterations):
             step = system.damped(torch.where(held, _HOLD, damping[:, None])).solve()
-            proposed = Vector(self._limited(now.molecules, step.molecules), now.drift + step.drift)
-            lost = ~held[:, 0] & self._away(proposed.molecules)
-            held[lost, :3] = True
-            proposed.molecules[lost, :3] = self._first[lost, :3]
+            sound = self._none_in_frame(~step.molecules.isfinite().all(dim=1)) & step.drift.isfinite().all(dim=1)
+            molecules = self._limited(now.molecules, step.molecules)
+            proposed = Vector(
+                torch.where(sound[frame][:, None], molecules, now.molecules),
+                torch.where(sound[:, None], now.drift + step.drift, now.drift),
+            )
+            away = ~held[:, 0] & self._away(proposed.molecules)
+            proposed.molecules[away, :3] = self._first[away, :3]
             next_system, next_cost, next_of_windows = self.equations(proposed, number < _PAIRS_STEPS)
-            forced = torch.zeros_like(cost).index_add_(0, frame, lost.to(cost)) > 0
-            better = (next_cost <= cost + 1e-6 * cost.abs()) | forced
+            better = sound & (next_cost <= cost + 1e-6 * cost.abs())
+            held[away & (better[frame] | (damping > _STUBBORN)), :3] = True
             damping = torch.where(next_of_windows > of_windows, damping * 10, damping / 5)
             damping = torch.where(better[frame], damping, damping * 4).clamp(1e-9, 1e6)
             far = (system.gradient.molecules * step.molecules).sum(dim=1) > _NEAR
@@ -284,21 +292,46 @@ class FrameFit:
         """(n,) Whether molecules have run from their start, or have lost their light."""
         moved = (molecules[:, :3] - self._start.position).abs()
         far = (moved[:, :2] > _FARTHEST_PX * self._psf.pixel_size_nm).any(dim=1) | (moved[:, 2] > _FARTHEST_Z_NM)
-        return far | (molecules[:, 3] < _LEAST_LIGHT * self._start.photons) | ~molecules.isfinite().all(dim=1)
+        return far | (molecules[:, 3] < _LEAST_LIGHT * self._start.photons)
+
+    def _none_in_frame(self, molecules: Tensor) -> Tensor:
+        """(frames,) whether none of a frame's molecules is among those chosen (n,)."""
+        return (
+            torch.zeros(self._frames, device=molecules.device).index_add_(0, self._start.frame, molecules.float()) == 0
+        )
 
     def _result(self, at: Vector, system: System, lost: Tensor, of_windows: Tensor) -> Fit:
         """A window in which more is left than in others has a molecule too few, of which the network knew as little,
         but did not move another one for it.
         """
-        freedom = (self.views.use.sum(dim=(1, 2)) - at.molecules.shape[1]).clamp(min=1)
-        left = of_windows / freedom
-        explained = left <= _MORE_LEFT * left.median() if len(left) else left > 0
+        freedom = self.views.use.sum(dim=(1, 2)) - at.molecules.shape[1]
+        seen = freedom > 0
+        left = of_windows / freedom.clamp(min=1)
+        explained = left <= _MORE_LEFT * left[seen].median() if seen.any() else seen
         covariance = system.covariance()[:, :4, :4] * left.clamp(min=1)[:, None, None]
         variance = torch.diagonal(covariance, dim1=1, dim2=2)
-        fitted = ~lost & explained & (variance > 0).all(dim=1) & at.molecules.isfinite().all(dim=1)
-        position = torch.where(fitted[:, None], at.molecules[:, :3], self._start.position)
-        photons = torch.where(fitted, at.molecules[:, 3], self._start.photons)
-        return Fit(position, photons, at.molecules[:, 4:], covariance, fitted, ~explained, self.drift_nm(at))
+        known = (variance > 0).all(dim=1) & covariance.isfinite().flatten(1).all(dim=1)
+        fitted = self._usable & seen & ~lost & explained & known
+        position = torch.where(fitted[:, None], at.molecules[:, :3], self._given.position)
+        photons = torch.where(fitted, at.molecules[:, 3], self._given.photons)
+        return Fit(position, photons, at.molecules[:, 4:], covariance, fitted, seen & ~explained, self.drift_nm(at))
+
+
+def _usable(start: Start) -> Tensor:
+    """(n,) Molecules of which all is a number, and which have light."""
+    numbers = [values.isfinite().flatten(1).all(dim=1) for values in (start.position, start.mapped_px, start.axes)]
+    return torch.stack(numbers).all(dim=0) & start.photons.isfinite() & (start.photons > 0)
+
+
+def _out_of_sight(start: Start, rows: Tensor) -> Start:
+    """With some molecules (n,) where no camera looks, so that they change nothing."""
+    return Start(
+        start.frame,
+        start.position.masked_fill(rows[:, None], 0.0),
+        start.photons.masked_fill(rows, 1.0),
+        start.mapped_px.masked_fill(rows[:, None, None], _OUT_OF_SIGHT_PX),
+        start.axes.masked_fill(rows[:, None, None, None], 0.0),
+    )
 
 
 def _turned(products: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:

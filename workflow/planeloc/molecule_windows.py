@@ -43,7 +43,10 @@ def window_side(psf: PSF) -> int:
 def look(
     images: Tensor, level: Tensor, frame: Tensor, mapped_px: Tensor, side: int, ceiling: Tensor | None = None
 ) -> Views:
-    """Windows around molecules (n,) at (n, planes, 2); pixels beyond the sensor do not count."""
+    """Windows around molecules (n,) at (n, planes, 2).
+
+    Pixels beyond the sensor, saturated ones and those that are no numbers do not count.
+    """
     planes, rows, columns = images.shape[1:]
     corner = mapped_px.floor().long() - side // 2
     steps = torch.arange(side, device=images.device)
@@ -56,7 +59,9 @@ def look(
     background = level.reshape(-1)[of_level]
     photons = images.reshape(-1)[pixel] + background
     inside = inside.flatten(2).to(photons)
-    use = inside if ceiling is None else inside * (photons < ceiling.to(photons)[:, None])
+    number = photons.isfinite()
+    photons = torch.where(number, photons, background)
+    use = inside * number if ceiling is None else inside * (number & (photons < ceiling.to(photons)[:, None]))
     name = torch.empty(images.numel(), dtype=torch.int32, device=images.device)  # only what is written is read
     name[pixel.flatten()] = torch.arange(pixel.numel(), dtype=torch.int32, device=images.device)
     pixel = name[pixel].long()

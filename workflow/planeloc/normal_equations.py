@@ -91,7 +91,7 @@ class System:
 
     def solve(self) -> Vector:
         """Steps of the molecules and of the drift."""
-        inverse, _ = _inverse(self.own)
+        inverse = _inverse(self.own)
         gain = inverse @ self.with_drift_alone
         schur = torch.linalg.inv(self.drift_alone - self._of_frames(self.with_drift_alone.transpose(1, 2) @ gain))
 
@@ -141,7 +141,7 @@ class System:
         What an overlapping neighbour takes of a molecule's information is exact for one neighbour, and for several that
         do not overlap with each other. What all tell of the drift is taken as if nothing overlapped.
         """
-        inverse, _ = _inverse(self.own)
+        inverse = _inverse(self.own)
         alone = self._beside_neighbours(inverse) if len(self.between) else inverse
         gain = inverse @ self.with_drift_alone
         about_drift = self.drift_alone - self._of_frames(self.with_drift_alone.transpose(1, 2) @ gain)
@@ -154,12 +154,15 @@ class System:
         taken.index_add_(0, pairs.second, self.between.transpose(1, 2) @ inverse[pairs.first] @ self.between)
         crowded = torch.zeros_like(self.frame, dtype=torch.bool)
         crowded[pairs.first] = crowded[pairs.second] = True
+        sound = (inverse + taken).isfinite().flatten(1).all(dim=1)
+        crowded &= sound
         scale = torch.diagonal(inverse[crowded], dim1=1, dim2=2).sqrt()
         both = scale[:, :, None] * scale[:, None, :]
-        root = scale[:, :, None] * torch.linalg.cholesky(inverse[crowded] / both)
+        factor, failed = torch.linalg.cholesky_ex(inverse[crowded] / both)
+        root = scale[:, :, None] * torch.where(failed[:, None, None] > 0, 0.0, factor)
         left, axes = torch.linalg.eigh(root.transpose(1, 2) @ taken[crowded] @ root)
         whitened = root @ axes
-        alone = inverse.clone()
+        alone = torch.where(sound[:, None, None], inverse, torch.nan)
         alone[crowded] = (whitened / (1 - left).clamp(min=_LEAST_OWN)[:, None, :]) @ whitened.transpose(1, 2)
         return alone
 
@@ -173,8 +176,8 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
     return (matrices @ vectors[..., None])[..., 0]
 
 
-def _inverse(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse of positive definite (n, p, p), whatever the units; and the roots (n, p) of one over their diagonals."""
+def _inverse(matrices: Tensor) -> Tensor:
+    """Inverse of positive definite (n, p, p), whatever the units."""
     scale = torch.diagonal(matrices, dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
     both = scale[:, :, None] * scale[:, None, :]
-    return torch.linalg.inv(matrices * both) * both, scale
+    return torch.linalg.inv(matrices * both) * both

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from planeloc.camera import Camera
 from planeloc.frame_fit import Fit, FrameFit, Start
 from planeloc.instrument import Findings, Instrument, under
 from planeloc.missed_molecules import find_missed
@@ -26,6 +27,7 @@ _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
 _SURE = 1 - 1e-6
 _ITERATIONS = 6
 _MOLECULES_AT_ONCE = 1024  # unless one frame has more
+_MOST_COUNTS = 65535  # of 16 bits
 
 
 class Refinement:
@@ -35,8 +37,7 @@ class Refinement:
         self._instrument = instrument
         cameras = instrument.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
-        full = [(camera.saturation_counts - camera.offset_counts) * camera.photons_per_count for camera in cameras]
-        self._ceiling = torch.tensor(full, device=instrument.device)
+        self._ceiling = torch.tensor([_ceiling(camera) for camera in cameras], device=instrument.device)
 
     def __call__(self, images: Tensor, level: Tensor, found: Findings) -> Findings:
         """Findings with the places, deviations and light of those that could be fitted, and molecules that were missed.
@@ -110,6 +111,12 @@ class Refinement:
     def _as_sure_as(self, fit: Fit, found: Findings) -> Findings:
         """With the probability that the light is none of noise."""
         return replace(found, probability=torch.erf(_significance(fit) / 2**0.5).clamp(max=_SURE))
+
+
+def _ceiling(camera: Camera) -> float:
+    """Photons from which on a pixel is saturated: half a count lower, beyond the rounding of counts to photons."""
+    counts = min(camera.saturation_counts, _MOST_COUNTS) - 0.5
+    return (counts - camera.offset_counts) * camera.photons_per_count
 
 
 def _significance(fit: Fit) -> Tensor:
