@@ -303,7 +303,7 @@ def test_no_step_makes_a_frame_less_likely():
         problem = FrameFit(PSF, NOISE, made.images, made.level, start, 30.0)
         left.append(int((~problem.fit(iterations).fitted).sum()))
         costs.append(problem.equations(problem._last)[1])
-    assert all((after <= before + 1e-5 * before.abs()).all() for before, after in zip(costs, costs[1:], strict=False))
+    assert all((after <= before + 1e-5 * before.abs()).all() for before, after in pairwise(costs))
     assert left[-1] > 20 and (costs[-1] < costs[0]).all()
 
 

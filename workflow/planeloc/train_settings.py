@@ -47,7 +47,7 @@ class TrainSettings:
     density: str = setting("0.06-4", "Emitters per 16×16 pixels, fewest-most, drawn for every image; regression.")
     window_px: int = setting(40, "Side of the training images, pixels; regression.", minimum=16, maximum=512)
     background_error: float = setting(
-        0.1, "How wrong the subtracted background is, relative standard deviation; regression.", minimum=0, maximum=1
+        0.5, "How wrong the subtracted background is, relative standard deviation; regression.", minimum=0, maximum=1
     )
     photons: str = setting(
         "auto", "Photons per emitter, all planes together: low-high, or auto: measured from the movies."
