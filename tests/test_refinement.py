@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
