@@ -180,17 +180,6 @@ def test_density_and_background_are_found_in_crowds(per_window, camera):
     assert found.background == pytest.approx(7.0, abs=0.1 + 0.1 * light)
 
 
-@pytest.mark.parametrize("flickers", [True, False], ids=["a hot pixel", "a cosmic ray"])
-def test_one_bad_pixel_does_not_hide_a_crowd(flickers):
-    """It would divide the density by a hundred."""
-    psf, scene, camera = paper_psf(), Scene(background=(7.0, 7.0)), Camera("c")
-    stretches = [draw_stretch(psf, scene, 15 / 16**2, seed) for seed in range(4)]
-    for stretch in stretches:
-        stretch.photons[:: 3 if flickers else len(stretch.photons), :, 20, 20] += 5000
-    found = crowd(mean_cumulants([measure_flicker(stretch, (camera,) * 4) for stretch in stretches]), psf, scene)
-    assert found.density * 16**2 == pytest.approx(15.0, rel=0.25)
-
-
 @pytest.mark.parametrize("frames", [1, 3, 40])
 @pytest.mark.parametrize("counts", [0, 100, 65535])
 def test_movies_that_show_nothing(tmp_path, frames, counts):

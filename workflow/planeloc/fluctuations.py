@@ -9,7 +9,6 @@ of the light, which are taken off (as in the analysis of fluorescence fluctuatio
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +27,6 @@ _TILE_PX = 16  # what a network sees at once
 _REACH_PX = 25  # window that holds a molecule's light, whatever its depth
 _DEPTHS, _PLACES = 33, 3  # of molecules, over the depth range, and within a pixel along each axis
 _FEWEST_FRAMES = 4
-_LEFT_OUT = 0.001  # of the pixels of a plane: a flickering pixel or a cosmic ray has a third cumulant above all light's
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,9 @@ def measure_flicker(stretch: Stretch, cameras: tuple[Camera, ...]) -> Flicker:
     if middle < _FEWEST_FRAMES:
         none = np.zeros(len(cameras))
         return Flicker(photons.mean(axis=(0, 2, 3), dtype=np.float64), none, none, (np.zeros((1, 1)),) * 2)
-    cumulants = _light_cumulants(photons, cameras)
-    kept = _sound(cumulants[2])
-    means = (values.mean(axis=(1, 2), where=kept) for values in cumulants)
-    first, last = (_tiles(_light_cumulants(part, cameras)[1], kept) for part in (photons[:middle], photons[middle:]))
-    return Flicker(*means, (first, last))
+    cumulants = (values.mean(axis=(1, 2)) for values in _light_cumulants(photons, cameras))
+    first, last = (_tiles(_light_cumulants(part, cameras)[1]) for part in (photons[:middle], photons[middle:]))
+    return Flicker(*cumulants, (first, last))
 
 
 def mean_cumulants(parts: list[Flicker]) -> Cumulants:
@@ -93,22 +89,12 @@ def _light_cumulants(photons: NDArray[np.float32], cameras: tuple[Camera, ...]) 
     return mean, second, cube - 3 * m2 * second - m3 * mean
 
 
-def _sound(third: Array) -> NDArray[np.bool_]:
-    """All but a few pixels of each plane, those of the largest third cumulants."""
-    flat = third.reshape(len(third), -1)
-    kept = np.ones(flat.shape, dtype=bool)
-    few = math.ceil(_LEFT_OUT * flat.shape[1])
-    np.put_along_axis(kept, np.argsort(flat, axis=1, kind="stable")[:, -few:], False, axis=1)
-    return kept.reshape(third.shape)
-
-
-def _tiles(second: Array, kept: NDArray[np.bool_]) -> Array:
-    """(planes, tiles) means over tiles, of the pixels that are kept; a field smaller than a tile is one."""
+def _tiles(second: Array) -> Array:
+    """(planes, tiles) means over tiles; a field smaller than a tile is one."""
     rows, columns = (max(1, size // _TILE_PX) for size in second.shape[1:])
     label = (np.arange(second.shape[1]) * rows // second.shape[1])[:, None] * columns
     label = label + np.arange(second.shape[2]) * columns // second.shape[2]
-    tiles = np.arange(rows * columns)
-    return np.stack([ndimage.mean(plane[own], label[own], tiles) for plane, own in zip(second, kept, strict=True)])
+    return np.stack([ndimage.mean(plane, label, np.arange(rows * columns)) for plane in second])
 
 
 def _crowding(first: Array, last: Array) -> float:
