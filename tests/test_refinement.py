@@ -1,8 +1,8 @@
 """The fit of all molecules of frames with their drift, against derivatives, bounds and the truth."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
