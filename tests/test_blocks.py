@@ -1,11 +1,9 @@
 """Every frame is given once, whatever happens to the workers."""
 
-import os
 import random
-import signal
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import dask
 import pytest
@@ -14,7 +12,7 @@ from distributed import Client
 from planeloc import blocks, cluster
 from planeloc.errors import PlanelocError
 
-KILLS = 100
+KILLS = 50
 
 
 @contextmanager
@@ -44,42 +42,29 @@ def frames_of(results):
 
 
 def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
-    """A hundred kills at random moments, so often that some blocks lose several workers."""
-    running, frames = tmp_path / "running", 10_000
-    running.mkdir()
-    pause = tmp_path / "kills are over"
+    """Fifty kills in the middle of the work, some blocks losing so many workers that they are cut."""
+    frames, size = 10_000, 10
+    draw = random.Random(1)
+    deaths = set(draw.sample(range(frames), KILLS - 4 * 6))  # on a frame's first turn
+    for block in draw.sample(range(frames // size), 4):
+        deaths |= set(range(block * size, block * size + 6))
 
-    def work(start, stop, running=str(running), pause=str(pause)):  # by value: workers cannot import this module
+    def work(start, stop, deaths=frozenset(deaths), dead=str(tmp_path)):  # by value: workers cannot import this module
         import os
         import pathlib
-        import time
+        import signal
 
-        mine = pathlib.Path(running, str(os.getpid()))
-        mine.touch()
-        time.sleep(0 if pathlib.Path(pause).exists() else 0.05)
+        for frame in sorted(deaths & set(range(start, stop))):
+            mark = pathlib.Path(dead, f"dead.{frame}")
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         return stop - start
 
-    def kill():
-        draw = random.Random(1)
-        killed = 0
-        while killed < KILLS and not over.is_set():
-            time.sleep(draw.uniform(0.05, 0.25))
-            for file in draw.sample(sorted(running.iterdir()), 1) if any(running.iterdir()) else []:
-                with suppress(ProcessLookupError):  # its file was written while it was killed
-                    os.kill(int(file.name), signal.SIGKILL)
-                    killed += 1
-                file.unlink()
-        pause.touch()
-        return killed
-
-    over, killed_all = threading.Event(), []
     with workers(tmp_path, 2) as client:
-        killer = threading.Thread(target=lambda: killed_all.append(kill()), daemon=True)
-        killer.start()
-        results = list(blocks.run(client, work, cut(frames, 10)))
-        over.set()
-        killer.join()
-    assert killed_all == [KILLS]
+        results = list(blocks.run(client, work, cut(frames, size)))
+    assert len(list(tmp_path.glob("dead.*"))) == len(deaths) > 0.9 * KILLS
+    assert len(results) > frames // size  # some were cut
     assert frames_of(results) == list(range(frames))
     assert all(value == len(block) for block, value in results)
 
