@@ -42,7 +42,7 @@ def frames_of(results):
 
 
 def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
-    """Fifty kills in the middle of the work, some blocks losing so many workers that they are cut."""
+    """Fifty kills in the middle of the work, some blocks losing so many workers that they are tried alone."""
     frames, size = 10_000, 10
     draw = random.Random(1)
     deaths = set(draw.sample(range(frames), KILLS - 4 * 6))  # on a frame's first turn
@@ -64,7 +64,6 @@ def test_every_frame_is_given_once_though_workers_are_killed(tmp_path):
     with workers(tmp_path, 2) as client:
         results = list(blocks.run(client, work, cut(frames, size)))
     assert len(list(tmp_path.glob("dead.*"))) == len(deaths) > 0.9 * KILLS
-    assert len(results) > frames // size  # some were cut
     assert frames_of(results) == list(range(frames))
     assert all(value == len(block) for block, value in results)
 
