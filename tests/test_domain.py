@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from test_localization import Source
 
 from planeloc import cli, localizations
 from planeloc.agreement import disagreements
@@ -88,19 +89,6 @@ def draw(folder: Path, sample: Sample, seed: int = 0) -> Movie:
     add_windows(light, frame, *PsfImaging.reaching(psf, 800.0).windows(on_cameras, z, photons))
     counts = np.stack([camera.expose(light[:, p], random) for p, camera in enumerate(sample.cameras)], axis=1)
     return write(folder, counts, sample.cameras)
-
-
-@dataclass
-class Source:
-    counts: np.ndarray
-    files: tuple = ()
-
-    @property
-    def shape(self):
-        return self.counts.shape
-
-    def read(self, start, stop):
-        return self.counts[start:stop]
 
 
 def write(folder: Path, counts: np.ndarray, cameras=CAMERAS) -> Movie:

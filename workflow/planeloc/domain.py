@@ -27,6 +27,7 @@ from planeloc.optics import PSF
 from planeloc.simulation import Scene
 from planeloc.spot_sizes import cut_windows, fit_windows, relative_widths
 from planeloc.train_settings import TrainSettings
+from planeloc.training_scene import natural_depth_range
 
 ON_MISMATCH = ("warn", "stop")
 _DENSITY_FACTOR = 2.0  # the densest that are learned are not the densest that are found
@@ -264,8 +265,7 @@ def offer(quantities: list[Quantity], record: NetworkRecord, psf: PSF, paths: Pa
 def _training(record: NetworkRecord) -> dict[str, Any]:
     """Settings of the network's own training, as far as they are not the defaults."""
     scene, kind = record.scene, record.kind
-    depths, focus = scene.depth_range_nm, record.psf.plane_depths_nm
-    extent, usual = depths[1] - depths[0], (max(focus) - min(focus)) * len(focus) / (len(focus) - 1)
+    extent, usual = scene.depth_range_nm[1] - scene.depth_range_nm[0], natural_depth_range(record.psf)
     own = {
         "network": kind,
         "drift_voxels": scene.drift_voxels,

@@ -53,7 +53,7 @@ class MoleculeTask:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
         images, loss, pairings, drift_error = 0, 0.0, [], []
         for batch in batches:
-            maps = torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
+            maps = _maps(forward, batch)
             own = regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
             drift = window_drift(maps, self._units.drift_sd_px)
             pairings.append(pair(find_molecules(maps, self._units, _THRESHOLD, drift), batch))
@@ -67,8 +67,12 @@ class MoleculeTask:
 
     def examine(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Pairing:
         """What is found of the molecules of a batch."""
-        maps = torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
-        return pair(find_molecules(maps, self._units, _THRESHOLD), batch)
+        return pair(find_molecules(_maps(forward, batch), self._units, _THRESHOLD), batch)
+
+
+def _maps(forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
+    """What the network says of all images of a batch."""
+    return torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
 
 
 def truth_in_units(batch: Crowds, units: Units) -> Truth:

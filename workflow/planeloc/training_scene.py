@@ -61,7 +61,7 @@ def training_scene(
     if movies and "auto" in (settings.photons, settings.background):
         photons, background = _measured_light(movies, psf, usual, settings)
     cameras = microscope.cameras if microscope else (PAPER_CAMERA,)
-    extent = settings.depth_range_nm or _natural_depth_range(psf)
+    extent = settings.depth_range_nm or natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
     own = {}
     if settings.network == "regression":
@@ -131,7 +131,7 @@ def _measured_light(
     return photons, light.background
 
 
-def _natural_depth_range(psf: PSF) -> float:
+def natural_depth_range(psf: PSF) -> float:
     """The planes' span and half a spacing beyond each end: the paper's slabs."""
     span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
     return span * psf.planes / (psf.planes - 1)
