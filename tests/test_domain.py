@@ -10,7 +10,7 @@ import torch
 import yaml
 from test_localization import Source
 
-from planeloc import cli, localizations
+from planeloc import localizations
 from planeloc.agreement import disagreements
 from planeloc.camera import Camera
 from planeloc.cli import planeloc
@@ -201,7 +201,9 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
     _, offered, _, configured, _ = str(error.value).split("`")
     asked = {}
-    monkeypatch.setattr(cli, "train", lambda *arguments: asked.update(settings=arguments[7], start=arguments[3]))
+    monkeypatch.setattr(
+        "planeloc.verbs.train.train", lambda *arguments: asked.update(settings=arguments[7], start=arguments[3])
+    )
     command(*shlex.split(offered)[1:])
     assert asked["start"] == weights and asked["settings"].network == RECORDS[kind].kind
     wanted = str(getattr(asked["settings"], setting))

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from planeloc import cli, files, provenance
@@ -96,9 +98,33 @@ def test_microscope_mistakes_are_named(tmp_path, change, message):
 
 
 def test_every_verb_has_help():
-    for verb in cli.planeloc.commands:
+    """And the list of all verbs says the same of each, without loading it."""
+    context = click.Context(cli.planeloc)
+    overview = CliRunner().invoke(cli.planeloc, ["--help"], terminal_width=1000).output
+    verbs = cli.planeloc.list_commands(context)
+    assert "localize" in verbs and cli.planeloc.get_command(context, "localise") is None
+    for verb in verbs:
         result = CliRunner().invoke(cli.planeloc, [verb, "--help"])
         assert result.exit_code == 0 and "--" in result.output, verb
+        assert cli.planeloc.get_command(context, verb).get_short_help_str(limit=1000) in overview, verb
+
+
+def test_the_list_of_verbs_waits_for_no_library():
+    code = "import sys\nfrom planeloc.cli import planeloc\nplaneloc(standalone_mode=False)\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    *words, loaded = run.stdout.splitlines()
+    assert run.returncode == 0 and any("localize" in line for line in words), run.stderr
+    assert not {"torch", "numpy", "pandas"} & set(loaded.split())
+
+
+def test_commands_compute_in_one_thread():
+    """As several run at once in a workflow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert CliRunner().invoke(cli.planeloc, ["localize", "--help"]).exit_code == 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert threads == 1
 
 
 def test_an_expected_error_is_one_line_and_exit_code_1(tmp_path, monkeypatch, capsys):
@@ -140,7 +166,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, erro
         code = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, NotADirectoryError: errno.ENOTDIR}
         raise error(code[error], os.strerror(code[error]), "somewhere/file.tif")
 
-    monkeypatch.setattr(cli, "read_microscope", refuse)
+    monkeypatch.setattr("planeloc.verbs.convert.read_microscope", refuse)
     outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json", "--quality", tmp_path / "q.json")
     line = one_line(monkeypatch, capsys, "convert", "--movie", "a.tif", "--microscope", "m.yaml", *outputs)
     assert "somewhere/file.tif: " in line and message in line

@@ -19,7 +19,11 @@ def file_option(name: str, help: str, *, required: bool = True, multiple: bool =
     return click.option(name, type=FILE, help=help, required=required, multiple=multiple)
 
 
+beads_option = file_option("--beads", "Bead stack; repeat the option for each camera, in plane order.", multiple=True)
+figure_option = file_option("--figure", "Figure (PNG).")
+microscope_option = file_option("--microscope", "Microscope file (YAML).")
 provenance_option = file_option("--provenance", "Record of this run (JSON).", required=False)
+quality_option = file_option("--quality", "Quality values and verdicts (JSON).")
 
 
 def write_record(

@@ -1,0 +1,33 @@
+"""`planeloc localize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from planeloc.cli_options import file_option, provenance_option, write_record
+from planeloc.localization import LocalizeSettings, localize
+from planeloc.settings import options
+
+
+@click.command("localize")
+@file_option("--movie", "Manifest of the movie.")
+@file_option("--registration", "Maps from register.")
+@file_option("--psf", "PSF from calibrate.")
+@file_option("--weights", "Network from train.")
+@file_option("--output", "Table of localizations (HDF5).")
+@provenance_option
+@options(LocalizeSettings)
+def command(
+    movie: Path,
+    registration: Path,
+    psf: Path,
+    weights: Path,
+    output: Path,
+    provenance: Path | None,
+    settings: LocalizeSettings,
+) -> None:
+    """Find the molecules in every frame of a movie."""
+    used = localize(movie, registration, psf, weights, output, settings)
+    write_record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)

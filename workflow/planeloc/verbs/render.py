@@ -1,0 +1,33 @@
+"""`planeloc render`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from planeloc.cli_options import file_option, provenance_option, write_record
+from planeloc.rendering import RenderSettings, render
+from planeloc.settings import options
+
+
+@click.command("render")
+@file_option("--localizations", "Filtered table.")
+@file_option("--depth-image", "Depth-coloured picture (PNG).")
+@file_option("--voxel-image", "Picture of the voxels seen more than once (PNG).")
+@file_option("--tiff", "Rendered density (OME-TIFF).")
+@file_option("--voxel-tiff", "Frames per voxel (OME-TIFF).")
+@provenance_option
+@options(RenderSettings)
+def command(
+    localizations: Path,
+    depth_image: Path,
+    voxel_image: Path,
+    tiff: Path,
+    voxel_tiff: Path,
+    provenance: Path | None,
+    settings: RenderSettings,
+) -> None:
+    """Draw the super-resolution pictures."""
+    used = render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
+    write_record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
