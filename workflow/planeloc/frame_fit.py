@@ -164,7 +164,7 @@ class FrameFit:
             far = (system.gradient.molecules * step.molecules).sum(dim=1) > _NEAR
             molecules = torch.where(better[frame][:, None], proposed.molecules, now.molecules)
             now = Vector(molecules, torch.where(better[:, None], proposed.drift, now.drift))
-            system = next_system.where(better, system)
+            system = next_system.in_frames(better, system)
             cost = torch.where(better, next_cost, cost)
             of_windows = torch.where(better[frame], next_of_windows, of_windows)
             if better.all() and far.sum() <= _MAY_BE_FAR * len(far):
@@ -207,7 +207,7 @@ class FrameFit:
         """(n, planes, pixels) photons, of all molecules and the background."""
         light = (at.molecules[:, 3, None] * self._brightness).to(unit)
         own = light[..., None] * unit + at.molecules[:, 4:, None].to(unit) * self.views.share
-        return self.views.level + self.views.together(own * self.views.inside)
+        return self.views.level + self.views.sum_of_overlaps(own * self.views.inside)
 
     def _moved(self, at: Vector) -> Tensor:
         """(n, 4 + planes) from the start; the background from what was given."""
@@ -253,9 +253,9 @@ class FrameFit:
         own_gradient = torch.cat((gradient[..., :4].sum(dim=1), gradient[..., 4]), dim=1)
         return System(
             frame,
-            _together(blocks) + torch.diag_embed(self._precision),
+            _of_molecules(blocks) + torch.diag_embed(self._precision),
             pairs,
-            _together(between),
+            _of_molecules(between),
             _with_drift(moving),
             _with_drift(blocks[..., :2]),
             self._about_drift(moving),
@@ -353,7 +353,7 @@ def _with_drift(moving: Tensor) -> Tensor:
     return whole.flatten(2)
 
 
-def _together(blocks: Tensor) -> Tensor:
+def _of_molecules(blocks: Tensor) -> Tensor:
     """(n, 4 + planes, 4 + planes) from every plane's (n, planes, 5, 5): each has a background of its own."""
     planes = blocks.shape[1]
     whole = blocks.new_zeros(len(blocks), 4 + planes, 4 + planes)

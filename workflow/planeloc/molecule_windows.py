@@ -30,7 +30,7 @@ class Views:
     level: Tensor  # (n, planes, pixels), background
     side: int
 
-    def together(self, values: Tensor) -> Tensor:
+    def sum_of_overlaps(self, values: Tensor) -> Tensor:
         """The windows (n, planes, pixels) added up where they overlap."""
         return _added(values, self.pixel)
 

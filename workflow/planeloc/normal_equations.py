@@ -43,7 +43,7 @@ class Vector(NamedTuple):
     molecules: Tensor  # (n, p)
     drift: Tensor  # (frames, q)
 
-    def plus(self, factor: Tensor, other: Vector, frame: Tensor) -> Vector:
+    def plus_multiple(self, factor: Tensor, other: Vector, frame: Tensor) -> Vector:
         """This vector and `factor` (frames,) times another."""
         molecules = self.molecules + factor[frame][:, None] * other.molecules
         return Vector(molecules, self.drift + factor[:, None] * other.drift)
@@ -68,7 +68,7 @@ class System:
         diagonal = torch.diagonal(self.own, dim1=1, dim2=2)
         return replace(self, own=self.own + torch.diag_embed(damping * diagonal))
 
-    def where(self, chosen: Tensor, other: System) -> System:
+    def in_frames(self, chosen: Tensor, other: System) -> System:
         """The equations of `chosen` (frames,), and of another system of the same molecules in the other frames."""
         if chosen.all():
             return self
@@ -105,7 +105,7 @@ class System:
         if not len(self.between):
             return solution
         one = torch.ones_like(self.drift[:, 0, 0])
-        residual = self.gradient.plus(-one, self._applied(solution), self.frame)
+        residual = self.gradient.plus_multiple(-one, self._applied(solution), self.frame)
         enough = _ACCURATE**2 * self._product(self.gradient, solution)
         direction = preconditioned = without_overlaps(residual)
         product = self._product(residual, preconditioned)
@@ -117,11 +117,11 @@ class System:
             curvature = self._product(direction, image)
             going = going & (curvature > 0)  # couplings that are taken from an earlier step may not fit quite
             pace = torch.where(going, product / curvature, 0.0)
-            solution = solution.plus(pace, direction, self.frame)
-            residual = residual.plus(-pace, image, self.frame)
+            solution = solution.plus_multiple(pace, direction, self.frame)
+            residual = residual.plus_multiple(-pace, image, self.frame)
             preconditioned = without_overlaps(residual)
             last, product = product, self._product(residual, preconditioned)
-            direction = preconditioned.plus(torch.where(going, product / last, 0.0), direction, self.frame)
+            direction = preconditioned.plus_multiple(torch.where(going, product / last, 0.0), direction, self.frame)
             going = going & (product > enough)
         return solution
 

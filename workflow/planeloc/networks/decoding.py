@@ -62,9 +62,9 @@ class Found:
     def to(self, device: torch.device | str) -> Found:
         return self._each(lambda values: values.to(device))
 
-    def where(self, kept: Tensor) -> Found:
-        """Those of the molecules for which `kept` (n,) is true."""
-        return self._each(lambda values: values[kept])
+    def at(self, rows: Tensor) -> Found:
+        """Those of the molecules that are named, by number or by (n,) true and false."""
+        return self._each(lambda values: values[rows])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Found:
         return Found(*(change(getattr(self, field.name)) for field in fields(self)))
@@ -99,7 +99,7 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
         photons_sd=reading.sd[:, 3] * units.photons,
         background=background,
         background_sd=background_sd,
-    ).where(kept)
+    ).at(kept)
 
 
 def window_drift(maps: Tensor, prior_sd_px: float | tuple[float, ...]) -> Drift:
