@@ -1,6 +1,7 @@
 """The regression network: any size and number of planes, files, and what is read from its maps."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_a_window_does_not_see_the_others_of_its_batch():
 
 def test_round_trip(tmp_path):
     torch.manual_seed(0)
-    record = NetworkRecord(Architecture(4, (8, 8, 8)), paper_psf(), Scene(density=(0.001, 0.01)), 20.0)
+    record = NetworkRecord(Architecture(4, (8, 8, 8)), paper_psf(), Scene(density=(0.001, 0.01)), 20.0, (1.1, 1.3))
     network = record.build().eval()
     save_network(tmp_path / "w.safetensors", network, record)
     loaded, read = load_network(tmp_path / "w.safetensors")
@@ -78,6 +79,8 @@ def test_numbers_are_read_in_nanometres_and_photons():
     assert found.image.tolist() == [1]
     assert found.position_nm[0].tolist() == pytest.approx([x, y, 200 + 0.5 * 400], rel=1e-5)
     assert found.position_sd_nm[0].tolist() == pytest.approx([lateral_sd, lateral_sd, 40.0], rel=0.02)
+    corrected = find_molecules(maps, replace(UNITS, deviation_factors=(1.5, 2.0)), 0.5).position_sd_nm
+    assert torch.allclose(corrected, found.position_sd_nm * torch.tensor([1.5, 1.5, 2.0]))
     assert found.photons.item() == pytest.approx(1250) and found.photons_sd.item() == pytest.approx(500, rel=1e-4)
     assert found.background.item() == pytest.approx(-0.7)
     assert found.probability.item() == pytest.approx(0.9, abs=1e-3)

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from planeloc.learning import examine_network, with_true_deviations
 from planeloc.matching import Points, match
 from planeloc.networks import load_network
 from planeloc.networks.decoding import find_molecules
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+from planeloc.train_settings import TrainSettings
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors"
 FRAMES, MOLECULES = 40, 10
 LEAST_JACCARD = 0.97  # 0.994 on more frames
 MOST_LATERAL_NM, MOST_AXIAL_NM = 20.0, 32.0  # 16.6 and 25.1
 PULL = 0.2
+PULL_OF_ROW, PULL_OF_ALL = 0.25, 0.05
 
 
 @torch.inference_mode()
@@ -35,3 +38,17 @@ def test_ten_molecules_in_a_field_that_drifts():
     assert np.hypot(x, y) < MOST_LATERAL_NM and z < MOST_AXIAL_NM
     pull = error / found.position_sd_nm.double().numpy()[pairs.found]
     assert np.sqrt((pull**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL)
+
+
+def test_deviations_are_true_at_all_depths_for_dim_and_bright_molecules():
+    """On images of neither training nor the measurement of their factors; whatever factors there were before."""
+    network, record = load_network(WEIGHTS)
+    settings = TrainSettings(network="regression").resolved()
+    anew = with_true_deviations(network, replace(record, deviation_factors=(5.0, 0.2)), settings)
+    assert anew.deviation_factors == pytest.approx(
+        record.deviation_factors, rel=0.02
+    )  # other processors round otherwise
+    rows = examine_network(network, record, replace(settings, seed=7))
+    pulls = np.array([[row[f"pull_{axis}"] for axis in "xyz"] for row in rows])
+    assert pulls == pytest.approx(np.ones_like(pulls), abs=PULL_OF_ROW)
+    assert np.sqrt((pulls**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL_OF_ALL)

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from planeloc.devices import autocast, choose_device, choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.examination import Row, tabulate
-from planeloc.molecule_task import MoleculeTask, Pairing
+from planeloc.molecule_task import MoleculeTask, Pairing, score
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.optics import PSF
 from planeloc.portions import Portions, memory_for
@@ -35,6 +35,7 @@ _VALIDATION_SEED_OFFSET = 1 << 40  # no training step is ever numbered so high
 _SCALE_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 1
 _EXAMINATION_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 2
 _EXAMINED_VALIDATIONS = 4
+_DEVIATION_SEED_OFFSET = _EXAMINATION_SEED_OFFSET + _EXAMINED_VALIDATIONS
 _WORTH_MORE = 0.05  # of the whole gain
 
 History = list[dict[str, float]]
@@ -121,6 +122,20 @@ def fit_network(
     return network.eval(), task.record, state.history
 
 
+def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> NetworkRecord:
+    """The record of a trained regression network with the factors that its deviations lack; of another as it is.
+
+    The likelihood makes deviations right for the molecules that they are meant for. Matched to what was found, some
+    molecules are further away: neighbours that were not told apart. So errors over deviations are measured (rms), on
+    images of their own, and the deviations multiplied by that (as temperatures are; Guo et al. 2017).
+    """
+    if record.kind != "regression":
+        return record
+    reached = score(_pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET))
+    pulls = [reached.get(f"pull_{axis}", 1.0) for axis in "xyz"]
+    return replace(record, deviation_factors=(math.hypot(*pulls[:2]) / math.sqrt(2), pulls[2]))
+
+
 def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> list[Row]:
     """Of a regression network by depth and brightness (`examination.tabulate`), on images it has not seen; else empty.
 
@@ -128,6 +143,11 @@ def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSe
     """
     if record.kind != "regression":
         return []
+    return tabulate(_pairing(network, record, settings, _EXAMINATION_SEED_OFFSET), record.psf, record.scene)
+
+
+def _pairing(network: nn.Module, record: NetworkRecord, settings: TrainSettings, seed_offset: int) -> Pairing:
+    """What is found of the molecules of some validations' worth of images that have their own seeds."""
     device = choose_device(settings.device)
     task = MoleculeTask(record.psf, record.scene, settings, _generator(settings.seed, 0, torch.device("cpu")))
     network = network.to(device, memory_format=torch.channels_last).eval()
@@ -135,11 +155,13 @@ def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSe
     pairings = []
     for number in range(_EXAMINED_VALIDATIONS):
         with memory_for(f"drawing a validation of {settings.validation} images"):
-            batch = task.draw(settings.validation, _generator(settings.seed, _EXAMINATION_SEED_OFFSET + number, device))
+            batch = task.draw(settings.validation, _generator(settings.seed, seed_offset + number, device))
         with torch.inference_mode():
-            parts = portions.run(lambda batch=batch: [task.examine(network, part) for part in portions.of(batch)])
+            parts = portions.run(
+                lambda batch=batch: [task.examine(network, part, record.units) for part in portions.of(batch)]
+            )
         pairings += parts
-    return tabulate(Pairing.joined(pairings), record.psf, record.scene)
+    return Pairing.joined(pairings)
 
 
 def _train(

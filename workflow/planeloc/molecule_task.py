@@ -65,9 +65,9 @@ class MoleculeTask:
             "drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
         }
 
-    def examine(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Pairing:
-        """What is found of the molecules of a batch."""
-        return pair(find_molecules(_maps(forward, batch), self._units, _THRESHOLD), batch)
+    def examine(self, forward: Callable[[Tensor], Tensor], batch: Crowds, units: Units) -> Pairing:
+        """What is found of the molecules of a batch by a trained network, whose `units` know its deviations."""
+        return pair(find_molecules(_maps(forward, batch), units, _THRESHOLD), batch)
 
 
 def _maps(forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:

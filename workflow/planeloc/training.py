@@ -18,7 +18,7 @@ from planeloc.examination import Row
 from planeloc.figures.training import draw_training
 from planeloc.files import atomic_path, read_json, write_json
 from planeloc.geometry import Registration
-from planeloc.learning import DivergedError, examine_network, fit_network
+from planeloc.learning import DivergedError, examine_network, fit_network, with_true_deviations
 from planeloc.microscope import read_microscope
 from planeloc.movie import Movie
 from planeloc.networks import NetworkRecord, load_network, save_network
@@ -100,6 +100,7 @@ def train(
         kept = output.with_suffix(".last_good.safetensors")
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
+    made_for = with_true_deviations(network, made_for, settings)
     save_network(output, network, made_for)
     examined = examine_network(network, made_for, settings)
     result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, examined, settings)

@@ -37,6 +37,7 @@ class NetworkRecord:
     psf: PSF
     scene: Scene
     input_scale: float  # photons that the network sees as 1 (upsampling); variance of a dark pixel (regression)
+    deviation_factors: tuple[float, float] | None = None  # `Units`, of a regression network that has been trained
 
     @property
     def kind(self) -> str:
@@ -48,7 +49,8 @@ class NetworkRecord:
         """Of the numbers that a regression network gives."""
         pixel = self.psf.pixel_size_nm
         drift = tuple(sd / pixel for sd in self.scene.drift_sds_nm(pixel, self.psf.planes))
-        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], drift)
+        factors = self.deviation_factors or (1.0, 1.0)
+        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], drift, factors)
 
     def build(self) -> nn.Module:
         """A network of this shape with fresh weights."""
@@ -58,22 +60,25 @@ class NetworkRecord:
         return upsampling.UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        values = {
             "kind": self.kind,
             "architecture": self.architecture.as_dict(),
             "psf": self.psf.as_dict(),
             "scene": self.scene.as_dict(),
             "input_scale": self.input_scale,
         }
+        return values | ({"deviation_factors": self.deviation_factors} if self.deviation_factors else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], psf_arrays: Mapping[str, Tensor]) -> NetworkRecord:
         """The reverse of `as_dict`; records from before there were two kinds are of the first."""
+        factors = values.get("deviation_factors")
         return cls(
             _ARCHITECTURES[values.get("kind", "upsampling")].from_dict(values["architecture"]),
             psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
+            tuple(map(float, factors)) if factors else None,
         )
 
 
