@@ -48,11 +48,11 @@ def draw_training(
 
 def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> None:
     loss_label, error_label = _AXES[kind]
-    axes.set(xlabel="training images", ylabel=loss_label, title="Learning curve")
+    axes.set(xlabel="training images, thousands", ylabel=loss_label, title="Learning curve")
     if not history:
         axes.text(0.5, 0.5, "no record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
-    samples = [entry["samples"] for entry in history]
+    samples = [entry["samples"] / 1000 for entry in history]
     axes.plot(samples, [e["training_loss"] for e in history], color="0.6", label="training loss")
     axes.plot(samples, [e["validation_loss"] for e in history], color="C0", label="validation loss")
     errors = axes.twinx()
@@ -103,9 +103,10 @@ def _draw_errors(axes, examined: list[Row]) -> None:
             label = f"{direction}, {name}"
             axes.plot(*_against_depth(rows, error), color=color, alpha=shade, marker=marker, ms=4, label=label)
             axes.plot(*_against_depth(rows, bound), color=color, alpha=shade, ls=":")
-    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, alone and without drift")
-    axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of found molecules", ylim=(0, None))
-    axes.legend(frameon=False, fontsize="small")
+    axes.plot([], [], color="0.3", ls=":", label="bound (alone, no drift)")
+    axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of found molecules")
+    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # the legend has its place above
+    axes.legend(frameon=False, fontsize="small", loc="upper center", ncols=2)
 
 
 def _draw_pulls(axes, examined: list[Row]) -> None:
@@ -119,4 +120,4 @@ def _draw_pulls(axes, examined: list[Row]) -> None:
     axes.set(xlabel="depth z, nm", ylabel="rms error / stated deviation", title=title)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.5), max(high, 1.5))
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="small", loc="lower center", ncols=2)
