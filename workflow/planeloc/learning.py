@@ -36,6 +36,7 @@ _SCALE_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 1
 _EXAMINATION_SEED_OFFSET = _VALIDATION_SEED_OFFSET + 2
 _EXAMINED_VALIDATIONS = 4
 _DEVIATION_SEED_OFFSET = _EXAMINATION_SEED_OFFSET + _EXAMINED_VALIDATIONS
+_FEWEST_PULLS = 100  # molecules, to judge deviations by
 _WORTH_MORE = 0.05  # of the whole gain
 
 History = list[dict[str, float]]
@@ -131,9 +132,12 @@ def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: Tr
     """
     if record.kind != "regression":
         return record
-    reached = score(_pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET))
-    pulls = [reached.get(f"pull_{axis}", 1.0) for axis in "xyz"]
-    return replace(record, deviation_factors=(math.hypot(*pulls[:2]) / math.sqrt(2), pulls[2]))
+    pairing = _pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET)
+    if pairing.found.sum() < _FEWEST_PULLS:
+        return record
+    reached = score(pairing)
+    lateral = math.hypot(reached["pull_x"], reached["pull_y"]) / math.sqrt(2)
+    return replace(record, deviation_factors=(lateral, reached["pull_z"]))
 
 
 def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> list[Row]:
