@@ -114,12 +114,28 @@ def test_ctrl_c_says_how_to_go_on(files, whole, tmp_path):
     assert output.read_bytes() == whole
 
 
+UNHURRIED = """
+import time
+from planeloc import blocks, cli
+run = blocks.run
+def unhurried(*arguments):
+    for item in run(*arguments):
+        yield item
+        time.sleep(0.5)
+blocks.run = unhurried
+cli.main()
+"""
+
+
 def under_way(files, output):
-    """`planeloc localize` as a user starts it, in blocks of single frames, some of which are finished."""
+    """`planeloc localize` as a user starts it, in blocks of single frames, some of which are finished.
+
+    It takes its time between blocks, so that on no machine it is at the end before the test knows it.
+    """
     paths = {"movie": "m.json", "registration": "registration.json", "psf": "psf.h5"}
     options = [word for name, file in paths.items() for word in (f"--{name}", str(files / file))]
     options += ["--weights", str(SHIPPED), "--output", str(output), "--device", "cpu"]
-    command = [sys.executable, "-m", "planeloc.cli", "localize", *options, "--workers", "1", "--block-frames", "1"]
+    command = [sys.executable, "-c", UNHURRIED, "localize", *options, "--workers", "1", "--block-frames", "1"]
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(finished(output)) < 3 and job.poll() is None and time.monotonic() < deadline:
