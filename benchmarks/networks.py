@@ -12,6 +12,7 @@ after all is loaded.
 - `+ refinement`: with `refine: likelihood`;
 - `filter + fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes that are
   taken not to drift: the classical way; what the fit does not explain is left out;
+- `Cramér–Rao bound`: of molecules that do not overlap, with the drift unknown where there is one, else known;
 - `(known)`: told that the planes do not drift, in movies where they do not.
 
 A peer's numbers on such movies stand beside them.
@@ -25,6 +26,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -39,12 +41,14 @@ from planeloc.light import fit_photons
 from planeloc.localizer import Job, Localizer, localize_frames
 from planeloc.networks import load_network
 from planeloc.optics import PSF
-from planeloc.optics.information import PixelNoise
+from planeloc.optics.drift_information import covariance_with_drift
+from planeloc.optics.information import PixelNoise, plane_information
 from planeloc.scoring import compare, scores
 from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS
 
 MATCH = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 0.0, "minimum_photons": 0.0}
 DRIFT_VOXELS = 2
+WINDOW_PX = 25  # of a molecule whose bound is worked out
 LIGHTS = (1.0, 0.25)
 
 
@@ -173,6 +177,26 @@ def forward_models(psf: PSF, mismatch: str) -> tuple[PSF, float]:
     return psf, 1.0
 
 
+def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: Any) -> dict:
+    """Errors that the images allow (Cramér–Rao), of molecules that neither overlap nor lie at the border.
+
+    All of a frame share the drift, of which the prior is known; 0: the drift is.
+    """
+    side = WINDOW_PX * psf.pixel_size_nm
+    place = torch.tensor(truth[["x", "y", "z"]].to_numpy())
+    place[:, :2] = place[:, :2] % psf.pixel_size_nm + (side - psf.pixel_size_nm) / 2
+    photons = torch.tensor(truth.photons.to_numpy())
+    level = torch.full((psf.planes,), PAPER_BACKGROUND[0], dtype=torch.float64)
+    parts = [
+        plane_information(psf, *place[some].T, photons[some], level.expand(len(some), -1), noise, (WINDOW_PX,) * 2)
+        for some in torch.arange(len(place)).split(100)
+    ]
+    of_frames = torch.cat(parts).unflatten(0, (truth.frame.nunique(), -1))
+    variance = torch.diagonal(covariance_with_drift(of_frames, drift_sd_nm), dim1=-2, dim2=-1).flatten(0, 1).mean(dim=0)
+    lateral, axial = float(variance[:2].sum().sqrt()), float(variance[2].sqrt())
+    return {"way": "Cramér–Rao bound", "rmse_lateral_nm": lateral, "rmse_axial_nm": axial}
+
+
 def measure(
     case: Case, light: float, drift: bool, weights: dict[str, Path], mismatch: str, share: float
 ) -> Iterator[dict]:
@@ -195,14 +219,18 @@ def measure(
         write_drawn_movie(folder, psf, scene, frames, record.psf, seed=1000)
         truth = pd.read_csv(folder / TRUTH)
         size_nm = case.side_px * psf.pixel_size_nm
+        known = {"case": case.name, "light": light, "drift": drift, "frames": frames}
+        drift_sd_nm = record.scene.drift_sds_nm(psf.pixel_size_nm, psf.planes) if drift else 0.0
+        yield {**known, **bound_row(psf, scene.pixel_noise(psf.planes), truth, drift_sd_nm)}
         for way in WAYS if drift else WAYS + KNOWN:
             table, speed = localized(folder, weights, way, frames)
             values = scores(compare(table, truth, (size_nm, size_nm), **MATCH))
-            known = {"case": case.name, "light": light, "drift": drift, "way": way.name, "frames": frames}
-            yield {**known, **values, "frames_per_s": speed}
+            yield {**known, "way": way.name, **values, "frames_per_s": speed}
 
 
 def line(row: dict) -> str:
+    if "jaccard" not in row:
+        return f"{row['way']:62}{row['rmse_lateral_nm']:8.1f}{row['rmse_axial_nm']:8.1f}"
     pulls = " ".join(f"{row[f'pull_{axis}']:5.2f}" for axis in "xyz")
     return (
         f"{row['way']:34}{row['jaccard']:9.3f}{row['recall']:8.3f}{row['precision']:11.3f}"

@@ -1,10 +1,15 @@
 """What holds for all tests."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from checkout import Checkout
+
+if TYPE_CHECKING:
+    from checkout import Checkout
 
 # As in the commands of the workflow: threads that wait for each other cost more than they bring to small arrays.
 torch.set_num_threads(1)
@@ -12,6 +17,8 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
+    from checkout import Checkout  # which needs Snakemake's checks of configurations; most tests do not
+
     return Checkout(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ TINY = TrainSettings(
     network="regression", samples=64, batch=8, channels="8,8,8", window_px=16, validation=8, validate_every=16,
     device="cpu", precision="float32",
 )  # fmt: skip
+REGRESSION = Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors"
 SCENE = Scene(window_px=16, density=(0.002, 0.01), background_error=0.1)
 
 
@@ -55,6 +57,19 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert [h["validation_loss"] for h in history] == [h["validation_loss"] for h in resumed_history]
+
+
+@pytest.mark.parametrize(("fewest", "known"), [(1, True), (100_000, False)])
+def test_the_weights_know_how_true_their_deviations_are(tmp_path, monkeypatch, capsys, fewest, known):
+    monkeypatch.setattr(learning, "_FEWEST_PULLS", fewest)
+    light = {"photons": "250-15000", "background": "2-10", "learning_rate": 1e-6}  # not what the weights are made for
+    settings = TrainSettings(network="regression", samples=8, validation=8, device="cpu", **light)
+    train(None, None, [], REGRESSION, *outputs(tmp_path), settings)
+    _, record = load_network(tmp_path / "weights.safetensors")
+    assert ("deviations stay as the network gives them" in capsys.readouterr().err) != known
+    assert (record.deviation_factors is not None) == known
+    if known:
+        assert record.units.deviation_factors == pytest.approx((1.0, 1.0), abs=0.5)
 
 
 def test_training_learns_to_find_and_to_place(tmp_path):

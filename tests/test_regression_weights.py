@@ -17,9 +17,9 @@ from planeloc.train_settings import TrainSettings
 WEIGHTS = Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors"
 FRAMES, MOLECULES = 40, 10
 LEAST_JACCARD = 0.97  # 0.994 on more frames
-MOST_LATERAL_NM, MOST_AXIAL_NM = 20.0, 32.0  # 16.6 and 25.1
+MOST_LATERAL_NM, MOST_AXIAL_NM = 17.0, 30.0  # 14.0 and 25.2
 PULL = 0.2
-PULL_OF_ROW, PULL_OF_ALL = 0.25, 0.05
+PULL_OF_ROW, PULL_OF_ALL = 0.2, 0.05
 
 
 @torch.inference_mode()
@@ -40,10 +40,11 @@ def test_ten_molecules_in_a_field_that_drifts():
     assert np.sqrt((pull**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL)
 
 
+@pytest.mark.slow
 def test_deviations_are_true_at_all_depths_for_dim_and_bright_molecules():
     """On images of neither training nor the measurement of their factors; whatever factors there were before."""
     network, record = load_network(WEIGHTS)
-    settings = TrainSettings(network="regression").resolved()
+    settings = TrainSettings(network="regression", device="cpu").resolved()
     anew = with_true_deviations(network, replace(record, deviation_factors=(5.0, 0.2)), settings)
     assert anew.deviation_factors == pytest.approx(
         record.deviation_factors, rel=0.02

@@ -128,9 +128,9 @@ cli.main()
 
 
 def under_way(files, output):
-    """`planeloc localize` as a user starts it, in blocks of single frames, some of which are finished.
+    """`planeloc localize` in a process of its own, in blocks of single frames, some of which are finished.
 
-    It takes its time between blocks, so that on no machine it is at the end before the test knows it.
+    It sleeps between blocks, so that on no machine it is at the end before the test knows it.
     """
     paths = {"movie": "m.json", "registration": "registration.json", "psf": "psf.h5"}
     options = [word for name, file in paths.items() for word in (f"--{name}", str(files / file))]

@@ -28,7 +28,7 @@ _VERBS = {
 
 
 class _Verbs(click.Group):
-    """Verbs of which only the one that is called is loaded: PyTorch alone takes longer than most help is read."""
+    """Verbs of which only the one that is called is loaded: loading PyTorch alone takes seconds."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(_VERBS)

@@ -134,6 +134,10 @@ def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: Tr
         return record
     pairing = _pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET)
     if pairing.found.sum() < _FEWEST_PULLS:
+        print(
+            f"planeloc: fewer than {_FEWEST_PULLS} molecules found; deviations stay as the network gives them",
+            file=sys.stderr,
+        )
         return record
     reached = score(pairing)
     lateral = math.hypot(reached["pull_x"], reached["pull_y"]) / math.sqrt(2)

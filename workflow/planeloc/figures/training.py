@@ -103,7 +103,7 @@ def _draw_errors(axes, examined: list[Row]) -> None:
             label = f"{direction}, {name}"
             axes.plot(*_against_depth(rows, error), color=color, alpha=shade, marker=marker, ms=4, label=label)
             axes.plot(*_against_depth(rows, bound), color=color, alpha=shade, ls=":")
-    axes.plot([], [], color="0.3", ls=":", label="bound (alone, no drift)")
+    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound (alone, no drift)")
     axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of found molecules")
     axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # the legend has its place above
     axes.legend(frameon=False, fontsize="small", loc="upper center", ncols=2)

@@ -33,7 +33,7 @@ class Units:
     depth_range_nm: tuple[float, float]
     photons: float  # of the brightest molecule of training
     drift_sd_px: float | tuple[float, ...]  # of planes 1… along either axis, one of all or one of each
-    deviation_factors: tuple[float, float] = (1.0, 1.0)  # lateral and axial, that make the network's deviations true
+    deviation_factors: tuple[float, float] = (1.0, 1.0)  # rms error over the network's deviation, lateral and axial
 
     @property
     def middle_nm(self) -> float:
@@ -91,12 +91,12 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     probability = around.masked_fill(others, 0.0).sum(dim=1).clamp(max=_SURE)
     scale = place.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
     lateral, axial = units.deviation_factors
-    true = place.new_tensor([lateral, lateral, axial])
+    factors = place.new_tensor([lateral, lateral, axial])
     background, background_sd = background_of(pixels)
     return Found(
         image=image,
         position_nm=place * scale + place.new_tensor([0.0, 0.0, units.middle_nm]),
-        position_sd_nm=reading.sd[:, :3] * scale * true,
+        position_sd_nm=reading.sd[:, :3] * scale * factors,
         probability=probability,
         photons=(reading.mean[:, 3] * units.photons).clamp(min=0),
         photons_sd=reading.sd[:, 3] * units.photons,
