@@ -8,12 +8,12 @@ import pytest
 import torch
 from test_training import outputs
 
-from planeloc import learning
+from planeloc import learning, training
 from planeloc.errors import PlanelocError
 from planeloc.learning import TrainSettings, fit_network, verdict
 from planeloc.molecule_task import MoleculeTask
 from planeloc.networks import load_network
-from planeloc.optics import paper_psf
+from planeloc.optics import paper_psf, write_psf
 from planeloc.simulation import Scene
 from planeloc.training import train
 
@@ -66,10 +66,33 @@ def test_the_weights_know_how_true_their_deviations_are(tmp_path, monkeypatch, c
     settings = TrainSettings(network="regression", samples=8, validation=8, device="cpu", **light)
     train(None, None, [], REGRESSION, *outputs(tmp_path), settings)
     _, record = load_network(tmp_path / "weights.safetensors")
-    assert ("deviations stay as the network gives them" in capsys.readouterr().err) != known
+    told = capsys.readouterr().err
+    assert (
+        "planeloc: training for 4 planes, 250 to 15000 photons on a background of 2 to 10, the paper's cameras" in told
+    )
+    assert ("deviations stay as the network gives them" in told) != known
     assert (record.deviation_factors is not None) == known
     if known:
         assert record.units.deviation_factors == pytest.approx((1.0, 1.0), abs=0.5)
+
+
+@pytest.mark.parametrize(("planes", "begins"), [(4, "with these weights"), (3, "from the beginning")])
+def test_weights_of_other_planes_are_nothing_to_begin_with(shipped, tmp_path, monkeypatch, capsys, planes, begins):
+    started = {}
+
+    def stop(_psf, _scene, start, *_):
+        started["with"] = start
+        raise StoppedError
+
+    monkeypatch.setattr(training, "fit_network", stop)
+    psf = replace(
+        paper_psf(), plane_depths_nm=(-500.0, -100.0, 300.0, 700.0)[:planes], brightness=(1 / planes,) * planes
+    )
+    write_psf(tmp_path / "psf.h5", psf)
+    with pytest.raises(StoppedError):
+        train(tmp_path / "psf.h5", None, [], shipped, *outputs(tmp_path), TINY)
+    assert begins in capsys.readouterr().err
+    assert (started["with"] is not None) == (planes == 4)
 
 
 def test_training_learns_to_find_and_to_place(tmp_path):

@@ -109,6 +109,13 @@ def test_every_verb_has_help():
         assert said and f"{verb} {' '.join(said.split())}" in " ".join(overview.split()), verb
 
 
+def test_a_mistyped_verb_is_told_from_the_one_that_was_meant():
+    mistyped = CliRunner().invoke(cli.planeloc, ["localise"])
+    assert mistyped.exit_code == 2 and "'localise'; did you mean localize?" in mistyped.output
+    unknown = CliRunner().invoke(cli.planeloc, ["xyzzy"])
+    assert unknown.exit_code == 2 and "No such command 'xyzzy'" in unknown.output
+
+
 def test_the_list_of_verbs_waits_for_no_library():
     code = "import sys\nfrom planeloc.cli import planeloc\nplaneloc(standalone_mode=False)\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)

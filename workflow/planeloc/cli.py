@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -40,6 +41,11 @@ class _Verbs(click.Group):
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)  # a workflow runs several commands at once; `train` asks for more
         return command
+
+    def resolve_command(self, context: click.Context, words: list[str]) -> tuple[Any, Any, list[str]]:
+        if words and words[0] not in _VERBS and (near := get_close_matches(words[0], _VERBS, 1)):
+            context.fail(f"No such command {words[0]!r}; did you mean {near[0]}?")
+        return super().resolve_command(context, words)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -218,7 +218,7 @@ def _train(
                 state.history.append(seen | reached)
                 losses.clear()
                 going = state.judge(settings.patience)
-                shown = ("training_loss", "validation_loss", "lateral_nm")
+                shown = ("training_loss", "validation_loss", "lateral_nm", "axial_nm")
                 bar.set_postfix({key: f"{state.history[-1][key]:.3g}" for key in shown})
             if time.monotonic() - saved > settings.checkpoint_every_s and state.step < steps:
                 _checkpoint(checkpoint, identity, state)
@@ -279,7 +279,7 @@ def verdict(history: History, samples: int = 0) -> str:
         )
     early = [entry["validation_loss"] for entry in history if entry["samples"] <= seen / 2]
     if len(early) < 2:
-        return "too few validations to say whether more training would help"
+        return "too few validations to say whether more training would help; give a smaller validate_every"
     losses = [entry["validation_loss"] for entry in history]
     gain, late = losses[0] - min(losses), min(early) - min(losses)
     share = max(0.0, late / gain) if gain > 0 else 0.0

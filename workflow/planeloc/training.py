@@ -88,11 +88,13 @@ def train(
                 f"{message}; give weights made for it, or let on_mismatch be train\n"
                 f"{side_by_side(made_for, measured, scene)}"
             )
-        if made_for.kind != settings.network:
+        if not _worth_beginning_with(made_for, measured, settings):
             start = None
         beginning = "beginning with these weights" if start else "from the beginning"
         print(f"planeloc: {message}; training, {beginning}", file=sys.stderr)
     check_depths(measured, scene, str(psf or "the paper's microscope"))
+    cameras = microscope or (movies[0] if movies else None)
+    print(f"planeloc: {_trained_for(measured, scene, cameras)}", file=sys.stderr)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     try:
         network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
@@ -100,12 +102,34 @@ def train(
         kept = output.with_suffix(".last_good.safetensors")
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
+    if made_for.kind == "regression":
+        print("planeloc: examining the network on other images", file=sys.stderr)
     made_for = with_true_deviations(network, made_for, settings)
     save_network(output, network, made_for)
     examined = examine_network(network, made_for, settings)
     result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, examined, settings)
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _worth_beginning_with(made_for: NetworkRecord, psf: PSF, settings: TrainSettings) -> bool:
+    """Whether a training begins better with such weights than with none.
+
+    Of another number of planes a regression network's first and last layers are lost, and it learns more slowly than
+    from nothing (docs/networks.md).
+    """
+    same_planes = made_for.psf.planes == psf.planes
+    return made_for.kind == settings.network and (same_planes or settings.network != "regression")
+
+
+def _trained_for(psf: PSF, scene: Scene, cameras: Path | None) -> str:
+    """In one line, what the images of a training are like."""
+    (dimmest, brightest), (least, most) = scene.photons, scene.background
+    noise = f"cameras of {cameras}" if cameras else "the paper's cameras (give --microscope for yours)"
+    return (
+        f"training for {psf.planes} planes, {dimmest:g} to {brightest:g} photons on a background of {least:g} to"
+        f" {most:g}, {noise}"
+    )
 
 
 def _shipped_with(weights: Path) -> tuple[list[dict[str, float]], list[Row]]:

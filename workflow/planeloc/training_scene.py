@@ -145,7 +145,9 @@ def _interval(settings: TrainSettings, name: str) -> tuple[float, float]:
     except ValueError:
         low, high = 1.0, 0.0
     if not 0 <= low <= high < math.inf:
-        raise PlanelocError(f"setting {name}: {text!r} is neither auto nor an interval such as 1600-5400")
+        raise PlanelocError(
+            f"setting {name}: {text!r} is neither auto nor an interval such as 1600-5400, the lower end first"
+        )
     if low < _LEAST[name]:
         raise PlanelocError(f"setting {name}: {text!r} begins below {_LEAST[name]:g}; give {_UNITS[name]} that show")
     if high > _MOST[name]:

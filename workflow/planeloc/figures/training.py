@@ -53,11 +53,11 @@ def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> No
         axes.text(0.5, 0.5, "no record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
     samples = [entry["samples"] / 1000 for entry in history]
-    axes.plot(samples, [e["training_loss"] for e in history], color="0.6", label="training loss")
-    axes.plot(samples, [e["validation_loss"] for e in history], color="C0", label="validation loss")
+    axes.plot(samples, [e["training_loss"] for e in history], "o-", ms=3, color="0.6", label="training loss")
+    axes.plot(samples, [e["validation_loss"] for e in history], "o-", ms=3, color="C0", label="validation loss")
     errors = axes.twinx()
-    errors.plot(samples, [e["lateral_nm"] for e in history], color="C1", ls="--", label="lateral error")
-    errors.plot(samples, [e["axial_nm"] for e in history], color="C2", ls="--", label="axial error")
+    errors.plot(samples, [e["lateral_nm"] for e in history], "o--", ms=3, color="C1", label="lateral error")
+    errors.plot(samples, [e["axial_nm"] for e in history], "o--", ms=3, color="C2", label="axial error")
     highest = max(max(entry["lateral_nm"], entry["axial_nm"]) for entry in history)
     errors.set(ylabel=error_label, ylim=(0, 1.5 * highest or None))  # the legend has its place above
     if kind == "upsampling":  # a density's likelihood has no zero
@@ -103,10 +103,10 @@ def _draw_errors(axes, examined: list[Row]) -> None:
             label = f"{direction}, {name}"
             axes.plot(*_against_depth(rows, error), color=color, alpha=shade, marker=marker, ms=4, label=label)
             axes.plot(*_against_depth(rows, bound), color=color, alpha=shade, ls=":")
-    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound (alone, no drift)")
+    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, alone")
     axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of found molecules")
-    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # the legend has its place above
-    axes.legend(frameon=False, fontsize="small", loc="upper center", ncols=2)
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend has its place above
+    axes.legend(frameon=False, fontsize="x-small", loc="upper center", ncols=2)
 
 
 def _draw_pulls(axes, examined: list[Row]) -> None:
@@ -120,4 +120,4 @@ def _draw_pulls(axes, examined: list[Row]) -> None:
     axes.set(xlabel="depth z, nm", ylabel="rms error / stated deviation", title=title)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.5), max(high, 1.5))
-    axes.legend(frameon=False, fontsize="small", loc="lower center", ncols=2)
+    axes.legend(frameon=False, fontsize="x-small", loc="lower center", ncols=2)
