@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -177,7 +176,7 @@ def forward_models(psf: PSF, mismatch: str) -> tuple[PSF, float]:
     return psf, 1.0
 
 
-def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: Any) -> dict:
+def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: float | tuple[float, ...]) -> dict:
     """Errors that the images allow (Cramér–Rao), of molecules that neither overlap nor lie at the border.
 
     All of a frame share the drift, of which the prior is known; 0: the drift is.

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from test_regression_weights import WEIGHTS
 from test_training import outputs
 
 from planeloc import learning, training
@@ -21,7 +21,6 @@ TINY = TrainSettings(
     network="regression", samples=64, batch=8, channels="8,8,8", window_px=16, validation=8, validate_every=16,
     device="cpu", precision="float32",
 )  # fmt: skip
-REGRESSION = Path(__file__).resolve().parents[1] / "resources" / "regression.safetensors"
 SCENE = Scene(window_px=16, density=(0.002, 0.01), background_error=0.1)
 
 
@@ -64,7 +63,7 @@ def test_the_weights_know_how_true_their_deviations_are(tmp_path, monkeypatch, c
     monkeypatch.setattr(learning, "_FEWEST_PULLS", fewest)
     light = {"photons": "250-15000", "background": "2-10", "learning_rate": 1e-6}  # not what the weights are made for
     settings = TrainSettings(network="regression", samples=8, validation=8, device="cpu", **light)
-    train(None, None, [], REGRESSION, *outputs(tmp_path), settings)
+    train(None, None, [], WEIGHTS, *outputs(tmp_path), settings)
     _, record = load_network(tmp_path / "weights.safetensors")
     told = capsys.readouterr().err
     assert (

@@ -46,9 +46,8 @@ def test_deviations_are_true_at_all_depths_for_dim_and_bright_molecules():
     network, record = load_network(WEIGHTS)
     settings = TrainSettings(network="regression", device="cpu").resolved()
     anew = with_true_deviations(network, replace(record, deviation_factors=(5.0, 0.2)), settings)
-    assert anew.deviation_factors == pytest.approx(
-        record.deviation_factors, rel=0.02
-    )  # other processors round otherwise
+    # Other processors round otherwise.
+    assert anew.deviation_factors == pytest.approx(record.deviation_factors, rel=0.02)
     rows = examine_network(network, record, replace(settings, seed=7))
     pulls = np.array([[row[f"pull_{axis}"] for axis in "xyz"] for row in rows])
     assert pulls == pytest.approx(np.ones_like(pulls), abs=PULL_OF_ROW)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from planeloc.devices import autocast, choose_device, choose_precision
 from planeloc.errors import PlanelocError
 from planeloc.examination import Row, tabulate
-from planeloc.molecule_task import MoleculeTask, Pairing, score
+from planeloc.molecule_task import MoleculeTask, Pairing, examine, score
 from planeloc.networks import NetworkRecord, load_tensors, save_tensors
 from planeloc.optics import PSF
 from planeloc.portions import Portions, memory_for
@@ -132,6 +132,7 @@ def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: Tr
     """
     if record.kind != "regression":
         return record
+    print("planeloc: examining the network on other images", file=sys.stderr)
     pairing = _pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET)
     if pairing.found.sum() < _FEWEST_PULLS:
         print(
@@ -166,7 +167,7 @@ def _pairing(network: nn.Module, record: NetworkRecord, settings: TrainSettings,
             batch = task.draw(settings.validation, _generator(settings.seed, seed_offset + number, device))
         with torch.inference_mode():
             parts = portions.run(
-                lambda batch=batch: [task.examine(network, part, record.units) for part in portions.of(batch)]
+                lambda batch=batch: [examine(network, part, record.units) for part in portions.of(batch)]
             )
         pairings += parts
     return Pairing.joined(pairings)

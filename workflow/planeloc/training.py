@@ -102,8 +102,6 @@ def train(
         kept = output.with_suffix(".last_good.safetensors")
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
-    if made_for.kind == "regression":
-        print("planeloc: examining the network on other images", file=sys.stderr)
     made_for = with_true_deviations(network, made_for, settings)
     save_network(output, network, made_for)
     examined = examine_network(network, made_for, settings)
