@@ -48,6 +48,7 @@ test: $(READY) ## run the tests
 lint: $(READY) ## check style of Python and of the workflow
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache
 	snakefmt --check Snakefile workflow
 	snakemake --lint --configfile config/demo/config.yaml
 

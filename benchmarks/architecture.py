@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 
-from planeloc.files import write_json
-from planeloc.learning import TrainSettings, fit_network
-from planeloc.simulation import paper_scene
+from planeloc.core.files import write_json
+from planeloc.scenes.scene import paper_scene
+from planeloc.training.loop import fit_network
+from planeloc.training.settings import TrainSettings
 
 VARIANTS = {
     "basis": {},

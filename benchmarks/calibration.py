@@ -37,15 +37,16 @@ import tifffile
 import torch
 from bead_scans import microscope_of, pupil_spots, scattered
 
-from planeloc.calibration import CalibrateSettings, calibrate
-from planeloc.camera import Camera
-from planeloc.emitter_fit import Windows, fit_emitters
-from planeloc.geometry import Registration
-from planeloc.imaging import MeasuredPSF, read_bead_stack
-from planeloc.microscope import Microscope
-from planeloc.optics import PSF, GaussianPSF, paper_psf, read_psf
-from planeloc.optics.information import PixelNoise, bound, fisher_information
-from planeloc.registration import register
+from planeloc.calibration.calibrate import calibrate
+from planeloc.calibration.settings import CalibrateSettings
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
+from planeloc.psf.fisher_information import PixelNoise, bound, fisher_information
+from planeloc.registration.register import register
+from planeloc.simulation.imaging import MeasuredPSF, read_bead_stack
+from planeloc.transforms.camera_transform import Registration
 
 PIXEL_NM = 192.0
 DEPTHS_NM = (-600.0, -200.0, 200.0, 600.0)

@@ -24,11 +24,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from planeloc import compressed_sensing, drift_alternation, matching_pursuit
-from planeloc.compressed_sensing import default_penalty, solve_lasso
-from planeloc.observation import Array, Indices, Molecules, Observation
-from planeloc.optics import GaussianPSF
-from planeloc.simulation import Scene, draw_batch, paper_scene
+from planeloc.psf import GaussianPSF
+from planeloc.scenes.scene import Scene, draw_batch, paper_scene
+from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
+from planeloc_reproduction.compressed_sensing import default_penalty, solve_lasso
+from planeloc_reproduction.forward_operator import Array, Indices, Molecules, Observation
 
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the default λ
 

@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from planeloc import chunks
-from planeloc.camera import Camera
-from planeloc.conversion import ConvertSettings, convert
-from planeloc.microscope import Microscope
-from planeloc.movie import Movie
-from planeloc.readers import open_cameras
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.io.camera_files import open_cameras
+from planeloc.movie import chunks
+from planeloc.movie.convert import convert
+from planeloc.movie.settings import ConvertSettings
+from planeloc.movie.store import Movie
 
 CAMERA = Camera(offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
 PLANES = 4

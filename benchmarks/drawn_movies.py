@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from planeloc.camera import Camera
-from planeloc.geometry import Registration
-from planeloc.microscope import Microscope
-from planeloc.movie import write_movie
-from planeloc.optics import PSF, write_psf
-from planeloc.simulation import Scene, draw_batch
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.movie.store import write_movie
+from planeloc.psf import PSF, write_psf
+from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.transforms.camera_transform import Registration
 
 CAMERA = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=3.0)
 FILES = ("movie.json", "registration.json", "psf.h5")

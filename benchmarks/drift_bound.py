@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planeloc.drift_fit import fit_with_drift, fit_without_drift
-from planeloc.drift_limit import ErrorLimit, scene_limit
-from planeloc.emitter_fit import EmitterFits
-from planeloc.optics import PSF
-from planeloc.simulation import Batch, Scene, draw_batch, paper_scene
+from planeloc.fitting.single_emitter import EmitterFits
+from planeloc.psf import PSF
+from planeloc.scenes.scene import Batch, Scene, draw_batch, paper_scene
+from planeloc_reproduction.drift_fit import fit_with_drift, fit_without_drift
+from planeloc_reproduction.drift_limit import ErrorLimit, scene_limit
 
 EDGES_NM = np.arange(-800.0, 801.0, 200.0)
 GRID_NM = 4.0  # of the posterior; the paper's steps of 24 nm are whole numbers of it

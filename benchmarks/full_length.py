@@ -28,10 +28,10 @@ import numpy as np
 import psutil
 import yaml
 
-from planeloc.errors import PlanelocError
-from planeloc.files import read_json, write_json
-from planeloc.geometry import Affine, Registration
-from planeloc.optics import GaussianPSF, write_psf
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import read_json, write_json
+from planeloc.psf import GaussianPSF, write_psf
+from planeloc.transforms.camera_transform import Affine, Registration
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
@@ -93,7 +93,7 @@ class Step:
         before = self.record["seconds"]
         self.record["runs"] += 1
         log = self._folder / f"{self._name}.log"
-        command = [sys.executable, "-m", "planeloc.cli", self._name, *map(str, arguments)]
+        command = [sys.executable, "-m", "planeloc.cli.main", self._name, *map(str, arguments)]
         start = saved = time.monotonic()
         with log.open("a", encoding="utf-8") as output:
             process = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)

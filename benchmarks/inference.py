@@ -32,14 +32,14 @@ import torch
 from conversion import peak_memory
 from drawn_movies import CAMERA, FILES, write_drawn_movie
 
-from planeloc.devices import choose_precision
-from planeloc.localizer import Job, Localizer, localize_frames
-from planeloc.matching import Points, match
-from planeloc.movie import Movie
-from planeloc.networks import load_network
+from planeloc.core.devices import choose_precision
+from planeloc.evaluation.metrics import compare, rmse_axial, rmse_lateral, scores
+from planeloc.localization.worker import Job, Localizer, localize_frames
+from planeloc.movie.store import Movie
+from planeloc.networks.record import load_network
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
-from planeloc.peaks import find_peaks
-from planeloc.scoring import compare, rmse_axial, rmse_lateral, scores
+from planeloc.networks.voxel_peaks import find_peaks
+from planeloc.scenes.matching import Points, match
 
 WAYS = ("wide", "plain", "dense", "sparse")
 THRESHOLD, MINIMUM_PROBABILITY = 0.005, 0.1  # the pipeline's defaults

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from planeloc.networks import load_network
-from planeloc.paper.network_estimator import most_probable_voxel
-from planeloc.peaks import find_peaks
-from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+from planeloc.networks.record import load_network
+from planeloc.networks.voxel_peaks import find_peaks
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+from planeloc_reproduction.network_estimator import most_probable_voxel
 
 
 def main() -> None:

@@ -32,18 +32,18 @@ import torch
 from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
 from torch import Tensor
 
-from planeloc.candidates import CandidateSearch, candidate_pixels
-from planeloc.devices import choose_precision
-from planeloc.frame_fit import Start, fit_frames
-from planeloc.instrument import Findings, Instrument
-from planeloc.light import fit_photons
-from planeloc.localizer import Job, Localizer, localize_frames
-from planeloc.networks import load_network
-from planeloc.optics import PSF
-from planeloc.optics.drift_information import covariance_with_drift
-from planeloc.optics.information import PixelNoise, plane_information
-from planeloc.scoring import compare, scores
-from planeloc.simulation import PAPER_BACKGROUND, PAPER_PHOTONS
+from planeloc.core.devices import choose_precision
+from planeloc.diagnostics.light import fit_photons
+from planeloc.evaluation.metrics import compare, scores
+from planeloc.fitting.multi_emitter import Start, fit_frames
+from planeloc.localization.candidates import CandidateSearch, candidate_pixels
+from planeloc.localization.context import Findings, Instrument
+from planeloc.localization.worker import Job, Localizer, localize_frames
+from planeloc.networks.record import load_network
+from planeloc.psf import PSF
+from planeloc.psf.fisher_information import PixelNoise, plane_information
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
+from planeloc_reproduction.drift_information import covariance_with_drift
 
 MATCH = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 0.0, "minimum_photons": 0.0}
 DRIFT_VOXELS = 2

@@ -28,13 +28,14 @@ import tifffile
 import torch
 from bead_scans import microscope_of, pupil_spots
 
-from planeloc.camera import Camera
-from planeloc.errors import PlanelocError
-from planeloc.geometry import Affine, Registration
-from planeloc.microscope import Microscope
-from planeloc.optics import paper_psf
-from planeloc.point_matching import ORIENTATIONS
-from planeloc.registration import RegisterSettings, register
+from planeloc.beads.point_matching import ORIENTATIONS
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.core.errors import PlanelocError
+from planeloc.psf import paper_psf
+from planeloc.registration.register import register
+from planeloc.registration.settings import RegisterSettings
+from planeloc.transforms.camera_transform import Affine, Registration
 
 PSF = paper_psf()
 PIXEL_NM = PSF.pixel_size_nm

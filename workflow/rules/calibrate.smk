@@ -24,7 +24,7 @@ rule calibrate:
         z_step=of_calibration("z_step_nm"),
         scan=of_calibration("scan"),
         options=options("calibrate"),
-        code=code_version("calibration"),
+        version=stage_version("calibrate"),
     shell:
         "planeloc calibrate {params.beads} --microscope {input.microscope:q} --registration {input.registration:q} "
         "--z-step-nm {params.z_step} --scan {params.scan} {params.options} "

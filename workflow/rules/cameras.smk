@@ -25,7 +25,7 @@ rule cameras:
         bright=repeated("--bright", "bright"),
         bright_without_em=repeated("--bright-without-em", "bright_without_em"),
         options=options("cameras"),
-        code=code_version("camera_calibration"),
+        version=stage_version("cameras"),
     shell:
         "planeloc cameras {params.dark} {params.bright} {params.bright_without_em} "
         "--microscope {input.microscope:q} {params.options} "

@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preflight.code import code_version
 from preflight.configuration import complete_configuration
 from preflight.errors import ConfigurationError
 from preflight.experiment import read_experiment
 from preflight.schema import SCHEMAS, YamlLines, read_schema, unknown_name
+from preflight.stage_versions import REPRODUCTION, stage_version
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(

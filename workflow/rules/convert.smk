@@ -18,7 +18,7 @@ rule convert:
     params:
         movie=repeated("--movie", "movie"),
         options=options("convert"),
-        code=code_version("conversion"),
+        version=stage_version("convert"),
     shell:
         "planeloc convert {params.movie} --microscope {input.microscope:q} {params.options} --threads {threads} "
         "--store {output.store:q} --manifest {output.manifest:q} --quality {output.quality:q} "

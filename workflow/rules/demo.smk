@@ -12,6 +12,6 @@ if config["simulation"]:
             "<benchmarks>/simulate.tsv"
         params:
             folder=lambda wildcards: acquisition(""),
-            code=code_version("acquisition"),
+            version=stage_version("simulate"),
         shell:
             "planeloc simulate --settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"

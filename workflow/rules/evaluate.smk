@@ -23,7 +23,7 @@ rule evaluate:
     params:
         truth=repeated("--truth", "truth"),
         options=options("evaluate"),
-        code=code_version("evaluation"),
+        version=stage_version("evaluate"),
     shell:
         "planeloc evaluate --localizations {input.localizations:q} {params.truth} {params.options} "
         "--psf {input.psf:q} --microscope {input.microscope:q} "

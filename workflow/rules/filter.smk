@@ -14,7 +14,7 @@ rule filter:
         "<benchmarks>/filter/{sample}.tsv"
     params:
         options=options("filter"),
-        code=code_version("filtering"),
+        version=stage_version("filter"),
     shell:
         "planeloc filter --localizations {input.localizations:q} {params.options} "
         "--output {output.localizations:q} --picasso {output.picasso:q} "

@@ -19,7 +19,7 @@ rule localize:
         gpu=gpus("localize"),
     params:
         options=options("localize"),
-        code=code_version("localization"),
+        version=stage_version("localize"),
     shell:
         "planeloc localize --movie {input.movie:q} --registration {input.registration:q} "
         "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "

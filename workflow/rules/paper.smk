@@ -42,7 +42,7 @@ rule paper_network:
         start_from=repeated("--start-from", "start_from"),
         options=options("train"),
         drift=lambda wildcards: 2 if wildcards.network == "robust" else 0,
-        code=code_version("training"),
+        version=stage_version("train"),
     shell:
         "planeloc train {params.start_from} {params.options} --on-mismatch stop "
         "--network upsampling --drift-voxels {params.drift} --no-registration-resampling "
@@ -69,10 +69,9 @@ rule paper_one_molecule:
     params:
         weights=repeated("--weights", "weights"),
         options=options("paper", "images", "device"),
-        # The estimators are chosen by name, so the experiment itself does not import them.
-        code=[code_version("paper/one_molecule"), code_version("paper/baselines")],
+        version=stage_version("one_molecule", REPRODUCTION),
     shell:
-        "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc paper one-molecule --data {wildcards.data} "
+        "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc-reproduction one-molecule --data {wildcards.data} "
         "--estimator {wildcards.estimator} {params.weights} "
         "{params.options} --output {output.result:q} --seconds {output.seconds:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
@@ -93,9 +92,9 @@ rule paper_sweep:
     params:
         weights=repeated("--weights", "weights"),
         options=options("paper", "molecules", "device"),
-        code=[code_version("paper/sweeps"), code_version("paper/baselines")],
+        version=stage_version("sweep", REPRODUCTION),
     shell:
-        "planeloc paper sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
+        "planeloc-reproduction sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
         "{params.options} --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
 
@@ -113,9 +112,9 @@ rule paper_helix:
         gpu=gpus("paper"),
     params:
         options=options("paper", "frames", "device"),
-        code=code_version("paper/helix"),
+        version=stage_version("helix", REPRODUCTION),
     shell:
-        "planeloc paper helix --network {wildcards.network} --weights {input.weights:q} {params.options} "
+        "planeloc-reproduction helix --network {wildcards.network} --weights {input.weights:q} {params.options} "
         "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
 
@@ -134,9 +133,9 @@ rule paper_speed:
         gpu=gpus("paper"),
     params:
         options=options("paper", "largest_px", "device"),
-        code=code_version("paper/speed"),
+        version=stage_version("speed", REPRODUCTION),
     shell:
-        "OMP_NUM_THREADS=1 planeloc paper speed --weights {input.weights:q} {params.options} "
+        "OMP_NUM_THREADS=1 planeloc-reproduction speed --weights {input.weights:q} {params.options} "
         "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
 
@@ -149,9 +148,9 @@ rule paper_bound:
     benchmark:
         "<benchmarks>/paper/bound.tsv"
     params:
-        code=code_version("paper/bound"),
+        version=stage_version("bound", REPRODUCTION),
     shell:
-        "planeloc paper bound --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "planeloc-reproduction bound --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
 
 rule paper_report:
@@ -193,9 +192,9 @@ rule paper_report:
             for file in input.structure
             if os.path.basename(file) in PAPER_STRUCTURE
         ),
-        code=code_version("paper/report"),
+        version=stage_version("report", REPRODUCTION),
     shell:
-        "planeloc paper report --results {params.folder:q} --architecture {input.architecture:q} {params.structure} "
+        "planeloc-reproduction report --results {params.folder:q} --architecture {input.architecture:q} {params.structure} "
         "--output {output.report:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
 
 

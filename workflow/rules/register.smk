@@ -21,7 +21,7 @@ rule register:
     params:
         beads=repeated("--beads", "beads"),
         options=options("register"),
-        code=code_version("registration"),
+        version=stage_version("register"),
     shell:
         "planeloc register {params.beads} --microscope {input.microscope:q} {params.options} "
         "--output {output.registration:q} --figure {output.figure:q} --quality {output.quality:q} "

@@ -24,7 +24,7 @@ rule render:
         "<benchmarks>/render/{sample}.tsv"
     params:
         options=options("render"),
-        code=code_version("rendering"),
+        version=stage_version("render"),
     shell:
         "planeloc render --localizations {input.localizations:q} {params.options} "
         "--depth-image {output.depth_image:q} --voxel-image {output.voxel_image:q} "

@@ -35,7 +35,7 @@ rule train:
         movies=repeated("--movie", "movies"),
         start_from=repeated("--start-from", "start_from"),
         options=options("train"),
-        code=code_version("training"),
+        version=stage_version("train"),
     shell:
         "planeloc train --psf {input.psf:q} --microscope {input.microscope:q} "
         "--registration {input.registration:q} {params.movies} {params.start_from} {params.options} "

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from planeloc.networks.drift import Drift, estimate_drift
+from planeloc.networks.frame_drift import Drift, estimate_drift
 from planeloc.networks.regression import background_of, read_pixels, sightings_of
 
 _ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from planeloc.networks.drift import Drift, Sightings
+from planeloc.networks.frame_drift import Drift, Sightings
 
 REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
 SEEN_PX = 19  # how far from a pixel the network looks along an axis, at most

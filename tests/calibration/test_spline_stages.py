@@ -1,0 +1,114 @@
+"""The measured PSF in every stage that asks for one: simulation, training, weights, localization."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from planeloc.cameras.camera import Camera
+from planeloc.core.errors import PlanelocError
+from planeloc.diagnostics.light import fit_photons, fit_spots, flux_in_focus
+from planeloc.networks.compatibility import mistaken_depths
+from planeloc.networks.record import NetworkRecord, load_network, save_network
+from planeloc.networks.upsampling import Architecture
+from planeloc.psf import paper_psf, write_psf
+from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.simulation.config import read_settings
+from planeloc.simulation.simulate import Scene as Light
+from planeloc.simulation.simulate import build_instrument, simulate
+from planeloc.training.train import train
+from planeloc.transforms.camera_transform import Affine, Registration
+from support.acquisitions import write_settings
+from support.splines import random_spline, spline_of_a_long_scan
+from support.trainings import TINY_UPSAMPLING, outputs
+
+MIRROR = Affine(np.diag([-1.0, 1.0]), np.array([64.0, 0.0]))
+
+
+def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
+    psf = random_spline()
+    write_psf(tmp_path / "psf.h5", psf)
+    settings = read_settings(write_settings(tmp_path, psf={"model": "calibrated", "file": "psf.h5"}))
+    instrument = replace(build_instrument(settings), background=np.zeros((4, 36, 40)))
+    emitter = np.array([[20.3 * 192, 18.6 * 192, 150.0]])
+    seen = instrument.expected(Light(np.zeros(1, dtype=int), emitter, np.array([5000.0])), 0, 1, None)[0]
+    x, y, z, light = (torch.tensor(v, dtype=torch.float64) for v in (*emitter[0], 5000.0))
+    shown = psf.expected_photons(x, y, z, light, (36, 40)).clamp(min=0)
+    np.testing.assert_allclose(seen[0], shown[0], atol=0.02)  # the window ends where little light is left
+    simulate(tmp_path / "simulation.yaml", tmp_path / "acquisition")
+    other = replace(psf, gaussian=replace(psf.gaussian, pixel_size_nm=100.0), _moved={})
+    write_psf(tmp_path / "psf.h5", other)
+    with pytest.raises(
+        PlanelocError, match=r"psf\.h5: 4 planes and pixels of 100 nm, but the simulation has 4 and 192"
+    ):
+        build_instrument(settings)
+
+
+def test_training_images_are_made_with_it():
+    psf, scene = random_spline(), Scene(registration_resampling=False, background=(4.0, 4.0), read_noise_photons=1.0)
+    batch = draw_batch(psf, replace(scene, drift_voxels=0), 200, torch.Generator().manual_seed(3))
+    positions = batch.positions_nm.unbind(-1)
+    expected = psf.expected_photons(*positions, batch.photons, (16, 16)).sum(dim=1)
+    left = batch.images - expected
+    assert abs(float(left.mean())) < 0.05
+    assert float((left**2 / (expected + 5)).mean()) == pytest.approx(1, abs=0.05)
+    # What sets the spline apart from its Gaussian is in the images, once.
+    gaussian = psf.gaussian.expected_photons(*positions, batch.photons, (16, 16)).sum(dim=1)
+    apart = expected - gaussian
+    assert float(((batch.images - gaussian) * apart).sum() / (apart**2).sum()) == pytest.approx(1, abs=0.05)
+
+
+def test_weights_remember_it_and_training_sees_it_through_the_maps(tmp_path):
+    psf = spline_of_a_long_scan()
+    write_psf(tmp_path / "psf.h5", psf)
+    maps = Registration((Affine.identity(), MIRROR, Affine.identity(), Affine.identity()), (0.0,) * 4)
+    maps.write(tmp_path / "registration.json")
+    settings = replace(TINY_UPSAMPLING, photons="1600-5400", background="4-4")
+    decided = train(
+        tmp_path / "psf.h5", None, [], None, *outputs(tmp_path), settings, registration=tmp_path / "registration.json"
+    )
+    assert decided["decision"] == "trained"
+    _, record = load_network(tmp_path / "weights.safetensors")
+    assert torch.equal(record.psf.coefficients[1], psf.coefficients[1].flip(-1))
+    assert torch.equal(record.psf.coefficients[2], psf.coefficients[2])
+    assert json.loads((tmp_path / "training.json").read_text())["microscope_psf"]["model"] == "spline"
+    depths = np.arange(-400.0, 401.0, 100.0)
+    assert np.abs(mistaken_depths(record.psf, psf.seen_through(maps.matrices), depths)).max() < 1.0
+
+
+def test_weights_with_a_spline_round_trip(tmp_path):
+    record = NetworkRecord(Architecture(4, 32, (16, 8, 8, 8)), random_spline(), Scene(), 100.0)
+    network = record.build().eval()
+    save_network(tmp_path / "w.safetensors", network, record)
+    loaded, read = load_network(tmp_path / "w.safetensors")
+    assert read.as_dict() == record.as_dict()
+    assert torch.equal(read.psf.coefficients, record.psf.coefficients)
+    image = torch.rand(1, 4, 16, 16)
+    assert torch.equal(loaded(image), network(image))
+
+
+def test_light_under_the_rings_is_counted():
+    """Spots with rings hold more than the Gaussian that is fitted to them: of real beads, a tenth."""
+    psf = random_spline()
+    z, one = torch.tensor(psf.plane_depths_nm, dtype=torch.float64), torch.full((4,), 3000.0, dtype=torch.float64)
+    centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
+    spots = psf.expected_photons(centre, centre, z, one / torch.tensor(psf.brightness).double(), (7, 7))
+    own = spots[torch.arange(4), torch.arange(4)].float().numpy()
+    found = flux_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
+    assert np.median(found) == pytest.approx(3000, rel=0.02)
+
+
+def test_photons_of_localizations_are_fitted_with_it():
+    psf = random_spline()
+    position = torch.tensor([[9.3, 10.6], [20.1, 12.2]], dtype=torch.float64)
+    z, light = torch.tensor([50.0, -250.0], dtype=torch.float64), torch.tensor([3000.0, 1500.0], dtype=torch.float64)
+    at = position * psf.pixel_size_nm
+    frame = psf.expected_photons(at[:, 0], at[:, 1], z, light, (32, 32)).sum(dim=0, keepdim=True)
+    found, _, _ = fit_photons(frame, psf, position[:, None].expand(2, 4, 2), z, torch.zeros(2, dtype=torch.long))
+    assert found.numpy() == pytest.approx(light.numpy(), rel=0.02)
+    wrong, _, _ = fit_photons(
+        frame, paper_psf(), position[:, None].expand(2, 4, 2), z, torch.zeros(2, dtype=torch.long)
+    )
+    assert np.abs(wrong.numpy() / light.numpy() - 1).max() > np.abs(found.numpy() / light.numpy() - 1).max()

@@ -1,0 +1,223 @@
+"""Fingerprints of the code that decides a stage's results, so that no change of them goes unnoticed.
+
+A fingerprint covers the functions, classes and constants of all modules that a stage imports, directly or not. Left
+out is what changes no number: docstrings, comments, layout, messages, help texts, titles, imports, paths of modules,
+and the modules that only draw, report or parse (`_NO_NUMBERS`). Sources are parsed, never imported.
+
+``python tests/stages/fingerprints.py "same numbers, checked by …"`` records the current fingerprints of the stages
+that changed; without a note, it lists them. Where a version was raised, the note says what changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECORD = Path(__file__).with_name("fingerprints.yaml")
+SAME_NUMBERS = "same numbers, checked by "
+
+PACKAGES = {"planeloc": REPOSITORY / "workflow", "planeloc_reproduction": REPOSITORY / "reproduction"}
+ENTRIES = {
+    "simulate": ["planeloc.simulation.simulate"],
+    "cameras": ["planeloc.camera_calibration.measure"],
+    "register": ["planeloc.registration.register"],
+    "calibrate": ["planeloc.calibration.calibrate"],
+    "convert": ["planeloc.movie.convert"],
+    "train": ["planeloc.training.train"],
+    "localize": ["planeloc.localization.localize"],
+    "filter": ["planeloc.postprocessing.filter"],
+    "render": ["planeloc.rendering.render"],
+    "evaluate": ["planeloc.evaluation.evaluate"],
+    # The estimators are chosen by name: the experiments do not import them.
+    "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines"],
+    "sweep": ["planeloc_reproduction.sweeps", "planeloc_reproduction.baselines"],
+    "helix": ["planeloc_reproduction.helix", "planeloc_reproduction.network_estimator"],
+    "speed": ["planeloc_reproduction.speed"],
+    "bound": ["planeloc_reproduction.bound"],
+    "report": ["planeloc_reproduction.report"],
+}
+# Modules in which nothing is computed that a table or a network holds.
+_NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_version", "logs")
+_SAID = {"print", "_say", "warn", "warning", "info", "debug", "error", "exception", "log"}  # calls that only speak
+_TEXTS = {"help", "title", "label", "xlabel", "ylabel", "advice", "description", "desc", "caption"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a stage's record."""
+
+    version: int
+    fingerprint: str
+    note: str
+
+
+def versions() -> dict[str, int]:
+    """The versions of all stages, as the packages state them."""
+    import tomllib
+
+    return {
+        stage: version
+        for package, folder in PACKAGES.items()
+        for stage, version in tomllib.loads((folder / package / "stage_versions.toml").read_text("utf-8")).items()
+    }
+
+
+def fingerprint(entries: list[str], packages: dict[str, Path] | None = None) -> str:
+    """Of the modules called `entries` and of all that they import from `packages` (name → folder that holds it)."""
+    packages = PACKAGES if packages is None else packages
+    dumps = set()
+    for path in _closure(entries, packages):
+        dumps |= _definitions(path)
+    return hashlib.sha256("\n".join(sorted(dumps)).encode()).hexdigest()[:12]
+
+
+def read_record() -> dict[str, list[Line]]:
+    """The committed lines of every stage, oldest first."""
+    content = yaml.safe_load(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+    return {stage: [Line(**line) for line in lines] for stage, lines in content.items()}
+
+
+def mistakes(lines: list[Line], version: int, current: str) -> list[str]:
+    """What is wrong with the record of a stage; nothing if its last line speaks of the code as it is."""
+    if not lines or lines[-1].fingerprint != current:
+        return ["its code has changed"]
+    found = [] if lines[-1].version == version else ["its version was changed"]
+    for before, after in pairwise(lines):
+        told = after.note.removeprefix(SAME_NUMBERS).strip() if after.note.startswith(SAME_NUMBERS) else ""
+        if after.version < before.version or (after.version == before.version and not told):
+            found.append(f"line {after.fingerprint} neither raises the version nor says '{SAME_NUMBERS}…'")
+    return found
+
+
+def _closure(entries: list[str], packages: dict[str, Path]) -> set[Path]:
+    reached: set[Path] = set()
+    waiting = [file for entry in entries for file in _files_of(entry, packages)]
+    while waiting:
+        path = waiting.pop()
+        if path in reached or any(part in _NO_NUMBERS for part in (path.stem, path.parent.name)):
+            continue
+        reached.add(path)
+        waiting += [file for name in _imported(path, packages) for file in _files_of(name, packages)]
+    return reached
+
+
+def _files_of(name: str, packages: dict[str, Path]) -> list[Path]:
+    """The files that ``import name`` executes: every package on the way down, and the module."""
+    top, *below = name.split(".")
+    if top not in packages:
+        return []
+    folder, files = packages[top] / top, []
+    for depth in range(1, len(below) + 1):
+        place = folder.joinpath(*below[:depth])
+        files += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    return files
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _imported(path: Path, packages: dict[str, Path]) -> Iterator[str]:
+    """Names that a file imports, wherever in it the import stands."""
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                root = next(folder for name, folder in packages.items() if (folder / name) in path.parents)
+                base = ".".join([*path.parents[node.level - 1].relative_to(root).parts, *([base] if base else [])])
+            # `from package import name`: name may be a module of its own, or something within `base`.
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _definitions(path: Path) -> frozenset[str]:
+    """What stands on the outermost level of a file, each as text without what changes no number."""
+    tree = _Plain().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return frozenset(ast.dump(node) for node in tree.body)
+
+
+class _Plain(ast.NodeTransformer):
+    """Takes out what changes no number."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    visit_ImportFrom = visit_Import  # noqa: N815
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """Docstrings and calls that only speak."""
+        if isinstance(node.value, ast.Constant):
+            return None
+        if isinstance(node.value, ast.Call) and _called(node.value) in _SAID:
+            return None
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return None if names == ["__all__"] else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.Raise:
+        """Which error, not what it says."""
+        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return ast.Raise(exc=raised, cause=None)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if node.arg in _TEXTS else self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        """Words with a space between them are meant to be read."""
+        prose = isinstance(node.value, str) and any(map(str.isspace, node.value.strip()))
+        return ast.Constant("") if prose else ast.Constant(node.value)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        words = "".join(part.value for part in node.values if isinstance(part, ast.Constant))
+        return ast.Constant("") if any(map(str.isspace, words.strip())) else self.generic_visit(node)
+
+
+def _called(call: ast.Call) -> str:
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+_HEADER = """\
+# Fingerprints of the code of every stage (fingerprints.py), oldest first. A line either raises the stage's version, and
+# says what changed in its results, or says "same numbers, checked by …". Lines are added by
+#     python tests/stages/fingerprints.py "same numbers, checked by comparing the demo's files"
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """List the stages whose code has changed or, with a note, record them."""
+    record, stated = read_record(), versions()
+    changed = {}
+    for stage, entries in ENTRIES.items():
+        current = fingerprint(entries)
+        if mistakes(record.get(stage, []), stated[stage], current):
+            changed[stage] = Line(stated[stage], current, arguments[0] if arguments else "")
+    print(f"changed: {', '.join(changed) or 'no stage'}")
+    if not arguments:
+        return
+    for stage, line in changed.items():
+        lines = [*record.get(stage, []), line]
+        if wrong := mistakes(lines, line.version, line.fingerprint):
+            sys.exit(f"{stage}: {'; '.join(wrong)}")
+        record[stage] = lines
+    content = {stage: [vars(line) for line in record[stage]] for stage in ENTRIES}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+    RECORD.write_text(_HEADER + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,100 @@
+"""A stand-in for the command line: checks its arguments, notes the call, writes every output as a small file.
+
+Lets the tests run the whole workflow in seconds. A test copies it to a folder on PATH under the names ``planeloc`` and
+``planeloc-reproduction``, whose verbs are those that begin with ``paper``.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+CAMERAS = 4
+OUTPUTS = {
+    "simulate": [],
+    "cameras": ["output", "figure", "quality", "provenance"],
+    "calibrate": ["output", "figure", "quality", "provenance"],
+    "register": ["output", "figure", "quality", "provenance"],
+    "convert": ["store", "manifest", "quality", "provenance"],
+    "train": ["output", "record", "figure", "provenance"],
+    "localize": ["output", "provenance"],
+    "filter": ["output", "picasso", "thunderstorm", "provenance"],
+    "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
+    "evaluate": ["output", "figure", "provenance"],
+    "paper one-molecule": ["output", "seconds", "provenance"],
+    "paper sweep": ["output", "provenance"],
+    "paper helix": ["output", "provenance"],
+    "paper speed": ["output", "provenance"],
+    "paper bound": ["output", "provenance"],
+    "paper report": ["output", "provenance"],
+}
+CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
+INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
+PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
+QUALITY = {
+    "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
+    "checks": [{"name": "a_check", "value": 2.0, "threshold": 1.0, "verdict": "warn", "advice": "Do <this>."}],
+}
+CAMERA = {
+    "offset_counts": 100,
+    "electrons_per_count": 0.5,
+    "em_gain": 1,
+    "quantum_efficiency": 0.9,
+    "read_noise_electrons": 1.5,
+}
+MICROSCOPE = {"pixel_size_nm": 192, "cameras": [{"name": f"camera {i}", **CAMERA} for i in range(CAMERAS)]}
+
+
+def simulate(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("movie", "beads", "dark", "bright"):
+        for camera in range(CAMERAS):
+            (folder / f"{kind}_camera{camera}.ome.tif").write_text("counts")
+    (folder / "microscope.yaml").write_text(json.dumps(MICROSCOPE))
+    (folder / "truth.csv").write_text("frame,x_nm,y_nm,z_nm,photons\n")
+
+
+def write(path: Path, name: str, verb: str) -> None:
+    if name == "store":
+        path.mkdir()
+        (path / "zarr.json").write_text("{}")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(QUALITY))
+    else:
+        path.write_text(f"{verb} {name}")
+    if name == "picasso":
+        path.with_suffix(".yaml").write_text("Frames: 1\n")
+
+
+def main() -> None:
+    verb, *words = sys.argv[1:]
+    if Path(sys.argv[0]).name == "planeloc-reproduction":
+        verb = f"paper {verb}"
+    with Path(os.environ["STUB_CALLS"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps([verb, *words]) + "\n")
+    values: dict[str, list[str]] = {}
+    while words:
+        name, separator, value = words.pop(0).removeprefix("--").partition("=")
+        flag = not separator and (not words or words[0].startswith("--"))
+        values.setdefault(name, []).append(value if separator else "" if flag else words.pop(0))
+    for name in (*INPUTS, *CAMERA_MOVIES, *PAPER_INPUTS):
+        for path in values.get(name, []):
+            assert Path(path).is_file(), f"{verb}: input {path} is missing"
+    for folder in values.get("results", []):
+        assert Path(folder).is_dir(), f"{verb}: folder {folder} is missing"
+    if verb == os.environ.get("STUB_FAIL"):
+        Path(values["output"][0]).write_text("half")
+        for path in values.get("quality", []):
+            checks = [{**QUALITY["checks"][0], "verdict": "fail"}]
+            Path(path).with_suffix(".failed.json").write_text(json.dumps({**QUALITY, "checks": checks}))
+        print(f"planeloc: {verb} went wrong; mend it", file=sys.stderr)
+        sys.exit(1)
+    if verb == "simulate":
+        simulate(Path(values["output"][0]))
+    for name in OUTPUTS[verb]:
+        (path,) = values[name]
+        write(Path(path), name, verb)
+
+
+if __name__ == "__main__":
+    main()

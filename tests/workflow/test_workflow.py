@@ -1,0 +1,283 @@
+"""The workflow around the stages: what it runs, and what it runs again.
+
+The stages are replaced by a stub, so that these tests are about the rules only.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from planeloc.cli.main import planeloc
+from planeloc.localization.domain_check import Paths, Quantity, offer
+from planeloc.networks.record import load_network
+from support.checkout import SNAKEMAKE_TIMEOUT_S, Checkout
+from support.repository import REGRESSION_WEIGHTS, REPOSITORY
+
+CHAIN = [
+    *("simulate", "cameras", "calibrate", "register", "convert", "train"),
+    *("localize", "filter", "render", "evaluate"),
+]
+QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Evaluation"]
+DEMO = "results/demo"
+
+
+@pytest.mark.slow
+def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None:
+    run = checkout.demo()
+    assert run.returncode == 0, run.stderr
+    assert checkout.verbs() == sorted(CHAIN)
+    for stage in CHAIN[1:]:
+        assert list((checkout.folder / DEMO).glob(f"*/**/{stage}.provenance.json")), stage
+    assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
+    page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
+    assert "a check" in page
+    assert [title for title in QUALITY_TITLES if f"<h2>{title}</h2>" in page] == QUALITY_TITLES
+    verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
+    assert verdicts["verdict"] == "warn"
+    assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]
+    assert verdicts["stages"]["calibration"]["checks"][0]["threshold"] == 1.0
+    log = (checkout.folder / DEMO / "logs" / "qc" / "quadplane.log").read_text()
+    assert "warn: registration: a check 2 (threshold 1): Do <this>." in log
+
+    again = checkout.demo()
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr
+    assert checkout.verbs() == []
+
+    report = checkout.demo("--report", f"{DEMO}/report.html")
+    assert report.returncode == 0, report.stderr
+    assert (checkout.folder / DEMO / "report.html").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
+    assert checkout.demo().returncode == 0
+    checkout.calls()
+
+    # Settings: a stage and those after it. What comes out the same does not repeat what follows.
+    checkout.edit("config/demo/config.yaml", "pathvars:", "render:\n  gamma: 0.5\n\npathvars:")
+    assert checkout.demo().returncode == 0
+    calls = checkout.calls()
+    assert [call[0] for call in calls] == ["render"]
+    assert "--gamma=0.5" in calls[0]
+
+    # Code: the file of a stage changes nothing; the stage's version does.
+    evaluation = checkout.folder / "workflow" / "planeloc" / "evaluation" / "evaluate.py"
+    evaluation.write_text(evaluation.read_text() + "\n_CHANGED = True\n")
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == []
+    checkout.raise_version("evaluate")
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == ["evaluate"]
+
+    # A store that was deleted, to save space, is made again when it is needed.
+    shutil.rmtree(checkout.folder / DEMO / "filaments" / "movie.zarr")
+    checkout.edit("config/demo/config.yaml", "pathvars:", "localize:\n  threshold: 0.1\n\npathvars:")
+    assert checkout.demo().returncode == 0
+    assert {"convert", "localize"} <= set(checkout.verbs())
+
+
+@pytest.mark.slow
+def test_an_edited_message_runs_nothing_again(checkout: Checkout) -> None:
+    """Neither does the title of a figure, a help text or a module that was moved."""
+    assert checkout.demo().returncode == 0
+    checkout.calls()
+    package = checkout.folder / "workflow" / "planeloc"
+    for module, old, new in (
+        ("core/files.py", "no such file; check the path", "this file is missing; correct its path"),
+        ("training/figure.py", 'title="Learning curve"', 'title="Training"'),
+        ("localization/settings.py", "How to find molecules, and on what.", "How molecules are found."),
+    ):
+        text = (package / module).read_text()
+        assert old in text, module
+        (package / module).write_text(text.replace(old, new))
+    (package / "cameras" / "camera.py").rename(package / "core" / "camera.py")
+    again = checkout.demo()
+    assert again.returncode == 0 and "Nothing to be done" in again.stderr
+    assert checkout.calls() == []
+
+
+@pytest.mark.slow
+def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -> None:
+    run = checkout.demo(STUB_FAIL="localize")
+    assert run.returncode == 1
+    assert "planeloc: localize went wrong; mend it" in run.stderr
+    assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
+    checkout.calls()
+
+    assert checkout.demo().returncode == 0
+    assert checkout.verbs() == ["evaluate", "filter", "localize", "render"]
+
+
+@pytest.mark.slow
+def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(checkout: Checkout) -> None:
+    assert checkout.demo().returncode == 0
+    verdicts = checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json"
+    assert json.loads(verdicts.read_text())["verdict"] == "warn"
+    (verdicts.parent / "psf.png").unlink()
+    assert checkout.demo(STUB_FAIL="calibrate").returncode != 0
+    content = json.loads(verdicts.read_text())
+    assert content["verdict"] == content["stages"]["calibration"]["verdict"] == "fail"
+    assert content["stages"]["registration"]["verdict"] == "warn"
+
+
+@pytest.mark.slow
+def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout: Checkout) -> None:
+    """At the small size: every estimator on every data set and sweep, with the weights that are shipped."""
+    paper = ("paper", "--cores", "2", "--configfile", "config/paper/small.yaml")
+    run = checkout.snakemake(*paper)
+    assert run.returncode == 0, run.stderr
+    calls = checkout.calls()
+    assert Counter(call[0].removeprefix("paper ") for call in calls) == {
+        "train": 2,
+        "one-molecule": 4 * 7,
+        "sweep": 6 + 6 + 4,
+        "helix": 2,
+        **dict.fromkeys(("speed", "bound", "report"), 1),
+    }
+    for call in calls:
+        if "--estimator" in call:
+            is_network = call[call.index("--estimator") + 1] in ("robust", "nonrobust")
+            assert is_network == ("--weights" in call), call
+    drifts = {call[call.index("--drift-voxels") + 1] for call in calls if call[0] == "train"}
+    assert drifts == {"2", "0"}
+    assert "Nothing to be done" in checkout.snakemake(*paper).stderr
+
+    results = checkout.folder / "results" / "paper-small" / "experiments"
+    (results / "sweeps" / "drift" / "robust.json").unlink()
+    (results.parent / "report.html").unlink()
+    assert checkout.snakemake(*paper).returncode == 0
+    assert [call[0] for call in checkout.calls()] == ["paper sweep", "paper report"]
+
+    # A change of what finds molecules repeats what it was used for.
+    for experiment in ("one_molecule", "sweep"):
+        checkout.raise_version(experiment, "reproduction/planeloc_reproduction")
+    assert checkout.snakemake(*paper).returncode == 0
+    assert Counter(call[0].removeprefix("paper ") for call in checkout.calls()) == {
+        "one-molecule": 4 * 7,
+        "sweep": 6 + 6 + 4,
+        "report": 1,
+    }
+
+
+def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
+    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", "config/paper/full.yaml")
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in run.stdout.splitlines() if "planeloc train" in line and "experiments/training" in line]
+    assert len(commands) == 2
+    for command in commands:
+        assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
+    assert any("--structure results/paper-full/filaments/voxels.png" in line for line in run.stdout.splitlines())
+    assert "--structure-localizations results/paper-full/filaments/localizations.h5" in run.stdout
+
+
+@pytest.mark.parametrize("size", ["config", "full"])
+def test_the_paper_s_structure_is_found_by_the_paper_s_network_alone(checkout: Checkout, size: str) -> None:
+    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", f"config/paper/{size}.yaml")
+    assert run.returncode == 0, run.stderr
+    commands = [line for line in run.stdout.splitlines() if "results/" in line and "planeloc" in line]
+    (train,) = (line for line in commands if "planeloc train" in line and "/networks/" in line)
+    (localize,) = (line for line in commands if "planeloc localize" in line)
+    assert "--start-from resources/quadplane.safetensors" in train and "--network=upsampling" in train
+    assert "--refine=none" in localize and "--threshold=0.05" in localize
+
+
+def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
+    checkout.edit("config/paper/config.yaml", "structure: filaments", "structure: filament")
+    run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
+    assert run.returncode == 1
+    assert "config.yaml:18: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
+
+
+def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
+    """With the workflow's own weights at hand, which rule `train` cannot start from."""
+    _, record = load_network(REGRESSION_WEIGHTS)
+    folder = Path("results/demo")
+    files = ("s/movie.json", "c/registration.json", "c/psf.h5", "networks/c/weights.safetensors", "s/table.h5")
+    denser = Quantity("density", 40.0, 10.0, True, "", {"density": "0.1-20"})
+    words = offer([denser], record, record.psf, Paths(*(folder / file for file in files)))
+    configured = yaml.safe_load(words.split("`")[3])
+    file = checkout.folder / "config/demo/config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | configured))
+    run = checkout.demo("--dry-run", "--printshellcmds")
+    assert run.returncode == 0, run.stderr
+    (command,) = (line for line in run.stdout.splitlines() if "planeloc train" in line)
+    assert "--start-from resources/" in command
+    assert "--density=0.1-20" in command and "--on-mismatch" not in command  # whose default is to train
+
+
+@pytest.mark.slow
+def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Checkout) -> None:
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    calls = own_data.calls()
+    assert Counter(call[0] for call in calls) == {
+        **dict.fromkeys(("calibrate", "register", "train"), 2),
+        **dict.fromkeys(("convert", "localize", "filter", "render", "evaluate"), 3),
+    }
+    movies = {call.count("--movie") for call in calls if call[0] == "train"}
+    assert movies == {1}  # the light is measured in a calibration's first sample
+    assert all("--truth" not in call for call in calls if call[0] == "evaluate")
+    assert "results/calibration/b/psf.h5" in next(c for c in calls if c[0] == "localize" and "results/three" in str(c))
+
+
+@pytest.mark.slow
+def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own_data: Checkout) -> None:
+    own_data.give_camera_movies()
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    calls = own_data.calls()
+    assert Counter(call[0] for call in calls)["cameras"] == 1
+    for call in calls:
+        if "--microscope" in call:
+            given = call[call.index("--microscope") + 1]
+            measured = call[0] != "cameras" and any("calibration/a/" in w or "networks/a/" in w for w in call)
+            measured |= call[0] == "convert" and "my data/three.0.tif" not in call
+            expected = "results/calibration/a/microscope.yaml" if measured else "my data/microscope.yaml"
+            assert given == expected, call
+    pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
+    assert ["<h2>Cameras</h2>" in page for page in pages] == [True, False]
+
+
+def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:
+    own_data.sheet("samples", "sample calibration movie")
+    run = own_data.snakemake("--dry-run", "--quiet", "rules")
+    assert run.returncode == 0, run.stderr
+    assert "calibrate" in run.stdout + run.stderr
+
+
+def test_lint() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint", "--configfile", "config/demo/config.yaml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=SNAKEMAKE_TIMEOUT_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
+    """Options in the rules exist on the command line: parsed by click, not run."""
+    run = checkout.demo("--dry-run")
+    commands = [line.removeprefix("Shell command: ") for line in run.stdout.splitlines() if "planeloc " in line]
+    seen = set()
+    for command in commands:
+        words = shlex.split(command.split(" 2>&1")[0])
+        if words[0] != "planeloc":
+            continue
+        verb = planeloc.get_command(click.Context(planeloc), words[1])
+        with verb.make_context(words[1], words[2:]):
+            seen.add(words[1])
+    assert seen == set(CHAIN), run.stderr

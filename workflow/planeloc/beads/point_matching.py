@@ -1,0 +1,302 @@
+"""Matching beads of two cameras without a first guess.
+
+Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
+directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
+they bring together, and the best are refined to affine maps, of which the least likely to be chance is taken.
+Everything is deterministic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln
+
+from planeloc.transforms.camera_transform import Affine
+
+Array = NDArray[np.float64]
+
+# The eight ways to turn and mirror a camera.
+ORIENTATIONS = tuple(
+    np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), turns) @ np.diag([1.0, mirror])
+    for mirror in (1.0, -1.0)
+    for turns in range(4)
+)
+_ORIENTATION_WORDS = (
+    "upright",
+    "turned by 90° clockwise",
+    "turned by 180°",
+    "turned by 90° anticlockwise",
+    "mirrored top to bottom",
+    "mirrored at the falling diagonal",
+    "mirrored left to right",
+    "mirrored at the rising diagonal",
+)
+_BLOCK = 200  # candidates compared at once with all others: bounds the memory
+_REFINED = 80  # proposals refined in all
+_RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
+_SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
+_FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
+_FEWEST_KEPT = 0.7  # share of the pairs, all others of which may be wrong
+_MOST_LEFT_OUT = 20  # pairs in all: bounds the time
+_STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
+
+
+@dataclass(frozen=True)
+class MatchLimits:
+    """How far the cameras may be from one of the eight exact orientations about the middle of their fields."""
+
+    rotation_deg: float = 5.0
+    scale: float = 0.03
+    shift_share: float = 0.34  # of the field's longer side, per axis
+    tolerance_px: float = 2.0  # at which a proposal counts a point as met; half of it after refinement
+    candidates: int = 1200  # most candidate pairs compared
+    proposals: int = 3000  # most proposals scored per orientation
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pairs that one affine map brings together, and whether another one, or chance, could do the same."""
+
+    pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
+    affine: Affine
+    chance: float  # expected number of maps that bring as many points as closely together by chance
+    left_out: int  # pairs that the map brings together, too, but less closely than chance allows beside the others
+    rival: float  # significance of the best map that is a different one over this one's; 0 to 1
+
+
+def match_points(
+    reference: Array,
+    camera: Array,
+    shape: tuple[int, int],
+    *,
+    reference_labels: NDArray | None = None,
+    camera_labels: NDArray | None = None,
+    limits: MatchLimits | None = None,
+) -> Match | None:
+    """Match points (n, 2) of the reference to points (m, 2) of a camera, both (x, y) in pixels, most important first.
+
+    `shape` is (rows, columns) of the cameras. With labels, only points of equal label (same frame) may be the same.
+    None if no map brings at least three points together.
+    """
+    limits = limits or MatchLimits()
+    candidates = _candidates(len(reference), len(camera), reference_labels, camera_labels)
+    if len(candidates) < 3:
+        return None
+    allowed = np.zeros((len(reference), len(camera)), dtype=bool)
+    allowed[candidates[:, 0], candidates[:, 1]] = True
+    chosen = candidates[: limits.candidates]
+    a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
+    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
+    proposals.sort(key=lambda entry: -entry[0])
+    found: list[tuple[float, Affine, NDArray[np.int64], int]] = []
+    known: set[bytes] = set()
+    for _, proposal, orientation in proposals[:_REFINED]:
+        pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
+        if pairs is not None and pairs.tobytes() not in known:
+            known.add(pairs.tobytes())
+            best = _most_significant(pairs, reference, camera, len(candidates), shape, limits)
+            found.append((*best, len(pairs) - len(best[2])))
+    if not found:
+        return None
+    found.sort(key=lambda entry: -entry[0])
+    significance, affine, pairs, left_out = found[0]
+    points = reference[pairs[:, 0]]
+    # A map that agrees on half of the points is the same match, less well refined.
+    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
+    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
+    rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
+    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
+
+
+def fit_affine(source: Array, target: Array) -> Affine:
+    """Least-squares affine map of points (n, 2) to points (n, 2)."""
+    centre = source.mean(axis=0)
+    solution, *_ = np.linalg.lstsq(np.column_stack((source - centre, np.ones(len(source)))), target, rcond=None)
+    matrix = solution[:2].T
+    return Affine(matrix, solution[2] - matrix @ centre)
+
+
+def orientation_words(matrix: Array) -> str:
+    """Which of the eight orientations a map's matrix is closest to, as seen with y downwards."""
+    apart = [float(np.linalg.norm(orientation - matrix)) for orientation in ORIENTATIONS]
+    return _ORIENTATION_WORDS[int(np.argmin(apart))]
+
+
+def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
+    """Pairs (reference, camera) that may be the same point, most important points first."""
+    if labels_a is None or labels_b is None:
+        pairs = np.stack(np.meshgrid(np.arange(n), np.arange(m), indexing="ij"), axis=-1).reshape(-1, 2)
+    else:
+        pairs = np.argwhere(np.asarray(labels_a)[:, None] == np.asarray(labels_b)[None, :])
+    return pairs[np.argsort(pairs.max(axis=1), kind="stable")]
+
+
+def _proposals(
+    a: Array, b: Array, candidates: NDArray[np.int64], orientation: Array, shape: tuple[int, int], limits: MatchLimits
+) -> list[tuple[float, Affine, Array]]:
+    """The best similarities near one orientation: (score, map, orientation); near-duplicates are left out."""
+    # As complex numbers a similarity is b = factor · a + shift.
+    za, zb = _complex(a @ orientation.T), _complex(b)
+    factor, shift = _similarities(za, zb, shape, limits)
+    middle = np.array([shape[1], shape[0]]) / 2
+    moved = factor * _complex(orientation @ middle) + shift - _complex(middle)
+    far = limits.shift_share * max(shape)
+    within = np.maximum(np.abs(moved.real), np.abs(moved.imag)) <= far + limits.tolerance_px
+    factor, shift = factor[within], shift[within]
+    if len(factor) > limits.proposals:
+        spread = np.linspace(0, len(factor) - 1, limits.proposals).astype(int)
+        factor, shift = factor[spread], shift[spread]
+    scores = _scores(factor, shift, za, zb, candidates, limits)
+    probes = za[[np.argmin(za.real), np.argmax(za.real), np.argmin(za.imag), np.argmax(za.imag)]]
+    best: list[tuple[float, Affine, Array]] = []
+    seen: list[NDArray] = []
+    for k in np.argsort(-scores, kind="stable"):
+        if scores[k] < 2.5 or len(best) >= _REFINED:
+            break
+        image = factor[k] * probes + shift[k]
+        if any(np.abs(image - other).max() < limits.tolerance_px for other in seen):
+            continue
+        seen.append(image)
+        turn = np.array([[factor[k].real, -factor[k].imag], [factor[k].imag, factor[k].real]])
+        affine = Affine(turn @ orientation, np.array([shift[k].real, shift[k].imag]))
+        best.append((float(scores[k]), affine, orientation))
+    return best
+
+
+def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: MatchLimits) -> tuple[NDArray, NDArray]:
+    """Factors and shifts of all similarities within the limits of scale and rotation that two candidates propose."""
+    log_scale, angle = np.log1p(limits.scale), np.deg2rad(limits.rotation_deg)
+    # Two points that are close together say little about the map of the field.
+    shortest = max(4.0, 0.08 * max(shape))
+    factors, shifts = [], []
+    for start in range(0, len(za), _BLOCK):
+        da = za[None, :] - za[start : start + _BLOCK, None]
+        db = zb[None, :] - zb[start : start + _BLOCK, None]
+        later = np.arange(len(za))[None, :] > np.arange(start, start + len(da))[:, None]
+        i, j = np.nonzero(later & (np.abs(da) > shortest) & (np.abs(db) > shortest))
+        factor = db[i, j] / da[i, j]
+        slack = 1.0 / np.abs(da[i, j])  # each position may be wrong by a fraction of a pixel
+        near = (np.abs(np.log(np.abs(factor))) < log_scale + slack) & (np.abs(np.angle(factor)) < angle + slack)
+        factors.append(factor[near])
+        shifts.append(zb[start + i[near]] - factor[near] * za[start + i[near]])
+    return np.concatenate(factors), np.concatenate(shifts)
+
+
+def _complex(points: Array) -> NDArray:
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _scores(
+    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: NDArray[np.int64], limits: MatchLimits
+) -> Array:
+    """About the number of points that every similarity brings together, closer ones counting more.
+
+    A point counts once, by its closest partner, on either camera: many points that meet the same partner are no match.
+    """
+    groups = []
+    for side in (0, 1):
+        order = np.argsort(candidates[:, side], kind="stable")
+        first = np.nonzero(np.diff(candidates[order, side], prepend=-1))[0]
+        groups.append((order, first))
+    scores = np.zeros(len(factor))
+    for start in range(0, len(factor), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        apart = factor[part, None] * za + shift[part, None] - zb
+        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / limits.tolerance_px**2, 0.0))
+        both = [np.maximum.reduceat(closeness[:, order], first, axis=1).sum(axis=1) for order, first in groups]
+        scores[part] = np.minimum(*both)
+    return scores
+
+
+def _refine(
+    affine: Affine,
+    reference: Array,
+    camera: Array,
+    allowed: NDArray[np.bool_],
+    orientation: Array,
+    limits: MatchLimits,
+) -> NDArray[np.int64] | None:
+    """Pairs, assigned and refitted with a shrinking radius; None where the map leaves the limits or too few points
+    remain.
+    """
+    pairs = np.empty((0, 2), dtype=np.int64)
+    for radius in _RADII:
+        pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
+        source = reference[pairs[:, 0]]
+        # Points on a line fix no affine map.
+        if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
+            return None
+        affine = fit_affine(source, camera[pairs[:, 1]])
+    u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
+    turn = u @ vt
+    angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
+    if np.linalg.det(turn) < 0 or angle > _SLACK * limits.rotation_deg:
+        return None
+    if np.abs(np.log(stretch)).max() > _SLACK * limits.scale + _STRETCH:
+        return None
+    return pairs
+
+
+def _most_significant(
+    pairs: NDArray[np.int64],
+    reference: Array,
+    camera: Array,
+    candidates: int,
+    shape: tuple[int, int],
+    limits: MatchLimits,
+) -> tuple[float, Affine, NDArray[np.int64]]:
+    """Significance (−ln chance), map and pairs, less those whose absence makes the rest less likely to be chance: a
+    wrong pair among few right ones bends their map.
+    """
+    best: tuple[float, Affine, NDArray[np.int64]] | None = None
+    fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
+    while True:
+        source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
+        affine = fit_affine(source, target)
+        squared = np.sum((target - affine(source)) ** 2, axis=1)
+        chance = _log_chance(candidates, len(pairs), float(squared.sum()), float(shape[0] * shape[1]), limits)
+        if best is None or -chance > best[0]:
+            best = (-chance, affine, pairs)
+        if len(pairs) <= fewest:
+            return best
+        q, _ = np.linalg.qr(np.column_stack((source - source.mean(axis=0), np.ones(len(source)))))
+        gain = squared / np.maximum(1 - np.sum(q**2, axis=1), 1e-6)  # by which the sum of squares falls without it
+        pairs = np.delete(pairs, np.argmax(gain), axis=0)
+
+
+def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:
+    """One-to-one pairs within `radius`: as many as possible, with the smallest total squared distance."""
+    squared = np.sum((predicted[:, None] - camera[None]) ** 2, axis=-1)
+    possible = allowed & (squared <= radius**2)
+    rows, columns = np.nonzero(possible.any(axis=1))[0], np.nonzero(possible.any(axis=0))[0]
+    if not len(rows):
+        return np.empty((0, 2), dtype=np.int64)
+    cost = np.where(possible, squared, 4 * radius**2)[np.ix_(rows, columns)]
+    i, j = linear_sum_assignment(cost)
+    pairs = np.column_stack((rows[i], columns[j]))
+    return pairs[possible[pairs[:, 0], pairs[:, 1]]]
+
+
+def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+    """Logarithm of the expected number of affine maps within the limits that bring `matched` of the candidate pairs
+    together as closely, were all points strewn at random over the area (px²).
+
+    `squares` is the sum of the squared distances left.
+    The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
+    its first three points have to lie where the limits allow, and the others, given those three, within the ball of
+    2 (matched − 3) dimensions that the distances span.
+    """
+    angle, stretch = np.deg2rad(_SLACK * limits.rotation_deg), _SLACK * limits.scale + _STRETCH
+    # The second point lies in one of four sectors about the first, the third close to one of two mirrored places; a
+    # third of the area is the mean squared distance of points of a square.
+    second = min(4 * (2 * angle) * (2 * stretch) / 3, 1.0)
+    third = min(2 * (2 * stretch) ** 2 / 3, 1.0)
+    more = matched - 3
+    squares = max(squares, 2 * more * _FINEST_PX**2)
+    tests = gammaln(candidates + 1) - gammaln(matched + 1) - gammaln(candidates - matched + 1)
+    ball = more * np.log(np.pi * squares / area) - gammaln(more + 1) if more else 0.0
+    return float(tests + np.log(second * third) + ball)

@@ -1,0 +1,156 @@
+"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, the verdicts; the model from
+the side, and what of the beads it leaves unexplained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from planeloc.beads.bead_stack import Explained
+from planeloc.core.checks import Check
+from planeloc.core.figure_style import draw_checks, plane_colour
+from planeloc.core.files import atomic_path
+from planeloc.psf import PSF, GaussianPSF
+
+Array = NDArray[np.float64]
+
+_GREY = "#555555"
+_MOST_SECTIONS = 6
+_SECTION_HALF_NM = 800.0
+_SECTION_STEP_NM = 20.0
+_SECTION_BEYOND_NM = 600.0
+
+
+@dataclass(frozen=True)
+class CalibrationFigure:
+    """What is drawn."""
+
+    psf: PSF
+    names: Sequence[str]  # of the cameras
+    measured: Sequence[tuple[Array, Array]]  # (z, width) in nm of every measurement, for each plane
+    depth_sd_nm: Array
+    brightness_sd: Array
+    by_gaussian: Sequence[Explained]
+    by_spline: Sequence[Explained] | None
+
+
+def draw_calibration(
+    path: Path, drawn: CalibrationFigure, values: Mapping[str, float], checks: Sequence[Check]
+) -> None:
+    """Write the figure as PNG."""
+    planes = drawn.psf.planes
+    figure = Figure(figsize=(12, 10.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subfigures(2, 1, height_ratios=(6.4, 4))
+    grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
+    gaussian = drawn.psf.gaussian
+    _draw_widths(upper.add_subplot(grid[:, 0]), gaussian, drawn.measured, drawn.names, drawn.depth_sd_nm)
+    _draw_brightness(upper.add_subplot(grid[0, 1]), gaussian, drawn.names, drawn.brightness_sd)
+    draw_checks(upper.add_subplot(grid[1, 1]), _summary(values), checks)
+    shown = min(planes, _MOST_SECTIONS)
+    grid = lower.add_gridspec(1, shown + 1, width_ratios=[1] * shown + [2.2])
+    sections = [lower.add_subplot(grid[0, p]) for p in range(shown)]
+    for p, axes in enumerate(sections):
+        _draw_section(axes, drawn.psf, p, drawn.names[p])
+    sections[0].set_ylabel("z of the emitter (nm)")
+    for axes in sections[1:]:
+        axes.set_yticklabels([])
+    _draw_unexplained(lower.add_subplot(grid[0, shown]), drawn)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150)
+
+
+def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
+    """The model from the side: light along x through the emitter, against the emitter's depth."""
+    low, high = min(psf.plane_depths_nm) - _SECTION_BEYOND_NM, max(psf.plane_depths_nm) + _SECTION_BEYOND_NM
+    z = torch.linspace(low, high, 181, dtype=torch.float64)
+    fine = torch.arange(-_SECTION_HALF_NM, _SECTION_HALF_NM + 1, _SECTION_STEP_NM, dtype=torch.float64)
+    zz, xx = torch.meshgrid(z, fine, indexing="ij")
+    # One pixel, and emitters to all sides of it.
+    half = torch.full_like(zz, 0.5 * psf.pixel_size_nm)
+    alone = psf.as_scan(plane, (0.0,))
+    light = alone.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., 0, 0, 0]
+    light = light.clamp(min=0).sqrt().numpy()
+    axes.imshow(
+        light, extent=(-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high), origin="lower", aspect="auto", cmap="magma"
+    )
+    axes.axhline(psf.plane_depths_nm[plane], color="white", lw=0.8, ls=":")
+    axes.set_title(name, fontsize=10, color=plane_colour(plane))
+    axes.set_xlabel("x (nm)")
+    axes.set_xticks([-500, 0, 500])
+
+
+def _draw_unexplained(axes: Axes, drawn: CalibrationFigure) -> None:
+    models = [("Gaussian", drawn.by_gaussian, ":")]
+    if drawn.by_spline is not None:
+        models.append(("spline", drawn.by_spline, "-"))
+    for label, planes, style in models:
+        for p, plane in enumerate(planes):
+            axes.plot(
+                plane.defocus_nm,
+                100 * plane.share,
+                style,
+                color=plane_colour(p),
+                lw=1.4,
+                label=label if p == 0 else None,
+            )
+    axes.set(xlabel="defocus (nm)", ylabel="left over (%)", ylim=(0, 100))
+    axes.set_title("Share of the beads that the model leaves over", fontsize=10)
+    axes.legend(frameon=False, fontsize=9, labelcolor="#333333")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_widths(
+    axes: Axes, psf: GaussianPSF, measured: Sequence[tuple[Array, Array]], names: Sequence[str], depth_sd: Array
+) -> None:
+    span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
+    half = span / 2 + max(span / (2 * (psf.planes - 1)), psf.focus_depth_nm)
+    z = np.linspace(-half, half, 400)
+    top = 0.0
+    for p, (depth, (z_seen, width)) in enumerate(zip(psf.plane_depths_nm, measured, strict=True)):
+        colour = plane_colour(p)
+        curve = np.sqrt(psf.squared_width(depth - z))
+        top = max(top, float(curve.max()))
+        deviation = f" ± {depth_sd[p]:.{0 if depth_sd[p] >= 1 else 1}f}" if depth_sd[p] >= 0.05 else ""
+        label = f"{names[p]}: focus " + f"{depth:+.0f}".replace("-", "−") + f"{deviation} nm"
+        axes.plot(z, curve, color=colour, lw=2, label=label, zorder=3)
+        axes.plot(z_seen, width, "o", ms=4, mfc="none", mec=colour, mew=0.9, alpha=0.55, zorder=2)
+        axes.plot([depth, depth], [0, psf.waist_nm], color=colour, lw=1.2, ls=":", zorder=1)
+        axes.plot(depth, 0, "^", color=colour, ms=9, clip_on=False, zorder=4)
+    axes.set(xlim=(-half, half), ylim=(0, 1.1 * top), xlabel="z of the bead (nm)", ylabel="width of the spot, √w (nm)")
+    axes.set_title("Width of a bead on every plane: measured (circles), defocus curve (lines), focus (▲)", fontsize=11)
+    axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_brightness(axes: Axes, psf: GaussianPSF, names: Sequence[str], deviation: Array) -> None:
+    planes = np.arange(psf.planes)
+    share = 100 * np.array(psf.brightness)
+    colours = [plane_colour(p) for p in planes]
+    axes.barh(planes, share, color=colours, height=0.65, xerr=100 * deviation, ecolor="#222222")
+    for p in planes:
+        axes.text(0.3, p, f" {share[p]:.1f} %", va="center", color="white", fontweight="bold", fontsize=9)
+    axes.set_yticks(planes, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of a molecule's photons (%)")
+    axes.set_title("Relative brightness", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _summary(values: Mapping[str, float]) -> str:
+    return (
+        f"w₀ = {values['waist_nm']:.1f} ± {values['waist_sd_nm']:.1f} nm,  "
+        f"d = {values['focus_depth_nm']:.1f} ± {values['focus_depth_sd_nm']:.1f} nm\n"
+        f"A = {values['asymmetry']:.3f}".replace("-", "−")
+        + f" ± {values['asymmetry_sd']:.3f},  "
+        f"B = {values['quartic']:.3f} ± {values['quartic_sd']:.3f}"
+    )

@@ -1,0 +1,1 @@
+"""Cameras and the microscope: counts to photons, pixel noise, the microscope file."""

@@ -1,0 +1,107 @@
+"""The microscope file: what cannot be measured from beads, written down once and kept with the data.
+
+A YAML file with the pixel size, how the cameras' images lie in the files, and every camera's data sheet. The order of
+the cameras is the order of the planes; plane 0 is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from planeloc.cameras.camera import Camera
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import unreadable
+from planeloc.core.settings import from_mapping, setting
+
+LAYOUTS = ("files", "channels", "regions")
+
+# What nobody but the user knows. A guess would be wrong without a word, so it must be typed in; with what to type.
+REQUIRED = {
+    "pixel_size_nm": "a camera pixel in the sample: pixel pitch over magnification, nm, e.g. pixel_size_nm: 100",
+}
+REQUIRED_OF_CAMERAS = {
+    "offset_counts": "the counts in the dark, e.g. offset_counts: 100",
+    "electrons_per_count": "from the data sheet (conversion gain, sensitivity), e.g. electrons_per_count: 0.5",
+    "em_gain": "the EM gain that was set; em_gain: 1 for CCD and sCMOS",
+    "quantum_efficiency": "from the data sheet, 0 to 1, e.g. quantum_efficiency: 0.9",
+    "read_noise_electrons": "rms electrons at the output, after the EM gain, e.g. read_noise_electrons: 1.5 for sCMOS",
+}
+REQUIRED_OF_REGIONS = {"width": "columns of the region", "height": "rows of the region"}
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a shared sensor, in camera pixels: columns x … x+width−1, rows y … y+height−1."""
+
+    x: int = setting(0, "First column.", minimum=0)
+    y: int = setting(0, "First row.", minimum=0)
+    width: int = setting(1, "Columns.", minimum=1)
+    height: int = setting(1, "Rows.", minimum=1)
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """Everything that the stages ask about the instrument."""
+
+    name: str
+    pixel_size_nm: float = setting(100.0, "Camera pixel in the sample, nm.", minimum=1)
+    layout: str = setting(
+        "files",
+        "files: one file per camera; channels: one file with a channel axis; regions: one sensor, split.",
+        choices=LAYOUTS,
+    )
+    cameras: tuple[Camera, ...] = ()
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def planes(self) -> int:
+        return len(self.cameras)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_microscope(path: str | Path) -> Microscope:
+    """Read and check a microscope file; every mistake is a `PlanelocError` naming the file and the key."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanelocError(f"{path}: microscope file not found; see config/README.md for its keys") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlanelocError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise PlanelocError(f"{path}: expected keys such as pixel_size_nm and cameras; see config/README.md")
+    values = {"name": path.stem, **content}
+    for key, kind, required in (("cameras", Camera, REQUIRED_OF_CAMERAS), ("regions", Region, REQUIRED_OF_REGIONS)):
+        entries = values.get(key, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise PlanelocError(f"{path}: {key} must be a list with one entry of keys per plane")
+        values[key] = tuple(_entry(kind, e, required, f"{path}: {key}[{i}]") for i, e in enumerate(entries))
+    microscope = _entry(Microscope, values, REQUIRED, str(path))
+    if microscope.planes < 2:
+        raise PlanelocError(f"{path}: {microscope.planes} camera(s) listed; a multi-plane microscope has at least 2")
+    if microscope.layout == "regions" and len(microscope.regions) != microscope.planes:
+        raise PlanelocError(
+            f"{path}: layout regions needs one region per camera: {len(microscope.regions)} for {microscope.planes}"
+        )
+    if microscope.layout == "regions" and len({(r.width, r.height) for r in microscope.regions}) > 1:
+        raise PlanelocError(f"{path}: the regions differ in size; give all the same width and height")
+    return microscope
+
+
+def _entry(kind: type, values: Mapping[str, Any], required: Mapping[str, str], where: str) -> Any:
+    """One group of keys; an unknown key, which may be a misspelt one, is named before a missing one."""
+    entry = from_mapping(kind, values, where)
+    for key, remedy in required.items():
+        if key not in values:
+            name = f" ({values['name']})" if kind is Camera and "name" in values else ""
+            raise PlanelocError(f"{where}{name}: {key} is missing; add it: {remedy}")
+    return entry

@@ -1,0 +1,1 @@
+"""What everything rests on: errors, settings, files, progress, provenance, devices, memory."""

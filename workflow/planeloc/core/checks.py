@@ -1,0 +1,101 @@
+"""Quality values and their verdicts: every number with a threshold says pass, warn or fail, and what to do.
+
+The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshold", "verdict", "advice"}]}.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import write_json
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number against its threshold; `threshold` is the one crossed, or the one for a warning if none was."""
+
+    name: str
+    value: float
+    threshold: float
+    verdict: str  # pass, warn or fail
+    advice: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.name.replace('_', ' ')} {self.value:.3g} (threshold {self.threshold:.3g})"
+
+
+def check_at_most(name: str, value: float, advice: str, *, warn: float, fail: float = math.inf) -> Check:
+    """Large is bad; a value that is not a number fails."""
+    if not value <= fail:
+        return Check(name, value, fail, "fail", advice)
+    return Check(name, value, warn, "warn" if value > warn else "pass", advice)
+
+
+def check_at_least(name: str, value: float, advice: str, *, warn: float, fail: float = -math.inf) -> Check:
+    """Small is bad; a value that is not a number fails."""
+    if not value >= fail:
+        return Check(name, value, fail, "fail", advice)
+    return Check(name, value, warn, "warn" if value < warn else "pass", advice)
+
+
+def of_failure(path: Path) -> Path:
+    """Where an output of a failed run is left, beside the one of a good run: psf.png → psf.failed.png."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
+
+
+def stop_on_failure(
+    where: str | Path,
+    values: Mapping[str, float],
+    checks: Sequence[Check],
+    figure: Path,
+    quality: Path,
+    draw: Callable[[Path], None],
+) -> None:
+    """Raise `PlanelocError` with the failed checks and their advice in one line, if there are any.
+
+    The figure of a failure, made by `draw`, and its quality values are left beside `figure` and `quality`; the error
+    names the figure. Those of an earlier failure go.
+    """
+    shown, numbers = of_failure(figure), of_failure(quality)
+    failed = [check for check in checks if check.verdict == "fail"]
+    if not failed:
+        shown.unlink(missing_ok=True)
+        numbers.unlink(missing_ok=True)
+        return
+    draw(shown)
+    write_quality(numbers, values, checks)
+    why = "; ".join(f"{check.text}: {check.advice}" for check in failed)
+    raise PlanelocError(f"{where}: {why}; see {shown}")
+
+
+def print_warnings(checks: Sequence[Check]) -> None:
+    """A line to stderr for every check that warns, with what to do."""
+    for check in checks:
+        if check.verdict == "warn":
+            _LOG.warning(f"{check.text}: {check.advice}")
+
+
+def write_quality(path: str | Path, values: Mapping[str, float], checks: Sequence[Check]) -> None:
+    """Write the quality file; numbers that are unknown become null."""
+    write_json(path, quality_dict(values, checks))
+
+
+def quality_dict(values: Mapping[str, float], checks: Sequence[Check]) -> dict[str, Any]:
+    """The content of the quality file."""
+    return {
+        "values": {name: _number(value) for name, value in values.items()},
+        "checks": [{k: _number(v) if isinstance(v, float) else v for k, v in asdict(c).items()} for c in checks],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

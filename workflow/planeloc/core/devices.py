@@ -1,0 +1,50 @@
+"""Which device computes, and in which precision. A GPU that was asked for and is not there is an error, never a
+slow surprise.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from planeloc.core.errors import PlanelocError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: a GPU if there is one; ``cpu``; ``cuda``: a GPU or a `PlanelocError`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        built = (
+            "this PyTorch is built without CUDA" if torch.version.cuda is None else "no usable GPU or driver was found"
+        )
+        raise PlanelocError(f"device cuda: {built}; install a CUDA build and check nvidia-smi, or set device: cpu")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words, for records."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"cpu: {torch.backends.cpu.get_cpu_capability()}"
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: bfloat16 where the hardware multiplies it natively (measured 8 to 50 times slower where it does
+    not).
+    """
+    if name == "auto":
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cpu":
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    return getattr(torch, name)
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
+    """Mixed precision for `bfloat16`, nothing for `float32`."""
+    return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()

@@ -1,0 +1,177 @@
+"""Writing files so that a reader never sees half of one, and naming what was read.
+
+Every output is written beside its final name and renamed when it is whole: a killed run leaves a ``.partial`` file,
+never something that looks finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from planeloc.core.errors import PlanelocError
+
+_HASH_BLOCK_BYTES = 1 << 20
+_RUN = secrets.token_hex(4)  # this process: in a container every run may have the same process id
+_CALLS = itertools.count()
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path` to write to (file or folder); rename it to `path` if the block succeeds.
+
+    The sibling keeps the suffix of `path`, since many writers choose their format by it. If the block raises, the
+    sibling is removed and whatever stood at `path` before is untouched. A file is on the disk before it gets its name,
+    so that a power cut leaves no empty one. What killed runs left of the same output is removed first.
+
+    Raises:
+        PlanelocError: the disk is full, or the folder cannot be made or written to.
+    """
+    path = Path(path)
+    _make_folder(path.parent)
+    _remove_stale(path)
+    partial = path.with_name(f".partial-{_machine()}-{os.getpid()}-{_RUN}-{next(_CALLS)}-{path.name}")
+    try:
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        if partial.is_file():
+            _flush(partial)
+        partial.replace(path)
+        with suppress(OSError):  # not every file system can flush a folder
+            _flush(path.parent)
+    except OSError as error:
+        _remove(partial)
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise PlanelocError(
+                f"{path}: no space left on the device; free some or choose another results folder, then run again"
+            ) from error
+        raise
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "no permission to write into it")
+    except OSError as error:
+        raise PlanelocError(
+            f"{folder}: not a folder that can be written to ({error.strerror}); choose another for the results"
+        ) from None
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed runs left of the output `path`, where their process is known to have ended.
+
+    A process id says nothing about another computer of a shared disk or another container: what they wrote stays.
+    """
+    pattern = re.compile(rf"\.partial-{_machine()}-(\d+)-(\w+)-\d+-{re.escape(path.name)}")
+    for other in path.parent.glob(".partial-*"):
+        if match := pattern.fullmatch(other.name):
+            pid, run = int(match[1]), match[2]
+            if run != _RUN if pid == os.getpid() else not _alive(pid):
+                _remove(other)
+
+
+@cache
+def _machine() -> str:
+    """Names the running kernel and the container in it: within these, a process id means one process."""
+    try:
+        kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        container = Path("/proc/self/ns/pid").readlink()
+    except OSError:  # no Linux: no containers
+        kernel, container = socket.gethostname(), ""
+    return hashlib.sha256(f"{kernel} {container}".encode()).hexdigest()[:8]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically. NaN and infinity are refused: JSON has no such numbers."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON, or raise `PlanelocError` naming the file."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PlanelocError(f"{path}: not valid JSON ({error}); make it again") from None
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """Return `path` if it is a readable file, else raise `PlanelocError` saying `what` was expected there."""
+    path = Path(path)
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise PlanelocError(f"{path}: {what} not found; check the path in the sheet or on the command line") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return path
+
+
+def unreadable(path: str | Path, error: OSError) -> PlanelocError:
+    """What to say of a file that cannot be opened."""
+    match error:
+        case FileNotFoundError():
+            remedy = "no such file; check the path"
+        case IsADirectoryError():
+            remedy = "is a folder; name the file in it"
+        case PermissionError():
+            remedy = "no permission; ask the owner of the file or folder for it"
+        case _:
+            remedy = f"{error.strerror or error}; check the path and the disk"
+    return PlanelocError(f"{path}: {remedy}")

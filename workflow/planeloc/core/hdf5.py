@@ -1,0 +1,67 @@
+"""Creating HDF5 files: whole or not at all, with the same bytes for the same content, and safe on a full disk.
+
+The HDF5 library does not survive a write that fails: it keeps objects that it can no longer write and crashes
+when they are freed (measured: 1.14 on a full disk ends in a segmentation fault). So it writes into a `_Sink`, which
+keeps the first error to itself; the error is raised when HDF5 has let go of the file.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from planeloc.core.files import atomic_path
+
+
+class _Sink(io.FileIO):
+    """A file that swallows writes after the first that failed, and remembers why."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, block: bytes | memoryview) -> int:
+        view = memoryview(block).cast("B")
+        written = 0
+        while written < len(view) and self.error is None:
+            try:
+                written += super().write(view[written:])
+            except OSError as error:
+                self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+class Hdf5File(h5py.File):
+    """An `h5py.File` for writing, with `raise_failed_write` to find out early that the disk is full."""
+
+    _sink: _Sink
+
+    def raise_failed_write(self) -> None:
+        """Raise the `OSError` of the first write that failed, if one did."""
+        if self._sink.error is not None:
+            raise self._sink.error
+
+
+@contextmanager
+def create(path: str | Path) -> Iterator[Hdf5File]:
+    """Give an HDF5 file to fill; it appears at `path` when the block ends without an error.
+
+    No times are stored and objects keep the order of their creation. A full disk is a `PlanelocError`.
+    """
+    with atomic_path(path) as partial, _Sink(partial) as sink:
+        with Hdf5File(sink, "w", libver="v110", track_order=True) as file:
+            file._sink = sink
+            yield file
+        if sink.error is not None:
+            raise sink.error

@@ -1,0 +1,177 @@
+"""Are the spots of a movie as wide as a PSF says, plane by plane?
+
+A spot is wide because it is out of focus, or because the PSF is. The other planes tell which: every spot is fitted on
+all planes, and its depth is where the PSF's widths come closest to those found. What is left, in the median of many
+spots, is how much wider a plane's spots are. Wrongly joined neighbours, noise and the choice of bright spots bias it;
+so the same is measured in images drawn from the PSF with the movie's own light, and subtracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from planeloc.cameras.camera import Camera
+from planeloc.diagnostics.light import (
+    FEWEST_EMITTERS,
+    WINDOW_PX,
+    Stretch,
+    find_spots,
+    fit_spots,
+    flux_in_focus,
+    windows_around,
+)
+from planeloc.psf import PSF
+from planeloc.scenes.random_density import draw_crowds
+from planeloc.scenes.scene import Scene
+from planeloc.transforms.camera_transform import Registration
+
+Array = NDArray[np.float64]
+
+_SPOTS_PER_STRETCH = 160  # that are fitted, on all planes together
+_WIDEST_PX2 = 3.0  # squared width that the windows still hold
+_LARGEST_SD = 0.3  # of a squared width, relative
+_FLOOR_SD = 0.1  # no width is trusted more: pixels, neighbours
+_STEP_NM, _BEYOND_NM = 25.0, 200.0
+_ROUNDS = 8
+_FRAME_PX, _FRAMES_AT_ONCE = 48, 4
+_DRAWN, _DRAWN_STRETCHES = 700, 4  # molecules in each
+_DENSITIES = (0.5 / 16**2, 25 / 16**2)  # that are drawn: sparser, molecules do not touch; denser, all do
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Bright spots, each looked at on every plane; nan where a plane does not show it well."""
+
+    log_width: Array  # (n, planes), natural logarithm of the squared width in px²
+    sd: Array  # (n, planes)
+    photons: tuple[Array, ...]  # per plane, of the molecules found in focus on it; all planes together
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Around n spots of a stretch, on every plane."""
+
+    photons: NDArray[np.float32]  # (n, planes, side, side), above the background
+    inside: NDArray[np.bool_]  # (n, planes): wholly on the sensor
+    level: NDArray[np.float32]  # (n, planes), background
+    found_on: NDArray[np.int64]  # (n,) plane
+
+
+def cut_windows(stretch: Stretch, registration: Registration) -> Windows:
+    """Around spots of every plane, at most `_SPOTS_PER_STRETCH`."""
+    residual = stretch.photons - stretch.level
+    windows, inside, found_on = [], [], []
+    for plane, (frame, y, x) in enumerate(_some_spots(residual)):
+        reference = registration.maps[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
+        places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.maps]
+        moved = [_inward(place, residual.shape[2:]) for place in places]
+        whole = [(place == near).all(axis=1) for place, near in zip(places, moved, strict=True)]
+        own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(moved)]
+        windows.append(np.stack(own, axis=1))
+        inside.append(np.stack(whole, axis=1))
+        found_on.append(np.full(len(frame), plane))
+    found = np.concatenate(found_on)
+    levels = np.tile(np.median(stretch.level, axis=(1, 2)), (len(found), 1))
+    return Windows(np.concatenate(windows), np.concatenate(inside), levels, found)
+
+
+def fit_windows(parts: list[Windows], cameras: tuple[Camera, ...], psf: PSF) -> Spots:
+    """Fit the spots of some stretches, plane by plane; `psf` tells what is in focus, and the shares of light."""
+    names = ("photons", "inside", "level", "found_on")
+    windows, inside, levels, found_on = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+    widths, deviations, photons = [], [], []
+    for plane, camera in enumerate(cameras):
+        fit = fit_spots(windows[:, plane], levels[:, plane] if len(levels) else np.zeros(1), camera)
+        width = fit.squared_width_px2[:, 0]
+        sd = fit.deviations[:, 2] / width
+        good = inside[:, plane] & fit.converged & (width < _WIDEST_PX2) & (sd < _LARGEST_SD) & (fit.peak > 0)
+        widths.append(np.where(good, np.log(width), np.nan))
+        deviations.append(np.where(good, sd, np.nan))
+        photons.append(flux_in_focus(fit.rows(found_on == plane), psf) / psf.brightness[plane])
+    return Spots(np.stack(widths, axis=1), np.stack(deviations, axis=1), tuple(photons))
+
+
+def _some_spots(residual: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, NDArray]]:
+    """Of every plane, evenly spread over its list of spots."""
+    some = []
+    for plane in range(residual.shape[1]):
+        found, _ = find_spots(residual[:, plane])
+        every = np.linspace(0, len(found[0]) - 1, min(len(found[0]), _SPOTS_PER_STRETCH // residual.shape[1]))
+        some.append(tuple(values[every.astype(int)] for values in found))
+    return some
+
+
+def _inward(place: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Places (n, 2), those at the border moved to where they have a whole window."""
+    half = WINDOW_PX // 2
+    return place.clip(half, np.array([shape[1], shape[0]]) - half - 1)
+
+
+def excess_widths(spots: Spots, psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
+    """(planes,) Logarithm of the spots' squared width beyond the PSF's; nan where spots are too few."""
+    curves = _width_curves(psf, depth_range_nm)
+    enough = np.isfinite(spots.log_width).sum(axis=1) >= 2
+    widths, sd = spots.log_width[enough], spots.sd[enough]
+    weights = np.where(np.isfinite(widths), 1 / (sd**2 + _FLOOR_SD**2), 0.0)
+    seen = np.nan_to_num(widths)
+    excess = np.zeros(psf.planes)
+    few = (weights > 0).sum(axis=0) < FEWEST_EMITTERS
+    for _ in range(_ROUNDS if not few.all() else 0):
+        cost = np.zeros((len(seen), curves.shape[1]))
+        for plane in range(psf.planes):
+            away = seen[:, plane, None] - excess[plane] - curves[plane]
+            deviations = np.sqrt(weights[:, plane, None]) * np.abs(away)
+            cost += np.minimum(deviations, 2.0) * (2 * deviations - np.minimum(deviations, 2.0))  # Huber's
+        depth = cost.argmin(axis=1)
+        residuals = np.where(weights > 0, seen - curves[:, depth].T, np.nan)
+        for plane in np.flatnonzero(~few):
+            excess[plane] = np.nanmedian(residuals[:, plane])
+    return np.where(few, np.nan, excess)
+
+
+def _width_curves(psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
+    """(planes, depths) logarithms of the squared widths, px², that the same fit finds in the PSF without noise."""
+    low, high = depth_range_nm
+    z = torch.arange(low - _BEYOND_NM, high + _BEYOND_NM + 1, _STEP_NM, dtype=torch.float64)
+    centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
+    images = psf.expected_photons(centre, centre, z, torch.full_like(z, 1e4), (WINDOW_PX, WINDOW_PX)).numpy()
+    none, camera = np.zeros(1, np.float32), Camera()
+    fits = [fit_spots(images[:, plane], none, camera) for plane in range(psf.planes)]
+    return np.log([fit.squared_width_px2[:, 0] for fit in fits])
+
+
+def relative_widths(spots: Spots, psf: PSF, scene: Scene, density: float, cameras: tuple[Camera, ...]) -> Array:
+    """(planes,) Width of the spots over that of spots of `psf` in the light of `scene`; nan where they are too few.
+
+    Widths are standard deviations, not squared; `scene` and `density`, molecules per pixel, are those of the movie.
+    """
+    excess = excess_widths(spots, psf, scene.depth_range_nm)
+    if np.isnan(excess).all():
+        return excess
+    drawn = [draw_stretch(psf, scene, density, seed) for seed in range(_DRAWN_STRETCHES)]
+    windows = [cut_windows(stretch, Registration.identity(psf.planes)) for stretch in drawn]
+    expected = excess_widths(fit_windows(windows, cameras, psf), psf, scene.depth_range_nm)
+    return np.exp((excess - expected) / 2)
+
+
+def draw_stretch(psf: PSF, scene: Scene, density: float, seed: int = 0) -> Stretch:
+    """Images like a movie's from a PSF, with this many molecules per pixel."""
+    density = float(np.clip(density, *_DENSITIES))
+    background = float(np.mean(scene.background))
+    scene = replace(
+        scene,
+        window_px=_FRAME_PX,
+        density=(density, density),
+        background=(background, background),
+        background_error=0.0,
+        registration_resampling=False,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    rounds = int(np.ceil(_DRAWN / (density * _FRAME_PX**2 * _FRAMES_AT_ONCE)))
+    images = torch.cat([draw_crowds(psf, scene, _FRAMES_AT_ONCE, generator).images for _ in range(rounds)]).numpy()
+    level = np.full((psf.planes, _FRAME_PX, _FRAME_PX), background, dtype=np.float32)
+    return Stretch(images + level, level, (0, 0))

@@ -1,0 +1,1 @@
+"""A table measured, against the ground truth where it is known."""

@@ -1,0 +1,203 @@
+"""How good are localizations, where the truth is known? Counts, errors and the figures of merit of the field.
+
+Definitions (Sage et al. 2019): recall = TP/(TP + FN), precision = TP/(TP + FP), Jaccard = TP/(TP + FP + FN),
+RMSE lateral = sqrt(mean(dx² + dy²)) (both axes together: not the root mean square per axis, which is √2 smaller),
+efficiency E = 100 − sqrt((100 − 100 Jaccard)² + (α RMSE)²) with α = 1 nm⁻¹ laterally and 0.5 nm⁻¹ axially; in 3D
+their mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from planeloc.scenes.matching import Points, match
+
+_ALPHA_LATERAL = 1.0  # 1/nm
+_ALPHA_AXIAL = 0.5  # 1/nm
+AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What remains of the truth and the localizations when each has found, or not found, its partner.
+
+    Pairs are listed in rows: `found_nm`, `truth_nm` and `sd_nm` (NaN where unknown) have shape (pairs, 3); `photons`
+    (pairs,) are the true ones.
+    `molecule_nm`, `molecule_photons` and `detected` describe every true molecule that counts, found or not.
+    """
+
+    found_nm: NDArray[np.float64]
+    truth_nm: NDArray[np.float64]
+    sd_nm: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    molecule_nm: NDArray[np.float64]
+    molecule_photons: NDArray[np.float64]
+    detected: NDArray[np.bool_]
+    false_positives: int
+
+    @property
+    def error_nm(self) -> NDArray[np.float64]:
+        """Found minus true, (pairs, 3)."""
+        return self.found_nm - self.truth_nm
+
+
+def compare(
+    table: pd.DataFrame,
+    truth: pd.DataFrame,
+    size_nm: tuple[float, float],
+    *,
+    lateral_nm: float,
+    axial_nm: float,
+    border_nm: float,
+    minimum_photons: float,
+) -> Comparison:
+    """Match all localizations with all molecules, then count those that the protocol counts.
+
+    A molecule counts if it lies at least `border_nm` inside the field (width, height) and has `minimum_photons`.
+    Matching comes first and uses everything, so the border has no edge effect of its own:
+
+    - a pair counts if its molecule does, wherever the localization landed;
+    - a localization paired with a molecule that does not count is neither right nor wrong;
+    - a localization without a partner is a false positive if it lies inside the border.
+    """
+    positions = [rows[list(AXES)].to_numpy(dtype=np.float64) for rows in (table, truth)]
+    found, molecules = (
+        Points(rows["frame"].to_numpy(dtype=np.int64), position)
+        for rows, position in zip((table, truth), positions, strict=True)
+    )
+    pairs = match(found, molecules, lateral_nm, axial_nm)
+    photons = truth["photons"].to_numpy(dtype=np.float64)
+    counts = _inside(molecules.position_nm, size_nm, border_nm) & ~(photons < minimum_photons)
+    alone = np.ones(len(found), dtype=bool)
+    alone[pairs.found] = False
+    detected = np.zeros(len(molecules), dtype=bool)
+    detected[pairs.truth] = True
+    kept = counts[pairs.truth]
+    sd = table[[f"{axis}_sd" for axis in AXES]].to_numpy(dtype=np.float64)
+    return Comparison(
+        found_nm=found.position_nm[pairs.found[kept]],
+        truth_nm=molecules.position_nm[pairs.truth[kept]],
+        sd_nm=sd[pairs.found[kept]],
+        photons=photons[pairs.truth[kept]],
+        molecule_nm=molecules.position_nm[counts],
+        molecule_photons=photons[counts],
+        detected=detected[counts],
+        false_positives=int((alone & _inside(found.position_nm, size_nm, border_nm)).sum()),
+    )
+
+
+def _inside(position_nm: NDArray[np.float64], size_nm: tuple[float, float], border_nm: float) -> NDArray[np.bool_]:
+    x, y = position_nm[:, 0], position_nm[:, 1]
+    edge = np.minimum(np.minimum(x, size_nm[0] - x), np.minimum(y, size_nm[1] - y))
+    return edge >= border_nm
+
+
+def scores(comparison: Comparison) -> dict[str, float]:
+    """Every figure of merit by name; NaN where there is nothing to work it out from."""
+    hits, misses, wrong = len(comparison.found_nm), int((~comparison.detected).sum()), comparison.false_positives
+    error = comparison.error_nm
+    lateral, axial = rmse_lateral(error), rmse_axial(error)
+    jaccard = _ratio(hits, hits + misses + wrong)
+    efficiency = [_efficiency(jaccard, lateral, _ALPHA_LATERAL), _efficiency(jaccard, axial, _ALPHA_AXIAL)]
+    result = {
+        "true_positives": hits,
+        "false_positives": wrong,
+        "false_negatives": misses,
+        "recall": _ratio(hits, hits + misses),
+        "precision": _ratio(hits, hits + wrong),
+        "jaccard": jaccard,
+        "rmse_lateral_nm": lateral,
+        "rmse_axial_nm": axial,
+        "efficiency_lateral": efficiency[0],
+        "efficiency_axial": efficiency[1],
+        "efficiency_3d": sum(efficiency) / 2,
+    }
+    for number, axis in enumerate(AXES):
+        result[f"bias_{axis}_nm"] = _mean(error[:, number])
+        result[f"pull_{axis}"] = _rms(error[:, number] / comparison.sd_nm[:, number])
+    return result
+
+
+def voxel_scores(comparison: Comparison, voxel_nm: tuple[float, float, float], bottom_nm: float) -> dict[str, float]:
+    """The paper's errors (its Table 3): mean distance between the voxel of the estimate and the voxel of the truth, nm.
+
+    They leave out where in its voxel a molecule lies; `bottom_nm` is the depth at which the first voxel begins.
+    """
+    corner = np.array([0.0, 0.0, bottom_nm])
+    found, truth = (np.floor((p - corner) / voxel_nm) for p in (comparison.found_nm, comparison.truth_nm))
+    difference = (found - truth) * voxel_nm
+    return {
+        "voxel_error_lateral_nm": _mean(np.hypot(difference[:, 0], difference[:, 1])),
+        "voxel_error_axial_nm": _mean(np.abs(difference[:, 2])),
+    }
+
+
+def bound_scores(comparison: Comparison, bound_nm: NDArray[np.float64]) -> dict[str, float]:
+    """Errors over the Cramér–Rao bounds (pairs, 3) of the molecules that were found, and the bounds' root mean squares.
+
+    1 is what no unbiased estimate beats for a single, isolated molecule with the cameras' maps known.
+    """
+    squared, limit = comparison.error_nm**2, bound_nm**2
+    return {
+        "bound_lateral_nm": rmse_lateral(bound_nm),
+        "bound_axial_nm": rmse_axial(bound_nm),
+        "rmse_lateral_over_bound": _rms(np.sqrt(squared[:, :2].sum(axis=1) / limit[:, :2].sum(axis=1))),
+        "rmse_axial_over_bound": _rms(np.sqrt(squared[:, 2] / limit[:, 2])),
+    }
+
+
+def by_depth(comparison: Comparison, edges_nm: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Recall, errors and bias of the molecules in every interval of true depth."""
+    result = []
+    for low, high in itertools.pairwise(edges_nm):
+        inside = _between(comparison.molecule_nm[:, 2], low, high)
+        error = comparison.error_nm[_between(comparison.truth_nm[:, 2], low, high)]
+        result.append(
+            {
+                "depth_nm": [float(low), float(high)],
+                "molecules": int(inside.sum()),
+                "recall": _mean(comparison.detected[inside]),
+                "rmse_lateral_nm": rmse_lateral(error),
+                "rmse_axial_nm": rmse_axial(error),
+                **{f"bias_{axis}_nm": _mean(error[:, number]) for number, axis in enumerate(AXES)},
+            }
+        )
+    return result
+
+
+def _between(values: NDArray, low: float, high: float) -> NDArray[np.bool_]:
+    return (values >= low) & (values < high)
+
+
+def rmse_lateral(error_nm: NDArray[np.float64]) -> float:
+    """sqrt(mean(dx² + dy²)) of errors (n, 3)."""
+    return _rms(np.hypot(error_nm[:, 0], error_nm[:, 1]))
+
+
+def rmse_axial(error_nm: NDArray[np.float64]) -> float:
+    """sqrt(mean dz²) of errors (n, 3)."""
+    return _rms(error_nm[:, 2])
+
+
+def _efficiency(jaccard: float, rmse_nm: float, alpha: float) -> float:
+    return 100.0 - math.hypot(100.0 - 100.0 * jaccard, alpha * rmse_nm)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _mean(values: NDArray) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _rms(values: NDArray) -> float:
+    values = values[np.isfinite(values)]
+    return math.sqrt(float(np.mean(values**2))) if len(values) else math.nan

@@ -1,0 +1,1 @@
+"""Files of others and ours: camera files, localization tables, exports, OME-TIFF."""

@@ -1,0 +1,163 @@
+"""From camera files to frames: which pixels of which file belong to which plane.
+
+The order of the cameras in the microscope file is the order of the planes. A reader of a format
+(`planeloc.io.tiff`) gives the frames of one file; here they are put together by the microscope's layout. Bead
+stacks are read in the same way: their "frames" are the z slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.cameras.microscope import Microscope, Region
+from planeloc.core.errors import PlanelocError
+from planeloc.io.tiff import TiffStack
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Where one plane's pixels lie: a channel of a file, and the part of its frames."""
+
+    stack: TiffStack
+    channel: int
+    region: Region
+
+
+class CameraSource:
+    """Frames of all cameras together, read from disk only when asked for.
+
+    Attributes:
+        shape: (frames, planes, height, width).
+        files: the files that are read, in the order they were given.
+        largest_counts: of every plane, the largest number that its file can hold: 255 or 65535.
+    """
+
+    def __init__(self, stacks: Sequence[TiffStack], planes: Sequence[_Plane]) -> None:
+        self._stacks = tuple(stacks)
+        self._planes = tuple(planes)
+        self.files = [stack.path for stack in stacks]
+        region = planes[0].region
+        self.shape = (stacks[0].frames, len(planes), region.height, region.width)
+        self.largest_counts = tuple(plane.stack.largest_count for plane in planes)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Frames start … stop−1 as counts, (stop − start, planes, height, width).
+
+        Raises:
+            PlanelocError: the file cannot be read to the end.
+            IndexError: the frames asked for are not all there (a mistake of the caller).
+        """
+        if not 0 <= start <= stop <= self.shape[0]:
+            raise IndexError(f"frames {start}:{stop} of {self.shape[0]}")
+        frames = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
+        for stack in self._stacks:
+            counts = stack.read(start, stop)
+            for index, plane in enumerate(self._planes):
+                if plane.stack is stack:
+                    r = plane.region
+                    frames[:, index] = counts[:, plane.channel, r.y : r.y + r.height, r.x : r.x + r.width]
+        return frames
+
+    def close(self) -> None:
+        for stack in self._stacks:
+            stack.close()
+
+    def __enter__(self) -> CameraSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
+    """Open the camera files of one acquisition, as the microscope's layout says.
+
+    - files: one file per camera, in the order of the planes;
+    - channels: one file with a channel axis (OME, ImageJ hyperstack, an array frames × cameras), or, where the file
+      names no axes at all, pages that take turns between the cameras: a0 b0 a1 b1 …;
+    - regions: one file, of which every camera is the rectangle that the microscope file gives.
+
+    Raises:
+        PlanelocError: a file is missing, cut short, not a TIFF or not unsigned 8- or 16-bit; their number is not what
+            the layout needs; one is given twice; the cameras differ in frames or size; a region reaches outside the
+            sensor.
+    """
+    paths = [Path(path) for path in paths]
+    wanted = microscope.planes if microscope.layout == "files" else 1
+    if len(paths) != wanted:
+        raise PlanelocError(_wrong_number_of_files(paths, microscope))
+    stacks: list[TiffStack] = []
+    try:
+        for path in paths:
+            stacks.append(TiffStack(path, microscope.planes if microscope.layout == "channels" else None))
+        return CameraSource(stacks, _planes(stacks, microscope))
+    except BaseException:
+        for stack in stacks:
+            stack.close()
+        raise
+
+
+def _planes(stacks: list[TiffStack], microscope: Microscope) -> list[_Plane]:
+    """The plane of every camera; checks that the cameras agree with each other and with the microscope file."""
+    if microscope.layout == "files":
+        _check_equal(stacks, microscope)
+    whole = Region(0, 0, stacks[0].width, stacks[0].height)
+    if microscope.layout == "files":
+        return [_Plane(stack, 0, whole) for stack in stacks]
+    stack = stacks[0]
+    if microscope.layout == "channels":
+        return [_Plane(stack, channel, whole) for channel in range(microscope.planes)]
+    for camera, r in zip(microscope.cameras, microscope.regions, strict=True):
+        if r.x + r.width > stack.width or r.y + r.height > stack.height:
+            raise PlanelocError(
+                f"{stack.path}: the region of camera {camera.name} (columns {r.x} to {r.x + r.width}, rows {r.y} to "
+                f"{r.y + r.height}) reaches outside the image of {stack.width} columns and {stack.height} rows; "
+                "correct the regions in the microscope file"
+            )
+    return [_Plane(stack, 0, region) for region in microscope.regions]
+
+
+def _check_equal(stacks: list[TiffStack], microscope: Microscope) -> None:
+    seen: set[Path] = set()
+    for stack in stacks:
+        if stack.path.resolve() in seen:
+            raise PlanelocError(f"{stack.path}: given for two cameras; give every camera its own file, in plane order")
+        seen.add(stack.path.resolve())
+    named = list(zip((camera.name for camera in microscope.cameras), stacks, strict=True))
+    if len({stack.frames for stack in stacks}) > 1:
+        shortest = min(named, key=lambda pair: pair[1].frames)
+        longest = max(named, key=lambda pair: pair[1].frames)
+        counts = ", ".join(f"{name} {stack.frames}" for name, stack in named)
+        raise PlanelocError(
+            f"{shortest[1].path}: the cameras differ in length (frames: {counts}): {shortest[0]} is the shortest, "
+            f"{longest[0]} the longest; give files of one acquisition, none of them cut short"
+        )
+    for name, stack in named[1:]:
+        reference_name, reference = named[0]
+        if (stack.height, stack.width) != (reference.height, reference.width):
+            raise PlanelocError(
+                f"{stack.path}: the images of camera {name} have {stack.width} columns and {stack.height} rows, those "
+                f"of {reference_name} {reference.width} and {reference.height}; record all cameras at the same size"
+            )
+
+
+def _wrong_number_of_files(paths: list[Path], microscope: Microscope) -> str:
+    given = ", ".join(str(path) for path in paths) or "no file"
+    if microscope.layout == "files":
+        cameras = ", ".join(camera.name for camera in microscope.cameras)
+        return (
+            f"{given}: {len(paths)} file(s) for {microscope.planes} cameras ({cameras}); layout 'files' of microscope "
+            f"{microscope.name} takes one file per camera, in that order"
+        )
+    return (
+        f"{given}: {len(paths)} file(s), but layout {microscope.layout!r} of microscope {microscope.name} takes one "
+        "file that holds all cameras; give one, or set the layout to 'files'"
+    )

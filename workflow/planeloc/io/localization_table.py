@@ -1,0 +1,170 @@
+"""The table of localizations: its columns, its units, and the file that holds it.
+
+One row is one molecule in one frame. In memory the table is a pandas data frame; on disk it is HDF5 with one chunked,
+compressed column per quantity under ``/localizations``, so that a program that needs three columns reads three.
+Chunks have a fixed size and rows are buffered until they fill one: the file depends on the rows alone, not on the
+portions in which they were appended, and identical tables give identical bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from planeloc.core import hdf5
+from planeloc.core.errors import PlanelocError
+
+COLUMNS: dict[str, tuple[str, str, str]] = {
+    "frame": ("int32", "1", "frame, counted from 0"),
+    "x": ("float32", "nm", "position along columns, from the outer corner of pixel (0, 0) of the reference camera"),
+    "y": ("float32", "nm", "position along rows, from the same corner"),
+    "z": ("float32", "nm", "depth, 0 midway between the first and last focal plane, growing away from the objective"),
+    "photons": ("float32", "photon", "photons of the molecule detected on all planes together"),
+    "background": ("float32", "photon", "photons per pixel on the plane in best focus"),
+    "probability": ("float32", "1", "probability that the molecule is there"),
+    "x_sd": ("float32", "nm", "standard deviation of x, NaN where unknown"),
+    "y_sd": ("float32", "nm", "standard deviation of y, NaN where unknown"),
+    "z_sd": ("float32", "nm", "standard deviation of z, NaN where unknown"),
+}
+"""Column → (type on disk, unit, meaning), in the order of the table."""
+
+REQUIRED = ("frame", "x", "y", "z")
+"""Columns that every table has; the others are filled with NaN where they are missing."""
+
+_FORMAT = "planeloc localizations 1"
+_CHUNK_ROWS = 1 << 16
+_GROUP = "localizations"
+_STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+
+
+def empty() -> pd.DataFrame:
+    """A table without rows."""
+    return pd.DataFrame({name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()})
+
+
+def _memory_type(disk_type: str) -> str:
+    """Arithmetic is done in double precision: positions in large fields summed in float32 lose nanometres."""
+    return "int64" if disk_type.startswith("int") else "float64"
+
+
+class LocalizationsWriter:
+    """Append portions of a table to a file, in the order in which they come, holding at most one chunk in memory.
+
+    The file appears under its name when the ``with`` block ends without an error, and not at all otherwise.
+    """
+
+    def __init__(self, path: str | Path, metadata: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.rows = 0
+        self._metadata = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
+        self._waiting: list[dict[str, np.ndarray]] = []
+        self._waiting_rows = 0
+        self._creation = hdf5.create(self.path)
+
+    def __enter__(self) -> LocalizationsWriter:
+        self._file = self._creation.__enter__()
+        self._file.attrs["format"] = _FORMAT
+        self._file.attrs["metadata"] = self._metadata
+        group = self._file.create_group(_GROUP, track_order=True)
+        for name, (dtype, unit, meaning) in COLUMNS.items():
+            column = group.create_dataset(name, (0,), dtype, maxshape=(None,), **_STORAGE)
+            column.attrs["units"] = unit
+            column.attrs["meaning"] = meaning
+        return self
+
+    def append(self, table: pd.DataFrame) -> None:
+        """Add the rows of `table`; columns that are not in `COLUMNS` are an error, missing optional ones become NaN."""
+        self._waiting.append(_on_disk(table, self.path))
+        self._waiting_rows += len(table)
+        if self._waiting_rows >= _CHUNK_ROWS:
+            self._write_waiting(last=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._creation.__exit__(kind, error, traceback)
+            return
+        with ExitStack() as closing:
+            closing.push(self._creation)
+            self._write_waiting(last=True)
+
+    def _write_waiting(self, last: bool) -> None:
+        """Write the waiting rows chunk by chunk, always in the same order; what fills no chunk waits, unless `last`."""
+        if not self._waiting_rows:
+            return
+        columns = {name: np.concatenate([portion[name] for portion in self._waiting]) for name in COLUMNS}
+        stop = self._waiting_rows if last else self._waiting_rows - self._waiting_rows % _CHUNK_ROWS
+        for start in range(0, stop, _CHUNK_ROWS):
+            rows = min(_CHUNK_ROWS, stop - start)
+            for name, values in columns.items():
+                column = self._file[_GROUP][name]
+                column.resize((self.rows + rows,))
+                column[self.rows :] = values[start : start + rows]
+            self.rows += rows
+            self._file.raise_failed_write()
+        self._waiting = [{name: values[stop:].copy() for name, values in columns.items()}]
+        self._waiting_rows -= stop
+
+
+def _on_disk(table: pd.DataFrame, path: Path) -> dict[str, np.ndarray]:
+    unknown = sorted(set(table.columns) - set(COLUMNS))
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if unknown or missing:
+        raise PlanelocError(
+            f"{path}: a table of localizations has {', '.join(COLUMNS)}; got {', '.join(table.columns)}"
+        )
+    absent = np.full(len(table), np.nan)
+    return {
+        name: np.asarray(table[name] if name in table.columns else absent).astype(dtype)
+        for name, (dtype, _, _) in COLUMNS.items()
+    }
+
+
+def write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a whole table and what is known of its origin.
+
+    `metadata` must be JSON without NaN. Later stages ask for ``frames``, ``height_px``, ``width_px``,
+    ``pixel_size_nm``, ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
+    """
+    with LocalizationsWriter(path, metadata) as writer:
+        writer.append(table)
+
+
+def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read table and metadata, or raise `PlanelocError` naming the file and what to do."""
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != _FORMAT:
+                raise PlanelocError(f"{path}: not a planeloc table of localizations; make it with `planeloc localize`")
+            group = file[_GROUP]
+            columns = {name: group[name][:].astype(_memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
+            return pd.DataFrame(columns), json.loads(file.attrs["metadata"])
+    except FileNotFoundError:
+        raise PlanelocError(f"{path}: no such file; make it with `planeloc localize`") from None
+    except (OSError, KeyError, ValueError) as error:
+        raise PlanelocError(
+            f"{path}: not a readable planeloc table of localizations ({error}); make it again with `planeloc localize`"
+        ) from None
+
+
+def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:
+    """One entry of the metadata, or `PlanelocError` naming the file and the key that it lacks."""
+    if metadata.get(key) is None:
+        raise PlanelocError(f"{path}: the table's metadata lack {key}; make the table again with `planeloc localize`")
+    return metadata[key]
+
+
+def field_nm(path: str | Path, metadata: Mapping[str, Any]) -> tuple[float, float]:
+    """Width and height of the field of view, nm."""
+    pixel = metadata_value(path, metadata, "pixel_size_nm")
+    return metadata_value(path, metadata, "width_px") * pixel, metadata_value(path, metadata, "height_px") * pixel

@@ -1,0 +1,1 @@
+"""From the frames of a movie to the table of localizations."""

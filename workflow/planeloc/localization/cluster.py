@@ -1,0 +1,282 @@
+"""Where blocks run: Dask workers on this machine, in Slurm jobs, or of a cluster that is already there.
+
+One process per CPU core with one thread, or one per GPU. Whoever reaches an open Dask scheduler can run code as its
+owner. So what is opened here listens on loopback only or, for Slurm, takes encrypted connections (TLS) from those who
+hold certificates that were made for this run; a scheduler of others must do the same, or be accepted explicitly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import logging
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dask
+import torch
+from distributed import Client, LocalCluster, Security, SpecCluster, Worker, WorkerPlugin, get_worker
+from distributed.comm.addressing import parse_address, parse_host_port
+
+from planeloc.core import messages
+from planeloc.core.devices import choose_device
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import read_json
+from planeloc.localization.settings import ClusterSettings
+
+_LOG = logging.getLogger(__name__)
+
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_QUIET = {
+    "distributed.nanny.pre-spawn-environ": _THREADS,
+    "distributed.logging.distributed": "critical",  # what matters is told by `scheduler`, in one line
+    "distributed.worker.http.routes": [],
+    "distributed.nanny.http.routes": [],
+}
+_NO_PAGES = {"distributed.scheduler.http.routes": []}
+_DASHBOARD = "127.0.0.1:8787"
+_ANY_PORT = "127.0.0.1:0"
+_CONNECT_S, _WORKERS_S = 30, 120  # patience with a cluster that is said to be running
+_ENCRYPTED = ("tls", "wss", "inproc")
+
+
+class _ShownMessages(WorkerPlugin):
+    """Workers show their messages, too."""
+
+    name = "planeloc-messages"
+
+    def setup(self, worker: Worker) -> None:
+        messages.show()
+
+
+def worker_index() -> int:
+    """Which of the GPUs that this process sees is its own: the number of the Dask worker, 0 outside of one."""
+    if "dask_cuda" in sys.modules:
+        return 0  # dask-cuda has put the worker's own GPU first
+    try:
+        name = get_worker().name
+    except ValueError:
+        return 0
+    return name if isinstance(name, int) else 0
+
+
+@contextmanager
+def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Client]:
+    """A client of a running cluster, or of one that is started here and ends with the ``with`` block.
+
+    Parameters
+    ----------
+    device : ``cpu``: no GPU is to be used, however many there are.
+    folder : on a disk that all workers see; Slurm's workers find their certificates there.
+
+    Raises
+    ------
+    PlanelocError : no cluster or no workers there, an unencrypted connection, or a package that is missing.
+    """
+    with ExitStack() as stack:
+        if settings.scheduler:
+            yield stack.enter_context(_join(settings.scheduler, settings.allow_unencrypted))
+            return
+        if settings.dashboard:
+            _require("bokeh", "bokeh", "dashboard: true")
+        stack.enter_context(dask.config.set(_QUIET if settings.dashboard else _QUIET | _NO_PAGES))
+        try:
+            cluster = stack.enter_context(_start(settings, device, folder))
+        except RuntimeError as error:
+            raise PlanelocError(
+                f"Dask workers did not start ({_one_line(error)}); use fewer, and run again: finished blocks are kept"
+            ) from None
+        if settings.dashboard:
+            _LOG.info(f"dashboard at {cluster.dashboard_link}")
+        client = stack.enter_context(Client(cluster))
+        if messages.shown():
+            client.register_plugin(_ShownMessages())
+        if settings.cluster == "slurm":
+            _LOG.info(f"waiting for the first of {settings.slurm_jobs} Slurm jobs")
+        _wait_for_worker(client, None if settings.cluster == "slurm" else _WORKERS_S)
+        yield client
+
+
+def _wait_for_worker(client: Client, patience_s: float | None) -> None:
+    try:
+        client.wait_for_workers(1, timeout=patience_s)
+    except TimeoutError:
+        raise PlanelocError(
+            f"no Dask worker has started within {patience_s:.0f} s; is there enough memory? Use fewer, and run again"
+        ) from None
+
+
+def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
+    """Start scheduler and workers. A worker that is lost for good (walltime, a node that fails) is replaced."""
+    scheduler = {"dashboard": settings.dashboard, "dashboard_address": _DASHBOARD if settings.dashboard else _ANY_PORT}
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    workers = min(settings.workers or gpus, gpus) if gpus else settings.workers or len(os.sched_getaffinity(0))
+    match settings.cluster:
+        case "slurm":
+            workers = settings.slurm_jobs
+            cluster = _slurm_cluster(folder, scheduler)
+        case "cuda":
+            choose_device("cuda")
+            dask_cuda = _require("dask_cuda", "dask-cuda", "cluster: cuda")
+            cluster = _local_cluster(dask_cuda.LocalCUDACluster, workers, scheduler, device_memory_limit=0)
+        case _:
+            cluster = _local_cluster(LocalCluster, workers, scheduler)
+    cluster.adapt(minimum=workers, maximum=workers)
+    return cluster
+
+
+def _local_cluster(kind: type[LocalCluster], workers: int, scheduler: dict[str, Any], **more: Any) -> LocalCluster:
+    return kind(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        security=True,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs=scheduler,
+        **more,
+    )
+
+
+def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
+    """A scheduler here whose workers are Slurm jobs; all about the jobs is said by the user's ``jobqueue.yaml``."""
+    jobqueue = _require("dask_jobqueue", "dask-jobqueue", "cluster: slurm")
+    if shlex.quote(str(folder)) != str(folder):  # dask-jobqueue writes it into a script as it is
+        raise PlanelocError(f"{folder}: with cluster: slurm the path must be without spaces and quotes")
+    known = {key: value for key, value in dask.config.get("jobqueue.slurm").items() if value is not None}
+    try:
+        cluster = jobqueue.SLURMCluster(
+            cores=1,
+            processes=1,
+            security=_certificates(folder),
+            silence_logs=logging.CRITICAL,
+            scheduler_options=known.get("scheduler-options", {}) | scheduler,
+            worker_extra_args=[*known.get("worker-extra-args", []), "--no-dashboard", "--dashboard-address", _ANY_PORT],
+            job_script_prologue=[
+                *known.get("job-script-prologue", []),
+                *(f"export {name}={value}" for name, value in _THREADS.items()),
+            ],
+        )
+    except ValueError as error:
+        raise PlanelocError(f"cluster: slurm: {_one_line(error)}; say it in ~/.config/dask/jobqueue.yaml") from None
+    try:
+        _try_submission(cluster.job_script())
+    except PlanelocError:
+        cluster.close()
+        raise
+    return cluster
+
+
+def _certificates(folder: Path) -> Security:
+    """Fresh ones, of which the workers' lie in `folder` for this user alone: their command line names the files."""
+    security = Security.temporary()
+    for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        file = folder / f"{name}.pem"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(getattr(security, name), encoding="ascii")
+        setattr(security, name, str(file))
+    return security
+
+
+def _try_submission(script: str) -> None:
+    """Ask Slurm whether it would take the job: Dask itself waits for ever for the workers of a refused one."""
+    try:
+        answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise PlanelocError(
+            "cluster: slurm: there is no sbatch here; start planeloc where jobs can be submitted"
+        ) from None
+    if answer.returncode:
+        raise PlanelocError(
+            f"cluster: slurm: Slurm refuses the job ({_one_line(answer.stderr)}); mend ~/.config/dask/jobqueue.yaml"
+        )
+
+
+def _require(module: str, package: str, wanted: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise PlanelocError(f"{wanted} needs {package} ({error}); pip install {package}") from None
+
+
+@contextmanager
+def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
+    """A client of a running cluster that has workers and, unless that is allowed, no unencrypted connections."""
+    address = _address(scheduler)
+    if not allow_unencrypted:
+        _require_encryption(scheduler, [address])
+    if address.startswith("tls://"):
+        _require_certificates(scheduler)
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(address, timeout=_CONNECT_S))
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise PlanelocError(
+                f"scheduler {scheduler}: no Dask cluster with workers there ({_one_line(error)}); start one, or leave"
+                " scheduler empty"
+            ) from None
+        if not allow_unencrypted:
+            known = client.scheduler_info(n_workers=-1)
+            _require_encryption(scheduler, [known["address"], *known["workers"]])
+        yield client
+
+
+def _address(scheduler: str) -> str:
+    """Of a scheduler that is given by its address or by its file."""
+    address: Any = scheduler
+    if "://" not in scheduler and (Path(scheduler).exists() or "/" in scheduler or scheduler.endswith(".json")):
+        content = read_json(scheduler)
+        address = content.get("address") if isinstance(content, dict) else None
+    try:
+        parse_host_port(parse_address(address)[1], default_port=0)
+    except (ValueError, TypeError, AttributeError):
+        raise PlanelocError(
+            f"scheduler {scheduler}: neither an address such as tls://host:8786 nor a scheduler file of Dask"
+        ) from None
+    return address
+
+
+def _require_certificates(scheduler: str) -> None:
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+        reason = "no certificates for TLS"
+    except (OSError, ValueError) as error:
+        context, reason = None, f"the certificates for TLS cannot be read ({_one_line(error)})"
+    if not context:
+        raise PlanelocError(
+            f"scheduler {scheduler}: {reason}; name them in Dask's configuration (distributed.comm.tls: ca-file,"
+            " client.cert, client.key), see docs/localization.md"
+        )
+
+
+def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
+    for address in addresses:
+        protocol, place = parse_address(address)
+        if protocol not in _ENCRYPTED and not _is_loopback(parse_host_port(place, default_port=0)[0]):
+            raise PlanelocError(
+                f"scheduler {scheduler}: {'' if address == scheduler else f'{address} is '}without TLS, so whoever"
+                " reaches it can run code as you; start scheduler and workers with --protocol tls (see"
+                " docs/localization.md), or set allow_unencrypted where nobody else can"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,1 @@
+"""The movie as stored: conversion, zarr store, background, noise check."""

@@ -1,0 +1,199 @@
+"""Is a movie as noisy as its microscope file says? A check of offset and gain against the movie itself.
+
+The variance of a pixel that no molecule lights is that of its background (see
+`planeloc.camera_calibration.photon_transfer`):
+
+    read variance + F²·K·(level − offset)
+
+A wrong offset or gain, or an EM gain that was forgotten, makes the two disagree. Molecules blink, so the noise is taken
+from differences of neighbouring frames, where none shines: the level of a pixel is its median over a stretch of
+frames, patches well above it are left out, and the spread of the differences is judged by their central part. The same
+spread is taken of differences that the declared camera would give at that level (drawn at random), so that neither the
+rounding to counts nor the long tail of EM gain makes a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from planeloc.cameras.camera import Camera
+from planeloc.core.checks import Check, check_at_most
+from planeloc.movie.store import Source
+
+Array = NDArray[np.float64]
+
+_STRETCHES = 8
+_STRETCH_FRAMES = 20
+_WINDOW_PX = 128  # side of the part of the field that a stretch looks at
+_LEVELS = 6
+_FEWEST_DIFFERENCES = 500  # in a level of a stretch
+_ACTIVE_SIGMAS = 3.5
+_SMOOTHING_PX = 2.0
+_CENTRAL = 0.6827  # part of the differences whose spread is taken
+_DRAWN = 30_000
+_SURE = 0.1  # times the read noise: what the choice of the darkest pixels makes of noise alone
+_EM_RATIO = 10.0
+
+
+@dataclass(frozen=True)
+class PlaneNoise:
+    """What the frames looked at tell of one camera."""
+
+    ratio: float  # measured over declared variance; NaN where there was too little to see
+    level_counts: float  # of the background
+    darkest_counts: float  # the darkest part of the background, above the declared offset
+    duplicates: float  # share of frames that repeat the one before
+
+
+def measure_noise(source: Source, cameras: Sequence[Camera]) -> list[PlaneNoise]:
+    """Look at a few stretches of a movie, one at a time; memory is that of one stretch of a part of the field."""
+    frames, _, height, width = source.shape
+    length = min(_STRETCH_FRAMES, frames)
+    count = max(1, min(_STRETCHES, frames // length))
+    rows, columns = min(height, _WINDOW_PX), min(width, _WINDOW_PX)
+    corners = np.random.default_rng(0).integers(0, (height - rows + 1, width - columns + 1), (count, 2))
+    seen: list[list[_Seen]] = [[] for _ in cameras]
+    for start, (y, x) in zip(np.linspace(0, frames - length, count).astype(int).tolist(), corners, strict=True):
+        counts = np.empty((length, len(cameras), rows, columns), dtype=np.uint16)
+        for i in range(length):
+            counts[i] = source.read(start + i, start + i + 1)[0, :, y : y + rows, x : x + columns]
+        for plane, camera in enumerate(cameras):
+            seen[plane].append(_look(counts[:, plane], camera))
+    return [_summary(stretches, camera) for stretches, camera in zip(seen, cameras, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    ratios: Array  # one per level
+    level: float
+    darkest: float
+    duplicates: float
+
+
+def _summary(seen: Sequence[_Seen], camera: Camera) -> PlaneNoise:
+    ratios = np.concatenate([stretch.ratios for stretch in seen])
+    return PlaneNoise(
+        ratio=float(np.median(ratios)) if len(ratios) else float("nan"),
+        level_counts=float(np.median([stretch.level for stretch in seen])),
+        darkest_counts=min(stretch.darkest for stretch in seen) - camera.offset_counts,
+        duplicates=float(np.mean([stretch.duplicates for stretch in seen])),
+    )
+
+
+def _look(counts: NDArray[np.uint16], camera: Camera) -> _Seen:
+    """One stretch of one camera, (frames, rows, columns)."""
+    contrast = counts.min(axis=(1, 2)) < counts.max(axis=(1, 2))  # without any the camera dropped out
+    repeated = np.array([np.array_equal(a, b) for a, b in pairwise(counts)], dtype=bool)
+    repeated &= contrast[1:]
+    frames = counts[contrast] if contrast.any() else counts
+    # Sorting the few counts of a pixel where they lie side by side is faster than numpy's median across frames.
+    by_pixel = np.ascontiguousarray(np.moveaxis(frames, 0, -1))
+    level = ndimage.gaussian_filter(np.median(by_pixel, axis=-1, overwrite_input=True), _SMOOTHING_PX, mode="nearest")
+    pairs = [i for i in range(0, len(counts) - 1, 2) if contrast[i] and contrast[i + 1] and not repeated[i]]
+    share = float(repeated.mean()) if len(repeated) else 0.0
+    dark = _darkest(frames, level)
+    if not pairs:
+        return _Seen(np.empty(0), float(np.median(level)), dark, share)
+    first, second = counts[pairs].astype(np.float64), counts[[i + 1 for i in pairs]].astype(np.float64)
+    middle, difference = 0.5 * (first + second), second - first
+    idle = ~_active(middle - level)
+    ratios = []
+    groups = int(np.clip(idle.sum() // (2 * _FEWEST_DIFFERENCES), 1, _LEVELS))
+    for group in np.array_split(np.argsort(level, axis=None), groups):
+        chosen = idle.reshape(len(pairs), -1)[:, group]
+        if chosen.sum() >= _FEWEST_DIFFERENCES:
+            mean = float(middle.reshape(len(pairs), -1)[:, group][chosen].mean())
+            measured = _spread(difference.reshape(len(pairs), -1)[:, group][chosen])
+            ratios.append((measured / _declared_spread(camera, mean)) ** 2)
+    return _Seen(np.array(ratios), float(np.median(level)), dark, share)
+
+
+def _darkest(frames: Array, level: Array) -> float:
+    """Mean counts of the darkest quarter of the field, by its level."""
+    darkest = np.argsort(level, axis=None)[: max(1, level.size // 4)]
+    return float(frames.reshape(len(frames), -1)[:, darkest].mean())
+
+
+def _active(excess: Array) -> NDArray[np.bool_]:
+    """Where molecules shine: patches of 3×3 pixels above the background, and what is next to them."""
+    patches = ndimage.uniform_filter(excess, (0, 3, 3), mode="nearest")
+    centre = np.median(patches, axis=(1, 2), keepdims=True)
+    scale = 1.4826 * np.median(np.abs(patches - centre), axis=(1, 2), keepdims=True)
+    return ndimage.maximum_filter(patches - centre > _ACTIVE_SIGMAS * scale, (0, 3, 3))
+
+
+def _spread(differences: Array) -> float:
+    """Half the width of the central part of whole numbers, each taken for evenly spread over ±½."""
+    lowest = int(differences.min())
+    counts = np.bincount((differences - lowest).astype(np.int64))
+    values = lowest + np.flatnonzero(counts)
+    counts = counts[counts > 0]
+    upper = np.cumsum(counts) / counts.sum()
+    lower = np.concatenate([[0.0], upper[:-1]])
+    edges = np.concatenate([[values[0] - 0.5], 0.5 * (values[1:] + values[:-1]), [values[-1] + 0.5]])
+    low, high = np.interp([0.5 - _CENTRAL / 2, 0.5 + _CENTRAL / 2], np.concatenate([lower, [1.0]]), edges)
+    return float(high - low) / 2
+
+
+def _declared_spread(camera: Camera, level_counts: float) -> float:
+    """The spread of differences that this camera would give at a level."""
+    photons = max(float(camera.photons(level_counts)), 0.0)
+    counts = camera.expose(np.full((2, _DRAWN), photons), np.random.default_rng(0)).astype(np.float64)
+    return max(_spread(counts[1] - counts[0]), 1e-3)
+
+
+def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
+    """The quality values of a movie by name."""
+    values = {}
+    for p, noise in enumerate(found):
+        values |= {
+            f"camera_{p}_noise_ratio": noise.ratio,
+            f"camera_{p}_background_counts": noise.level_counts,
+            f"camera_{p}_darkest_above_offset_counts": noise.darkest_counts,
+            f"camera_{p}_duplicate_frames": noise.duplicates,
+        }
+    return values
+
+
+def noise_checks(
+    noise: PlaneNoise, camera: Camera, plane: int, *, ratio: float, below_counts: float, duplicates: float
+) -> list[Check]:
+    """What was seen of one camera against its thresholds; nothing of it stops a run."""
+    below = -noise.darkest_counts - _SURE * camera.read_noise_electrons / camera.electrons_per_count
+    checks = [
+        check_at_most(
+            f"camera_{plane}_below_offset_counts",
+            max(below, 0.0),
+            f"camera {camera.name}: the background (about {noise.level_counts:.4g} counts) reaches "
+            f"{-noise.darkest_counts:.3g} counts below the declared offset of {camera.offset_counts:g}; correct "
+            "offset_counts in the microscope file",
+            warn=below_counts,
+        ),
+        check_at_most(
+            f"camera_{plane}_duplicate_frames",
+            noise.duplicates,
+            f"camera {camera.name}: {100 * noise.duplicates:.3g} % of the frames repeat the one before; was the movie "
+            "recorded faster than the camera delivers?",
+            warn=duplicates,
+        ),
+    ]
+    if np.isfinite(noise.ratio):
+        off = max(noise.ratio, 1 / max(noise.ratio, 1e-6))
+        forgotten = camera.em_gain <= 1 and noise.ratio > _EM_RATIO
+        checks.append(
+            check_at_most(
+                f"camera_{plane}_noise_off_by_factor",
+                off,
+                f"camera {camera.name}: the variance of the movie's noise is {noise.ratio:.3g} times the declared; "
+                f"check offset_counts, electrons_per_count, em_gain{' (was it on?)' if forgotten else ''} and "
+                "read_noise_electrons in the microscope file, or have them measured (dark and bright movies)",
+                warn=ratio,
+            )
+        )
+    return checks

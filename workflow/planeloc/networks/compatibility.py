@@ -1,0 +1,202 @@
+"""Does a network fit the microscope at hand? Said in what a microscopist would notice: depths that come out wrong,
+and light.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from planeloc.networks.record import NetworkRecord
+from planeloc.psf import PSF
+from planeloc.scenes.scene import Scene
+
+_WINDOW_PX = 15
+_DEPTH_STEP_NM = 5.0
+_BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
+_PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
+_SHOT_NOISE_FACTOR = 1.5
+_PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of what the shipped networks find is noise
+_SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
+
+
+def mistaken_depths(truth: PSF, model: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
+    """By how much depths come out wrong (nm, one per depth) if images of PSF `truth` are read with PSF `model`.
+
+    Noise-free least squares over depth and photons, the emitter in the middle of a pixel. The pixel sizes may differ: a
+    network sees pixels, not nanometres.
+    """
+    candidates = np.arange(depths_nm.min() - _BEYOND_NM, depths_nm.max() + _BEYOND_NM, _DEPTH_STEP_NM)
+    seen, library = _unit_images(truth, depths_nm), _unit_images(model, candidates)
+    likeness = seen @ library.T
+    best = likeness.argmax(axis=1).clip(1, len(candidates) - 2)
+    rows = np.arange(len(best))
+    before, at, after = (likeness[rows, best + step] for step in (-1, 0, 1))
+    vertex = 0.5 * (before - after) / np.minimum(before - 2 * at + after, -1e-15)
+    return candidates[best] + vertex.clip(-1, 1) * _DEPTH_STEP_NM - depths_nm
+
+
+def worst_mistaken_depth(record: NetworkRecord, psf: PSF) -> float:
+    """The largest error in depth, nm, over a network's range on a microscope with another PSF."""
+    low, high = record.scene.depth_range_nm
+    return float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
+
+
+def _unit_images(psf: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
+    """(depths, pixels of all planes), each of length 1."""
+    z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
+    centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
+    images = psf.expected_photons(centre, centre, z, torch.ones_like(z), (_WINDOW_PX, _WINDOW_PX)).flatten(1)
+    return (images / images.norm(dim=1, keepdim=True)).numpy()
+
+
+def disagreements(
+    record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_error_nm: float, kind: str = "upsampling"
+) -> list[str]:
+    """Why a network should not be used with a microscope and its light: one sentence for each reason, none if it fits.
+
+    `psf` and `scene` describe what is at hand, `kind` what is wanted; `record` says what the network was made for.
+    """
+    if record.kind != kind:
+        return [f"it is of kind {record.kind}; network: {kind} is asked for"]
+    if record.psf.planes != psf.planes:
+        return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
+    return [
+        *_scene_reasons(record.scene, scene, kind),
+        *_registration_reasons(record, scene),
+        *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
+        *_light_reasons(record.scene, scene),
+    ]
+
+
+def _scene_reasons(made_for: Scene, scene: Scene, kind: str) -> list[str]:
+    """What was asked for in the settings and is not what the network has learned; voxels and a number of emitters are
+    the upsampling network's alone.
+    """
+    reasons = []
+    have = (made_for.upsampling, made_for.voxel_depth_nm)
+    want = (scene.upsampling, scene.voxel_depth_nm)
+    of_voxels = kind == "upsampling"
+    if of_voxels and have != want:
+        wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
+        reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
+    learned = ("emitters",) if of_voxels else ()
+    for name in ("drift_voxels", *learned, "registration_resampling", "background_error"):
+        if getattr(made_for, name) != getattr(scene, name):
+            reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
+    if not _covers(made_for.density, scene.density):
+        reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
+    return reasons
+
+
+def _covers(seen: tuple[float, float] | None, wanted: tuple[float, float] | None) -> bool:
+    if seen is None or wanted is None:
+        return seen == wanted
+    return seen[0] <= wanted[0] and wanted[1] <= seen[1]
+
+
+def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
+    """Maps that are so uncertain that it matters beside the displacements of planes which the network has seen."""
+    made_for = record.scene
+    voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
+    # A whole number of voxels, uniform in ± reach, has the variance reach (reach + 1) / 3; without drift, it is the
+    # voxel itself that hides small displacements.
+    drift = voxel * np.sqrt(max(made_for.drift_voxels * (made_for.drift_voxels + 1) / 3, 1 / 12))
+    learned, have = (np.array(s.registration_sds_nm(record.psf.planes)) for s in (made_for, scene))
+    seen = np.hypot(drift, learned)
+    excess = have / np.maximum(learned, _SHARE_OF_DRIFT * seen)
+    worst = int(excess.argmax())
+    if excess[worst] <= 1:
+        return []
+    displaced = f"it has seen that plane displaced by {seen[worst]:.1f} nm rms"
+    return [f"the cameras' maps are known to {have[worst]:.1f} nm (plane {worst + 1}); {displaced}"]
+
+
+def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:
+    low, high = record.scene.depth_range_nm
+    reasons = []
+    if scene.depth_range_nm[0] < low - limit_nm - 25 or scene.depth_range_nm[1] > high + limit_nm + 25:
+        needed = f"{scene.depth_range_nm[0]:g} to {scene.depth_range_nm[1]:g} are needed"
+        reasons.append(f"it covers depths {low:g} to {high:g} nm; {needed}")
+    worst = worst_mistaken_depth(record, psf)
+    if worst > limit_nm:
+        reasons.append(
+            f"with the PSF that it was made for, depths on this microscope would be wrong by up to {worst:.0f} nm"
+            f" (limit {limit_nm:g} nm)"
+        )
+    return reasons
+
+
+def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
+    reasons = []
+    (low, high), (dimmest, brightest) = made_for.photons, scene.photons
+    if other_brightness(made_for, scene):
+        reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
+    if _shot_noise(scene) > _shot_noise(made_for) * _SHOT_NOISE_FACTOR:
+        reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
+    if too_noisy(made_for, scene):
+        have, want = pixel_noise(made_for), pixel_noise(scene)
+        reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
+    return reasons
+
+
+def other_brightness(made_for: Scene, scene: Scene) -> bool:
+    """Are there molecules much dimmer or brighter than a network has seen?"""
+    (low, high), (dimmest, brightest) = made_for.photons, scene.photons
+    return dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR
+
+
+def too_noisy(made_for: Scene, scene: Scene) -> bool:
+    """Is there so much background, or read noise, that a network would take noise for molecules?"""
+    return pixel_noise(scene) > pixel_noise(made_for) * _PIXEL_NOISE_FACTOR
+
+
+def pixel_noise(scene: Scene) -> float:
+    """Standard deviation of a dark pixel, photons, at the brightest background."""
+    return float(np.sqrt(scene.background[1] * _shot_noise(scene) + scene.read_noise_photons**2))
+
+
+def _shot_noise(scene: Scene) -> float:
+    """Variance of the shot noise, photons² per photon."""
+    return (2.0 if scene.em_multiplication else 1.0) / scene.quantum_efficiency
+
+
+def side_by_side(record: NetworkRecord, psf: PSF, scene: Scene) -> str:
+    """A table of what a network was made for and what is at hand; lines that differ are marked."""
+    made_for, at_hand = _description(record.psf, record.scene), _description(psf, scene)
+    heads = ("", "weights", "configuration")
+    rows = [heads, *((name, made_for[name], at_hand[name]) for name in made_for)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = []
+    for row in rows:
+        mark = "≠" if row is not heads and row[1] != row[2] else " "
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {mark} {cells}".rstrip())
+    return "\n".join(lines)
+
+
+def _description(psf: PSF, scene: Scene) -> dict[str, str]:
+    low, high = scene.depth_range_nm
+    gaussian = psf.gaussian
+    return {
+        "planes": str(psf.planes),
+        "focal depths": ", ".join(f"{depth:.0f}" for depth in psf.plane_depths_nm) + " nm",
+        "pixel": f"{psf.pixel_size_nm:g} nm",
+        "voxels per pixel": str(scene.upsampling),
+        "depth slices": f"{scene.depth_slices} of {scene.voxel_depth_nm:g} nm, {low:g} to {high:g} nm",
+        "PSF": f"{psf.as_dict()['model']}, w0 {gaussian.waist_nm:.0f} nm, d {gaussian.focus_depth_nm:.0f} nm",
+        "drift": f"±{scene.drift_voxels} voxels",
+        "interpolated planes": "yes" if scene.registration_resampling else "no",
+        "emitters": _emitters(scene),
+        "photons": f"{scene.photons[0]:.0f} to {scene.photons[1]:.0f}",
+        "background": f"{scene.background[0]:.1f} to {scene.background[1]:.1f} photons",
+        "noise of a dark pixel": f"{pixel_noise(scene):.1f} photons",
+    }
+
+
+def _emitters(scene: Scene) -> str:
+    if scene.density is None:
+        return f"{scene.emitters} per {scene.window_px}×{scene.window_px} pixels"
+    fewest, most = (per_pixel * 16**2 for per_pixel in scene.density)
+    return f"{fewest:.2g} to {most:.2g} per 16×16 pixels"

@@ -1,0 +1,124 @@
+"""Networks and their weight files.
+
+A weight file is safetensors: tensors, and a JSON record of the network's shape, of the microscope it was made for and
+of what it has seen in training. Nothing in it is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import atomic_path
+from planeloc.networks import regression, upsampling
+from planeloc.networks.decoding import Units
+from planeloc.psf import PSF, psf_from_record
+from planeloc.scenes.scene import Scene
+
+_FORMAT = "planeloc network 1"
+_PSF = "psf."  # begins the names of the PSF's own tensors
+_ARCHITECTURES = {"upsampling": upsampling.Architecture, "regression": regression.Architecture}
+KINDS = tuple(_ARCHITECTURES)
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """What must be known to use a network rightly."""
+
+    architecture: upsampling.Architecture | regression.Architecture
+    psf: PSF
+    scene: Scene
+    input_scale: float  # photons that the network sees as 1 (upsampling); variance of a dark pixel (regression)
+    deviation_factors: tuple[float, float] | None = None  # `Units`, of a regression network that has been trained
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return next(kind for kind, shape in _ARCHITECTURES.items() if isinstance(self.architecture, shape))
+
+    @property
+    def units(self) -> Units:
+        """Of the numbers that a regression network gives."""
+        pixel = self.psf.pixel_size_nm
+        drift = tuple(sd / pixel for sd in self.scene.drift_sds_nm(pixel, self.psf.planes))
+        factors = self.deviation_factors or (1.0, 1.0)
+        return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], drift, factors)
+
+    def build(self) -> nn.Module:
+        """A network of this shape with fresh weights."""
+        if isinstance(self.architecture, regression.Architecture):
+            return regression.RegressionNetwork(self.architecture, self.input_scale, sum(self.scene.density) / 2)
+        voxels = (self.scene.window_px * self.scene.upsampling) ** 2 * self.scene.depth_slices
+        return upsampling.UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {
+            "kind": self.kind,
+            "architecture": self.architecture.as_dict(),
+            "psf": self.psf.as_dict(),
+            "scene": self.scene.as_dict(),
+            "input_scale": self.input_scale,
+        }
+        return values | ({"deviation_factors": self.deviation_factors} if self.deviation_factors else {})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], psf_arrays: Mapping[str, Tensor]) -> NetworkRecord:
+        """The reverse of `as_dict`; records from before there were two kinds are of the first."""
+        factors = values.get("deviation_factors")
+        return cls(
+            _ARCHITECTURES[values.get("kind", "upsampling")].from_dict(values["architecture"]),
+            psf_from_record(values["psf"], psf_arrays),
+            Scene.from_dict(values["scene"]),
+            float(values["input_scale"]),
+            tuple(map(float, factors)) if factors else None,
+        )
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Write tensors and a JSON record as safetensors, atomically and with the usual permissions."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as partial:
+        partial.write_bytes(safetensors.torch.save(plain, metadata={"format": _FORMAT, "record": json.dumps(record)}))
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote, or raise `PlanelocError` naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise PlanelocError(f"{path}: no such weight file; make one with `planeloc train`")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise PlanelocError(f"{path}: not planeloc weights; make them with `planeloc train`")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["record"])  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, ValueError):
+        raise PlanelocError(f"{path}: damaged or not planeloc weights; make them with `planeloc train`") from None
+
+
+def save_network(path: str | Path, network: nn.Module, record: NetworkRecord) -> None:
+    arrays = {f"{_PSF}{name}": array for name, array in record.psf.arrays.items()}
+    save_tensors(path, {**network.state_dict(), **arrays}, record.as_dict())
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
+    """Read a network, ready for inference. Raises `PlanelocError` where file and record do not fit together."""
+    tensors, values = load_tensors(path)
+    try:
+        arrays = {name.removeprefix(_PSF): tensors.pop(name) for name in list(tensors) if name.startswith(_PSF)}
+        record = NetworkRecord.from_dict(values, arrays)
+        network = record.build()
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise PlanelocError(
+            f"{path}: weights and their record disagree; make them again with `planeloc train`"
+        ) from None
+    return network.eval(), record

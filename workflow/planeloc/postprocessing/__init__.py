@@ -1,0 +1,1 @@
+"""From a table of localizations to a better one: filters."""

@@ -1,0 +1,1 @@
+"""The transform from the reference camera to every other camera."""

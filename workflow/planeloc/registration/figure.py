@@ -1,0 +1,170 @@
+"""The figure of a registration: where each camera's field lies on the reference, and the residual of every bead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from planeloc.core.checks import Check
+from planeloc.core.figure_style import VERDICT_COLOURS, plane_colour
+from planeloc.core.files import atomic_path
+from planeloc.transforms.camera_transform import Affine, CameraMap, MapUncertainty
+
+Array = NDArray[np.float64]
+
+_COLUMNS = 4
+_CHECKS_PER_ROW = 6
+_NICE = (1, 2, 5)
+_AROUND = 1.7  # inches for title, key and legend of a panel
+
+
+@dataclass(frozen=True)
+class RegisteredPlane:
+    """A camera's map from the reference and the beads that it rests on, in px."""
+
+    name: str
+    orientation: str  # in words
+    camera_map: CameraMap
+    uncertainty: MapUncertainty
+    reference_px: Array  # (n, 2) x, y on the reference
+    camera_px: Array  # (n, 2) the same beads on the camera
+    residual_px: Array  # (n, 2) camera_px minus mapped reference_px
+    residual_rms_px: float  # distance, both axes together
+    left_out_rms_px: float  # the same when each bead is left out of the map in turn
+    scatter_px: float  # rms per axis beyond the noise
+    rival: float  # significance of the second-best match over the best's
+    chance: float  # expected number of maps that match as well by chance
+    compared: int  # beads that both cameras see clearly on a common slice
+    excluded: int  # matched beads that do not count: they move, or lie far from where the others say
+    own_motion_px: float  # rms, of a typical bead, beyond the common path
+    field_sd_nm: float  # standard deviation of the map per axis, rms over the field
+    corner_sd_nm: float  # the same in the worst corner
+
+    @property
+    def model(self) -> str:
+        return "affine" if isinstance(self.camera_map, Affine) else "quadratic"
+
+    def words(self, pixel_size_nm: float) -> str:
+        """One line for the log."""
+        out = f", {self.excluded} left out" if self.excluded else ""
+        return (
+            f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.model} map, residual "
+            f"{self.residual_rms_px * pixel_size_nm:.1f} nm, known to {self.field_sd_nm:.1f} nm over the field "
+            f"(worst corner {self.corner_sd_nm:.1f} nm)"
+        )
+
+
+def draw_registration(
+    path: Path,
+    reference_name: str,
+    reference_beads_px: Array,
+    planes: Sequence[RegisteredPlane],
+    shape: tuple[int, int],
+    pixel_size_nm: float,
+    checks: Sequence[Check],
+) -> None:
+    """Write the figure as PNG: a panel of all fields, then one per camera but the reference (`planes`): the residual
+    of every bead and how well the map is known over the field.
+    """
+    panels = len(planes) + 1
+    columns = min(panels, _COLUMNS)
+    rows = -(-panels // columns)
+    height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
+    check_rows = -(-len(checks) // _CHECKS_PER_ROW)
+    figure = Figure(figsize=(max(4.1 * columns, 9), (height + _AROUND) * rows + 0.7 * check_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [0.7 * check_rows])
+    _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
+    for p, plane in enumerate(planes, start=1):
+        _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, shape, pixel_size_nm)
+    _draw_checks(figure.add_subplot(grid[rows, :]), checks)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150)
+
+
+def _draw_fields(
+    axes: Axes, reference_name: str, beads_px: Array, planes: Sequence[RegisteredPlane], shape: tuple[int, int]
+) -> None:
+    """Beads of all cameras and the cameras' borders, on the reference; a dot marks each camera's pixel (0, 0)."""
+    rows, columns = shape
+    border = np.concatenate(
+        [
+            np.linspace(start, stop, 20)
+            for start, stop in pairwise(([0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0]))
+        ]
+    )
+    axes.plot(*beads_px.T, "o", ms=3, color="#bbbbbb", zorder=1)
+    fields = [(reference_name, Affine.identity().inverse(), None)]
+    fields += [(f"{p.name}: {p.orientation}", p.camera_map.inverse(), p.camera_px) for p in planes]
+    for p, (label, back, camera_px) in enumerate(fields):
+        outline = back(border)
+        axes.plot(*outline.T, color=plane_colour(p), lw=1.6, label=label, zorder=2)
+        axes.plot(*outline[0], "o", color=plane_colour(p), ms=6, zorder=3, clip_on=False)
+        if camera_px is not None:
+            axes.plot(*back(camera_px).T, "o", ms=4 + 2.2 * p, mfc="none", mec=plane_colour(p), mew=1, zorder=4)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    axes.set(xlabel="x (px)", ylabel="y (px)")
+    axes.set_title("All fields on the reference (● pixel 0, 0)", fontsize=10)
+    axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
+
+
+def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple[int, int], pixel: float) -> None:
+    rows, columns = shape
+    _draw_uncertainty(axes, plane, shape, pixel)
+    lengths = np.hypot(*plane.residual_px.T)
+    reference_nm = _nice(float(np.percentile(lengths, 60)) * pixel)
+    enlarged = 0.1 * columns / (reference_nm / pixel)  # the key spans a tenth of the field
+    arrow = {"angles": "xy", "scale_units": "xy", "scale": 1 / enlarged, "width": 0.006}
+    back = np.linalg.inv(plane.camera_map.jacobian(plane.reference_px))
+    arrows = (back @ plane.residual_px[..., None])[..., 0]
+    axes.quiver(*plane.reference_px.T, *arrows.T, color=plane_colour(index), zorder=3, **arrow)
+    axes.plot(*plane.reference_px.T, "o", ms=3, color="#777777", zorder=2)
+    look = {"arrowstyle": "-|>", "color": "#222222", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (0.12, -0.17), (0.02, -0.17), xycoords="axes fraction", arrowprops=look)
+    axes.text(0.14, -0.17, f"{reference_nm:g} nm", transform=axes.transAxes, va="center", fontsize=9)
+    axes.text(0.4, -0.17, "grey lines: sd of the map, nm", transform=axes.transAxes, va="center", fontsize=9)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    axes.set_aspect("equal")
+    rms, left_out = plane.residual_rms_px * pixel, plane.left_out_rms_px * pixel
+    axes.set_title(
+        f"{plane.name}: {plane.model} map, {len(lengths)} beads\n"
+        f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",
+        fontsize=10,
+    )
+
+
+def _draw_uncertainty(axes: Axes, plane: RegisteredPlane, shape: tuple[int, int], pixel: float) -> None:
+    """Contours of the map's standard deviation per axis, nm."""
+    x, y = np.meshgrid(np.linspace(0, shape[1], 33), np.linspace(0, shape[0], 33))
+    covariance = plane.uncertainty.covariance_at(np.stack((x, y), axis=-1))
+    sd_nm = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 2) * pixel
+    if sd_nm.max() > sd_nm.min():
+        lines = axes.contour(x, y, sd_nm, levels=5, colors="#bbbbbb", linewidths=0.8, zorder=1)
+        axes.clabel(lines, fmt=lambda level: f"{level:.2g}", fontsize=7.5, colors="#888888")
+
+
+def _draw_checks(axes: Axes, checks: Sequence[Check]) -> None:
+    axes.set_axis_off()
+    rows = -(-len(checks) // _CHECKS_PER_ROW)
+    for i, check in enumerate(checks):
+        x, y = (i % _CHECKS_PER_ROW) / _CHECKS_PER_ROW, 1 - (i // _CHECKS_PER_ROW + 0.5) / rows
+        axes.text(x, y + 0.14 / rows, check.verdict, color=VERDICT_COLOURS[check.verdict], weight="bold", fontsize=10)
+        name = check.name.replace("_", " ")
+        axes.text(x, y - 0.3 / rows, f"{name}: {check.value:.3g}", fontsize=9, color="#555555")
+
+
+def _nice(value: float) -> float:
+    """The closest 1, 2 or 5 times a power of ten that is not smaller."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next((n * power for n in _NICE if n * power >= value), 10 * power))

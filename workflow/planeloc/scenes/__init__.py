@@ -1,0 +1,1 @@
+"""Simulated scenes that networks learn from, and matching with their ground truth."""

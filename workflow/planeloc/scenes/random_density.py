@@ -1,0 +1,91 @@
+"""Training scenes for the regression network: windows with any number of molecules, none to crowded.
+
+A density is drawn for every image, and molecules are strewn over the window and somewhat beyond it, so that those
+outside shine in as they do at the border of a sensor. What lies outside is nobody's to find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from planeloc.core.errors import PlanelocError
+from planeloc.psf import PSF
+from planeloc.scenes.scene import Scene, draw_shifts, observe, uniform
+
+_BEYOND_PX = 2.0  # molecules farther outside than this are not drawn
+MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: nothing could tell them apart
+_BYTES_AT_ONCE = 256 << 20  # of the images of single molecules
+
+
+@dataclass(frozen=True)
+class Crowds:
+    """Simulated images and the molecules within them."""
+
+    images: Tensor  # (batch, planes, rows, columns), photons above the background
+    image: Tensor  # (n,) index in the batch
+    positions_nm: Tensor  # (n, 3) as x, y, z, all inside their windows
+    photons: Tensor  # (n,)
+    background: Tensor  # (batch,) photons per pixel that were not subtracted, mean of the planes
+    drift_nm: Tensor  # (batch, planes, 2)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> Crowds:
+        """Images [start, stop) and their molecules."""
+        of, own = slice(start, stop), (self.image >= start) & (self.image < stop)
+        return Crowds(
+            self.images[of],
+            self.image[own] - start,
+            self.positions_nm[own],
+            self.photons[own],
+            self.background[of],
+            self.drift_nm[of],
+        )
+
+
+def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Crowds:
+    """Draw `size` images on the generator's device; between the ends of `scene.density`, its root is uniform."""
+    low, high = _density(scene)
+    device = generator.device
+    side = scene.window_px + 2 * _BEYOND_PX
+    density = uniform((size,), low**0.5, high**0.5, generator) ** 2
+    number = torch.poisson(density * side**2, generator=generator).long()
+    image = torch.repeat_interleave(torch.arange(size, device=device), number)
+    n = (len(image),)
+    border_nm, extent_nm = _BEYOND_PX * psf.pixel_size_nm, scene.window_px * psf.pixel_size_nm
+    lateral = [uniform(n, -border_nm, extent_nm + border_nm, generator) for _ in range(2)]
+    positions = torch.stack((*lateral, uniform(n, *scene.depth_range_nm, generator)), dim=-1)
+    photons = uniform(n, *scene.photons, generator)
+    shifts = draw_shifts(psf, scene, size, generator)
+    expected = _expected(psf, scene, image, positions, photons, shifts.total_nm(psf), shifts.margin_px)
+    images, left = observe(expected, scene, shifts, generator)
+    inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
+    return Crowds(images, image[inside], positions[inside], photons[inside], left.mean(dim=1), shifts.drift_nm)
+
+
+def _density(scene: Scene) -> tuple[float, float]:
+    if scene.density is None or scene.density[1] > MOST_PER_PIXEL:
+        most = f"{MOST_PER_PIXEL * 16**2:g} molecules per 16×16 pixels"
+        raise PlanelocError(f"setting density: training images are drawn with up to {most}; give a smaller density")
+    return scene.density
+
+
+def _expected(
+    psf: PSF, scene: Scene, image: Tensor, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int
+) -> Tensor:
+    """Expected photons (batch, planes, rows, columns) of molecules listed one by one, with the margin."""
+    side = scene.window_px + 2 * margin
+    x, y, z = positions.unbind(-1)
+    border_nm = margin * psf.pixel_size_nm
+    total = positions.new_zeros(len(shifts_nm), psf.planes, side, side)
+    at_once = max(1, _BYTES_AT_ONCE // (total[0].numel() * total.element_size()))
+    for start in range(0, len(image), at_once):
+        of = slice(start, start + at_once)
+        place = (x[of] + border_nm, y[of] + border_nm, z[of])
+        single = psf.expected_photons(*place, photons[of], (side, side), shifts_nm[image[of]])
+        total.index_add_(0, image[of], single)
+    return total

@@ -1,0 +1,1 @@
+"""A simulated microscope: its camera files and the ground truth."""

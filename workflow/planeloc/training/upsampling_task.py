@@ -1,0 +1,107 @@
+"""What the paper's network learns: which fine voxels hold an emitter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from planeloc.core.errors import PlanelocError
+from planeloc.networks.record import NetworkRecord
+from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
+from planeloc.psf import PSF
+from planeloc.scenes.scene import Batch, Scene, draw_batch
+from planeloc.training.settings import TrainSettings
+
+_INPUT_SCALE_QUANTILE = 0.99
+_FORWARD_AT_ONCE = 16  # images
+
+
+class VoxelTask:
+    """Cross-entropy of the voxels of Table 2's scenes."""
+
+    gradient_limit = math.inf
+    warmup = 0
+
+    def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> None:
+        """`generator`: of the images that the scale of the input is taken from."""
+        self._psf, self._scene = psf, scene
+        self.record = NetworkRecord(
+            _architecture(psf, scene, settings), psf, scene, _input_scale(psf, scene, generator)
+        )
+
+    def draw(self, size: int, generator: torch.Generator) -> Batch:
+        return draw_batch(self._psf, self._scene, size, generator)
+
+    def loss(self, forward: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+        return voxel_cross_entropy(forward(batch.images).float(), batch.voxels)
+
+    def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> dict[str, float]:
+        """Loss, and the paper's measure: how far the most probable voxel near a true one is from it.
+
+        For every emitter the arg-max is taken within ±4 voxels laterally and ±4 slices, as there are several emitters
+        per image.
+        """
+        seen, loss, lateral, axial = 0, 0.0, [], []
+        voxel_nm = self._scene.voxel_nm(self._psf.pixel_size_nm)[0]
+        step = _FORWARD_AT_ONCE
+        for part in (batch.part(first, first + step) for batch in batches for first in range(0, len(batch), step)):
+            logits = forward(part.images).float()
+            loss += float(voxel_cross_entropy(logits, part.voxels)) * len(part)
+            seen += len(part)
+            offset = _nearest_peak(logits, part.voxels)
+            lateral.append(offset[..., 1:].float().mul(voxel_nm).norm(dim=-1).flatten())
+            axial.append(offset[..., 0].abs().float().mul(self._scene.voxel_depth_nm).flatten())
+        return {
+            "validation_loss": loss / seen,
+            "lateral_nm": float(torch.cat(lateral).mean()),
+            "axial_nm": float(torch.cat(axial).mean()),
+        }
+
+
+def _nearest_peak(logits: Tensor, voxels: Tensor, reach: int = 4) -> Tensor:
+    """(batch, emitters, 3) offset from every true voxel to the most probable one within `reach` voxels."""
+    side = 2 * reach + 1
+    padded = torch.nn.functional.pad(logits, (reach,) * 6, value=-math.inf)
+    axis = torch.arange(side, device=logits.device)
+    image = torch.arange(len(logits), device=logits.device)[:, None, None, None, None]
+    d, r, c = (voxels[..., i, None, None, None] for i in range(3))
+    cube = padded[image, d + axis[:, None, None], r + axis[None, :, None], c + axis]
+    best = cube.flatten(2).argmax(dim=-1)
+    return torch.stack((best // side**2, best // side % side, best % side), dim=-1) - reach
+
+
+def _architecture(psf: PSF, scene: Scene, settings: TrainSettings) -> Architecture:
+    doublings = math.log2(scene.upsampling)
+    try:
+        channels = tuple(int(c) for c in settings.channels.split(","))
+    except ValueError:
+        channels = ()
+    if not channels or min(channels) < 1 or len(channels) != doublings + 1:
+        raise PlanelocError(
+            f"setting channels: {settings.channels!r} must be {doublings + 1:g} whole numbers for upsampling"
+            f" {scene.upsampling} (a power of 2)"
+        )
+    for name, remainder in (("first_kernel", 1), ("upsampling_kernel", 0), ("last_kernel", 1)):
+        if getattr(settings, name) % 2 != remainder:
+            raise PlanelocError(
+                f"setting {name}: {getattr(settings, name)} must be {'odd' if remainder else 'even'}, or images and"
+                " volumes would not lie on each other"
+            )
+    return Architecture(
+        planes=psf.planes,
+        depth_slices=scene.depth_slices,
+        channels=channels,
+        first_kernel=settings.first_kernel,
+        first_layers=settings.first_layers,
+        upsampling_kernel=settings.upsampling_kernel,
+        last_kernel=settings.last_kernel,
+    )
+
+
+def _input_scale(psf: PSF, scene: Scene, generator: torch.Generator) -> float:
+    """Photons that become 1: a high quantile of the pixels of some training images, two significant digits."""
+    images = draw_batch(psf, scene, 64, generator).images
+    return float(f"{float(images.flatten().quantile(_INPUT_SCALE_QUANTILE)):.1e}")

@@ -1,0 +1,1 @@
+"""Camera transforms and resampling with them."""

@@ -1,0 +1,280 @@
+"""Maps between cameras, how well they are known, and the file that holds them.
+
+Coordinates are camera pixels counted from the OUTER CORNER of pixel (0, 0): the centre of pixel i is i + 0.5; x runs
+along columns, y along rows. A `Registration` maps reference coordinates to each camera's, because that is the direction
+in which images are sampled: for every pixel of the reference, where does it lie on this camera?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import read_json, write_json
+
+Array = NDArray[np.float64]
+
+_FORMAT = "planeloc registration 2"
+_FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine maps without their uncertainty
+_NEWTON_STEPS = 20
+_GRID = 17  # points along either side of the field that a mean over the field is taken from
+_ORDERS = {1: 0, 3: 1, 6: 2}  # number of terms → order
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x' = matrix @ x + shift_px, with points as (x, y)."""
+
+    matrix: Array  # (2, 2)
+    shift_px: Array  # (2,)
+
+    @classmethod
+    def identity(cls) -> Affine:
+        return cls(np.eye(2), np.zeros(2))
+
+    def __call__(self, points: ArrayLike) -> Array:
+        """Map points of shape (..., 2)."""
+        return np.asarray(points, dtype=np.float64) @ self.matrix.T + self.shift_px
+
+    def jacobian(self, points: ArrayLike) -> Array:
+        """(..., 2, 2): derivatives of x' and y' (rows) along x and y, at points (..., 2)."""
+        return np.broadcast_to(self.matrix, (*np.shape(points)[:-1], 2, 2))
+
+    def inverse(self) -> Affine:
+        matrix = np.linalg.inv(self.matrix)
+        return Affine(matrix, -matrix @ self.shift_px)
+
+    @property
+    def mirrored(self) -> bool:
+        return bool(np.linalg.det(self.matrix) < 0)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """x' = coefficients @ terms(u), terms of second order in u = (x − centre_px) / scale_px, points as (x, y)."""
+
+    centre_px: Array  # (2,)
+    scale_px: float
+    coefficients_px: Array  # (2, 6), in the order of `polynomial_terms`
+
+    def __call__(self, points: ArrayLike) -> Array:
+        """Map points of shape (..., 2)."""
+        u = (np.asarray(points, dtype=np.float64) - self.centre_px) / self.scale_px
+        return polynomial_terms(u, 2) @ self.coefficients_px.T
+
+    def jacobian(self, points: ArrayLike) -> Array:
+        """(..., 2, 2): derivatives of x' and y' (rows) along x and y, at points (..., 2)."""
+        u, v = np.moveaxis((np.asarray(points, dtype=np.float64) - self.centre_px) / self.scale_px, -1, 0)
+        one, none = np.ones_like(u), np.zeros_like(u)
+        along_x = np.stack((none, one, none, 2 * u, v, none), axis=-1) @ self.coefficients_px.T
+        along_y = np.stack((none, none, one, none, u, 2 * v), axis=-1) @ self.coefficients_px.T
+        return np.stack((along_x, along_y), axis=-1) / self.scale_px
+
+    def inverse(self) -> InverseQuadratic:
+        return InverseQuadratic(self)
+
+    @property
+    def matrix(self) -> Array:
+        """(2, 2): the map's derivative in the middle."""
+        return self.jacobian(self.centre_px)
+
+    @property
+    def shift_px(self) -> Array:
+        """(2,): where the point (0, 0) goes."""
+        return self(np.zeros(2))
+
+    @property
+    def mirrored(self) -> bool:
+        return bool(np.linalg.det(self.matrix) < 0)
+
+
+@dataclass(frozen=True)
+class InverseQuadratic:
+    """The way back through a quadratic map, by Newton's method from its affine part."""
+
+    forward: Quadratic
+
+    def __call__(self, points: ArrayLike) -> Array:
+        target = np.asarray(points, dtype=np.float64)
+        middle = self.forward.centre_px
+        found = middle + (target - self.forward(middle)) @ np.linalg.inv(self.forward.matrix).T
+        for _ in range(_NEWTON_STEPS):
+            away = target - self.forward(found)
+            found = found + np.linalg.solve(self.forward.jacobian(found), away[..., None])[..., 0]
+        return found
+
+    def inverse(self) -> Quadratic:
+        return self.forward
+
+
+CameraMap = Affine | Quadratic
+
+
+def polynomial_terms(u: Array, order: int) -> Array:
+    """(..., 1, 3 or 6): the terms 1; x, y; x², xy, y² of points (..., 2), up to an order."""
+    x, y = np.moveaxis(np.asarray(u, dtype=np.float64), -1, 0)
+    terms = [np.ones_like(x), x, y, x * x, x * y, y * y]
+    return np.stack(terms[: (1, 3, 6)[order]], axis=-1)
+
+
+@dataclass(frozen=True)
+class MapUncertainty:
+    """Covariance of a map's coefficients in the terms of u = (x − centre_px) / scale_px, x' first, then y'."""
+
+    centre_px: Array  # (2,)
+    scale_px: float
+    covariance_px2: Array  # (2·terms, 2·terms)
+
+    def covariance_at(self, points: ArrayLike) -> Array:
+        """(..., 2, 2) px² of the camera: covariance of the images (x', y') of reference points (..., 2)."""
+        size = len(self.covariance_px2) // 2
+        terms = polynomial_terms((np.asarray(points, float) - self.centre_px) / self.scale_px, _ORDERS[size])
+        blocks = self.covariance_px2.reshape(2, size, 2, size)
+        return np.einsum("...i,aibj,...j->...ab", terms, blocks, terms)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One map per plane, from the reference camera (plane 0, the identity) to that plane's camera."""
+
+    maps: tuple[CameraMap, ...]
+    residual_nm: tuple[float, ...]  # rms per plane, nan where unknown
+    field_px: tuple[int, int] | None = None  # (height, width) of the images that it was found from, where known
+    uncertainty: tuple[MapUncertainty | None, ...] = ()  # per plane; None: the reference, or unknown
+    beads: tuple[int | None, ...] = ()  # per plane, that the map rests on
+    pixel_size_nm: float | None = None
+
+    @property
+    def planes(self) -> int:
+        return len(self.maps)
+
+    @property
+    def matrices(self) -> list[Array]:
+        """(2, 2) of every plane: from the reference's axes to the camera's, in the middle of the field."""
+        return [camera_map.matrix for camera_map in self.maps]
+
+    @classmethod
+    def identity(cls, planes: int) -> Registration:
+        return cls(tuple(Affine.identity() for _ in range(planes)), tuple(0.0 for _ in range(planes)))
+
+    def sd_nm(self, plane: int, points_px: ArrayLike) -> Array:
+        """(..., 2): standard deviation, along the reference's x and y, of where a plane's map puts points (..., 2).
+
+        How far off on the reference a place is that is looked up on this camera alone. Zero for plane 0, nan where the
+        file does not say (format 1).
+        """
+        points = np.asarray(points_px, dtype=np.float64)
+        if plane == 0:
+            return np.zeros(points.shape)
+        known = self.uncertainty[plane] if self.uncertainty else None
+        if known is None or self.pixel_size_nm is None:
+            return np.full(points.shape, np.nan)
+        back = np.linalg.inv(self.maps[plane].jacobian(points))
+        covariance = back @ known.covariance_at(points) @ np.swapaxes(back, -1, -2)
+        variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+        return np.sqrt(np.maximum(variance, 0.0)) * self.pixel_size_nm
+
+    def field_sd_nm(self, plane: int) -> tuple[float, float]:
+        """Rms over the field, and in the worst corner: standard deviation per axis (nm) of a plane's map.
+
+        nan where the uncertainty or the size of the field is unknown.
+        """
+        if plane == 0:
+            return 0.0, 0.0
+        if self.field_px is None:
+            return float("nan"), float("nan")
+        rows, columns = self.field_px
+        points = np.stack(np.meshgrid(np.linspace(0, columns, _GRID), np.linspace(0, rows, _GRID)), axis=-1)
+        variance = np.mean(self.sd_nm(plane, points) ** 2, axis=-1)
+        corners = variance[:: _GRID - 1, :: _GRID - 1]
+        return float(np.sqrt(variance.mean())), float(np.sqrt(corners.max()))
+
+    def write(self, path: str | Path, details: dict | None = None) -> None:
+        """Write JSON; `details` (quality values, settings) are kept beside the maps."""
+        unknown = (None,) * self.planes
+        rows = zip(self.maps, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "convention": "pixels from the outer corner of pixel (0, 0); "
+            "affine: camera = matrix @ reference + shift_px; "
+            "quadratic: camera = coefficients_px @ (1, u, v, u², uv, v²), (u, v) = (reference − centre_px) / scale_px; "
+            "uncertainty: covariance of the coefficients of (1, u, v, …) of x, then y, about its own centre and scale",
+            "planes": [
+                {**_map_dict(m), "residual_nm": float(r), "beads": n, "uncertainty": _uncertainty_dict(u)}
+                for m, r, u, n in rows
+            ],
+            "details": details or {},
+        }
+        write_json(path, content)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Registration:
+        content = read_json(path)
+        try:
+            if content["format"] not in _FORMATS:
+                raise ValueError(content["format"])
+            planes = content["planes"]
+            maps = tuple(_map_from(p) for p in planes)
+            residuals = tuple(float(p["residual_nm"]) for p in planes)
+            uncertainty = tuple(_uncertainty_from(p.get("uncertainty")) for p in planes)
+            beads = tuple(p.get("beads") for p in planes)
+            details = content.get("details", {})
+            field = (int(details["height_px"]), int(details["width_px"])) if "height_px" in details else None
+            pixel = float(details["pixel_size_nm"]) if "pixel_size_nm" in details else None
+            if not maps:
+                raise ValueError("no planes")
+        except (KeyError, TypeError, ValueError):
+            raise PlanelocError(f"{path}: not a planeloc registration; make it with `planeloc register`") from None
+        return cls(maps, residuals, field, uncertainty, beads, pixel)
+
+
+def _map_dict(camera_map: CameraMap) -> dict[str, Any]:
+    if isinstance(camera_map, Affine):
+        return {"model": "affine", "matrix": camera_map.matrix.tolist(), "shift_px": camera_map.shift_px.tolist()}
+    return {
+        "model": "quadratic",
+        "centre_px": camera_map.centre_px.tolist(),
+        "scale_px": float(camera_map.scale_px),
+        "coefficients_px": camera_map.coefficients_px.tolist(),
+    }
+
+
+def _map_from(values: dict[str, Any]) -> CameraMap:
+    if values.get("model", "affine") == "affine":
+        return Affine(_array(values["matrix"], (2, 2)), _array(values["shift_px"], (2,)))
+    if values["model"] != "quadratic":
+        raise ValueError(values["model"])
+    return Quadratic(
+        _array(values["centre_px"], (2,)), float(values["scale_px"]), _array(values["coefficients_px"], (2, 6))
+    )
+
+
+def _uncertainty_dict(known: MapUncertainty | None) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {
+        "centre_px": known.centre_px.tolist(),
+        "scale_px": float(known.scale_px),
+        "covariance_px2": known.covariance_px2.tolist(),
+    }
+
+
+def _uncertainty_from(values: dict[str, Any] | None) -> MapUncertainty | None:
+    if values is None:
+        return None
+    covariance = np.array(values["covariance_px2"], dtype=np.float64)
+    if covariance.shape not in {(2 * terms, 2 * terms) for terms in _ORDERS}:
+        raise ValueError("covariance_px2")
+    return MapUncertainty(_array(values["centre_px"], (2,)), float(values["scale_px"]), covariance)
+
+
+def _array(values: Any, shape: tuple[int, ...]) -> Array:
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"shape {array.shape}")
+    return array
