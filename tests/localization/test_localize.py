@@ -11,9 +11,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.light import background_photons, fit_photons, measure_light
 from planeloc.io import localization_table
 from planeloc.localization import find_upsampling, scheduler
-from planeloc.localization.context import MODES
 from planeloc.localization.localize import localize
-from planeloc.localization.settings import LocalizeSettings
+from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
 from planeloc.movie.store import Movie, write_movie
 from planeloc.networks.tiled_upsampling import RegionNetwork
