@@ -24,7 +24,7 @@ class BeadStack:
 
     Attributes
     ----------
-    camera : whose pixels these are; it says how noisy they are.
+    camera : for the noise of the pixels.
     centre_px : (beads, 2) column, row of the pixel in the middle of every window.
     photons : (beads, slices, side, side).
     own : (beads, side, side) pixels that are on the camera, are not bad, and belong to no neighbour.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from types import EllipsisType
 
 import numpy as np
@@ -36,6 +38,11 @@ class BeadFits:
     def only(self, kept: NDArray[np.bool_]) -> BeadFits:
         """Some of the beads."""
         return BeadFits(**{name: values[kept] for name, values in vars(self).items()})
+
+    @classmethod
+    def joined(cls, fits: Sequence[BeadFits]) -> BeadFits:
+        """The beads of several cameras, one camera after the other."""
+        return cls(*(np.concatenate([getattr(fit, field.name) for fit in fits]) for field in dataclass_fields(cls)))
 
     @property
     def position_px(self) -> Array:

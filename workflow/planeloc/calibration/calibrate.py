@@ -117,14 +117,14 @@ def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor:
 
 def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSettings) -> None:
     if scan not in SCANS:
-        raise PlanelocError(f"scan {scan!r} is not one of {', '.join(SCANS)}: say what the stage moved")
+        raise PlanelocError(f"scan {scan!r} is not one of {', '.join(SCANS)}: give what the stage moved")
     if not 0 < z_step_nm < np.inf:
         raise PlanelocError(
-            f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; a scan that went the other "
-            "way is the other kind of scan"
+            f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; for a scan in the other "
+            "direction, give the other kind of scan"
         )
     if z_step_nm < _SMALLEST_STEP_NM:
-        raise PlanelocError(f"z step {z_step_nm:g} nm: no stage makes such steps; give nm, not µm, e.g. 50")
+        raise PlanelocError(f"z step {z_step_nm:g} nm: stages make no such steps; give nm, not µm, e.g. 50")
     if z_step_nm > settings.maximum_step_nm:
         raise PlanelocError(
             f"{file}: z step {z_step_nm:g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from planeloc.beads.bad_pixels import find_clean_beads
 from planeloc.beads.bead_stack import BeadStack, field_background
 from planeloc.beads.detection import require_beads
-from planeloc.beads.fits import fit_beads
+from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
 from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus
 from planeloc.calibration.results import BeadMeasurement, PlaneBeads, PsfFit, largest_defocus, near_focus
-from planeloc.calibration.scan_stability import ScanStability, scan_stability
+from planeloc.calibration.scan_stability import scan_stability
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
 
@@ -49,7 +49,7 @@ def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: B
 
 def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
     """Leave out beads that could be fitted on few slices only."""
-    kept = _widths([plane], np.zeros(0), how).good.sum(axis=1) >= _FEWEST_SLICES_OF_BEAD
+    kept = _widths(plane.fits, np.zeros(0), how).good.sum(axis=1) >= _FEWEST_SLICES_OF_BEAD
     if kept.sum() < how.minimum_beads:
         dim = "use brighter beads and a scan through this plane's focus"
         raise PlanelocError(
@@ -59,18 +59,16 @@ def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
     return plane.only(kept)
 
 
-def _widths(planes: Sequence[PlaneBeads], travel: Array, how: BeadMeasurement) -> Widths:
-    """Squared widths of all beads in nm², with the slices where they can be trusted."""
-    fits, pixel = [plane.fits for plane in planes], how.pixel_size_nm
-    squared = np.concatenate([f.squared_width_px2[..., 0] for f in fits]) * pixel**2
-    deviation = np.concatenate([f.squared_width_sd_px2[..., 0] for f in fits]) * pixel**2
-    peak = np.concatenate([f.peak for f in fits])
-    strong = peak > _SNR_OF_PEAK * np.concatenate([f.peak_sd for f in fits])
-    window = how.search.window_px * pixel
+def _widths(fits: BeadFits, travel_nm: Array, how: BeadMeasurement) -> Widths:
+    """Squared widths of the beads in nm², with the slices where they can be trusted."""
+    pixel, window = how.pixel_size_nm, how.search.window_px * how.pixel_size_nm
+    squared = fits.squared_width_px2[..., 0] * pixel**2
+    deviation = fits.squared_width_sd_px2[..., 0] * pixel**2
+    strong = fits.peak > _SNR_OF_PEAK * fits.peak_sd
     sharp = (deviation < _LARGEST_WIDTH_ERROR * squared) & (squared < (window / 4) ** 2)
     squared = squared - how.bead_diameter_nm**2 / 20  # variance per axis of a full sphere, seen from above
-    good = np.concatenate([f.good for f in fits]) & strong & sharp & (squared > (0.2 * pixel) ** 2)
-    return Widths(travel, np.where(good, squared, pixel**2), deviation, peak, good)
+    good = fits.good & strong & sharp & (squared > (0.2 * pixel) ** 2)
+    return Widths(travel_nm, np.where(good, squared, pixel**2), deviation, fits.peak, good)
 
 
 def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, int], how: BeadMeasurement) -> PsfFit:
@@ -83,12 +81,13 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
     shape : (rows, columns) of the cameras.
     """
     for last in (False, True):
-        widths = _widths(planes, travel_nm, how)
+        fits = BeadFits.joined([plane.fits for plane in planes])
+        widths = _widths(fits, travel_nm, how)
         plane_of = np.repeat(np.arange(len(planes)), [len(plane.beads) for plane in planes])
         fit = fit_defocus(widths)
         medians = np.array([np.median(fit.focus_nm[plane_of == p]) for p in range(len(planes))])
         fit = fit_defocus(widths, largest_defocus(medians, fit.depth_of_focus_nm))
-        kept = _fitting_beads(fit, widths, planes)
+        kept = _fitting_beads(fit, widths, fits.misfit, np.concatenate([plane.motion_px for plane in planes]))
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
@@ -100,8 +99,9 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         np.concatenate([getattr(plane, name) for plane in planes]) for name in ("photons", "photons_sd")
     )
     stability = scan_stability(fit, travel_nm, widths.sd_nm, summed, summed_sd, bleaching=how.bleaching)
-    photons, known = _photons_in_focus(planes, fit, travel_nm, stability)
-    brightness, brightness_sd = relative_brightness(photons, known, plane_of, pairs)
+    flux, near = fits.flux / stability.brightness, near_focus(fit, travel_nm)
+    photons = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
+    brightness, brightness_sd = relative_brightness(photons, near.any(axis=1), plane_of, pairs)
     focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
     return PsfFit(
         planes=tuple(planes),
@@ -140,36 +140,22 @@ def _compare(
 
     `sd_of_one`: of a difference from a single bead, which has no scatter.
     """
-    first = np.nonzero(plane_of == 0)[0]
-    found = [(0.0, 0.0)]
-    for p, common in enumerate(pairs, start=1):
-        other = np.nonzero(plane_of == p)[0]
-        found.append(_difference(values[first], known[first], values[other], known[other], common, sd_of_one))
-    difference, deviation = np.array(found).T
+    first, *others = ((values[plane_of == p], known[plane_of == p]) for p in range(len(pairs) + 1))
+    found = [_difference(*first, *other, common, sd_of_one) for other, common in zip(others, pairs, strict=True)]
+    difference, deviation = np.array([(0.0, 0.0), *found]).T
     return difference, deviation
 
 
-def _fitting_beads(fit: DefocusFit, widths: Widths, planes: Sequence[PlaneBeads]) -> NDArray[np.bool_]:
+def _fitting_beads(fit: DefocusFit, widths: Widths, misfit: Array, motion_px: Array) -> NDArray[np.bool_]:
     """Beads that follow the common curve, are about as Gaussian as the others, and do not move: no clumps."""
     near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.depth_of_focus_nm)
-    misfit = np.concatenate([plane.fits.misfit for plane in planes])
     kept = near.sum(axis=1) >= 2
     for values, least in ((np.abs(fit.residual_nm) / fit.waist_nm, 0.1), (misfit, 0.15)):
         median = np.array([np.median(v[n]) if n.any() else np.inf for v, n in zip(values, near, strict=True)])
         typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
         kept &= median <= max(_OUTLIER * typical, least)
-    motion = np.concatenate([plane.motion_px for plane in planes])
     # A quartile: of two beads, a loose one is compared with the other.
-    return kept & (motion <= max(_OUTLIER * float(np.quantile(motion, 0.25)), _LARGEST_MOTION_PX))
-
-
-def _photons_in_focus(
-    planes: Sequence[PlaneBeads], fit: DefocusFit, travel_nm: Array, stability: ScanStability
-) -> tuple[Array, NDArray[np.bool_]]:
-    """(beads,) photons of every bead near its focus, corrected for photobleaching, and whether there were any."""
-    flux = np.concatenate([plane.fits.flux for plane in planes]) / stability.brightness
-    near = near_focus(fit, travel_nm)
-    return np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)]), near.any(axis=1)
+    return kept & (motion_px <= max(_OUTLIER * float(np.quantile(motion_px, 0.25)), _LARGEST_MOTION_PX))
 
 
 def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> NDArray[np.int64] | None:

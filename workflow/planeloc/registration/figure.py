@@ -59,12 +59,8 @@ def _draw_fields(
 ) -> None:
     """Beads of all cameras and the cameras' borders, on the reference; a dot marks each camera's pixel (0, 0)."""
     rows, columns = shape
-    border = np.concatenate(
-        [
-            np.linspace(start, stop, 20)
-            for start, stop in pairwise(([0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0]))
-        ]
-    )
+    corners = ([0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0])
+    border = np.concatenate([np.linspace(start, stop, 20) for start, stop in pairwise(corners)])
     axes.plot(*beads_px.T, "o", ms=3, color="#bbbbbb", zorder=1)
     fields = [(reference_name, Affine.identity().inverse(), None)]
     fields += [(f"{p.name}: {p.orientation}", p.transform.inverse(), p.camera_px) for p in planes]
@@ -100,7 +96,7 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple
     axes.set_aspect("equal")
     rms, left_out = plane.residual_rms_px * pixel, plane.left_out_rms_px * pixel
     axes.set_title(
-        f"{plane.name}: {plane.model} transform, {len(lengths)} beads\n"
+        f"{plane.name}: {plane.transform.model} transform, {len(lengths)} beads\n"
         f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",
         fontsize=10,
     )

@@ -11,7 +11,6 @@ from planeloc.beads.positions import BeadPositions
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.registration.results import RegisteredPlane, area_share
 from planeloc.registration.settings import RegisterSettings
-from planeloc.transforms.camera_transform import Quadratic
 
 _ADVICE = {
     "matched_beads": "more beads in the field make the transform safer",
@@ -59,7 +58,7 @@ def quality_values(
             "shift_x_px": float(plane.transform.shift_px[0]),
             "shift_y_px": float(plane.transform.shift_px[1]),
             "mirrored": float(plane.transform.mirrored),
-            "quadratic": float(isinstance(plane.transform, Quadratic)),
+            "quadratic": float(plane.transform.model == "quadratic"),
             "rival": plane.rival,
             "chance": plane.chance,
         }

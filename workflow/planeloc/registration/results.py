@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.transforms.camera_transform import Affine, CameraTransform, TransformUncertainty
+from planeloc.transforms.camera_transform import CameraTransform, TransformUncertainty
 
 Array = NDArray[np.float64]
 
@@ -34,17 +34,13 @@ class RegisteredPlane:
     field_sd_nm: float  # standard deviation of the transform per axis, rms over the field
     corner_sd_nm: float  # the same in the worst corner
 
-    @property
-    def model(self) -> str:
-        return "affine" if isinstance(self.transform, Affine) else "quadratic"
-
     def words(self, pixel_size_nm: float) -> str:
         """One line for the log."""
         out = f", {self.excluded} left out" if self.excluded else ""
         return (
-            f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.model} transform, residual "
-            f"{self.residual_rms_px * pixel_size_nm:.1f} nm, uncertainty {self.field_sd_nm:.1f} nm over the field "
-            f"(worst corner {self.corner_sd_nm:.1f} nm)"
+            f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.transform.model} transform, "
+            f"residual {self.residual_rms_px * pixel_size_nm:.1f} nm, uncertainty {self.field_sd_nm:.1f} nm over the "
+            f"field (worst corner {self.corner_sd_nm:.1f} nm)"
         )
 
 

@@ -33,6 +33,8 @@ class Affine:
     matrix: Array  # (2, 2)
     shift_px: Array  # (2,)
 
+    model = "affine"
+
     @classmethod
     def identity(cls) -> Affine:
         return cls(np.eye(2), np.zeros(2))
@@ -61,6 +63,8 @@ class Quadratic:
     centre_px: Array  # (2,)
     scale_px: float
     coefficients_px: Array  # (2, 6), in the order of `polynomial_terms`
+
+    model = "quadratic"
 
     def __call__(self, points: ArrayLike) -> Array:
         """Transform points of shape (..., 2)."""
@@ -113,6 +117,10 @@ class InverseQuadratic:
 
 
 CameraTransform = Affine | Quadratic
+_MODELS = {  # name in the file → class, shapes of its fields
+    "affine": (Affine, {"matrix": (2, 2), "shift_px": (2,)}),
+    "quadratic": (Quadratic, {"centre_px": (2,), "scale_px": (), "coefficients_px": (2, 6)}),
+}
 
 
 def polynomial_terms(u: Array, order: int) -> Array:
@@ -205,7 +213,7 @@ class Registration:
             "quadratic: camera = coefficients_px @ (1, u, v, u², uv, v²), (u, v) = (reference − centre_px) / scale_px; "
             "uncertainty: covariance of the coefficients of (1, u, v, …) of x, then y, about its own centre and scale",
             "planes": [
-                {**_transform_dict(t), "residual_nm": float(r), "beads": n, "uncertainty": _uncertainty_dict(u)}
+                {"model": t.model, **_plain(t), "residual_nm": float(r), "beads": n, "uncertainty": u and _plain(u)}
                 for t, r, u, n in rows
             ],
             "details": details or {},
@@ -233,48 +241,28 @@ class Registration:
         return cls(transforms, residuals, field, uncertainty, beads, pixel)
 
 
-def _transform_dict(transform: CameraTransform) -> dict[str, Any]:
-    if isinstance(transform, Affine):
-        return {"model": "affine", "matrix": transform.matrix.tolist(), "shift_px": transform.shift_px.tolist()}
-    return {
-        "model": "quadratic",
-        "centre_px": transform.centre_px.tolist(),
-        "scale_px": float(transform.scale_px),
-        "coefficients_px": transform.coefficients_px.tolist(),
-    }
+def _plain(fields: Affine | Quadratic | TransformUncertainty) -> dict[str, Any]:
+    """The fields as JSON holds them."""
+    return {name: np.asarray(value).tolist() for name, value in vars(fields).items()}
 
 
 def _transform_from(values: dict[str, Any]) -> CameraTransform:
-    if values.get("model", "affine") == "affine":
-        return Affine(_array(values["matrix"], (2, 2)), _array(values["shift_px"], (2,)))
-    if values["model"] != "quadratic":
-        raise ValueError(values["model"])
-    return Quadratic(
-        _array(values["centre_px"], (2,)), float(values["scale_px"]), _array(values["coefficients_px"], (2, 6))
-    )
-
-
-def _uncertainty_dict(known: TransformUncertainty | None) -> dict[str, Any] | None:
-    if known is None:
-        return None
-    return {
-        "centre_px": known.centre_px.tolist(),
-        "scale_px": float(known.scale_px),
-        "covariance_px2": known.covariance_px2.tolist(),
-    }
+    model, shapes = _MODELS[values.get("model", "affine")]
+    return model(**{name: _array(values[name], shape) for name, shape in shapes.items()})
 
 
 def _uncertainty_from(values: dict[str, Any] | None) -> TransformUncertainty | None:
     if values is None:
         return None
-    covariance = np.array(values["covariance_px2"], dtype=np.float64)
-    if covariance.shape not in {(2 * terms, 2 * terms) for terms in _ORDERS}:
+    size = len(values["covariance_px2"])
+    if size not in {2 * terms for terms in _ORDERS}:
         raise ValueError("covariance_px2")
-    return TransformUncertainty(_array(values["centre_px"], (2,)), float(values["scale_px"]), covariance)
+    shapes = {"centre_px": (2,), "scale_px": (), "covariance_px2": (size, size)}
+    return TransformUncertainty(**{name: _array(values[name], shape) for name, shape in shapes.items()})
 
 
-def _array(values: Any, shape: tuple[int, ...]) -> Array:
+def _array(values: Any, shape: tuple[int, ...]) -> Array | float:
     array = np.array(values, dtype=np.float64)
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(f"shape {array.shape}")
-    return array
+    return array if shape else float(array)
