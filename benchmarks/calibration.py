@@ -230,7 +230,7 @@ def biases(
     read = SENSOR.read_noise_photons()
     images = torch.from_numpy(random.poisson(expected) + random.normal(0, read, expected.shape))
     corner = np.full(2, FIELD_PX // 2 - WINDOW_PX // 2)
-    shifts = np.stack([m(corner) - corner for m in maps.maps]) * PIXEL_NM
+    shifts = np.stack([m(corner) - corner for m in maps.transforms]) * PIXEL_NM
     windows = Windows.of(
         images,
         PixelNoise.of([SENSOR] * planes),

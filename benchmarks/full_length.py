@@ -60,7 +60,7 @@ def write_calibration(acquisition: Path, folder: Path) -> None:
     """registration.json and psf.h5 as they truly are."""
     described = read_json(acquisition / "simulation.json")
     maps = tuple(Affine(np.array(m["matrix"]), np.array(m["shift_px"])) for m in described["maps"])
-    true = replace(Registration.identity(len(maps)), maps=maps)
+    true = replace(Registration.identity(len(maps)), transforms=maps)
     true.write(folder / "registration.json")
     settings = described["settings"]
     brightness = np.array([camera["brightness"] for camera in settings["cameras"]])

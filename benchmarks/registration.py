@@ -234,7 +234,9 @@ def field_grid() -> np.ndarray:
 def map_error_nm(found: Registration, truth: Truth) -> np.ndarray:
     """(planes − 1,) rms distance between found and true maps over the whole field, nm."""
     grid = field_grid()
-    errors = [np.sum((f(grid) - t(grid)) ** 2, axis=1) for f, t in zip(found.maps[1:], truth.maps[1:], strict=True)]
+    errors = [
+        np.sum((f(grid) - t(grid)) ** 2, axis=1) for f, t in zip(found.transforms[1:], truth.maps[1:], strict=True)
+    ]
     return np.sqrt(np.mean(errors, axis=1)) * PIXEL_NM
 
 

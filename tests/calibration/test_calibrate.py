@@ -135,7 +135,7 @@ def test_astigmatism_is_refused_by_the_round_model_and_learned_by_the_spline(tmp
     failed = read_json(tmp_path / "psf.quality.failed.json")
     assert verdicts(failed)["astigmatism_nm"] == "fail"
     _, quality = run(tmp_path, files, microscope, STEP_NM)
-    assert not (tmp_path / "psf.quality.failed.json").exists(), "the values of a mended failure go"
+    assert not (tmp_path / "psf.quality.failed.json").exists(), "the values of a fixed failure go"
     assert verdicts(quality)["astigmatism_nm"] == "warn"
     assert verdicts(quality)["unexplained_by_model"] == "pass"
 
@@ -168,14 +168,14 @@ def test_planes_that_share_a_focus_are_refused_with_a_figure(tmp_path: Path) -> 
     microscope = microscope_of(2)
     spot = gaussian_spots(replace(PSF, plane_depths_nm=(0.0, 0.0), brightness=(0.5, 0.5)))
     files = scan(tmp_path, spot, microscope, -travel(21), beads=2)
-    with pytest.raises(PlanelocError, match=r"same file given twice.*see .*psf\.failed\.png"):
+    with pytest.raises(PlanelocError, match=r"was the same file given twice.*see .*psf\.failed\.png"):
         run(tmp_path, files, microscope, STEP_NM)
     assert (tmp_path / "psf.failed.png").stat().st_size > 10_000
     _, quality = run(tmp_path, files, microscope, STEP_NM, spacing_fail_nm=0.0)
-    assert not (tmp_path / "psf.failed.png").exists(), "the figure of a mended failure goes"
+    assert not (tmp_path / "psf.failed.png").exists(), "the figure of a fixed failure goes"
     assert verdicts(quality)["smallest_plane_spacing_nm"] == "warn"
     files[1].write_bytes(files[0].read_bytes())
-    with pytest.raises(PlanelocError, match="very same images"):
+    with pytest.raises(PlanelocError, match="identical images"):
         run(tmp_path / "twice", files, microscope, STEP_NM)
 
 
@@ -200,7 +200,7 @@ def test_saturated_stacks_are_not_told_to_be_brighter(tmp_path: Path, dtype: str
     for file in files:
         clipped = np.minimum(tifffile.imread(file), 255 if dtype == "uint8" else 1023)
         tifffile.imwrite(file, clipped.astype(dtype), photometric="minisblack")
-    advice = "lower the laser power or the exposure time, or take dimmer beads|beads that saturate a camera"
+    advice = "lower the laser power or the exposure time, or use dimmer beads|beads that saturate a camera"
     with pytest.raises(PlanelocError, match=advice):
         run(tmp_path, files, microscope, STEP_NM)
 

@@ -82,7 +82,7 @@ def test_planes_agree_and_molecules_are_where_they_are(tmp_path, world: str) -> 
     rate, path = WORLDS[world]
     if rate == 0:  # of a walking spot, "the" map is a convention
         grid = np.stack(np.meshgrid([0.0, 48, 96], [0.0, 48, 96]), axis=-1)
-        error = np.hypot(*np.moveaxis(maps.maps[1](grid) - MAPS[1](grid), -1, 0)) * PIXEL_NM
+        error = np.hypot(*np.moveaxis(maps.transforms[1](grid) - MAPS[1](grid), -1, 0)) * PIXEL_NM
         assert np.sqrt(np.mean(error**2)) < TOL_MAP_NM
     random = np.random.default_rng(1)
     depth = np.repeat(np.arange(-400.0, 401.0, 200.0), 25)
@@ -93,7 +93,7 @@ def test_planes_agree_and_molecules_are_where_they_are(tmp_path, world: str) -> 
     ]
     seen = torch.from_numpy(random.poisson(2e4 * np.stack(light, axis=1) + 4).astype(float))
     noise = PixelNoise(torch.ones(2).double(), torch.full((2,), 0.1).double())
-    shifts = np.stack([m.shift_px - c + m.matrix @ corners[0] for m, c in zip(maps.maps, corners, strict=True)])
+    shifts = np.stack([m.shift_px - c + m.matrix @ corners[0] for m, c in zip(maps.transforms, corners, strict=True)])
     windows = Windows.of(
         seen,
         noise,
@@ -122,9 +122,9 @@ def test_maps_of_other_cameras_are_refused(tmp_path) -> None:
     coarse = replace(microscope, pixel_size_nm=160.0)
     Registration.identity(3).write(tmp_path / "three.json")
     outputs = (tmp_path / "other.h5", tmp_path / "other.png", tmp_path / "other.json")
-    with pytest.raises(PlanelocError, match=r"three\.json: maps of 3 cameras"):
+    with pytest.raises(PlanelocError, match=r"three\.json: transforms of 3 cameras"):
         calibrate(files, microscope, STEP_NM, "objective", *outputs, registration=tmp_path / "three.json")
-    with pytest.raises(PlanelocError, match=r"beads_1\.tif: the registration puts only 0 of 14 beads"):
+    with pytest.raises(PlanelocError, match=r"beads_1\.tif: only 0 of 14 beads on camera"):
         calibrate(files, microscope, STEP_NM, "objective", *outputs, registration=tmp_path / "wrong.json")
     with pytest.raises(PlanelocError, match=r"maps\.json: made with pixels of 192 nm, the microscope file says 160 nm"):
         calibrate(files, coarse, STEP_NM, "objective", *outputs, registration=tmp_path / "maps.json")

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.beads.bead_stack import BeadScan, explained_by, misfit
-from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes, light_in_focus, sharpest_depth
+from planeloc.calibration.scan_fit import BeadScan, model_residual, relative_residual
+from planeloc.calibration.spline_model import (
+    centred_on_focus,
+    fit_spline,
+    join_planes,
+    photons_in_focus,
+    sharpest_depth,
+)
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import Windows, fit_emitters
 from planeloc.psf import SplinePSF, read_psf, write_psf
@@ -173,14 +179,14 @@ def test_beads_of_a_pupil_are_aligned_and_explained() -> None:
     scan, truth = bead_scan(aberrated())
     spline = fit_spline(ONE_PLANE, scan)
     fits = scan.fit(spline, 0)
-    assert misfit([explained_by(spline, 0, scan, fits)], 900) < 0.03
+    assert relative_residual([model_residual(spline, 0, scan, fits)], 900) < 0.03
     rough = scan.fit(ONE_PLANE, 0)
-    assert misfit([explained_by(ONE_PLANE, 0, scan, rough)], 900) > 0.2
+    assert relative_residual([model_residual(ONE_PLANE, 0, scan, rough)], 900) > 0.2
     error = fits.parameters.numpy() - truth
     # Where an aberrated spot "is" is a convention: the beads must agree with each other.
     assert (error[:, :3].std(axis=0) < TOL_ALIGNMENT_NM).all()
     assert error[:, 3] / truth[:, 3] == pytest.approx(light_of_a_spot(aberrated()) - 1, abs=TOL_PHOTONS)
-    assert light_in_focus(spline) == pytest.approx(1, abs=1e-3)
+    assert photons_in_focus(spline) == pytest.approx(1, abs=1e-3)
     # The convention: on average, beads are where the first guesses say.
     moved = (fits.parameters - scan.start)[:, :3] * scan.start[:, 3:]
     assert (moved.sum(dim=0) / scan.start[:, 3].sum()).abs().max() < TOL_CONVENTION_NM

@@ -17,7 +17,7 @@ PAIRS, ALONE = 30, 90
 
 def fitted(made, known, drift_sd_nm=30.0):
     """A fit that is told of some of the molecules."""
-    start = type(made.start())(*(values[known] for values in made.start(maps=MAPS.maps)))
+    start = type(made.start())(*(values[known] for values in made.start(maps=MAPS.transforms)))
     problem = FrameFit(PSF, NOISE, made.images, made.level, start, drift_sd_nm)
     return problem, problem.fit(6)
 
@@ -36,7 +36,7 @@ def pairs():
     order = np.argsort(frame, kind="stable")
     photons = random.uniform(2000, 5000, len(frame))
     position = np.concatenate((first, second))[order]
-    made = scene(frame[order], position, photons[order], drift_sd_nm=30.0, maps=MAPS.maps)
+    made = scene(frame[order], position, photons[order], drift_sd_nm=30.0, maps=MAPS.transforms)
     return made, torch.from_numpy(order < PAIRS + ALONE)
 
 

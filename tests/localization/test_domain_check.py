@@ -84,7 +84,7 @@ def draw(folder: Path, sample: Sample, seed: int = 0) -> Movie:
     z, photons = random.uniform(*sample.depths, blinks)[which], random.uniform(*sample.photons, blinks)[which]
     drift = random.integers(-2, 3, (sample.frames, 4, 2)) / 8
     drift[:, 0] = 0
-    on_cameras = np.stack([m(place) for m in MAPS.maps], axis=1) + drift[frame]
+    on_cameras = np.stack([m(place) for m in MAPS.transforms], axis=1) + drift[frame]
     light = np.full((sample.frames, 4, SIDE, SIDE), sample.background)
     add_windows(light, frame, *PsfImaging.reaching(psf, 800.0).windows(on_cameras, z, photons))
     counts = np.stack([camera.expose(light[:, p], random) for p, camera in enumerate(sample.cameras)], axis=1)

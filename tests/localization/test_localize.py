@@ -174,7 +174,7 @@ def test_photons_of_known_places():
     emitters = draw_emitters(60, 1, seed=5)
     counts = expose(emitters, 60, background=0.0)
     images = np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(CAMERAS)], axis=1)
-    px = np.stack([m(emitters[:, 1:3] / 192.0) for m in MAPS.maps], axis=1)
+    px = np.stack([m(emitters[:, 1:3] / 192.0) for m in MAPS.transforms], axis=1)
     photons, _, excess = fit_photons(
         torch.from_numpy(images), paper_psf(), torch.from_numpy(px), torch.from_numpy(emitters[:, 3]), torch.arange(60)
     )

@@ -69,8 +69,8 @@ def rms(values):
 def crowd():
     """Three molecules within each other's windows, seen by turned and mirrored cameras: the problem, and a point."""
     position = [[4200.0, 4500.0, -350.0], [4500.0, 4300.0, 100.0], [4000.0, 5000.0, 420.0]]
-    made = scene([0, 0, 0], position, [3000.0, 2000.0, 4000.0], drift_sd_nm=30.0, maps=MAPS.maps)
-    images, start = made.images.double(), made.start(maps=MAPS.maps)
+    made = scene([0, 0, 0], position, [3000.0, 2000.0, 4000.0], drift_sd_nm=30.0, maps=MAPS.transforms)
+    images, start = made.images.double(), made.start(maps=MAPS.transforms)
     problem = FrameFit(PSF, NOISE, images, made.level.double(), start, 30.0)
     at = problem.first
     generator = torch.Generator().manual_seed(4)
@@ -198,10 +198,11 @@ def test_turned_stretched_and_mirrored_cameras_bias_nothing():
     frame, position, photons = spread_out(40, 2)
     position[:, :2] += 4 * PIXEL
     turned = replace(
-        MAPS, maps=(*MAPS.maps[:3], replace(MAPS.maps[3], matrix=np.array([[0.999, 0.05], [-0.05, 1.02]])))
+        MAPS,
+        transforms=(*MAPS.transforms[:3], replace(MAPS.transforms[3], matrix=np.array([[0.999, 0.05], [-0.05, 1.02]]))),
     )
-    made = scene(frame, position, photons, maps=turned.maps)
-    fit = made.fit(start=made.start(maps=turned.maps))
+    made = scene(frame, position, photons, maps=turned.transforms)
+    fit = made.fit(start=made.start(maps=turned.transforms))
     assert fit.fitted.all() and pulls(fit, made) == pytest.approx(1.0, abs=0.12)
     error = fit.position - made.position
     standard_error = error.std(dim=0) / len(error) ** 0.5

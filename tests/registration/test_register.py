@@ -1,4 +1,4 @@
-"""Registration against known maps in every orientation, and on real beads and a real movie."""
+"""Registration against known transforms, and on real beads and a real movie."""
 
 import io
 import os
@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from scipy.io import loadmat
 
-from planeloc.beads.point_matching import ORIENTATIONS, match_points
+from planeloc.beads.point_matching import ORIENTATIONS
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
@@ -18,32 +18,25 @@ from planeloc.core.files import read_json
 from planeloc.movie.convert import convert
 from planeloc.movie.settings import ConvertSettings
 from planeloc.movie.store import Movie
+from planeloc.registration.matched_beads import MatchedBeads
 from planeloc.registration.register import register
 from planeloc.registration.settings import RegisterSettings
-from planeloc.registration.transform_fit import Beads, fit_map
+from planeloc.registration.transform_fit import fit_transform
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.bead_scans import PSF, gaussian_spots, microscope_of, scattered, write_scan
+from support.matched_beads import transform_near
 
 DATA = os.environ.get("PLANELOC_TEST_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="PLANELOC_TEST_DATA is not set")
 
 FIELD = (72, 72)
-TOL_MAP_NM = 4.0  # rms over the field at 5,000 photons per bead and plane
+TOL_TRANSFORM_NM = 4.0  # rms over the field at 5,000 photons per bead and plane
 TOL_SPLIT_VIEW_PX = 0.09  # rms along either axis, two colours; as a distance, √2 more
 TOL_AUTHORS_PX = 1.5
 
 
-def map_near(orientation: np.ndarray, random: np.random.Generator, shift: float = 6.0, field: float = 72.0) -> Affine:
-    """A map a few mrad, ‰ and pixels away from an orientation about the middle of the field."""
-    angle, scale = random.uniform(-0.03, 0.03), 1 + random.uniform(-0.01, 0.01)
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = turn @ orientation + random.uniform(-0.002, 0.002, (2, 2))
-    middle = np.full(2, field / 2)
-    return Affine(matrix, middle - matrix @ middle + random.uniform(-shift, shift, 2))
-
-
 def error_px(found: Affine, truth: Affine, shape: tuple[int, int]) -> float:
-    """Rms distance of the two maps over the field."""
+    """Rms distance of the two transforms over the field."""
     grid = np.stack(np.meshgrid(np.linspace(0, shape[1], 9), np.linspace(0, shape[0], 9)), axis=-1)
     return float(np.sqrt(np.mean(np.sum((found(grid) - truth(grid)) ** 2, axis=-1))))
 
@@ -64,7 +57,7 @@ def test_mirrored_turned_cameras_with_half_of_the_beads_unmatched(tmp_path: Path
     random = np.random.default_rng(5)
     microscope = microscope_of(3)
     psf = replace(PSF, plane_depths_nm=(-400.0, 0.0, 400.0), brightness=(1 / 3, 1 / 3, 1 / 3))
-    truth = [Affine.identity(), map_near(ORIENTATIONS[4], random), map_near(ORIENTATIONS[1], random)]
+    truth = [Affine.identity(), transform_near(ORIENTATIONS[4], random), transform_near(ORIENTATIONS[1], random)]
     beads = scattered(random, 15, FIELD, 9, 5)
     inside = [np.all((m(beads) > 5) & (m(beads) < 67), axis=1) for m in truth]
     common, only = np.arange(10), {0: [10, 11], 1: [12, 13], 2: [14]}
@@ -73,39 +66,21 @@ def test_mirrored_turned_cameras_with_half_of_the_beads_unmatched(tmp_path: Path
     files = write_scan(tmp_path, gaussian_spots(psf), positions, z, microscope, random, photons=1.5e4, shape=FIELD)
     found, quality = run(tmp_path, files, microscope)
     for plane in (1, 2):
-        assert error_px(found.maps[plane], truth[plane], FIELD) * 192 < TOL_MAP_NM
-        assert found.residual_nm[plane] < 2 * TOL_MAP_NM
+        assert error_px(found.transforms[plane], truth[plane], FIELD) * 192 < TOL_TRANSFORM_NM
+        assert found.residual_nm[plane] < 2 * TOL_TRANSFORM_NM
         assert quality["values"][f"plane_{plane}_matched"] >= 7
-    assert found.maps[1].mirrored and not found.maps[2].mirrored
-    assert np.array_equal(found.maps[0].matrix, np.eye(2))
+    assert found.transforms[1].mirrored and not found.transforms[2].mirrored
+    assert np.array_equal(found.transforms[0].matrix, np.eye(2))
 
 
-@pytest.mark.parametrize("orientation", range(8))
-def test_matching_is_blind(orientation: int) -> None:
-    """Half of the points on either camera unmatched, a large shift, noise of a tenth of a pixel."""
-    random = np.random.default_rng(orientation)
-    truth = map_near(ORIENTATIONS[orientation], random, shift=40.0, field=128.0)
-    points = random.uniform(0, 128, (24, 2))
-    camera = np.concatenate((truth(points[:12]), random.uniform(0, 128, (12, 2))))
-    camera += random.normal(0, 0.1, camera.shape)
-    shuffled = random.permutation(24)
-    match = match_points(points, camera[shuffled], (128, 128))
-    assert match is not None
-    right = [(i, int(np.nonzero(shuffled == i)[0][0])) for i in range(12)]
-    assert set(right) <= {tuple(pair) for pair in match.pairs.tolist()}
-    assert match.rival < 0.5 and match.chance < 1e-4
-    again = match_points(points, camera[shuffled], (128, 128))
-    assert np.array_equal(match.pairs, again.pairs)
-
-
-def test_one_wrong_point_does_not_bend_the_map() -> None:
+def test_one_wrong_point_does_not_bend_the_transform() -> None:
     random = np.random.default_rng(0)
     points = random.uniform(0, 100, (16, 2))
     target = points + random.normal(0, 0.02, points.shape)
     target[3] += 0.8
-    fit = fit_map(Beads(points, target, np.full(16, 4e-4), np.zeros((16, 16))))
+    fit = fit_transform(MatchedBeads(points, target, np.full(16, 4e-4), np.zeros((16, 16))))
     assert np.nonzero(~fit.kept)[0].tolist() == [3]
-    assert error_px(fit.camera_map, Affine.identity(), (100, 100)) < 0.03
+    assert error_px(fit.transform, Affine.identity(), (100, 100)) < 0.03
 
 
 def test_a_grid_of_beads_is_ambiguous(tmp_path: Path) -> None:
@@ -119,7 +94,7 @@ def test_a_grid_of_beads_is_ambiguous(tmp_path: Path) -> None:
     shown = tmp_path / "registration.failed.png"
     assert shown.stat().st_size > 10_000
     run(tmp_path, files, microscope, rival_fail=2.0)
-    assert not shown.exists(), "the figure of a mended failure goes"
+    assert not shown.exists(), "the figure of a fixed failure goes"
 
 
 def wandering_scan(folder: Path, runout_px: float, focus_nm: float, slices: int = 21) -> tuple[list[Path], Microscope]:
@@ -139,11 +114,11 @@ def wandering_scan(folder: Path, runout_px: float, focus_nm: float, slices: int 
     return files, microscope
 
 
-def test_what_the_stage_wanders_is_not_in_the_map(tmp_path: Path) -> None:
+def test_stage_drift_is_not_in_the_transform(tmp_path: Path) -> None:
     """Foci 1,200 nm apart are seen half a pixel of runout apart: 40 nm, were each camera's best slices compared."""
     files, microscope = wandering_scan(tmp_path, 0.5, 600.0)
     found, quality = run(tmp_path, files, microscope)
-    assert error_px(found.maps[1], Affine.identity(), FIELD) * 192 < TOL_MAP_NM
+    assert error_px(found.transforms[1], Affine.identity(), FIELD) * 192 < TOL_TRANSFORM_NM
     verdicts = {c["name"]: c["verdict"] for c in quality["checks"]}
     assert verdicts["bead_motion_nm"] == "warn"
     assert verdicts["beads_on_common_slices"] == "pass"
@@ -159,14 +134,14 @@ def test_cameras_that_share_no_slice_are_registered_with_a_warning(tmp_path: Pat
         dark[clear] = counts[clear]
         tifffile.imwrite(file, dark.astype(np.uint16), photometric="minisblack")
     found, quality = run(tmp_path, files, microscope)
-    assert error_px(found.maps[1], Affine.identity(), FIELD) * 192 < TOL_MAP_NM
+    assert error_px(found.transforms[1], Affine.identity(), FIELD) * 192 < TOL_TRANSFORM_NM
     assert {c["name"]: c["verdict"] for c in quality["checks"]}["beads_on_common_slices"] == "warn"
 
 
 def test_the_same_images_twice_are_refused(tmp_path: Path) -> None:
     files, microscope = wandering_scan(tmp_path, 0.0, 0.0, slices=1)
     files[1].write_bytes(files[0].read_bytes())
-    with pytest.raises(PlanelocError, match=r"beads_1\.tif: cameras camera 0 and camera 1 have the very same images"):
+    with pytest.raises(PlanelocError, match=r"beads_1\.tif: cameras camera 0 and camera 1 have identical images"):
         run(tmp_path, files, microscope)
 
 
@@ -198,7 +173,7 @@ def test_real_split_view(tmp_path: Path) -> None:
     assert quality["values"]["plane_1_matched"] >= 20
     assert found.residual_nm[1] / 160.0 / np.sqrt(2) < TOL_SPLIT_VIEW_PX
     assert quality["values"]["plane_1_left_out"] == 0
-    np.testing.assert_allclose(found.maps[1](np.zeros(2)), (-0.5, -1.4), atol=0.5)  # of the regions' 230 px
+    np.testing.assert_allclose(found.transforms[1](np.zeros(2)), (-0.5, -1.4), atol=0.5)  # of the regions' 230 px
 
 
 def authors_affine() -> Affine:
@@ -227,6 +202,6 @@ def test_real_biplane_movie(tmp_path: Path) -> None:
     assert movie.shape == (150, 2, 62, 62)
     found, quality = run(tmp_path, files, microscope, beads_move=True, window_nm=3700.0, isolation_nm=1500.0)
     assert quality["values"]["plane_1_matched"] > 50
-    assert error_px(found.maps[1], authors_affine(), (62, 62)) < TOL_AUTHORS_PX
+    assert error_px(found.transforms[1], authors_affine(), (62, 62)) < TOL_AUTHORS_PX
     verdicts = {c["name"]: c["verdict"] for c in quality["checks"]}
     assert verdicts["area_share"] == verdicts["map_sd_nm"] == "warn"

@@ -25,7 +25,7 @@ from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.scene import Scene, draw_batch, draw_drift
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
-from planeloc.transforms.camera_transform import Affine, MapUncertainty, Registration
+from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
 from support.bead_scans import microscope_of
 from support.repository import QUADPLANE_WEIGHTS
 
@@ -36,7 +36,9 @@ TOL_SHARE = 0.03
 
 def known_to(*sd_nm: float | None) -> Registration:
     """Planes whose maps are shifts known to these deviations, and the reference."""
-    known = [None if sd is None else MapUncertainty(np.zeros(2), 1.0, np.eye(2) * (sd / PIXEL_NM) ** 2) for sd in sd_nm]
+    known = [
+        None if sd is None else TransformUncertainty(np.zeros(2), 1.0, np.eye(2) * (sd / PIXEL_NM) ** 2) for sd in sd_nm
+    ]
     planes = len(sd_nm) + 1
     maps = (Affine.identity(),) * planes
     return Registration(maps, (0.0,) * planes, (SIDE, SIDE), (None, *known), (20,) * planes, PIXEL_NM)

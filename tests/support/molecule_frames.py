@@ -41,7 +41,7 @@ class Scene(NamedTuple):
 def on_planes(position, maps=None):
     """Places (n, planes, 2) on the cameras, px, and their derivatives (n, planes, 2, 2)."""
     lateral = position[:, :2].numpy() / PIXEL
-    maps = maps or MAPS.identity(4).maps
+    maps = maps or MAPS.identity(4).transforms
     mapped = np.stack([camera(lateral) for camera in maps], axis=1)
     return torch.from_numpy(mapped), torch.from_numpy(np.stack([camera.jacobian(lateral) for camera in maps], axis=1))
 

@@ -52,7 +52,7 @@ def expose(emitters, frames, seed=0, background=4.0):
     psf = replace(paper_psf(), waist_nm=121.0, focus_depth_nm=275.0, asymmetry=0.0, pixel_integration=True)
     light = np.full((frames, 4, SIDE, SIDE), background)
     for frame, x, y, z, photons in emitters:
-        for plane, camera in enumerate(MAPS.maps):
+        for plane, camera in enumerate(MAPS.transforms):
             px = camera(np.array([x, y]) / 192.0) * 192.0
             values = (torch.tensor([v], dtype=torch.float64) for v in (*px, z, photons))
             light[int(frame), plane] += psf.expected_photons(*values, (SIDE, SIDE))[0, plane].numpy()

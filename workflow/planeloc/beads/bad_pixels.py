@@ -1,4 +1,4 @@
-"""Pixels of a bead scan that do not show light: hot ones, and those at a ceiling that no file names."""
+"""Bad pixels of a bead scan: hot pixels, and pixels clipped at a ceiling that no file names."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)
 
 
 def find_clean_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
-    """As `find_beads`, whatever pixels are hot or clipped below the camera's saturation; the bad ones are masked."""
+    """As `find_beads`, in spite of hot pixels (which are masked) and pixels clipped below the camera's saturation."""
     bad = hot_pixels(counts, camera)
-    mended = without(counts, bad)
-    full = min(camera.saturation_counts, ceiling_counts(mended, camera))
-    return replace(find_beads(mended, replace(camera, saturation_counts=full), search), bad=bad)
+    repaired = without(counts, bad)
+    full = min(camera.saturation_counts, ceiling_counts(repaired, camera))
+    return replace(find_beads(repaired, replace(camera, saturation_counts=full), search), bad=bad)
 
 
 def hot_pixels(counts: NDArray[np.uint16], camera: Camera) -> NDArray[np.bool_]:
-    """(rows, columns) Single pixels that are bright on all slices (slices, rows, columns), alone among dark ones."""
+    """(rows, columns) Single pixels that are bright on all slices (slices, rows, columns), among dark neighbours."""
     least = camera.photons(counts.min(axis=0)).astype(np.float64)
     around = ndimage.median_filter(least, size=5, mode="nearest")
     excess = least - around
@@ -37,19 +37,19 @@ def hot_pixels(counts: NDArray[np.uint16], camera: Camera) -> NDArray[np.bool_]:
 
 
 def without(counts: NDArray[np.uint16], bad: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """The images with bad pixels replaced by the median of what is around them."""
+    """The images with bad pixels replaced by the median of their surroundings."""
     if not bad.any():
         return counts
-    mended = counts.copy()
-    for image in mended:
+    repaired = counts.copy()
+    for image in repaired:
         image[bad] = ndimage.median_filter(image, size=3, mode="nearest")[bad]
-    return mended
+    return repaired
 
 
 def ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:
-    """Count at which the images are clipped, as a pile of pixels at the largest number betrays; infinite if none does.
+    """Count at which the images are clipped, recognized by many pixels at the largest count; infinite if there is none.
 
-    Noise spreads the brightest pixels of good images over many numbers: hardly two are alike.
+    Noise spreads the brightest pixels of good images over many counts: hardly two are equal.
     """
     top = int(counts.max())
     noise = float(np.sqrt(noise_model(camera).variance(np.float64(camera.photons(top))))) / camera.photons_per_count
@@ -57,5 +57,5 @@ def ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:
         return float("inf")
     at_top = np.count_nonzero(counts == top)
     below = np.count_nonzero(counts >= top - noise) - at_top
-    piled = _FEWEST_CLIPPED <= at_top < counts.size / 2 and at_top > below
-    return float(top) if piled else float("inf")
+    clipped = _FEWEST_CLIPPED <= at_top < counts.size / 2 and at_top > below
+    return float(top) if clipped else float("inf")

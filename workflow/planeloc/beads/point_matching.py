@@ -1,8 +1,8 @@
 """Matching beads of two cameras without a first guess.
 
-Two pairs of points fix a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances and
-directions agree with one of the eight orientations of a camera propose one; proposals are ranked by how many points
-they bring together, and the best are refined to affine maps, of which the least likely to be chance is taken.
+Two pairs of points determine a similarity (shift, rotation, scale, mirror). Every two candidate pairs whose distances
+and directions agree with one of the eight orientations of a camera propose one. Proposals are ranked by the number of
+points that they match; the best are refined to affine transforms, of which the least likely to be chance is taken.
 Everything is deterministic.
 """
 
@@ -19,7 +19,7 @@ from planeloc.transforms.camera_transform import Affine
 
 Array = NDArray[np.float64]
 
-# The eight ways to turn and mirror a camera.
+# The eight ways to rotate and mirror a camera.
 ORIENTATIONS = tuple(
     np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), turns) @ np.diag([1.0, mirror])
     for mirror in (1.0, -1.0)
@@ -38,8 +38,8 @@ _ORIENTATION_WORDS = (
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
-_SLACK = 1.5  # by which a refined map may exceed the limits of rotation and scale
-_FINEST_PX = 0.02  # per axis; points that meet more closely are no more significant
+_SLACK = 1.5  # by which a refined transform may exceed the limits of rotation and scale
+_FINEST_PX = 0.02  # per axis; points that match more closely are no more significant
 _FEWEST_KEPT = 0.7  # share of the pairs, all others of which may be wrong
 _MOST_LEFT_OUT = 20  # pairs in all: bounds the time
 _STRETCH = 0.02  # more than the scale, that the two axes may differ from an orientation
@@ -52,20 +52,20 @@ class MatchLimits:
     rotation_deg: float = 5.0
     scale: float = 0.03
     shift_share: float = 0.34  # of the field's longer side, per axis
-    tolerance_px: float = 2.0  # at which a proposal counts a point as met; half of it after refinement
+    tolerance_px: float = 2.0  # at which a proposal matches a point; half of it after refinement
     candidates: int = 1200  # most candidate pairs compared
     proposals: int = 3000  # most proposals scored per orientation
 
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs that one affine map brings together, and whether another one, or chance, could do the same."""
+    """Pairs that one affine transform matches, and whether another one, or chance, could do the same."""
 
     pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
-    chance: float  # expected number of maps that bring as many points as closely together by chance
-    left_out: int  # pairs that the map brings together, too, but less closely than chance allows beside the others
-    rival: float  # significance of the best map that is a different one over this one's; 0 to 1
+    chance: float  # expected number of transforms that match as many points as closely by chance
+    left_out: int  # further pairs within the tolerance, that match less closely than chance allows beside the others
+    rival: float  # significance of the best different transform over this one's; 0 to 1
 
 
 def match_points(
@@ -77,10 +77,17 @@ def match_points(
     camera_labels: NDArray | None = None,
     limits: MatchLimits | None = None,
 ) -> Match | None:
-    """Match points (n, 2) of the reference to points (m, 2) of a camera, both (x, y) in pixels, most important first.
+    """Match points of the reference to points of a camera.
 
-    `shape` is (rows, columns) of the cameras. With labels, only points of equal label (same frame) may be the same.
-    None if no map brings at least three points together.
+    Parameters
+    ----------
+    reference, camera : (n, 2) and (m, 2), x and y in pixels, most important first.
+    shape : (rows, columns) of the cameras.
+    reference_labels, camera_labels : only points of equal label (same frame) may be the same.
+
+    Returns
+    -------
+    None if no transform matches at least three points.
     """
     limits = limits or MatchLimits()
     candidates = _candidates(len(reference), len(camera), reference_labels, camera_labels)
@@ -105,7 +112,7 @@ def match_points(
     found.sort(key=lambda entry: -entry[0])
     significance, affine, pairs, left_out = found[0]
     points = reference[pairs[:, 0]]
-    # A map that agrees on half of the points is the same match, less well refined.
+    # A transform that agrees on half of the points is the same match, less well refined.
     away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
     rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
     rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
@@ -113,7 +120,7 @@ def match_points(
 
 
 def fit_affine(source: Array, target: Array) -> Affine:
-    """Least-squares affine map of points (n, 2) to points (n, 2)."""
+    """Least-squares affine transform of points (n, 2) to points (n, 2)."""
     centre = source.mean(axis=0)
     solution, *_ = np.linalg.lstsq(np.column_stack((source - centre, np.ones(len(source)))), target, rcond=None)
     matrix = solution[:2].T
@@ -121,7 +128,7 @@ def fit_affine(source: Array, target: Array) -> Affine:
 
 
 def orientation_words(matrix: Array) -> str:
-    """Which of the eight orientations a map's matrix is closest to, as seen with y downwards."""
+    """Which of the eight orientations a transform's matrix is closest to, as seen with y downwards."""
     apart = [float(np.linalg.norm(orientation - matrix)) for orientation in ORIENTATIONS]
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
@@ -138,7 +145,7 @@ def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | No
 def _proposals(
     a: Array, b: Array, candidates: NDArray[np.int64], orientation: Array, shape: tuple[int, int], limits: MatchLimits
 ) -> list[tuple[float, Affine, Array]]:
-    """The best similarities near one orientation: (score, map, orientation); near-duplicates are left out."""
+    """The best similarities near one orientation: (score, transform, orientation), without near-duplicates."""
     # As complex numbers a similarity is b = factor · a + shift.
     za, zb = _complex(a @ orientation.T), _complex(b)
     factor, shift = _similarities(za, zb, shape, limits)
@@ -170,7 +177,7 @@ def _proposals(
 def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: MatchLimits) -> tuple[NDArray, NDArray]:
     """Factors and shifts of all similarities within the limits of scale and rotation that two candidates propose."""
     log_scale, angle = np.log1p(limits.scale), np.deg2rad(limits.rotation_deg)
-    # Two points that are close together say little about the map of the field.
+    # Two points that are close together determine the transform of the field poorly.
     shortest = max(4.0, 0.08 * max(shape))
     factors, shifts = [], []
     for start in range(0, len(za), _BLOCK):
@@ -193,9 +200,9 @@ def _complex(points: Array) -> NDArray:
 def _scores(
     factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: NDArray[np.int64], limits: MatchLimits
 ) -> Array:
-    """About the number of points that every similarity brings together, closer ones counting more.
+    """About the number of points that every similarity matches, closer ones counting more.
 
-    A point counts once, by its closest partner, on either camera: many points that meet the same partner are no match.
+    A point counts once, with its closest partner, on either camera: many points with the same partner are no match.
     """
     groups = []
     for side in (0, 1):
@@ -220,14 +227,14 @@ def _refine(
     orientation: Array,
     limits: MatchLimits,
 ) -> NDArray[np.int64] | None:
-    """Pairs, assigned and refitted with a shrinking radius; None where the map leaves the limits or too few points
-    remain.
+    """Pairs, assigned and refitted with a shrinking radius; None where the transform leaves the limits or too few
+    points remain.
     """
     pairs = np.empty((0, 2), dtype=np.int64)
     for radius in _RADII:
         pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
         source = reference[pairs[:, 0]]
-        # Points on a line fix no affine map.
+        # Points on a line determine no affine transform.
         if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
             return None
         affine = fit_affine(source, camera[pairs[:, 1]])
@@ -249,8 +256,8 @@ def _most_significant(
     shape: tuple[int, int],
     limits: MatchLimits,
 ) -> tuple[float, Affine, NDArray[np.int64]]:
-    """Significance (−ln chance), map and pairs, less those whose absence makes the rest less likely to be chance: a
-    wrong pair among few right ones bends their map.
+    """Significance (−ln chance), transform and pairs, less those without which the rest is less likely to be chance: a
+    wrong pair among few right ones bends their transform.
     """
     best: tuple[float, Affine, NDArray[np.int64]] | None = None
     fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
@@ -282,10 +289,10 @@ def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius:
 
 
 def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
-    """Logarithm of the expected number of affine maps within the limits that bring `matched` of the candidate pairs
-    together as closely, were all points strewn at random over the area (px²).
+    """Logarithm of the expected number of affine transforms within the limits that match `matched` of the candidate
+    pairs as closely, if all points were randomly placed over the area (px²).
 
-    `squares` is the sum of the squared distances left.
+    `squares` is the sum of the remaining squared distances.
     The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
     its first three points have to lie where the limits allow, and the others, given those three, within the ball of
     2 (matched − 3) dimensions that the distances span.

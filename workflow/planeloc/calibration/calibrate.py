@@ -1,10 +1,11 @@
 """The `calibrate` stage: from bead z-stacks to the PSF of the microscope.
 
-A Gaussian is fitted to every bead on every slice (`planeloc.beads.detection`). Its squared width against the stage
-position gives one defocus curve (Eq. 5: w0, d, A, B) shared by all planes and a focal depth for each plane; its
-photons near focus give the planes' relative brightness (`planeloc.calibration.gaussian_model`). The spline model adds
-to it what the beads really look like (`planeloc.calibration.spline_model`). Here the result is put together, judged
-(`planeloc.calibration.quality`), drawn and written.
+1. Beads are found on every camera, cut out of its images once, and fitted with a Gaussian on every slice.
+2. Their squared widths against the stage position give one defocus curve (Eq. 5: w0, d, A, B) shared by all planes and
+   a focal depth of each plane; their photons near focus give the planes' relative brightness
+   (`planeloc.calibration.gaussian_model`).
+3. The spline model adds what the Gaussian leaves unexplained (`planeloc.calibration.spline_model`).
+4. The result is checked (`planeloc.calibration.quality`), drawn and written.
 
 Signs: Δz = d_p − z. A sample scan by +s moves a bead to z = const + s, an objective scan to z = const − s.
 """
@@ -19,27 +20,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planeloc.beads.bead_stack import BeadScan, explained_by, scan_of
-from planeloc.beads.detection import BeadSearch, camera_file, odd_window, read_slices
-from planeloc.beads.stage_way import uneven_way
-from planeloc.calibration.figure import CalibrationFigure, draw_calibration
-from planeloc.calibration.gaussian_model import (
-    BeadMeasurement,
-    PsfFit,
-    astigmatism_nm,
-    fit_psf,
-    measure_plane,
-    share_of_light,
-)
-from planeloc.calibration.quality import Calibrated, quality_checks, quality_values
+from planeloc.beads.detection import BeadSearch
+from planeloc.beads.stage_drift import uneven_displacement
+from planeloc.calibration.figure import draw_calibration
+from planeloc.calibration.gaussian_model import astigmatism_nm, fit_psf, measure_plane, relative_brightness
+from planeloc.calibration.quality import quality_checks, quality_values
+from planeloc.calibration.results import BeadMeasurement, CalibratedPSF, PlaneBeads, PsfFit
+from planeloc.calibration.scan_fit import BeadScan, model_residual
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
-from planeloc.io.camera_files import open_cameras
-from planeloc.psf import PSF, GaussianPSF, write_psf
+from planeloc.io.bead_images import camera_file, read_slices
+from planeloc.io.camera_files import CameraSource, open_cameras
+from planeloc.psf import GaussianPSF, write_psf
 from planeloc.transforms.camera_transform import Registration
 
 Array = NDArray[np.float64]
@@ -49,7 +45,7 @@ _FEWEST_SLICES = 7
 _MOST_SLICES = 1000  # more is a movie
 _SMALLEST_STEP_NM = 1.0
 _SAME_BEAD_PX = 2.0
-_WAY_REACH = 1.6  # depths of focus from a bead's focus: where its place is known well enough
+_DISPLACEMENT_REACH = 1.6  # depths of focus from a bead's focus: where its position is known well enough
 _MOST_BEADS = 60  # for the spline, whose time grows with them
 
 
@@ -71,54 +67,35 @@ def calibrate(
     beads : the bead stacks, in the microscope's layout; their frames are the slices.
     z_step_nm : stage step between slices, positive upwards along z.
     scan : "objective" or "sample", whichever was moved.
-    registration : maps of the cameras. With them the splines of all planes agree on where an emitter is.
+    registration : transforms of the cameras, with which the splines of all planes agree on an emitter's position.
 
     Raises
     ------
     PlanelocError
-        Unusable scan, too few beads, or a failed quality check: of the latter, figure and quality values are left
-        beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
+        Unusable scan, too few beads, or a failed quality check. After a failed check, figure and quality values are
+        left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
     """
     settings = settings or CalibrateSettings()
     check_settings(settings)
     beads = [Path(path) for path in beads]
     _check_scan(beads[0], scan, z_step_nm, settings)
-    with open_cameras(beads, microscope) as source:
-        files, slices = source.files, source.shape[0]
-        if not _FEWEST_SLICES <= slices <= _MOST_SLICES:
-            raise PlanelocError(
-                f"{files[0]}: {slices} slices; a bead scan has {_FEWEST_SLICES} to {_MOST_SLICES}: record one through "
-                "the focus of every plane"
-            )
-        maps = _read_maps(registration, microscope, source.shape[2:])
-        counts, cameras = read_slices(source, microscope.cameras, range(slices))
     pixel = microscope.pixel_size_nm
-    search = BeadSearch(
-        window_px=odd_window(settings.window_nm, pixel),
-        isolation_px=settings.isolation_nm / pixel,
-        border_px=settings.border_nm / pixel,
-        minimum_snr=settings.minimum_snr,
-    )
-    how = BeadMeasurement(pixel, search, settings.bead_diameter_nm, settings.minimum_beads, settings.beads_bleach)
-    planes = [measure_plane(counts[:, p], camera, camera_file(files, p), how) for p, camera in enumerate(cameras)]
+    with open_cameras(beads, microscope) as source:
+        files, slices, shape = source.files, source.shape[0], source.shape[2:]
+        _check_slices(files[0], slices)
+        transforms = _read_registration(registration, microscope, shape)
+        how = _measurement(pixel, settings)
+        planes = _measure(source, microscope, how)
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
-    fit = fit_psf(planes, travel, counts.shape[2:], how)
-    calibrated = _model(fit, counts, how, settings.model, maps)
+    fit = fit_psf(planes, travel, shape, how)
+    del planes  # with the beads that were left out
+    calibrated = _model(fit, pixel, settings.model, transforms)
     step = z_step_nm * settings.refractive_index_factor
-    values = quality_values(fit, calibrated, astigmatism_nm(fit, counts, how), step)
+    values = quality_values(fit, calibrated, astigmatism_nm(fit, pixel), step)
     checks = quality_checks(fit, values, settings)
 
     def draw(path: Path) -> None:
-        drawn = CalibrationFigure(
-            psf=calibrated.psf,
-            names=[camera.name for camera in cameras],
-            measured=_measured(fit, calibrated.psf),
-            depth_sd_nm=fit.depth_sd_nm,
-            brightness_sd=calibrated.brightness_sd,
-            by_gaussian=calibrated.by_gaussian,
-            by_spline=calibrated.by_spline,
-        )
-        draw_calibration(path, drawn, values, checks)
+        draw_calibration(path, fit, calibrated, values, checks)
 
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
     draw(figure)
@@ -132,7 +109,7 @@ def calibrate(
 def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float = 1.0) -> Array:
     """(slices,) position of the beads along z relative to the planes, up to a constant.
 
-    A focus moves through the sample by the factor times the way of the stage.
+    The focal shift factor: a focus moves through the sample by the factor times the displacement of the stage.
     """
     direction = -1.0 if scan == "objective" else 1.0
     return direction * refractive_index_factor * z_step_nm * (np.arange(slices) - (slices - 1) / 2)
@@ -140,14 +117,14 @@ def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor:
 
 def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSettings) -> None:
     if scan not in SCANS:
-        raise PlanelocError(f"scan {scan!r} is not one of {', '.join(SCANS)}: say what the stage moved")
+        raise PlanelocError(f"scan {scan!r} is not one of {', '.join(SCANS)}: give what the stage moved")
     if not 0 < z_step_nm < np.inf:
         raise PlanelocError(
-            f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; a scan that went the other "
-            "way is the other kind of scan"
+            f"z step {z_step_nm} nm: give the distance between slices in nm, above zero; for a scan in the other "
+            "direction, give the other kind of scan"
         )
     if z_step_nm < _SMALLEST_STEP_NM:
-        raise PlanelocError(f"z step {z_step_nm:g} nm: no stage makes such steps; give nm, not µm, e.g. 50")
+        raise PlanelocError(f"z step {z_step_nm:g} nm: stages make no such steps; give nm, not µm, e.g. 50")
     if z_step_nm > settings.maximum_step_nm:
         raise PlanelocError(
             f"{file}: z step {z_step_nm:g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "
@@ -155,70 +132,91 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
         )
 
 
-def _read_maps(registration: Path | None, microscope: Microscope, shape: tuple[int, int]) -> Registration | None:
+def _check_slices(file: Path, slices: int) -> None:
+    if not _FEWEST_SLICES <= slices <= _MOST_SLICES:
+        raise PlanelocError(
+            f"{file}: {slices} slices; a bead scan has {_FEWEST_SLICES} to {_MOST_SLICES}: record one through the "
+            "focus of every plane"
+        )
+
+
+def _read_registration(
+    registration: Path | None, microscope: Microscope, shape: tuple[int, int]
+) -> Registration | None:
     if registration is None:
         return None
-    maps, planes, pixel = Registration.read(registration), microscope.planes, microscope.pixel_size_nm
-    if maps.pixel_size_nm and abs(maps.pixel_size_nm - pixel) > 1e-3 * pixel:
+    found, planes, pixel = Registration.read(registration), microscope.planes, microscope.pixel_size_nm
+    if found.pixel_size_nm and abs(found.pixel_size_nm - pixel) > 1e-3 * pixel:
         raise PlanelocError(
-            f"{registration}: made with pixels of {maps.pixel_size_nm:g} nm, the microscope file says {pixel:g} nm; "
+            f"{registration}: made with pixels of {found.pixel_size_nm:g} nm, the microscope file says {pixel:g} nm; "
             "run register again"
         )
-    if maps.planes != planes or (maps.field_px and maps.field_px != shape):
+    if found.planes != planes or (found.field_px and found.field_px != shape):
         raise PlanelocError(
-            f"{registration}: maps of {maps.planes} cameras of {maps.field_px} pixels, the bead stacks are of "
+            f"{registration}: transforms of {found.planes} cameras of {found.field_px} pixels, the bead stacks are of "
             f"{planes} cameras of {shape}; register the cameras that were calibrated"
         )
-    return maps
+    return found
 
 
-def _aside_nm(fit: PsfFit, maps: Registration | None, pixel_size_nm: float) -> Array:
-    """(planes, slices, 2) What the stage carries all beads aside, unevenly, along the axes of every camera.
+def _measurement(pixel_size_nm: float, settings: CalibrateSettings) -> BeadMeasurement:
+    search = BeadSearch.in_pixels(
+        pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr
+    )
+    return BeadMeasurement(
+        pixel_size_nm, search, settings.bead_diameter_nm, settings.minimum_beads, settings.beads_bleach
+    )
 
-    What it carries them evenly stays in the model as a walk with defocus: z is the direction in which the stage moves.
+
+def _measure(source: CameraSource, microscope: Microscope, how: BeadMeasurement) -> list[PlaneBeads]:
+    """The beads of every camera; only the pixels around them stay in memory."""
+    counts, cameras = read_slices(source, microscope.cameras, range(source.shape[0]))
+    return [measure_plane(counts[:, p], c, camera_file(source.files, p), how) for p, c in enumerate(cameras)]
+
+
+def _displacement_nm(fit: PsfFit, registration: Registration | None, pixel_size_nm: float) -> Array:
+    """(planes, slices, 2) Uneven displacement of the stage, along the axes of every camera.
+
+    The even part stays in the model as a walk with defocus: z is the direction in which the stage moves.
     """
-    slices = len(fit.widths.travel_nm)
-    if maps is None:
-        return np.zeros((len(fit.planes), slices, 2))
-    position, deviation = [], []
-    for plane, matrix in zip(fit.planes, maps.matrices, strict=True):
-        position.append(np.stack((plane.fits.x_px, plane.fits.y_px), axis=-1) @ np.linalg.inv(matrix).T)
-        deviation.append(np.sqrt((plane.fits.x_sd_px**2 + plane.fits.y_sd_px**2) / 2))
+    if registration is None:
+        return np.zeros((len(fit.planes), len(fit.widths.travel_nm), 2))
+    matrices, fits = registration.matrices, [plane.fits for plane in fit.planes]
+    position = [f.position_px @ np.linalg.inv(matrix).T for f, matrix in zip(fits, matrices, strict=True)]
+    deviation = [np.sqrt(f.position_variance_px2) for f in fits]
     defocus = fit.defocus_nm / fit.curve.depth_of_focus_nm
-    usable = fit.curve.used & (np.abs(defocus) < _WAY_REACH)
+    usable = fit.curve.used & (np.abs(defocus) < _DISPLACEMENT_REACH)
     position_nm, sd_nm = (pixel_size_nm * np.concatenate(arrays) for arrays in (position, deviation))
-    way = uneven_way(position_nm, sd_nm, defocus, usable)
-    return np.stack([way @ matrix.T for matrix in maps.matrices])
+    displacement = uneven_displacement(position_nm, sd_nm, defocus, usable)
+    return np.stack([displacement @ matrix.T for matrix in matrices])
 
 
-def _places_px(fit: PsfFit, maps: Registration | None) -> list[Array]:
-    """(beads, 2) of every plane: where Gaussians in focus lie; on average, beads of two cameras agree with the map."""
-    places = [fit.position_px(p) for p in range(len(fit.planes))]
-    if maps is None:
-        return places
-    agreed = places[:1]
-    for p, place in enumerate(places[1:], start=1):
-        apart = place[None] - maps.maps[p](places[0])[:, None]
+def _positions_px(fit: PsfFit, registration: Registration | None) -> list[Array]:
+    """(beads, 2) of every plane: positions of Gaussians in focus, on average in agreement with the transforms."""
+    positions = [fit.position_px(p) for p in range(len(fit.planes))]
+    if registration is None:
+        return positions
+    agreed = positions[:1]
+    for p, position in enumerate(positions[1:], start=1):
+        apart = position[None] - registration.transforms[p](positions[0])[:, None]
         distance = np.hypot(*np.moveaxis(apart, -1, 0))
         first, other = np.nonzero((distance < _SAME_BEAD_PX) & (distance == distance.min(axis=0)))
         same = fit.pairs[p - 1]
         if same is not None and len(other) < len(same) / 2:
             raise PlanelocError(
-                f"{fit.planes[p].file}: the registration puts only {len(other)} of {len(same)} beads where "
-                f"camera {fit.names[p]} sees them; it "
-                "is of other cameras, or in another order: run register again with the files of this scan"
+                f"{fit.planes[p].file}: only {len(other)} of {len(same)} beads on camera {fit.names[p]} are where the "
+                "registration expects them; it belongs to other cameras, or to another order: run register again with "
+                "the files of this scan"
             )
         weights = fit.photons[fit.plane_of == p][other]
-        agreed.append(place - np.average(apart[first, other], axis=0, weights=weights) if len(other) else place)
+        agreed.append(position - np.average(apart[first, other], axis=0, weights=weights) if len(other) else position)
     return agreed
 
 
-def _model(
-    fit: PsfFit, counts: NDArray[np.uint16], how: BeadMeasurement, model: str, maps: Registration | None
-) -> Calibrated:
-    """The PSF that was asked for, and the share of the beads that it and the Gaussian leave unexplained."""
+def _model(fit: PsfFit, pixel_size_nm: float, model: str, registration: Registration | None) -> CalibratedPSF:
+    """The chosen PSF model, and its residuals and the Gaussian's on the beads."""
     gaussian = GaussianPSF(
-        pixel_size_nm=how.pixel_size_nm,
+        pixel_size_nm=pixel_size_nm,
         plane_depths_nm=tuple(map(float, fit.depths_nm)),
         brightness=tuple(map(float, fit.brightness)),
         waist_nm=fit.curve.waist_nm,
@@ -226,54 +224,33 @@ def _model(
         asymmetry=fit.curve.asymmetry,
         quartic=fit.curve.quartic,
     )
-    places, aside = _places_px(fit, maps), _aside_nm(fit, maps, how.pixel_size_nm)
-    scans = [_scan(fit, p, counts, how, place, aside[p]) for p, place in enumerate(places)]
-    by_gaussian = [explained_by(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
+    displacement = _displacement_nm(fit, registration, pixel_size_nm)
+    positions = _positions_px(fit, registration)
+    scans = [_scan(fit, p, pixel_size_nm, position, displacement[p]) for p, position in enumerate(positions)]
+    of_gaussian = [model_residual(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
     if model == "gaussian":
-        return Calibrated(gaussian, fit.brightness_sd, by_gaussian, None)
+        return CalibratedPSF(gaussian, fit.brightness_sd, of_gaussian, None)
     ones = [replace(gaussian, plane_depths_nm=(depth,), brightness=(1.0,)) for depth in gaussian.plane_depths_nm]
     splines = [fit_spline(one, _brightest(scan)) for one, scan in zip(ones, scans, strict=True)]
     fits = [scan.fit(spline, 0) for scan, spline in zip(scans, splines, strict=True)]
     photons = torch.cat([aligned.parameters[:, 3] for aligned in fits]).numpy()
     known = torch.cat([aligned.converged for aligned in fits]).numpy()
-    shares, shares_sd = share_of_light(photons, known, fit.plane_of, fit.pairs)
-    joined = join_planes(replace(gaussian, brightness=tuple(map(float, shares))), splines)
-    by_spline = [explained_by(joined, p, scan, fits[p]) for p, scan in enumerate(scans)]
-    return Calibrated(centred_on_focus(joined), shares_sd, by_gaussian, by_spline)
+    brightness, brightness_sd = relative_brightness(photons, known, fit.plane_of, fit.pairs)
+    joined = join_planes(replace(gaussian, brightness=tuple(map(float, brightness))), splines)
+    of_spline = [model_residual(joined, p, scan, fits[p]) for p, scan in enumerate(scans)]
+    return CalibratedPSF(centred_on_focus(joined), brightness_sd, of_gaussian, of_spline)
 
 
 def _brightest(scan: BeadScan) -> BeadScan:
-    """The beads that tell most, as many as the spline needs."""
+    """The beads with most information, as many as the spline needs."""
     return scan.only(torch.argsort(scan.start[:, 3], descending=True, stable=True)[:_MOST_BEADS])
 
 
-def _scan(
-    fit: PsfFit, plane: int, counts: NDArray[np.uint16], how: BeadMeasurement, place_px: Array, aside_nm: Array
-) -> BeadScan:
-    """The beads of a plane with what the Gaussian fits say of them."""
-    seen, mine = fit.planes[plane], fit.plane_of == plane
+def _scan(fit: PsfFit, plane: int, pixel_size_nm: float, position_px: Array, displacement_nm: Array) -> BeadScan:
+    """The beads of a plane with the Gaussian fits as the first guess."""
+    mine = fit.plane_of == plane
     # In focus, the plane's depth less the bead's own and the travel is zero.
     own_depth = fit.depths_nm[plane] - fit.curve.focus_nm[mine]
-    start = np.column_stack((place_px * how.pixel_size_nm, own_depth, fit.photons[mine]))
-    return scan_of(
-        counts[:, plane],
-        seen.camera,
-        seen.beads,
-        how.search.window_px,
-        fit.widths.travel_nm,
-        fit.course.light,
-        start,
-        how.pixel_size_nm,
-        aside_nm,
-    )
-
-
-def _measured(fit: PsfFit, psf: PSF) -> list[tuple[Array, Array]]:
-    """(z, width) in nm of every measurement used, for each plane: z is the bead's, as if it had been an emitter."""
-    measured = []
-    for p, depth in enumerate(psf.plane_depths_nm):
-        mine = fit.plane_of == p
-        used = fit.curve.used[mine]
-        z = depth - fit.defocus_nm[mine]
-        measured.append((z[used], np.sqrt(fit.widths.squared_nm2[mine][used])))
-    return measured
+    start = np.column_stack((position_px * pixel_size_nm, own_depth, fit.photons[mine]))
+    stack, brightness = fit.planes[plane].stack, fit.stability.brightness
+    return BeadScan.of(stack, fit.widths.travel_nm, brightness, start, pixel_size_nm, displacement_nm)

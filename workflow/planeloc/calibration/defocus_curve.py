@@ -1,8 +1,7 @@
 """The defocus curve of a bead scan: one shared curve (w0, d, A, B), one focus per bead, fitted robustly to the widths.
 
-Far from focus a real PSF has rings and its fitted width follows no simple curve, so the tolerance of a width grows
-with the distance from focus, outliers weigh less, and the curve is kept positive
-over the whole range that molecules will use.
+Far from focus a real PSF has rings and its fitted width follows no simple curve, so the tolerance of a width grows with
+the distance from focus, outliers have less weight, and the curve is positive over the whole range of molecules.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Array = NDArray[np.float64]
 
 _LARGEST_ASYMMETRY = 1.0
 _LARGEST_QUARTIC = 3.0
-_TYPICAL_ASYMMETRY = 0.1  # holds A where a flat focus leaves it and the common focus undetermined
+_TYPICAL_ASYMMETRY = 0.1  # prior of A, which a flat focus does not determine beside the common focus
 _STARTS_NM = (250.0, 400.0, 700.0)  # of d
 _SHARE_OF_PEAK = 0.12  # slices dimmer than this share of the bead's best are left out of the first pass
 _TOLERANCE = 0.02  # of a width at focus; doubles some 1.5 d away from it

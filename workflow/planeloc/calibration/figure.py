@@ -1,11 +1,10 @@
-"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, the verdicts; the model from
-the side, and what of the beads it leaves unexplained.
+"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, checks; side views of the
+model, and its relative residual on the beads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from planeloc.beads.bead_stack import Explained
+from planeloc.calibration.results import CalibratedPSF, PsfFit
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import draw_checks, plane_colour
 from planeloc.core.files import atomic_path
@@ -30,47 +29,33 @@ _SECTION_STEP_NM = 20.0
 _SECTION_BEYOND_NM = 600.0
 
 
-@dataclass(frozen=True)
-class CalibrationFigure:
-    """What is drawn."""
-
-    psf: PSF
-    names: Sequence[str]  # of the cameras
-    measured: Sequence[tuple[Array, Array]]  # (z, width) in nm of every measurement, for each plane
-    depth_sd_nm: Array
-    brightness_sd: Array
-    by_gaussian: Sequence[Explained]
-    by_spline: Sequence[Explained] | None
-
-
 def draw_calibration(
-    path: Path, drawn: CalibrationFigure, values: Mapping[str, float], checks: Sequence[Check]
+    path: Path, fit: PsfFit, calibrated: CalibratedPSF, values: Mapping[str, float], checks: Sequence[Check]
 ) -> None:
     """Write the figure as PNG."""
-    planes = drawn.psf.planes
+    psf, names = calibrated.psf, fit.names
     figure = Figure(figsize=(12, 10.4), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subfigures(2, 1, height_ratios=(6.4, 4))
     grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
-    gaussian = drawn.psf.gaussian
-    _draw_widths(upper.add_subplot(grid[:, 0]), gaussian, drawn.measured, drawn.names, drawn.depth_sd_nm)
-    _draw_brightness(upper.add_subplot(grid[0, 1]), gaussian, drawn.names, drawn.brightness_sd)
+    _draw_widths(upper.add_subplot(grid[:, 0]), psf.gaussian, fit)
+    _draw_brightness(upper.add_subplot(grid[0, 1]), psf.gaussian, names, calibrated.brightness_sd)
     draw_checks(upper.add_subplot(grid[1, 1]), _summary(values), checks)
-    shown = min(planes, _MOST_SECTIONS)
+    shown = min(psf.planes, _MOST_SECTIONS)
     grid = lower.add_gridspec(1, shown + 1, width_ratios=[1] * shown + [2.2])
     sections = [lower.add_subplot(grid[0, p]) for p in range(shown)]
     for p, axes in enumerate(sections):
-        _draw_section(axes, drawn.psf, p, drawn.names[p])
+        _draw_section(axes, psf, p, names[p])
     sections[0].set_ylabel("z of the emitter (nm)")
     for axes in sections[1:]:
         axes.set_yticklabels([])
-    _draw_unexplained(lower.add_subplot(grid[0, shown]), drawn)
+    _draw_residual(lower.add_subplot(grid[0, shown]), calibrated)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 
 
 def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
-    """The model from the side: light along x through the emitter, against the emitter's depth."""
+    """Side view of the model: photons along x through the emitter, against the emitter's depth."""
     low, high = min(psf.plane_depths_nm) - _SECTION_BEYOND_NM, max(psf.plane_depths_nm) + _SECTION_BEYOND_NM
     z = torch.linspace(low, high, 181, dtype=torch.float64)
     fine = torch.arange(-_SECTION_HALF_NM, _SECTION_HALF_NM + 1, _SECTION_STEP_NM, dtype=torch.float64)
@@ -78,50 +63,43 @@ def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
     # One pixel, and emitters to all sides of it.
     half = torch.full_like(zz, 0.5 * psf.pixel_size_nm)
     alone = psf.as_scan(plane, (0.0,))
-    light = alone.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., 0, 0, 0]
-    light = light.clamp(min=0).sqrt().numpy()
-    axes.imshow(
-        light, extent=(-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high), origin="lower", aspect="auto", cmap="magma"
-    )
+    photons = alone.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., 0, 0, 0]
+    extent = (-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high)
+    axes.imshow(photons.clamp(min=0).sqrt().numpy(), extent=extent, origin="lower", aspect="auto", cmap="magma")
     axes.axhline(psf.plane_depths_nm[plane], color="white", lw=0.8, ls=":")
     axes.set_title(name, fontsize=10, color=plane_colour(plane))
     axes.set_xlabel("x (nm)")
     axes.set_xticks([-500, 0, 500])
 
 
-def _draw_unexplained(axes: Axes, drawn: CalibrationFigure) -> None:
-    models = [("Gaussian", drawn.by_gaussian, ":")]
-    if drawn.by_spline is not None:
-        models.append(("spline", drawn.by_spline, "-"))
-    for label, planes, style in models:
+def _draw_residual(axes: Axes, calibrated: CalibratedPSF) -> None:
+    for label, planes, style in (
+        ("Gaussian", calibrated.of_gaussian, ":"),
+        ("spline", calibrated.of_spline or (), "-"),
+    ):
         for p, plane in enumerate(planes):
-            axes.plot(
-                plane.defocus_nm,
-                100 * plane.share,
-                style,
-                color=plane_colour(p),
-                lw=1.4,
-                label=label if p == 0 else None,
-            )
-    axes.set(xlabel="defocus (nm)", ylabel="left over (%)", ylim=(0, 100))
-    axes.set_title("Share of the beads that the model leaves over", fontsize=10)
+            name = label if p == 0 else None
+            axes.plot(plane.defocus_nm, 100 * plane.relative, style, color=plane_colour(p), lw=1.4, label=name)
+    axes.set(xlabel="defocus (nm)", ylabel="relative residual (%)", ylim=(0, 100))
+    axes.set_title("Relative residual of the PSF fit on the beads", fontsize=10)
     axes.legend(frameon=False, fontsize=9, labelcolor="#333333")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_widths(
-    axes: Axes, psf: GaussianPSF, measured: Sequence[tuple[Array, Array]], names: Sequence[str], depth_sd: Array
-) -> None:
+def _draw_widths(axes: Axes, psf: GaussianPSF, fit: PsfFit) -> None:
+    """Measured widths and the defocus curve of every plane; z is the bead's, as if it had been an emitter."""
     span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
     half = span / 2 + max(span / (2 * (psf.planes - 1)), psf.focus_depth_nm)
     z = np.linspace(-half, half, 400)
     top = 0.0
-    for p, (depth, (z_seen, width)) in enumerate(zip(psf.plane_depths_nm, measured, strict=True)):
-        colour = plane_colour(p)
+    for p, (depth, depth_sd) in enumerate(zip(psf.plane_depths_nm, fit.depth_sd_nm, strict=True)):
+        colour, mine = plane_colour(p), fit.plane_of == p
+        used = fit.curve.used[mine]
+        z_seen, width = depth - fit.defocus_nm[mine][used], np.sqrt(fit.widths.squared_nm2[mine][used])
         curve = np.sqrt(psf.squared_width(depth - z))
         top = max(top, float(curve.max()))
-        deviation = f" ± {depth_sd[p]:.{0 if depth_sd[p] >= 1 else 1}f}" if depth_sd[p] >= 0.05 else ""
-        label = f"{names[p]}: focus " + f"{depth:+.0f}".replace("-", "−") + f"{deviation} nm"
+        deviation = f" ± {depth_sd:.{0 if depth_sd >= 1 else 1}f}" if depth_sd >= 0.05 else ""
+        label = f"{fit.names[p]}: focus " + f"{depth:+.0f}".replace("-", "−") + f"{deviation} nm"
         axes.plot(z, curve, color=colour, lw=2, label=label, zorder=3)
         axes.plot(z_seen, width, "o", ms=4, mfc="none", mec=colour, mew=0.9, alpha=0.55, zorder=2)
         axes.plot([depth, depth], [0, psf.waist_nm], color=colour, lw=1.2, ls=":", zorder=1)

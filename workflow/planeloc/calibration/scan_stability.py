@@ -1,51 +1,44 @@
-"""How a bead scan went, as its beads tell: whether light faded, the stage kept its steps, the sample its place.
+"""Stability of a bead scan: photobleaching, and the steps of the stage.
 
-All three are common to the beads of all cameras and belong to the slice, whereas what the optics do belongs to the
-defocus; planes that focus on different slices tell the two apart. For a light that falls evenly they do not: a spot
-that holds less light on one side of focus looks the same, as spherical aberration can make it. So a fading is taken
-out of the planes' brightness only if the settings say that the beads bleach, and if it is the same near focus and
-away from it.
+Both are common to the beads of all cameras and belong to the slice, whereas the effect of the optics belongs to the
+defocus; planes that focus on different slices distinguish the two. They do not for a brightness that falls evenly: a
+spot that holds fewer photons on one side of focus looks the same, as spherical aberration can make it. So
+photobleaching is removed from the planes' brightness only if the settings say that the beads bleach, and if it is the
+same near focus and away from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads.detection import BeadFits, Beads, cut_out, noise_model
 from planeloc.calibration.defocus_curve import DefocusFit
-from planeloc.cameras.camera import Camera
 
 Array = NDArray[np.float64]
 
-_NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the light is followed
-_LEAST_LIGHT_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
-_EMPTY = 0.7  # of a window: farther than this from any spot the field is empty
-_FEWEST_EMPTY = 100  # pixels; with fewer, the darkest share of the image is taken
-_DARKEST = 0.2
-_FADING_SIGMAS = 4.0  # a fading that is less sure than this is taken for noise
-_AGREE = 0.3  # relative: within which the fading near focus and the one away from it must be the same for sure
+_NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the brightness is followed
+_LEAST_BRIGHTNESS_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
+_BLEACHING_SIGMAS = 4.0  # less significant bleaching is taken for noise
+_AGREE = 0.3  # relative: largest sure difference between the bleaching near focus and away from it
 _STEP_SIGMAS = 3.0
 _WIDTH_TOLERANCE = 0.02  # of a width
 _BIN_NM = 100.0  # of defocus, in which the curve may err by the same slope
 _CURVE_ERROR = 0.1  # typical, of the width from slice to slice over the waist
 _STEP_ERROR_NM = 100.0  # typical
-_BRIGHT = 0.3  # of a bead's highest peak: slices on which its place is compared
 _REWEIGHTINGS = 5
 _HUBER = 1.5
 
 
 @dataclass(frozen=True)
-class Course:
+class ScanStability:
     """What changed from slice to slice."""
 
-    light: Array  # (slices,) over the scan's mean; all one where no fading is to be taken out
-    faded: float  # share of the light lost from the first slice to the last, at least; negative if it rose
-    faded_sd: float
-    step_error_nm: Array  # (slices − 1,) way of the stage beyond its step
+    brightness: Array  # (slices,) over the scan's mean; all one where no photobleaching is removed
+    bleached: float  # share of the photons lost from the first slice to the last, at least; negative if they rose
+    bleached_sd: float
+    step_error_nm: Array  # (slices − 1,) displacement of the stage beyond its step
     step_error_sd_nm: Array
 
     @property
@@ -59,46 +52,30 @@ class Course:
         return int(np.argmax(np.abs(self.step_error_nm) - _STEP_SIGMAS * self.step_error_sd_nm))
 
 
-def light_of(counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int) -> tuple[Array, Array]:
-    """(beads, slices) Photons in the beads' windows above the level of the field, and their standard deviations.
+def scan_stability(
+    curve: DefocusFit, travel_nm: Array, width_sd_nm: Array, photons: Array, photons_sd: Array, *, bleaching: bool
+) -> ScanStability:
+    """The stability of a scan from the beads of all planes: arrays (beads, slices) but for `travel_nm` (slices,).
 
-    A sum holds all the light that falls into a window, whatever its shape.
+    `bleaching` says that a loss of brightness is photobleaching of the beads, so that it may be removed.
     """
-    windows, masks = cut_out(counts, camera, beads, window_px)
-    windows = windows.reshape(len(beads), len(counts), window_px, window_px).astype(np.float64)
-    row, column = np.indices(counts.shape[1:])
-    away = np.ones(counts.shape[1:], dtype=bool)
-    for x, y in beads.others:
-        away &= np.hypot(column - x, row - y) > _EMPTY * window_px
-    empty = np.count_nonzero(away) >= _FEWEST_EMPTY
-    level = np.array([camera.photons(np.median(c[away]) if empty else np.quantile(c, _DARKEST)) for c in counts])
-    light = ((windows - level[:, None, None]) * masks[:, None]).sum(axis=(2, 3))
-    variance = masks.sum(axis=(1, 2))[:, None] * noise_model(camera).variance(np.maximum(level, 0.0))
-    return light, np.sqrt(variance + noise_model(camera).slope * np.maximum(light, 0.0))
-
-
-def course_of(
-    curve: DefocusFit, travel_nm: Array, width_sd_nm: Array, flux: Array, flux_sd: Array, *, bleached: bool
-) -> Course:
-    """The course of a scan from the beads of all planes: arrays (beads, slices) but for `travel_nm` (slices,).
-
-    `bleached` says that a fading is the beads', so that it may be taken out.
-    """
-    rate, rate_sd, sure = _fading(curve, travel_nm, flux, flux_sd)
-    slices = np.arange(len(travel_nm)) - (len(travel_nm) - 1) / 2
-    light = np.exp(rate * slices) if sure and bleached else np.ones(len(slices))
-    way = rate * (len(slices) - 1)
+    rate, rate_sd, sure = _bleaching(curve, travel_nm, photons, photons_sd)
+    steps = len(travel_nm) - 1
+    slices = np.arange(len(travel_nm)) - steps / 2
+    brightness = np.exp(rate * slices) if sure and bleaching else np.ones(len(slices))
     error, deviation = _step_errors(curve, travel_nm, width_sd_nm)
-    return Course(light / light.mean(), float(-np.expm1(way)), rate_sd * (len(slices) - 1), error, deviation)
+    return ScanStability(
+        brightness / brightness.mean(), float(-np.expm1(rate * steps)), rate_sd * steps, error, deviation
+    )
 
 
-def _fading(curve: DefocusFit, travel_nm: Array, flux: Array, flux_sd: Array) -> tuple[float, float, bool]:
-    """Change of the logarithm of the light per slice, its standard deviation, and whether it is sure."""
+def _bleaching(curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: Array) -> tuple[float, float, bool]:
+    """Change of the logarithm of the photons per slice, its standard deviation, and whether it is sure."""
     defocus = curve.focus_nm[:, None] - travel_nm
     away = np.abs(defocus) / curve.depth_of_focus_nm
-    bright = curve.used & (flux > 3 * flux_sd)
+    bright = curve.used & (photons > 3 * photons_sd)
     (near, near_sd), (far, far_sd) = (
-        _rate(defocus / curve.depth_of_focus_nm, bright & within, flux, flux_sd)
+        _rate(defocus / curve.depth_of_focus_nm, bright & within, photons, photons_sd)
         for within in (away < _NEAR, (away >= _NEAR) & (away < _FAR))
     )
     if not np.isfinite(near_sd + far_sd):
@@ -107,22 +84,22 @@ def _fading(curve: DefocusFit, travel_nm: Array, flux: Array, flux_sd: Array) ->
     both = both_sd**2 * (near / near_sd**2 + far / far_sd**2)
     apart = abs(near - far) + np.hypot(near_sd, far_sd)
     if apart < _AGREE * abs(both):
-        return both, both_sd, bool(abs(both) > _FADING_SIGMAS * both_sd)
+        return both, both_sd, bool(abs(both) > _BLEACHING_SIGMAS * both_sd)
     least = max(min(abs(near), abs(far)) - apart, 0.0) if near * far > 0 else 0.0
     return float(np.sign(near) * least), apart, False
 
 
-def _rate(defocus: Array, usable: NDArray[np.bool_], flux: Array, flux_sd: Array) -> tuple[float, float]:
-    """Change of the logarithm of the light per slice, and its standard deviation, where (beads, slices) are usable.
+def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd: Array) -> tuple[float, float]:
+    """Change of the logarithm of the photons per slice, and its standard deviation, where (beads, slices) are usable.
 
-    log flux = bead + c Δz² + rate · slice: what a window loses by defocus is taken to be even about focus.
+    log photons = bead + c Δz² + rate · slice: the loss of a window by defocus is taken to be even about focus.
     """
     usable &= usable.sum(axis=1, keepdims=True) >= 3
     bead, place = np.nonzero(usable)
     if len(np.unique(place)) < 3:
         return 0.0, np.inf
-    value = np.log(flux[usable])
-    variance = (flux_sd[usable] / flux[usable]) ** 2 + _LEAST_LIGHT_SD**2
+    value = np.log(photons[usable])
+    variance = (photons_sd[usable] / photons[usable]) ** 2 + _LEAST_BRIGHTNESS_SD**2
     columns = np.column_stack((defocus[usable] ** 2, place.astype(float)))
     weights = 1 / variance
     for _ in range(_REWEIGHTINGS):
@@ -143,10 +120,10 @@ def _without_means(values: Array, group: NDArray[np.int64], weights: Array) -> A
 
 
 def _step_errors(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> tuple[Array, Array]:
-    """(slices − 1,) How much further the stage went than it should, from the changes of all beads' widths.
+    """(slices − 1,) Error of every step of the stage, with standard deviation, from the changes of all beads' widths.
 
-    A width that changes otherwise than the curve says does so because the curve is wrong at this defocus, for the beads
-    of all planes, or because the step was wrong, for all beads on this slice. Both are held by priors.
+    A width that changes otherwise than the curve does so because the curve is wrong at this defocus, for the beads of
+    all planes, or because the step was wrong, for all beads on this slice. Both have priors.
     """
     middle = (travel_nm[1:] + travel_nm[:-1]) / 2
     both = curve.used[:, 1:] & curve.used[:, :-1]
@@ -164,7 +141,7 @@ def _step_errors(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> tup
     design = np.zeros((len(bead), count + steps))
     rows = np.arange(len(bead))
     design[rows, bins] = 1
-    # Δz = focus − travel: a step that is too long lowers the defocus.
+    # Δz = focus − travel: too long a step lowers the defocus.
     direction = np.sign(np.median(np.diff(travel_nm)))
     design[rows, count + step] = -direction * curve.slope_nm(defocus) / (2 * width)
     prior = np.concatenate((np.full(count, _CURVE_ERROR * curve.waist_nm), np.full(steps, _STEP_ERROR_NM)))
@@ -176,23 +153,3 @@ def _step_errors(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> tup
         weights = 1 / variance / np.maximum(ratio / (_HUBER * max(1.0, float(np.median(ratio)))), 1.0)
     deviation = np.sqrt(np.diagonal(covariance))
     return solution[count:], deviation[count:]
-
-
-def common_way_px(planes: Sequence[BeadFits]) -> Array:
-    """(planes,) rms way that all beads of a plane go together during the scan, per axis, less the noise."""
-    return np.array([_common_way(fits) for fits in planes])
-
-
-def _common_way(fits: BeadFits) -> float:
-    bright = fits.good & (fits.peak > _BRIGHT * fits.peak.max(axis=1, keepdims=True))
-    squared, weight = 0.0, 1e-12
-    for at, sd in ((fits.x_px, fits.x_sd_px), (fits.y_px, fits.y_sd_px)):
-        weights = np.where(bright, 1 / (sd**2 + 1e-4), 0.0)
-        total = weights.sum(axis=0)
-        away = at - np.sum(weights * at, axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-        seen = bright.any(axis=0)
-        way = np.array([np.median(away[bright[:, s], s]) for s in np.nonzero(seen)[0]])
-        # π/2: variance of a median over the one of a mean.
-        squared += float(np.sum(total[seen] * way**2 - np.pi / 2))
-        weight += float(total.sum())
-    return float(np.sqrt(max(squared, 0.0) / weight))

@@ -1,15 +1,15 @@
 """From bead scans to the spline of `planeloc.psf.spline`: what the Gaussian leaves unexplained, on one plane.
 
-Given where every bead lies and how bright it is, the spline's coefficients follow from a linear least-squares problem
+Given the position and brightness of every bead, the spline's coefficients follow from a linear least-squares problem
 with inverse variances as weights: every pixel of every slice of every bead is one equation, so beads at different
 fractions of a pixel and slices at different depths together resolve what one image undersamples. Given the spline,
-every bead's place, depth and photons are fitted again (`planeloc.fitting.single_emitter`), which aligns them in x, y
+every bead's position, depth and photons are fitted again (`planeloc.fitting.single_emitter`), which aligns them in x, y
 and z to a fraction of a pixel. The two steps alternate.
 
-What the beads do not determine is held by a prior: the spline is small where the Gaussian is, and smooth. So few
-or dim beads give the Gaussian back. Three things no bead can tell are fixed by convention: the mean place of the beads
-is the one of the Gaussian fits in focus, their mean depth is the one of the defocus curve, and in focus the model's
-light sums to one.
+A prior determines what the beads do not: the spline is small where the Gaussian is, and smooth. So few
+or dim beads give the Gaussian back. Three quantities that no bead determines are fixed by convention: the mean position
+of the beads is that of the Gaussian fits in focus, their mean depth is that of the defocus curve, and in focus the
+model sums to one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planeloc.beads.bead_stack import BeadScan
+from planeloc.calibration.scan_fit import BeadScan
 from planeloc.fitting.single_emitter import EmitterFits
 from planeloc.psf import GaussianPSF, SplinePSF
 from planeloc.psf.spline import Knots, cubic_basis, cubic_basis_slope
@@ -33,8 +33,8 @@ _TOLERANCE = 0.003  # of a spot's peak
 _SHARPEST_REACH = 0.9  # of d
 _SHARPEST_DEGREE = 4  # of the polynomial through the areas: they rise faster on one side
 _SHARPEST_STEPS = 31
-_APERTURE = 0.75  # of the beads' windows: radius within which all light in focus is found
-_ANNULUS = 1.25  # of that radius: up to where the level around it is taken
+_APERTURE = 0.75  # of the beads' windows: radius that contains all photons in focus
+_ANNULUS = 1.25  # of that radius: outer radius of the ring that gives the level around it
 _FOCUS_SHARES = (-0.3, 0.0, 0.3)  # of d
 _FINE_STEPS = 97
 _ROUNDS = 4
@@ -42,7 +42,7 @@ _SOLVER_STEPS = 60
 _SOLVER_ACCURACY = 1e-4
 # The prior: standard deviation of a coefficient, as a share of a Gaussian of twice the squared width, and beside it.
 _SHARE = 1.0
-_FLOOR = 2e-3  # of a plane's light per pixel
+_FLOOR = 2e-3  # of a plane's photons per pixel
 _STIFFNESS_LATERAL = 3.0  # of second differences between neighbouring coefficients over the prior's deviation
 _STIFFNESS_AXIAL = 10.0
 
@@ -66,12 +66,12 @@ def fit_spline(psf: GaussianPSF, scan: BeadScan) -> SplinePSF:
 
     Parameters
     ----------
-    psf : the Gaussian of one plane that gets all the light.
+    psf : the Gaussian of one plane that gets all photons.
     """
     knots = choose_knots(psf, scan)
     prior = _prior_deviation(psf, knots)
     spline = SplinePSF(psf, knots, torch.zeros_like(prior)[None], (0,))
-    # First the spline: a Gaussian that is fitted to rings says nothing good of the beads.
+    # First the spline: a Gaussian fitted to rings gives poor positions of the beads.
     beads, background = scan.start, scan.background(psf)
     for round_ in range(_ROUNDS):
         if round_:
@@ -83,15 +83,15 @@ def fit_spline(psf: GaussianPSF, scan: BeadScan) -> SplinePSF:
 
 
 def _by_convention(fits: EmitterFits, scan: BeadScan, spline: SplinePSF) -> Tensor:
-    """The beads' parameters, moved and scaled so that what they cannot tell is as the module says."""
+    """The beads' parameters, moved and scaled to the conventions of this module."""
     parameters = torch.where(fits.converged[:, None], fits.parameters, scan.start)
     weights = fits.converged.double() * scan.start[:, 3] + 1e-12
     moved = ((parameters - scan.start)[:, :3] * weights[:, None]).sum(dim=0) / weights.sum()
-    return torch.cat((parameters[:, :3] - moved, parameters[:, 3:] * light_in_focus(spline)), dim=1)
+    return torch.cat((parameters[:, :3] - moved, parameters[:, 3:] * photons_in_focus(spline)), dim=1)
 
 
 def _around(spline: SplinePSF, defocus_nm: float, reach_nm: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Offsets x, y (nm) on a fine grid about the emitter, and the light per pixel there, with one plane's model."""
+    """Offsets x, y (nm) on a fine grid about the emitter, and the photons per pixel there, of one plane's model."""
     away = torch.linspace(-reach_nm, reach_nm, _FINE_STEPS, dtype=torch.float64)
     y, x = torch.meshgrid(away, away, indexing="ij")
     # One pixel, and emitters to all sides of it.
@@ -104,10 +104,10 @@ def _around(spline: SplinePSF, defocus_nm: float, reach_nm: float) -> tuple[Tens
     return x, y, image + along @ torch.tensordot(along_z, spline.coefficients[0].double(), 1) @ along.T
 
 
-def light_in_focus(spline: SplinePSF) -> float:
-    """Share of the light in a disc about the emitter, above the level around it; mean over the depth of focus.
+def photons_in_focus(spline: SplinePSF) -> float:
+    """Share of the photons in a disc about the emitter, above the level around it; mean over the depth of focus.
 
-    The level is what a background would take up: no image of a bead can tell the two apart.
+    The level would be fitted as background: no image of a bead distinguishes the two.
     """
     radius = _APERTURE * (spline.knots.lateral - 1) / 2 * spline.knots.lateral_nm
     total = 0.0
@@ -121,8 +121,8 @@ def light_in_focus(spline: SplinePSF) -> float:
 
 
 def _normalized(spline: SplinePSF) -> SplinePSF:
-    """The model over its light in focus, which is close to one: the Gaussian's small part goes into the spline."""
-    missing = 1 / light_in_focus(spline) - 1
+    """The model over its photons in focus, which are close to one: the Gaussian's small part goes into the spline."""
+    missing = 1 / photons_in_focus(spline) - 1
     knots, psf = spline.knots, spline.gaussian
     gaussian = _round_images(psf.squared_width(_knot_defocus(knots)), psf.pixel_size_nm, knots)
     return replace(spline, coefficients=spline.coefficients + missing * (gaussian + spline.coefficients), _moved={})
@@ -138,7 +138,7 @@ def _knot_defocus(knots: Knots) -> Tensor:
 
 
 def _round_images(squared_width: Tensor, pixel_size_nm: float, knots: Knots) -> Tensor:
-    """(axial, lateral, lateral) Gaussians of squared widths (axial,), nm², at the knots; shares of light per pixel."""
+    """(axial, lateral, lateral) Gaussians of squared widths (axial,), nm², at the knots; photons per pixel."""
     offset = (torch.arange(knots.lateral, dtype=torch.float64) - (knots.lateral - 1) / 2) * knots.lateral_nm
     width = squared_width[:, None, None]
     squared = offset[:, None] ** 2 + offset[None, :] ** 2
@@ -153,23 +153,23 @@ class _Equations:
         self.prior = prior
         defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64) - beads[:, 2:3]
         rows, columns = windows.photons.shape[2:]
-        # A bead has one place on all slices, so the sums along x, y and z can be taken one after the other. What it
-        # goes sideways with the stage is little: of the spline, unlike of the Gaussian, its first order is enough.
+        # A bead has one position on all slices, so the sums along x, y and z can be taken one after the other. Its
+        # displacement with the stage is small: for the spline, unlike the Gaussian, the first order is enough.
         distances = (
             knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm),
             knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm),
         )
         x, y = (cubic_basis(distance) for distance in distances)
         x_slope, y_slope = (-cubic_basis_slope(distance) / knots.lateral_nm for distance in distances)
-        light = torch.tensor(scan.light, dtype=torch.float64) * beads[:, 3:]
-        z = light[..., None] * cubic_basis(knots.along_defocus(defocus))
-        aside = windows.shifts_nm[..., None]
+        photons = torch.tensor(scan.brightness, dtype=torch.float64) * beads[:, 3:]
+        z = photons[..., None] * cubic_basis(knots.along_defocus(defocus))
+        shift = windows.shifts_nm[..., None]
         self.terms = [(x, y, z)]
-        if aside.any():
-            self.terms += [(x_slope, y, aside[:, :, 0] * z), (x, y_slope, aside[:, :, 1] * z)]
+        if shift.any():
+            self.terms += [(x_slope, y, shift[:, :, 0] * z), (x, y_slope, shift[:, :, 1] * z)]
         expected = windows.expected(psf, beads, background)
         gaussian = windows.expected(psf.gaussian, beads, torch.zeros_like(background))
-        # No model of a spot is exact: of very bright beads the noise is not all that is tolerated.
+        # No model of a spot is exact: of very bright beads more than the noise is tolerated.
         peak = gaussian.amax(dim=(2, 3), keepdim=True)
         self.weights = windows.use / (windows.noise.variance(expected) + (_TOLERANCE * peak) ** 2)
         self.weight_sum = self.weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-30)
@@ -263,7 +263,7 @@ def join_planes(psf: GaussianPSF, splines: Sequence[SplinePSF]) -> SplinePSF:
 def centred_on_focus(psf: SplinePSF) -> SplinePSF:
     """The same model with z = 0 midway between the depths at which the lowest and the highest plane are sharpest.
 
-    The minimum of a width curve depends on the curve; where light covers the least area does not.
+    The minimum of a width curve depends on the curve; the depth at which photons cover the least area does not.
     """
     ends = (int(np.argmin(psf.plane_depths_nm)), int(np.argmax(psf.plane_depths_nm)))
     sharpest = [sharpest_depth(psf, plane) for plane in ends]
@@ -278,7 +278,7 @@ def sharpest_depth(psf: SplinePSF, plane: int) -> float:
     z = torch.linspace(-reach, reach, _SHARPEST_STEPS, dtype=torch.float64) + psf.plane_depths_nm[plane]
     side = 2 * math.floor(psf.knots.reach_nm / psf.pixel_size_nm) + 1
     area = torch.zeros_like(z)
-    # A mean over places in a pixel: the sum of squares depends on them.
+    # A mean over positions in a pixel: the sum of squares depends on them.
     for x, y in ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)):
         at = [torch.full_like(z, (side // 2 + place) * psf.pixel_size_nm) for place in (x, y)]
         images = psf.expected_photons(*at, z, torch.ones_like(z), (side, side))[:, plane]

@@ -17,7 +17,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from planeloc.beads.detection import camera_file
 from planeloc.camera_calibration.figure import draw_cameras
 from planeloc.camera_calibration.photon_transfer import (
     BLOCK_FRAMES,
@@ -36,6 +35,7 @@ from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.io.bead_images import camera_file
 from planeloc.io.camera_files import CameraSource, open_cameras
 
 _MOST_PIXELS = 1 << 18  # per camera; more would need memory and tell nothing new

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from planeloc.beads.detection import camera_file
 from planeloc.camera_calibration.photon_transfer import Measurement
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.camera import Camera
 from planeloc.core.checks import Check, check_at_least, check_at_most
+from planeloc.io.bead_images import camera_file
 
 
 @dataclass(frozen=True)

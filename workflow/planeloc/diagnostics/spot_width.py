@@ -66,8 +66,8 @@ def cut_windows(stretch: Stretch, registration: Registration) -> Windows:
     residual = stretch.photons - stretch.level
     windows, inside, found_on = [], [], []
     for plane, (frame, y, x) in enumerate(_some_spots(residual)):
-        reference = registration.maps[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
-        places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.maps]
+        reference = registration.transforms[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
+        places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.transforms]
         moved = [_inward(place, residual.shape[2:]) for place in places]
         whole = [(place == near).all(axis=1) for place, near in zip(places, moved, strict=True)]
         own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(moved)]

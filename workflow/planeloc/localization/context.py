@@ -55,13 +55,13 @@ class Instrument:
     def on_planes(self, position: Tensor) -> Tensor:
         """(n, planes, 2) px: where molecules at (n, 2 or 3) nm of the reference lie on every camera."""
         lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
-        mapped = [torch.as_tensor(camera_map(lateral)) for camera_map in self.registration.maps]
+        mapped = [torch.as_tensor(camera_map(lateral)) for camera_map in self.registration.transforms]
         return torch.stack(mapped, dim=1).to(self.device)
 
     def axes_of_planes(self, position: Tensor) -> Tensor:
         """(n, planes, 2, 2): derivatives of those places by (x, y) on the reference."""
         lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
-        axes = [torch.from_numpy(camera_map.jacobian(lateral).copy()) for camera_map in self.registration.maps]
+        axes = [torch.from_numpy(camera_map.jacobian(lateral).copy()) for camera_map in self.registration.transforms]
         return torch.stack(axes, dim=1).to(self.device)
 
 

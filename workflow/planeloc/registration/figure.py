@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import VERDICT_COLOURS, plane_colour
 from planeloc.core.files import atomic_path
-from planeloc.transforms.camera_transform import Affine, CameraMap, MapUncertainty
+from planeloc.registration.results import RegisteredPlane
+from planeloc.transforms.camera_transform import Affine
 
 Array = NDArray[np.float64]
 
@@ -24,42 +24,6 @@ _COLUMNS = 4
 _CHECKS_PER_ROW = 6
 _NICE = (1, 2, 5)
 _AROUND = 1.7  # inches for title, key and legend of a panel
-
-
-@dataclass(frozen=True)
-class RegisteredPlane:
-    """A camera's map from the reference and the beads that it rests on, in px."""
-
-    name: str
-    orientation: str  # in words
-    camera_map: CameraMap
-    uncertainty: MapUncertainty
-    reference_px: Array  # (n, 2) x, y on the reference
-    camera_px: Array  # (n, 2) the same beads on the camera
-    residual_px: Array  # (n, 2) camera_px minus mapped reference_px
-    residual_rms_px: float  # distance, both axes together
-    left_out_rms_px: float  # the same when each bead is left out of the map in turn
-    scatter_px: float  # rms per axis beyond the noise
-    rival: float  # significance of the second-best match over the best's
-    chance: float  # expected number of maps that match as well by chance
-    compared: int  # beads that both cameras see clearly on a common slice
-    excluded: int  # matched beads that do not count: they move, or lie far from where the others say
-    own_motion_px: float  # rms, of a typical bead, beyond the common path
-    field_sd_nm: float  # standard deviation of the map per axis, rms over the field
-    corner_sd_nm: float  # the same in the worst corner
-
-    @property
-    def model(self) -> str:
-        return "affine" if isinstance(self.camera_map, Affine) else "quadratic"
-
-    def words(self, pixel_size_nm: float) -> str:
-        """One line for the log."""
-        out = f", {self.excluded} left out" if self.excluded else ""
-        return (
-            f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.model} map, residual "
-            f"{self.residual_rms_px * pixel_size_nm:.1f} nm, known to {self.field_sd_nm:.1f} nm over the field "
-            f"(worst corner {self.corner_sd_nm:.1f} nm)"
-        )
 
 
 def draw_registration(
@@ -72,7 +36,7 @@ def draw_registration(
     checks: Sequence[Check],
 ) -> None:
     """Write the figure as PNG: a panel of all fields, then one per camera but the reference (`planes`): the residual
-    of every bead and how well the map is known over the field.
+    of every bead and the uncertainty of the transform over the field.
     """
     panels = len(planes) + 1
     columns = min(panels, _COLUMNS)
@@ -95,15 +59,11 @@ def _draw_fields(
 ) -> None:
     """Beads of all cameras and the cameras' borders, on the reference; a dot marks each camera's pixel (0, 0)."""
     rows, columns = shape
-    border = np.concatenate(
-        [
-            np.linspace(start, stop, 20)
-            for start, stop in pairwise(([0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0]))
-        ]
-    )
+    corners = ([0, 0], [columns, 0], [columns, rows], [0, rows], [0, 0])
+    border = np.concatenate([np.linspace(start, stop, 20) for start, stop in pairwise(corners)])
     axes.plot(*beads_px.T, "o", ms=3, color="#bbbbbb", zorder=1)
     fields = [(reference_name, Affine.identity().inverse(), None)]
-    fields += [(f"{p.name}: {p.orientation}", p.camera_map.inverse(), p.camera_px) for p in planes]
+    fields += [(f"{p.name}: {p.orientation}", p.transform.inverse(), p.camera_px) for p in planes]
     for p, (label, back, camera_px) in enumerate(fields):
         outline = back(border)
         axes.plot(*outline.T, color=plane_colour(p), lw=1.6, label=label, zorder=2)
@@ -124,26 +84,26 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple
     reference_nm = _nice(float(np.percentile(lengths, 60)) * pixel)
     enlarged = 0.1 * columns / (reference_nm / pixel)  # the key spans a tenth of the field
     arrow = {"angles": "xy", "scale_units": "xy", "scale": 1 / enlarged, "width": 0.006}
-    back = np.linalg.inv(plane.camera_map.jacobian(plane.reference_px))
+    back = np.linalg.inv(plane.transform.jacobian(plane.reference_px))
     arrows = (back @ plane.residual_px[..., None])[..., 0]
     axes.quiver(*plane.reference_px.T, *arrows.T, color=plane_colour(index), zorder=3, **arrow)
     axes.plot(*plane.reference_px.T, "o", ms=3, color="#777777", zorder=2)
     look = {"arrowstyle": "-|>", "color": "#222222", "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (0.12, -0.17), (0.02, -0.17), xycoords="axes fraction", arrowprops=look)
     axes.text(0.14, -0.17, f"{reference_nm:g} nm", transform=axes.transAxes, va="center", fontsize=9)
-    axes.text(0.4, -0.17, "grey lines: sd of the map, nm", transform=axes.transAxes, va="center", fontsize=9)
+    axes.text(0.4, -0.17, "grey lines: standard deviation, nm", transform=axes.transAxes, va="center", fontsize=9)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.set_aspect("equal")
     rms, left_out = plane.residual_rms_px * pixel, plane.left_out_rms_px * pixel
     axes.set_title(
-        f"{plane.name}: {plane.model} map, {len(lengths)} beads\n"
+        f"{plane.name}: {plane.transform.model} transform, {len(lengths)} beads\n"
         f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",
         fontsize=10,
     )
 
 
 def _draw_uncertainty(axes: Axes, plane: RegisteredPlane, shape: tuple[int, int], pixel: float) -> None:
-    """Contours of the map's standard deviation per axis, nm."""
+    """Contours of the transform's standard deviation per axis, nm."""
     x, y = np.meshgrid(np.linspace(0, shape[1], 33), np.linspace(0, shape[0], 33))
     covariance = plane.uncertainty.covariance_at(np.stack((x, y), axis=-1))
     sd_nm = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 2) * pixel

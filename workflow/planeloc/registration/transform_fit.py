@@ -1,14 +1,13 @@
-"""The map between two cameras from matched beads: affine, quadratic where the beads ask for it, or a mere shift.
+"""The transform between two cameras from matched beads: affine, quadratic where the beads require it, or a shift.
 
-Generalised least squares with Huber weights. The covariance of the beads' positions has a part of each bead by itself
-(its noise, and a common scatter beyond it, found from the residuals: aberrations, bead shape) and a part that the beads
-share (the stage's path, which is known only so well). From it follows the covariance of the map.
+Generalised least squares with Huber weights. The covariance of the beads' positions has a part of each bead (its noise,
+and a common scatter beyond it, found from the residuals: aberrations, bead shape) and a part that the beads share (the
+uncertainty of the stage's path). From it follows the covariance of the transform.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,35 +15,33 @@ from scipy import stats
 
 from planeloc.beads.point_matching import ORIENTATIONS, fit_affine
 from planeloc.core.robust import common_scatter, huber
-from planeloc.transforms.camera_transform import Affine, CameraMap, MapUncertainty, Quadratic, polynomial_terms
+from planeloc.registration.matched_beads import MatchedBeads
+from planeloc.transforms.camera_transform import (
+    Affine,
+    CameraTransform,
+    Quadratic,
+    TransformUncertainty,
+    polynomial_terms,
+)
 
 Array = NDArray[np.float64]
 
 FEWEST_FOR_QUADRATIC = 12
-_CLEARLY = 0.85  # rms leave-one-out error of the quadratic map over the affine one's
-_CHANCE = 1e-4  # that the terms of second order of an affine truth look as large
+_CLEARLY = 0.85  # rms leave-one-out error of the quadratic transform over the affine one's
+_CHANCE = 1e-4  # that the terms of second order look as large if the true transform is affine
 _REWEIGHTINGS = 20
-_OUTLIER = 4.0  # deviations; 1 good point in 10⁷ is farther
-_USUAL_TURN = 0.005  # rms of a camera's rotation (rad), scale and shear where beads cannot tell them
-
-
-class Beads(NamedTuple):
-    """Matched beads: places on both cameras and how well they are known, in px of the camera."""
-
-    source: Array  # (n, 2) on the reference
-    target: Array  # (n, 2) on the camera
-    variance_px2: Array  # (n,) per axis, both places together, of each bead by itself
-    shared_px2: Array  # (n, n) covariance per axis that the beads share
+_OUTLIER = 4.0  # standard deviations; 1 good point in 10⁷ is farther
+_USUAL_TURN = 0.005  # rms of a camera's rotation (rad), scale and shear where beads do not determine them
 
 
 @dataclass(frozen=True)
-class MapFit:
-    """A fitted map and what its beads say of it."""
+class TransformFit:
+    """A fitted transform and the residuals of its beads."""
 
-    camera_map: CameraMap
-    uncertainty: MapUncertainty
-    residual_px: Array  # (n, 2) target minus mapped source
-    left_out_px: Array  # (n, 2) the same under the map fitted to the others
+    transform: CameraTransform
+    uncertainty: TransformUncertainty
+    residual_px: Array  # (n, 2) target minus transformed source
+    left_out_px: Array  # (n, 2) the same under the transform fitted to the others
     kept: NDArray[np.bool_]  # (n,) False: left out as an outlier
     scatter_px: float  # rms per axis beyond the noise
 
@@ -58,24 +55,24 @@ class MapFit:
         return _rms(self.left_out_px[self.kept])
 
 
-def fit_map(beads: Beads, model: str = "auto") -> MapFit:
-    """Affine or quadratic map of matched beads; `auto`: quadratic only where cross-validation asks for it.
+def fit_transform(beads: MatchedBeads, model: str = "auto") -> TransformFit:
+    """Affine or quadratic transform of matched beads; `auto`: quadratic only where cross-validation requires it.
 
     It does where at least 12 beads are predicted clearly better when each is left out, and the F-test of the additional
-    terms says that this is no chance.
+    terms is significant.
     """
     affine = _fit(beads, _Affine(beads.source))
     enough = int(affine.kept.sum()) >= FEWEST_FOR_QUADRATIC
     if model == "affine" or not enough:
         return affine
     quadratic = _fit(beads, _Affine(beads.source, order=2))
-    return quadratic if model == "quadratic" or _asked_for(beads, affine, quadratic) else affine
+    return quadratic if model == "quadratic" or _required(beads, quadratic) else affine
 
 
-def fit_shift(beads: Beads) -> MapFit:
-    """Turn or mirror that comes closest, and a shift: for beads too close together to tell rotation and scale.
+def fit_shift(beads: MatchedBeads) -> TransformFit:
+    """The closest of the eight orientations, and a shift: for beads too close together to determine rotation and scale.
 
-    What they do not tell is in the uncertainty as what cameras usually have: rotation and scale of 5 ‰ rms.
+    The uncertainty contains the rotation and scale that cameras usually have: 5 ‰ rms.
     """
     rough = fit_affine(beads.source, beads.target).matrix
     nearest = min(ORIENTATIONS, key=lambda orientation: float(np.linalg.norm(orientation - rough)))
@@ -83,7 +80,7 @@ def fit_shift(beads: Beads) -> MapFit:
 
 
 class _Affine:
-    """Polynomial maps of first or second order."""
+    """Polynomial transforms of first or second order."""
 
     def __init__(self, source: Array, order: int = 1) -> None:
         self.order = order
@@ -92,34 +89,34 @@ class _Affine:
         self.design = polynomial_terms((source - self.centre) / self.scale, order)
         self.known = np.zeros_like(source)  # part of the image that is not fitted
 
-    def build(self, coefficients: Array) -> CameraMap:
+    def build(self, coefficients: Array) -> CameraTransform:
         if self.order == 2:
             return Quadratic(self.centre, self.scale, coefficients.T)
         matrix = coefficients[1:].T / self.scale
         return Affine(matrix, coefficients[0] - matrix @ self.centre)
 
-    def uncertainty(self, covariance: Array) -> MapUncertainty:
-        return MapUncertainty(self.centre, self.scale, np.kron(np.eye(2), covariance))
+    def uncertainty(self, covariance: Array) -> TransformUncertainty:
+        return TransformUncertainty(self.centre, self.scale, np.kron(np.eye(2), covariance))
 
 
 class _Shift:
-    """A shift after a given turn or mirror."""
+    """A shift after a given orientation."""
 
     def __init__(self, source: Array, turn: Array) -> None:
         self.turn, self.centre = turn, source.mean(axis=0)
         self.design = np.ones((len(source), 1))
         self.known = source @ turn.T
 
-    def build(self, coefficients: Array) -> CameraMap:
+    def build(self, coefficients: Array) -> CameraTransform:
         return Affine(self.turn, coefficients[0])
 
-    def uncertainty(self, covariance: Array) -> MapUncertainty:
+    def uncertainty(self, covariance: Array) -> TransformUncertainty:
         one_axis = np.diag([covariance[0, 0], _USUAL_TURN**2, _USUAL_TURN**2])
-        return MapUncertainty(self.centre, 1.0, np.kron(np.eye(2), one_axis))
+        return TransformUncertainty(self.centre, 1.0, np.kron(np.eye(2), one_axis))
 
 
-def _fit(beads: Beads, model: _Affine | _Shift) -> MapFit:
-    """Reweighted until it settles; outliers are taken out at the end and the map is fitted once more."""
+def _fit(beads: MatchedBeads, model: _Affine | _Shift) -> TransformFit:
+    """Reweighted until it settles; outliers are left out at the end and the transform is fitted once more."""
     n, terms = model.design.shape
     kept = np.ones(n, dtype=bool)
     while True:
@@ -134,16 +131,16 @@ def _fit(beads: Beads, model: _Affine | _Shift) -> MapFit:
             q = squared / (beads.variance_px2 + scatter)
             factor = np.where(kept, huber(q), 0.0)
         far = kept & (q > _OUTLIER**2)
-        # Where many are far there is no telling which ones are right.
+        # Where many are far, the right ones cannot be recognized.
         if not far.any() or np.sum(kept & ~far) < max(terms + 2, 0.7 * n):
             break
         kept &= ~far
     weights = np.where(kept, 1 / (beads.variance_px2 + scatter), 0.0)
-    # The scatter of few beads is itself uncertain: the variance of Student's distribution, whose scale it is.
+    # The scatter of few beads is uncertain, too: the variance of Student's distribution, whose scale it is.
     degrees = 2 * (kept.sum() - terms)
     wider = scatter * degrees / max(degrees - 2, 1)
     _, covariance = _solve(beads, model, factor / (beads.variance_px2 + wider))
-    return MapFit(
+    return TransformFit(
         model.build(coefficients),
         model.uncertainty(covariance),
         residual,
@@ -153,7 +150,7 @@ def _fit(beads: Beads, model: _Affine | _Shift) -> MapFit:
     )
 
 
-def _solve(beads: Beads, model: _Affine | _Shift, weights: Array) -> tuple[Array, Array]:
+def _solve(beads: MatchedBeads, model: _Affine | _Shift, weights: Array) -> tuple[Array, Array]:
     """Coefficients (terms, 2) and their covariance (terms, terms), which is that of either axis."""
     used = weights > 0
     design, data = model.design[used], (beads.target - model.known)[used]
@@ -166,15 +163,15 @@ def _solve(beads: Beads, model: _Affine | _Shift, weights: Array) -> tuple[Array
 
 
 def _leverage(design: Array, weights: Array) -> Array:
-    """(n,) share of its own position in the place that the map gives a point; 0 for points without weight."""
+    """(n,) share of a point's own position in its fitted position; 0 for points without weight."""
     q, _ = np.linalg.qr(np.sqrt(weights)[:, None] * design)
     return np.sum(q**2, axis=1)
 
 
-def _asked_for(beads: Beads, affine: MapFit, quadratic: MapFit) -> bool:
-    """Whether leave-one-out errors and F-test both say that the quadratic map is the better one.
+def _required(beads: MatchedBeads, quadratic: TransformFit) -> bool:
+    """Whether leave-one-out errors and F-test both say that the quadratic transform is better than the affine one.
 
-    Both maps are judged on the beads that the quadratic one keeps: what bends is no outlier.
+    Both are judged on the beads that the quadratic one keeps, since a curved field makes no outliers.
     """
     used = quadratic.kept
     weights = np.where(used, 1 / (beads.variance_px2 + quadratic.scatter_px**2), 0.0)

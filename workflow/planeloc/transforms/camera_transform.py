@@ -1,8 +1,8 @@
-"""Maps between cameras, how well they are known, and the file that holds them.
+"""Transforms between cameras, their uncertainty, and the file that holds them.
 
 Coordinates are camera pixels counted from the OUTER CORNER of pixel (0, 0): the centre of pixel i is i + 0.5; x runs
-along columns, y along rows. A `Registration` maps reference coordinates to each camera's, because that is the direction
-in which images are sampled: for every pixel of the reference, where does it lie on this camera?
+along columns, y along rows. A `Registration` transforms reference coordinates to each camera's, the direction in which
+images are resampled: for every pixel of the reference, where does it lie on this camera?
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from planeloc.core.files import read_json, write_json
 Array = NDArray[np.float64]
 
 _FORMAT = "planeloc registration 2"
-_FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine maps without their uncertainty
+_FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine transforms without their uncertainty
 _NEWTON_STEPS = 20
 _GRID = 17  # points along either side of the field that a mean over the field is taken from
 _ORDERS = {1: 0, 3: 1, 6: 2}  # number of terms → order
@@ -33,12 +33,14 @@ class Affine:
     matrix: Array  # (2, 2)
     shift_px: Array  # (2,)
 
+    model = "affine"
+
     @classmethod
     def identity(cls) -> Affine:
         return cls(np.eye(2), np.zeros(2))
 
     def __call__(self, points: ArrayLike) -> Array:
-        """Map points of shape (..., 2)."""
+        """Transform points of shape (..., 2)."""
         return np.asarray(points, dtype=np.float64) @ self.matrix.T + self.shift_px
 
     def jacobian(self, points: ArrayLike) -> Array:
@@ -62,8 +64,10 @@ class Quadratic:
     scale_px: float
     coefficients_px: Array  # (2, 6), in the order of `polynomial_terms`
 
+    model = "quadratic"
+
     def __call__(self, points: ArrayLike) -> Array:
-        """Map points of shape (..., 2)."""
+        """Transform points of shape (..., 2)."""
         u = (np.asarray(points, dtype=np.float64) - self.centre_px) / self.scale_px
         return polynomial_terms(u, 2) @ self.coefficients_px.T
 
@@ -80,7 +84,7 @@ class Quadratic:
 
     @property
     def matrix(self) -> Array:
-        """(2, 2): the map's derivative in the middle."""
+        """(2, 2): the derivative in the middle."""
         return self.jacobian(self.centre_px)
 
     @property
@@ -95,7 +99,7 @@ class Quadratic:
 
 @dataclass(frozen=True)
 class InverseQuadratic:
-    """The way back through a quadratic map, by Newton's method from its affine part."""
+    """The inverse of a quadratic transform, by Newton's method from its affine part."""
 
     forward: Quadratic
 
@@ -112,7 +116,11 @@ class InverseQuadratic:
         return self.forward
 
 
-CameraMap = Affine | Quadratic
+CameraTransform = Affine | Quadratic
+_MODELS = {  # name in the file → class, shapes of its fields
+    "affine": (Affine, {"matrix": (2, 2), "shift_px": (2,)}),
+    "quadratic": (Quadratic, {"centre_px": (2,), "scale_px": (), "coefficients_px": (2, 6)}),
+}
 
 
 def polynomial_terms(u: Array, order: int) -> Array:
@@ -123,8 +131,8 @@ def polynomial_terms(u: Array, order: int) -> Array:
 
 
 @dataclass(frozen=True)
-class MapUncertainty:
-    """Covariance of a map's coefficients in the terms of u = (x − centre_px) / scale_px, x' first, then y'."""
+class TransformUncertainty:
+    """Covariance of a transform's coefficients in the terms of u = (x − centre_px) / scale_px, x' first, then y'."""
 
     centre_px: Array  # (2,)
     scale_px: float
@@ -140,33 +148,33 @@ class MapUncertainty:
 
 @dataclass(frozen=True)
 class Registration:
-    """One map per plane, from the reference camera (plane 0, the identity) to that plane's camera."""
+    """One transform per plane, from the reference camera (plane 0, the identity) to that plane's camera."""
 
-    maps: tuple[CameraMap, ...]
+    transforms: tuple[CameraTransform, ...]
     residual_nm: tuple[float, ...]  # rms per plane, nan where unknown
     field_px: tuple[int, int] | None = None  # (height, width) of the images that it was found from, where known
-    uncertainty: tuple[MapUncertainty | None, ...] = ()  # per plane; None: the reference, or unknown
-    beads: tuple[int | None, ...] = ()  # per plane, that the map rests on
+    uncertainty: tuple[TransformUncertainty | None, ...] = ()  # per plane; None: the reference, or unknown
+    beads: tuple[int | None, ...] = ()  # per plane, that were used
     pixel_size_nm: float | None = None
 
     @property
     def planes(self) -> int:
-        return len(self.maps)
+        return len(self.transforms)
 
     @property
     def matrices(self) -> list[Array]:
         """(2, 2) of every plane: from the reference's axes to the camera's, in the middle of the field."""
-        return [camera_map.matrix for camera_map in self.maps]
+        return [transform.matrix for transform in self.transforms]
 
     @classmethod
     def identity(cls, planes: int) -> Registration:
         return cls(tuple(Affine.identity() for _ in range(planes)), tuple(0.0 for _ in range(planes)))
 
     def sd_nm(self, plane: int, points_px: ArrayLike) -> Array:
-        """(..., 2): standard deviation, along the reference's x and y, of where a plane's map puts points (..., 2).
+        """(..., 2): standard deviation (nm) of a plane's transform at points (..., 2), along the reference's x and y.
 
-        How far off on the reference a place is that is looked up on this camera alone. Zero for plane 0, nan where the
-        file does not say (format 1).
+        It is the error of a position that is measured on this camera alone. Zero for plane 0, nan where unknown
+        (format 1).
         """
         points = np.asarray(points_px, dtype=np.float64)
         if plane == 0:
@@ -174,13 +182,13 @@ class Registration:
         known = self.uncertainty[plane] if self.uncertainty else None
         if known is None or self.pixel_size_nm is None:
             return np.full(points.shape, np.nan)
-        back = np.linalg.inv(self.maps[plane].jacobian(points))
+        back = np.linalg.inv(self.transforms[plane].jacobian(points))
         covariance = back @ known.covariance_at(points) @ np.swapaxes(back, -1, -2)
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         return np.sqrt(np.maximum(variance, 0.0)) * self.pixel_size_nm
 
     def field_sd_nm(self, plane: int) -> tuple[float, float]:
-        """Rms over the field, and in the worst corner: standard deviation per axis (nm) of a plane's map.
+        """Rms over the field, and in the worst corner: standard deviation per axis (nm) of a plane's transform.
 
         nan where the uncertainty or the size of the field is unknown.
         """
@@ -195,9 +203,9 @@ class Registration:
         return float(np.sqrt(variance.mean())), float(np.sqrt(corners.max()))
 
     def write(self, path: str | Path, details: dict | None = None) -> None:
-        """Write JSON; `details` (quality values, settings) are kept beside the maps."""
+        """Write JSON; `details` (quality values, settings) are kept beside the transforms."""
         unknown = (None,) * self.planes
-        rows = zip(self.maps, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
+        rows = zip(self.transforms, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
         content: dict[str, Any] = {
             "format": _FORMAT,
             "convention": "pixels from the outer corner of pixel (0, 0); "
@@ -205,8 +213,8 @@ class Registration:
             "quadratic: camera = coefficients_px @ (1, u, v, u², uv, v²), (u, v) = (reference − centre_px) / scale_px; "
             "uncertainty: covariance of the coefficients of (1, u, v, …) of x, then y, about its own centre and scale",
             "planes": [
-                {**_map_dict(m), "residual_nm": float(r), "beads": n, "uncertainty": _uncertainty_dict(u)}
-                for m, r, u, n in rows
+                {"model": t.model, **_plain(t), "residual_nm": float(r), "beads": n, "uncertainty": u and _plain(u)}
+                for t, r, u, n in rows
             ],
             "details": details or {},
         }
@@ -219,62 +227,42 @@ class Registration:
             if content["format"] not in _FORMATS:
                 raise ValueError(content["format"])
             planes = content["planes"]
-            maps = tuple(_map_from(p) for p in planes)
+            transforms = tuple(_transform_from(p) for p in planes)
             residuals = tuple(float(p["residual_nm"]) for p in planes)
             uncertainty = tuple(_uncertainty_from(p.get("uncertainty")) for p in planes)
             beads = tuple(p.get("beads") for p in planes)
             details = content.get("details", {})
             field = (int(details["height_px"]), int(details["width_px"])) if "height_px" in details else None
             pixel = float(details["pixel_size_nm"]) if "pixel_size_nm" in details else None
-            if not maps:
+            if not transforms:
                 raise ValueError("no planes")
         except (KeyError, TypeError, ValueError):
             raise PlanelocError(f"{path}: not a planeloc registration; make it with `planeloc register`") from None
-        return cls(maps, residuals, field, uncertainty, beads, pixel)
+        return cls(transforms, residuals, field, uncertainty, beads, pixel)
 
 
-def _map_dict(camera_map: CameraMap) -> dict[str, Any]:
-    if isinstance(camera_map, Affine):
-        return {"model": "affine", "matrix": camera_map.matrix.tolist(), "shift_px": camera_map.shift_px.tolist()}
-    return {
-        "model": "quadratic",
-        "centre_px": camera_map.centre_px.tolist(),
-        "scale_px": float(camera_map.scale_px),
-        "coefficients_px": camera_map.coefficients_px.tolist(),
-    }
+def _plain(fields: Affine | Quadratic | TransformUncertainty) -> dict[str, Any]:
+    """The fields as JSON holds them."""
+    return {name: np.asarray(value).tolist() for name, value in vars(fields).items()}
 
 
-def _map_from(values: dict[str, Any]) -> CameraMap:
-    if values.get("model", "affine") == "affine":
-        return Affine(_array(values["matrix"], (2, 2)), _array(values["shift_px"], (2,)))
-    if values["model"] != "quadratic":
-        raise ValueError(values["model"])
-    return Quadratic(
-        _array(values["centre_px"], (2,)), float(values["scale_px"]), _array(values["coefficients_px"], (2, 6))
-    )
+def _transform_from(values: dict[str, Any]) -> CameraTransform:
+    model, shapes = _MODELS[values.get("model", "affine")]
+    return model(**{name: _array(values[name], shape) for name, shape in shapes.items()})
 
 
-def _uncertainty_dict(known: MapUncertainty | None) -> dict[str, Any] | None:
-    if known is None:
-        return None
-    return {
-        "centre_px": known.centre_px.tolist(),
-        "scale_px": float(known.scale_px),
-        "covariance_px2": known.covariance_px2.tolist(),
-    }
-
-
-def _uncertainty_from(values: dict[str, Any] | None) -> MapUncertainty | None:
+def _uncertainty_from(values: dict[str, Any] | None) -> TransformUncertainty | None:
     if values is None:
         return None
-    covariance = np.array(values["covariance_px2"], dtype=np.float64)
-    if covariance.shape not in {(2 * terms, 2 * terms) for terms in _ORDERS}:
+    size = len(values["covariance_px2"])
+    if size not in {2 * terms for terms in _ORDERS}:
         raise ValueError("covariance_px2")
-    return MapUncertainty(_array(values["centre_px"], (2,)), float(values["scale_px"]), covariance)
+    shapes = {"centre_px": (2,), "scale_px": (), "covariance_px2": (size, size)}
+    return TransformUncertainty(**{name: _array(values[name], shape) for name, shape in shapes.items()})
 
 
-def _array(values: Any, shape: tuple[int, ...]) -> Array:
+def _array(values: Any, shape: tuple[int, ...]) -> Array | float:
     array = np.array(values, dtype=np.float64)
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(f"shape {array.shape}")
-    return array
+    return array if shape else float(array)

@@ -1,10 +1,9 @@
-"""Looking up registered pixels in raw camera images, on whatever device the images are.
+"""Resampling raw camera images onto the pixels of the reference camera, on the device of the images.
 
-The network wants the planes on one grid; the cameras deliver four. Instead of resampling movies on disk, every plane is
-sampled at the mapped position of each reference pixel when it is needed, by the cubic of Catmull and Rom (Keys 1981, a
-= −1/2). PyTorch's own bicubic has a = −3/4, which does not reproduce a slope and so moves spots by up to 0.05 px;
-linear interpolation widens them (at half a pixel by 0.25 px² in squared width). What blur is left, training shows to
-the network.
+The network needs all planes on one grid. Instead of resampling movies on disk, every plane is interpolated at the
+transformed position of each reference pixel when it is needed, by the cubic of Catmull and Rom (Keys 1981, a = −1/2).
+PyTorch's own bicubic has a = −3/4, which does not reproduce a slope and so moves spots by up to 0.05 px; linear
+interpolation widens them (at half a pixel by 0.25 px² in squared width). The remaining blur is in the training images.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ def reference_grid(x0: int, y0: int, width: int, height: int) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
-def map_grid(grid: Tensor, registration: Registration) -> Tensor:
+def transform_grid(grid: Tensor, registration: Registration) -> Tensor:
     """Positions (planes, height, width, 2) on every camera of the points of a reference grid (height, width, 2)."""
-    return torch.stack([torch.as_tensor(m(grid.numpy())) for m in registration.maps])
+    return torch.stack([torch.as_tensor(t(grid.numpy())) for t in registration.transforms])
 
 
 def sample_planes(images: Tensor, positions_px: Tensor) -> Tensor:
@@ -63,12 +62,12 @@ def sample_planes(images: Tensor, positions_px: Tensor) -> Tensor:
 class Resampler:
     """All planes on the pixels of the reference camera, for many frames at once.
 
-    Which pixels make a registered one, and by what weights, is the same in every frame: 16 of them, found once. Frames
-    then are the columns of one product with a sparse matrix, several times faster than sampling them one by one.
+    The 16 pixels that make a registered one, and their weights, are the same in every frame and found once. Frames are
+    then the columns of one product with a sparse matrix, several times faster than one by one.
     """
 
     def __init__(self, registration: Registration, height: int, width: int, device: torch.device) -> None:
-        positions = map_grid(reference_grid(0, 0, width, height), registration)
+        positions = transform_grid(reference_grid(0, 0, width, height), registration)
         index_x, weight_x = _taps(positions[..., 0], width, torch.float64)
         index_y, weight_y = _taps(positions[..., 1], height, torch.float64)
         pairs = [(x, y) for y in range(4) for x in range(4)]
@@ -78,7 +77,7 @@ class Resampler:
         self._index, self._weight = index.to(device, torch.int32), weight.to(device, torch.float32)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(frames, planes, rows, columns), photons above background → the same, registered; 0 beyond a sensor."""
+        """(frames, planes, rows, columns), photons above background → the same, registered; 0 outside a sensor."""
         frames, planes = images.shape[:2]
         registered = []
         for plane in range(planes):
@@ -90,7 +89,7 @@ class Resampler:
 
 
 def _taps(position_px: Tensor, size: int, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    """Indices and weights of the four pixels around a position along one axis; pixels off the sensor weigh nothing."""
+    """Indices and weights of the four pixels around a position along one axis; 0 outside the sensor."""
     first = (position_px - 0.5).floor()
     t = (position_px - 0.5 - first).to(dtype)
     weights = (

@@ -104,14 +104,14 @@ def test_what_can_be_left_out_does_no_harm(tmp_path: Path, fault: str) -> None:
 
 
 REFUSED = {
-    "no beads": ({"beads": 0}, "beads_0.tif: 0 usable beads on camera camera 0.*take brighter beads"),
-    "an empty camera": ({"empty_camera": 1}, "beads_1.tif: 0 usable beads on camera camera 1.*take brighter beads"),
+    "no beads": ({"beads": 0}, "beads_0.tif: 0 usable beads on camera camera 0.*use brighter beads"),
+    "an empty camera": ({"empty_camera": 1}, "beads_1.tif: 0 usable beads on camera camera 1.*use brighter beads"),
     "a dead camera": ({"dead_camera": 1, "dead_counts": 100}, "beads_1.tif: 0 usable beads on camera camera 1"),
     "a full camera": ({"dead_camera": 1, "dead_counts": 65535}, "camera 1.*saturated: lower the laser power"),
-    "hot pixels alone": ({"beads": 0, "hot_pixels": 10}, "0 usable beads on camera camera 0.*take brighter beads"),
+    "hot pixels alone": ({"beads": 0, "hot_pixels": 10}, "0 usable beads on camera camera 0.*use brighter beads"),
     "too close": ({"beads": 20, "apart_px": 3.0}, "too close to another.*camera 0.*sparser bead sample"),
     "outside": ({"rim_px": 1.0, "side_px": 9, "beads": 1}, "1 too close to the border.*middle of the field"),
-    "dim": ({"photons": 60.0}, "0 usable beads.*take brighter beads or a longer exposure"),
+    "dim": ({"photons": 60.0}, "0 usable beads.*use brighter beads or a longer exposure"),
     "bright": ({"photons": 1e6}, "5 saturated.*camera 0.*lower the laser power"),
     "a ceiling no file names": ({"full_counts": 2000}, "5 saturated.*camera 0.*lower the laser power"),
     "8 bits": ({"dtype": "uint8"}, "5 saturated.*camera 0.*lower the laser power"),
@@ -122,14 +122,17 @@ REFUSED = {
     "a way back": ({"stage_returns": 5}, r"the stage jumped or went back near slice 1\d .*settle"),
     "all beads move": (
         {"all_move_px": 1.0},
-        "bead motion nm.*move by themselves.*most on camera.*fix them to the cover",
+        "bead motion nm.*move independently.*most on camera.*fix them to the cover",
     ),
-    "all beads swim": ({"all_move_px": 3.0}, "too close to another.*drift leave several spots: fix them to the cover"),
+    "all beads swim": (
+        {"all_move_px": 3.0},
+        "too close to another.*appears as several spots: fix the beads to the cover",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_what_cannot_be_mended_stops_the_run(tmp_path: Path, fault: str) -> None:
+def test_what_cannot_be_corrected_stops_the_run(tmp_path: Path, fault: str) -> None:
     change, message = REFUSED[fault]
     outcome = calibrated(tmp_path, replace(GOOD, **change))
     assert outcome.message
@@ -137,9 +140,13 @@ def test_what_cannot_be_mended_stops_the_run(tmp_path: Path, fault: str) -> None
 
 
 WARNED = {
-    "light that fades": ({"light_kept": 0.6}, "light_faded", "light fell.*if the beads bleached, set beads_bleach"),
+    "light that fades": (
+        {"light_kept": 0.6},
+        "light_faded",
+        "brightness of the beads fell.*if the beads bleached, set beads_bleach",
+    ),
     "one bead": ({"beads": 1}, "beads_fewest_on_a_camera", "camera 0 has the fewest; more beads"),
-    "few beads": ({"beads": 3}, "cameras_matched", "beads of camera 1 could not be recognized.*5 or more beads"),
+    "few beads": ({"beads": 3}, "cameras_matched", "beads of camera 1 could not be matched.*5 or more beads"),
     "other field": ({"other_field": True}, "cameras_matched", "beads of camera 1 .*bead files of the same field"),
     "dim beads": ({"photons": 1000.0}, "bead_photons_fewest", "dim on camera 0; raise the laser power"),
     "clumps": ({"clumps": 4}, "misfit_near_focus", "clumped beads"),
@@ -167,10 +174,10 @@ def test_light_that_fades_is_taken_out_of_the_brightness(tmp_path: Path, model: 
     recording = replace(GOOD, light_kept=0.5)
     left = calibrated(tmp_path / "left", recording, model=model)
     assert left.brightness_error(recording) > 0.03
-    mended = calibrated(tmp_path / "mended", recording, model=model, beads_bleach=True)
-    assert_right(mended, recording)
-    assert mended.quality["values"]["light_faded"] == pytest.approx(0.5, abs=0.06)
-    assert "was taken out" in mended.advice["light_faded"]
+    corrected = calibrated(tmp_path / "corrected", recording, model=model, beads_bleach=True)
+    assert_right(corrected, recording)
+    assert corrected.quality["values"]["light_faded"] == pytest.approx(0.5, abs=0.06)
+    assert "was removed" in corrected.advice["light_faded"]
 
 
 def test_light_that_stays_is_not_changed_where_beads_may_bleach(tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_light_that_stays_is_not_changed_where_beads_may_bleach(tmp_path: Path) 
 def test_cameras_in_another_order_are_seen(tmp_path: Path) -> None:
     three = replace(PSF, plane_depths_nm=(-400.0, 400.0, 0.0), brightness=(0.3, 0.3, 0.4))
     outcome = calibrated(tmp_path / "three", replace(GOOD, truth=three))
-    assert "order of the files in the sheet" in outcome.advice["planes_in_order"]
+    assert "order of the files in the sample table" in outcome.advice["planes_in_order"]
     outcome = calibrated(tmp_path / "two", replace(GOOD, swapped=True))
     order = next(check for check in outcome.quality["checks"] if check["name"] == "planes_in_order")
     assert "z decreases with the number of the camera" in order["advice"]
@@ -192,7 +199,7 @@ def test_cameras_in_another_order_are_seen(tmp_path: Path) -> None:
 def test_a_wrong_z_step_is_noticed_by_the_shape_of_the_spots(tmp_path: Path, said_nm: float, advice: str) -> None:
     outcome = calibrated(tmp_path, GOOD, said_nm)
     assert advice in outcome.advice["depth_of_focus_over_waist"]
-    assert "check the z step in the sheet" in outcome.advice["depth_of_focus_over_waist"]
+    assert "check the z step in the sample table" in outcome.advice["depth_of_focus_over_waist"]
 
 
 def faults() -> st.SearchStrategy[dict[str, object]]:

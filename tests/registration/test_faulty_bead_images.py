@@ -1,5 +1,5 @@
-"""Beads that a microscopist may bring to the registration: the right map comes out, or one line that says what is
-wrong. Never a wrong map.
+"""Beads that a microscopist may bring to the registration: the right transform comes out, or one line that says what
+is wrong. Never a wrong transform.
 """
 
 from __future__ import annotations
@@ -128,11 +128,13 @@ def test_the_right_map_or_a_reason(
             found = run(folder, files).registration
         except PlanelocError:
             return
-        error, expected = error_nm(found.maps[1], truth), found.field_sd_nm(1)[0] * np.sqrt(2)
+        error, expected = error_nm(found.transforms[1], truth), found.field_sd_nm(1)[0] * np.sqrt(2)
         assert error < MOST_DEVIATIONS * expected and error < MOST_NM
 
 
-def scan_of(folder: Path, random: np.random.Generator, places: list[np.ndarray], **options: object) -> list[Path]:
+def scan_with_motion(
+    folder: Path, random: np.random.Generator, places: list[np.ndarray], **options: object
+) -> list[Path]:
     """A scan in which every bead has its own way: `places[p]` (beads, slices, 2) in px of camera p."""
     stacks: list[list[np.ndarray]] = [[], []]
     for k, height in enumerate(SCAN_NM):
@@ -160,8 +162,8 @@ def test_one_bead_that_moves_is_left_out(tmp_path: Path, motion: str) -> None:
         places[4, 6:] += (0.5, 0.3)
     else:
         places[4, 6:] = 500.0
-    found = run(tmp_path, scan_of(tmp_path, random, [places, places]))
-    assert error_nm(found.registration.maps[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
     assert found.values["plane_1_left_out"] == (0 if motion == "comes off" else 1)
     assert found.verdicts["own_motion_nm"] == "pass"
 
@@ -169,7 +171,7 @@ def test_one_bead_that_moves_is_left_out(tmp_path: Path, motion: str) -> None:
 def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
     random = np.random.default_rng(6)
     places = still_beads(random)
-    files = scan_of(tmp_path, random, [places, places])
+    files = scan_with_motion(tmp_path, random, [places, places])
     for file in files:
         counts = tifffile.imread(file)
         rows, columns = random.integers(3, 93, (2, 30))
@@ -177,29 +179,31 @@ def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
         tifffile.imwrite(file, counts, photometric="minisblack")
     found = run(tmp_path, files)
     assert found.values["plane_1_matched"] >= 8
-    assert error_nm(found.registration.maps[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
 
 
 def test_a_quadratic_map_needs_beads(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     places = still_beads(random, 8)
-    with pytest.raises(PlanelocError, match=r"8 matched beads on camera camera 1 are too few .* for a quadratic map"):
-        run(tmp_path, scan_of(tmp_path, random, [places, places]), model="quadratic")
+    with pytest.raises(
+        PlanelocError, match=r"8 matched beads on camera camera 1 are too few .* for a quadratic transform"
+    ):
+        run(tmp_path, scan_with_motion(tmp_path, random, [places, places]), model="quadratic")
 
 
 def test_beads_that_all_move_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     places = still_beads(random)
     places += random.normal(0, 0.3, places.shape).cumsum(axis=1)
-    with pytest.raises(PlanelocError, match=r"own motion nm .* each on its own way: they are loose"):
-        run(tmp_path, scan_of(tmp_path, random, [places, places]))
+    with pytest.raises(PlanelocError, match=r"own motion nm .* independently of each other: they are loose"):
+        run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
 
 
 def test_beads_that_all_drift_together_are_no_harm(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     places = still_beads(random) + random.normal(0, 0.15, (1, len(SCAN_NM), 2)).cumsum(axis=1)
-    found = run(tmp_path, scan_of(tmp_path, random, [places, places]))
-    assert error_nm(found.registration.maps[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
     assert found.verdicts["own_motion_nm"] == "pass" and found.verdicts["bead_motion_nm"] == "warn"
 
 
@@ -218,8 +222,8 @@ def test_another_field_is_refused(tmp_path: Path, seed: int) -> None:
         ("close", r"too close to another.*sparser bead sample"),
         ("border", r"too close to the border.*middle of the field"),
         ("saturated", r"saturated.*lower the laser power or the exposure time"),
-        ("dim", r"take brighter beads or a longer exposure"),
-        ("empty", r"0 usable beads.*take brighter beads"),
+        ("dim", r"use brighter beads or a longer exposure"),
+        ("empty", r"0 usable beads.*use brighter beads"),
     ],
 )
 def test_beads_that_cannot_be_used_say_why(tmp_path: Path, mistake: str, message: str) -> None:
@@ -251,8 +255,8 @@ def test_a_camera_upside_down_and_files_in_another_order(tmp_path: Path) -> None
     (tmp_path / "back").mkdir()
     there = run_in(tmp_path / "there", files)
     back = run_in(tmp_path / "back", files[::-1])
-    assert error_nm(there.registration.maps[1], truth) < 5
-    assert error_nm(back.registration.maps[1], truth.inverse()) < 5
+    assert error_nm(there.registration.transforms[1], truth) < 5
+    assert error_nm(back.registration.transforms[1], truth.inverse()) < 5
     details = read_json(tmp_path / "there" / "registration.json")["details"]
     assert details["orientation"] == ["reference", "turned by 180°"]
 

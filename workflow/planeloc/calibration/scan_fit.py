@@ -1,0 +1,110 @@
+"""Fits of a PSF model to the beads of one camera on all slices: a bead has one position, one depth and one brightness.
+
+A slice is to a bead what a plane is to a molecule (`PSF.as_scan`), so a bead is fitted as molecules are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from planeloc.beads.bead_stack import BeadStack
+from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
+from planeloc.psf import PSF
+from planeloc.psf.fisher_information import PixelNoise
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BeadScan:
+    """Windows around the beads of one camera, and a first guess of what is in them."""
+
+    windows: Windows  # (beads, slices, rows, columns): slices are the planes of `PSF.as_scan`
+    travel_nm: tuple[float, ...]  # (slices,) of the beads along z
+    brightness: tuple[float, ...]  # (slices,) of the beads over their mean: below one where they have bleached
+    start: Tensor  # (beads, 4): x, y from the window's outer corner, z (nm), photons on this camera
+
+    @classmethod
+    def of(
+        cls,
+        stack: BeadStack,
+        travel_nm: Array,
+        brightness: Array,
+        start: Array,
+        pixel_size_nm: float,
+        displacement_nm: Array,
+    ) -> BeadScan:
+        """From the pixels around the beads.
+
+        Parameters
+        ----------
+        start : (beads, 4) x, y in nm from the camera's outer corner, z of the bead at travel 0, photons on this camera.
+        displacement_nm : (slices, 2) of the stage along x and y of this camera.
+        """
+        shape = stack.photons.shape
+        use = torch.from_numpy(stack.own)[:, None].expand(shape)
+        noise = PixelNoise.of([stack.camera]).repeated(0, shape[1])
+        shifts = torch.from_numpy(displacement_nm).expand(*shape[:2], 2)
+        within = np.column_stack((start[:, :2] - stack.corner_px * pixel_size_nm, start[:, 2:]))
+        return cls(
+            Windows.of(torch.from_numpy(stack.photons), noise, use, shifts),
+            tuple(map(float, travel_nm)),
+            tuple(map(float, brightness)),
+            torch.from_numpy(within),
+        )
+
+    def only(self, chosen: Tensor) -> BeadScan:
+        """Some of the beads."""
+        return replace(self, windows=self.windows.part(chosen), start=self.start[chosen])
+
+    def model(self, psf: PSF, plane: int) -> PSF:
+        """The model of one plane, with the slices as its planes."""
+        return psf.as_scan(plane, self.travel_nm, self.brightness)
+
+    def background(self, psf: PSF) -> Tensor:
+        """(beads, slices) photons per pixel beside the first guess."""
+        return self.windows.first_background(self.model(psf, 0), self.start)
+
+    def fit(self, psf: PSF, plane: int, start: Tensor | None = None) -> EmitterFits:
+        """Fit every bead with the model of one plane."""
+        return fit_emitters(self.model(psf, plane), self.windows, self.start if start is None else start)
+
+
+@dataclass(frozen=True)
+class ModelResidual:
+    """What a model does not explain of the beads of a plane; sums over the beads' pixels, photons²."""
+
+    defocus_nm: Array  # (slices,) of the typical bead
+    squared_residual: Array  # (slices,) beyond the noise
+    squared_contrast: Array  # (slices,) of the model's images
+
+    @property
+    def relative(self) -> Array:
+        """(slices,) Relative residual, rms over rms."""
+        return np.sqrt(np.maximum(self.squared_residual, 0.0) / np.maximum(self.squared_contrast, 1e-12))
+
+
+def model_residual(psf: PSF, plane: int, scan: BeadScan, fits: EmitterFits) -> ModelResidual:
+    """Compare a plane's beads with the model that was fitted to them."""
+    windows = scan.windows
+    model = windows.expected(scan.model(psf, plane), fits.parameters, fits.background)
+    residual = (windows.use * ((windows.photons - model) ** 2 - windows.noise.variance(model))).sum(dim=(0, 2, 3))
+    count = windows.use.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    mean = (windows.use * model).sum(dim=(2, 3), keepdim=True) / count
+    contrast = (windows.use * (model - mean) ** 2).sum(dim=(0, 2, 3))
+    z = float(fits.parameters[:, 2].median()) + np.array(scan.travel_nm)
+    return ModelResidual(psf.plane_depths_nm[plane] - z, residual.numpy(), contrast.numpy())
+
+
+def relative_residual(planes: Sequence[ModelResidual], reach_nm: float) -> float:
+    """Relative residual of a model on all planes, within a defocus of ± `reach_nm`."""
+    near = [np.abs(plane.defocus_nm) <= reach_nm for plane in planes]
+    residual = sum(float(plane.squared_residual[kept].sum()) for plane, kept in zip(planes, near, strict=True))
+    contrast = sum(float(plane.squared_contrast[kept].sum()) for plane, kept in zip(planes, near, strict=True))
+    return float(np.sqrt(max(residual, 0.0) / contrast)) if contrast > 0 else float("nan")
