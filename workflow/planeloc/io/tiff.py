@@ -22,7 +22,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import require_file
 
 # What tifffile logs about a damaged file is raised here as an error; without a handler it would reach the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -40,7 +39,23 @@ _DAMAGE = (
     ElementTree.ParseError,
 )
 _MANY_IMAGES = 1000
+_FIRST_BYTES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of classic and BigTIFF
 _UNNAMED_AXES = frozenset("IQ")  # tifffile's letters for an axis whose meaning the file does not tell
+
+
+name = "TIFF"
+suffixes = (".tif", ".tiff", ".btf")
+
+
+def opens(path: Path) -> bool:
+    """Whether the file begins as a TIFF."""
+    with path.open("rb") as file:
+        return file.read(4) in _FIRST_BYTES
+
+
+def open(path: Path, channels: int | None = None) -> TiffStack:
+    """Open a TIFF file; see `planeloc.io.camera_formats.CameraFormat.open`."""
+    return TiffStack(path, channels)
 
 
 class TiffStack:
@@ -60,7 +75,7 @@ class TiffStack:
     """
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
-        self.path = require_file(path, "camera file")
+        self.path = path
         self._file: io.FileIO | None = None
         self._lock = Lock()  # the position in the file is one for all threads
         try:
