@@ -15,23 +15,21 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 from numpy.typing import NDArray
 from scipy.special import erf
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import atomic_path
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
+from planeloc.io.ome_tiff import write_z_stack
 from planeloc.rendering import figure as figures
 from planeloc.rendering.settings import RenderSettings
 
@@ -191,42 +189,6 @@ def count_frames(table: pd.DataFrame, grid: Grid) -> FrameCounts:
     return FrameCounts(*np.unique(voxel[new], return_counts=True))
 
 
-def write_ome_tiff(path: Path, slices: Iterable[NDArray], grid: Grid, dtype: str, name: str, description: str) -> None:
-    """Write a Z stack as OME-TIFF with physical voxel sizes in µm, slice by slice; equal stacks give equal files."""
-    sizes = dict(zip("XYZ", grid.voxel_nm, strict=True))
-    identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"planeloc {name} {grid} {dtype} {description}")
-    metadata: dict[str, Any] = {
-        "axes": "ZYX",
-        "Name": name,
-        "Description": description,
-        "Creator": "planeloc",
-        "UUID": f"urn:uuid:{identifier}",  # a random one, the library's default, would make equal images unequal files
-        **{f"PhysicalSize{axis}": size / _NM_PER_UM for axis, size in sizes.items()},
-        **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes},
-    }
-    with (
-        atomic_path(path) as partial,
-        tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=_needs_bigtiff(grid, dtype)) as tiff,
-    ):
-        tiff.write(
-            (np.ascontiguousarray(image, dtype=dtype) for image in slices),
-            shape=grid.shape,
-            dtype=dtype,
-            photometric="minisblack",
-            compression="zlib",
-            compressionargs={"level": 1},
-            predictor=False,
-            resolution=(1e7 / grid.voxel_nm[0], 1e7 / grid.voxel_nm[1]),
-            resolutionunit="CENTIMETER",
-            software="planeloc",
-            metadata=metadata,
-        )
-
-
-def _needs_bigtiff(grid: Grid, dtype: str) -> bool:
-    return math.prod(grid.shape) * np.dtype(dtype).itemsize > 2**31
-
-
 def render(
     localizations_file: Path,
     depth_image: Path,
@@ -250,14 +212,17 @@ def render(
     colours = figures.depth_colours(settings.colour_map, drawn.shape[0])
     mixture = figures.ColourMixture(drawn.shape[1:])
     density = mixture.pass_through(gaussian_slices(table, drawn, settings), colours)
-    write_ome_tiff(
+    description = (
+        f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
+        + _asked_for(fine, stack)
+    )
+    write_z_stack(
         tiff,
         (_mean_of_blocks(image, binning) for image in density),
-        stack,
+        stack.shape,
         "float32",
-        "density of localizations",
-        f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
-        + _asked_for(fine, stack),
+        stack.voxel_nm,
+        {"Name": "density of localizations", "Description": description},
     )
     note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames"
     figures.write_depth_picture(
@@ -267,14 +232,17 @@ def render(
 
     shown = coarse.limited(_LARGEST_IMAGE_PX)
     counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
-    write_ome_tiff(
+    description = (
+        f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
+        + _asked_for(coarse, counted)
+    )
+    write_z_stack(
         voxel_tiff,
         count_frames(table, counted).slices(counted),
-        counted,
+        counted.shape,
         "uint16",
-        "frames per voxel",
-        f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
-        + _asked_for(coarse, counted),
+        counted.voxel_nm,
+        {"Name": "frames per voxel", "Description": description},
     )
     counts = count_frames(table, shown)
     held = counts.frames >= settings.minimum_frames

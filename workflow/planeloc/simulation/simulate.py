@@ -38,7 +38,7 @@ from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
-from planeloc.io.ome_tiff import OmeTiffWriter
+from planeloc.io.ome_tiff import OmeTiffWriter, physical_sizes
 from planeloc.psf import PSF, GaussianPSF, read_psf
 from planeloc.simulation.blinking import blinks, exposures
 from planeloc.simulation.config import AffineSettings, SimulationSettings, read_settings
@@ -113,7 +113,7 @@ def simulate(settings_file: Path, output: Path) -> None:
     drift_nm = camera_drift(settings, random(drifting))
     with atomic_path(output) as folder:
         folder.mkdir()
-        step = {"PhysicalSizeZ": settings.beads.z_step_nm / 1000, "PhysicalSizeZUnit": "µm"}
+        step = physical_sizes(Z=settings.beads.z_step_nm)
         _record(folder, "beads", scan, len(scan_nm), instrument, None, bead_noise, "ZYX", step)
         step = {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
         _record(folder, "movie", movie, settings.frames, instrument, drift_nm, movie_noise, "TYX", step)
@@ -302,8 +302,7 @@ def _record(
         writers = []
         for plane, camera in enumerate(instrument.cameras):
             description = {"Name": f"{stem} {camera.name}", "Channel": {"Name": [camera.name]}, **step}
-            for side in ("PhysicalSizeX", "PhysicalSizeY"):
-                description |= {side: instrument.pixel_size_nm / 1000, f"{side}Unit": "µm"}
+            description |= physical_sizes(X=instrument.pixel_size_nm, Y=instrument.pixel_size_nm)
             path = folder / f"{stem}_camera{plane}.ome.tif"
             writers.append(stack.enter_context(OmeTiffWriter(path, shape, axes, description)))
         progress = stack.enter_context(progress_bar(length, f"simulate {stem}", "frame"))
