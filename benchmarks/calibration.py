@@ -44,8 +44,8 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.fitting.single_emitter import Windows, fit_emitters
 from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
 from planeloc.psf.fisher_information import PixelNoise, bound, fisher_information
+from planeloc.psf.measured import MeasuredPSF, read_bead_stack
 from planeloc.registration.register import register
-from planeloc.simulation.imaging import MeasuredPSF, read_bead_stack
 from planeloc.transforms.camera_transform import Registration
 
 PIXEL_NM = 192.0

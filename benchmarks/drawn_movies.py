@@ -11,7 +11,7 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
-from planeloc.movie.store import write_movie
+from planeloc.movie.writer import write_movie
 from planeloc.psf import PSF, write_psf
 from planeloc.scenes.scene import Scene, draw_batch
 from planeloc.transforms.camera_transform import Registration

@@ -12,7 +12,7 @@ import time
 import numpy as np
 from scipy.special import erf
 
-from planeloc.rendering.render import draw_gaussians
+from planeloc.rendering.gaussians import draw_gaussians
 
 SIZE_PX = 2048
 NAIVE_ROWS = 20_000  # the naive loop is timed on a part

@@ -16,8 +16,9 @@ from planeloc.networks.upsampling import Architecture
 from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.scene import Scene, draw_batch
 from planeloc.simulation.config import read_settings
-from planeloc.simulation.simulate import Scene as Light
-from planeloc.simulation.simulate import build_instrument, simulate
+from planeloc.simulation.microscope import build_microscope
+from planeloc.simulation.scenes import SimulatedScene
+from planeloc.simulation.simulate import simulate
 from planeloc.training.train import train
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.acquisitions import write_settings
@@ -31,9 +32,9 @@ def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
     psf = random_spline()
     write_psf(tmp_path / "psf.h5", psf)
     settings = read_settings(write_settings(tmp_path, psf={"model": "calibrated", "file": "psf.h5"}))
-    instrument = replace(build_instrument(settings), background=np.zeros((4, 36, 40)))
+    instrument = replace(build_microscope(settings), background=np.zeros((4, 36, 40)))
     emitter = np.array([[20.3 * 192, 18.6 * 192, 150.0]])
-    seen = instrument.expected(Light(np.zeros(1, dtype=int), emitter, np.array([5000.0])), 0, 1, None)[0]
+    seen = instrument.expected(SimulatedScene(np.zeros(1, dtype=int), emitter, np.array([5000.0])), 0, 1, None)[0]
     x, y, z, light = (torch.tensor(v, dtype=torch.float64) for v in (*emitter[0], 5000.0))
     shown = psf.expected_photons(x, y, z, light, (36, 40)).clamp(min=0)
     np.testing.assert_allclose(seen[0], shown[0], atol=0.02)  # the window ends where little light is left
@@ -43,7 +44,7 @@ def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
     with pytest.raises(
         PlanelocError, match=r"psf\.h5: 4 planes and pixels of 100 nm, but the simulation has 4 and 192"
     ):
-        build_instrument(settings)
+        build_microscope(settings)
 
 
 def test_training_images_are_made_with_it():

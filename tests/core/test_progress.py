@@ -3,7 +3,7 @@
 import io
 
 from planeloc.core import progress
-from planeloc.core.progress import LogLines, progress_bar
+from planeloc.core.progress import LogLines, Stopwatch, progress_bar
 
 
 class Clock:
@@ -56,3 +56,12 @@ def test_a_log_file_gets_lines_and_a_terminal_a_bar(monkeypatch):
     with progress_bar(3, "x", "frame", shown=False) as bar:
         bar.update(3)
     assert stream.getvalue() == ""
+
+
+def test_a_stopwatch_sums_by_name_and_starts_again():
+    stopwatch = Stopwatch()
+    for name in ("reading", "network", "reading"):
+        with stopwatch(name):
+            pass
+    taken = stopwatch.take()
+    assert list(taken) == ["reading", "network"] and min(taken.values()) > 0 and stopwatch.seconds == {}

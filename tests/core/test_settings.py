@@ -186,7 +186,7 @@ def test_outputs_are_whole_and_leftovers_are_removed(tmp_path):
     output = tmp_path / "table.csv"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    machine = files._machine()
+    machine = files._host()
     stale = [f".partial-{machine}-{ended.pid}-abc-0-table.csv", f".partial-{machine}-{os.getpid()}-abc-0-table.csv"]
     kept = [
         f".partial-{machine}-{os.getppid()}-abc-0-table.csv",  # alive

@@ -17,7 +17,8 @@ from planeloc.diagnostics.density import crowd, mean_cumulants, measure_flicker
 from planeloc.diagnostics.spot_width import draw_stretch
 from planeloc.io import localization_table
 from planeloc.localization.domain_check import compare, measure
-from planeloc.movie.store import Movie, write_movie
+from planeloc.movie.store import Movie
+from planeloc.movie.writer import write_movie
 from planeloc.networks.compatibility import disagreements
 from planeloc.networks.record import load_network
 from planeloc.psf import GaussianPSF, paper_psf, write_psf

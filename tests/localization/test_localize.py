@@ -14,7 +14,8 @@ from planeloc.localization import find_upsampling, scheduler
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
-from planeloc.movie.store import Movie, write_movie
+from planeloc.movie.store import Movie
+from planeloc.movie.writer import write_movie
 from planeloc.networks.tiled_upsampling import RegionNetwork
 from planeloc.psf import paper_psf
 from planeloc.scenes.matching import Points, match

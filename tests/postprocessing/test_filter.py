@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from planeloc.core.errors import PlanelocError
-from planeloc.io import exports, localization_table
+from planeloc.io import localization_table, picasso, thunderstorm
 from planeloc.postprocessing.filter import apply, filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -63,9 +63,10 @@ def test_one_known_lateral_sd_is_enough_to_fail():
 def test_the_stage_writes_table_and_exports(tmp_path):
     localization_table.write(tmp_path / "in.h5", rows({}, {"z": 900.0}, {}), METADATA)
     paths = [tmp_path / name for name in ("out.h5", "out.hdf5", "out.csv")]
-    filter_localizations(tmp_path / "in.h5", *paths, FilterSettings(maximum_depth_nm=800))
+    exports = [("picasso", paths[1]), ("thunderstorm", paths[2])]
+    filter_localizations(tmp_path / "in.h5", paths[0], exports, FilterSettings(maximum_depth_nm=800))
     table, metadata = localization_table.read(paths[0])
-    assert len(table) == len(exports.read_picasso(paths[1])[0]) == len(exports.read_thunderstorm(paths[2])) == 2
+    assert len(table) == len(picasso.read(paths[1])[0]) == len(thunderstorm.read(paths[2])) == 2
     assert metadata["sample"] == "test"
     assert metadata["filter"]["failing"]["maximum_depth_nm"] == 1
     assert metadata["filter"]["settings"]["maximum_depth_nm"] == 800
@@ -74,6 +75,7 @@ def test_the_stage_writes_table_and_exports(tmp_path):
 def test_a_setting_out_of_bounds_leaves_nothing(tmp_path):
     localization_table.write(tmp_path / "in.h5", rows({}), METADATA)
     paths = [tmp_path / "out" / name for name in ("out.h5", "out.hdf5", "out.csv")]
+    exports = [("picasso", paths[1]), ("thunderstorm", paths[2])]
     with pytest.raises(PlanelocError, match="minimum_probability"):
-        filter_localizations(tmp_path / "in.h5", *paths, FilterSettings(minimum_probability=2))
+        filter_localizations(tmp_path / "in.h5", paths[0], exports, FilterSettings(minimum_probability=2))
     assert not (tmp_path / "out").exists()

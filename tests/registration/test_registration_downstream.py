@@ -17,7 +17,7 @@ from planeloc.io import localization_table
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares
-from planeloc.movie.store import write_movie
+from planeloc.movie.writer import write_movie
 from planeloc.networks.compatibility import disagreements
 from planeloc.networks.record import NetworkRecord
 from planeloc.networks.upsampling import Architecture

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ ENTRIES = {
 }
 # Modules in which nothing is computed that a table or a network holds.
 _NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_version", "logs")
+_DOTTED = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+(:\w+)?")
 _SAID = {"print", "_say", "warn", "warning", "info", "debug", "error", "exception", "log"}  # calls that only speak
 _TEXTS = {"help", "title", "label", "xlabel", "ylabel", "advice", "description", "desc", "caption"}
 
@@ -128,8 +130,10 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _imported(path: Path, packages: dict[str, Path]) -> Iterator[str]:
-    """Names that a file imports, wherever in it the import stands."""
+    """Names that a file imports, wherever in it the import stands, or lists by their dotted names in a registry."""
     for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
+            yield node.value.partition(":")[0]
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -11,7 +11,7 @@ from planeloc.core.devices import choose_precision
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.worker import Job, Localizer
-from planeloc.movie.store import write_movie
+from planeloc.movie.writer import write_movie
 from planeloc.psf import paper_psf, write_psf
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.repository import QUADPLANE_WEIGHTS, RESOURCES

@@ -8,7 +8,8 @@ import torch
 
 from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.light import measure_light
-from planeloc.movie.store import Movie, write_movie
+from planeloc.movie.store import Movie
+from planeloc.movie.writer import write_movie
 from planeloc.networks.regression import SEEN_PX, Architecture, RegressionNetwork
 from planeloc.psf import paper_psf
 from planeloc.training.scene_from_movie import check_scene_settings, training_scene

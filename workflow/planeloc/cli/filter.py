@@ -8,6 +8,7 @@ import click
 
 from planeloc.cli.options import file_option, provenance_option, write_record
 from planeloc.core.settings import options
+from planeloc.io.exporters import parse_export
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -17,6 +18,12 @@ from planeloc.postprocessing.settings import FilterSettings
 @file_option("--output", "Filtered table (HDF5).")
 @file_option("--picasso", "Filtered table for Picasso (HDF5, with its YAML beside it).")
 @file_option("--thunderstorm", "Filtered table for ThunderSTORM (CSV).")
+@click.option(
+    "--export",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Table for another program; repeat the option for several.",
+)
 @provenance_option
 @options(FilterSettings)
 def command(
@@ -24,9 +31,11 @@ def command(
     output: Path,
     picasso: Path,
     thunderstorm: Path,
+    export: tuple[str, ...],
     provenance: Path | None,
     settings: FilterSettings,
 ) -> None:
     """Keep the localizations that can be trusted, and export them."""
-    filter_localizations(localizations, output, picasso, thunderstorm, settings)
-    write_record(provenance, "filter", settings, [localizations], [output, picasso, thunderstorm])
+    exports = [("picasso", picasso), ("thunderstorm", thunderstorm), *map(parse_export, export)]
+    filter_localizations(localizations, output, exports, settings)
+    write_record(provenance, "filter", settings, [localizations], [output, *(path for _, path in exports)])

@@ -1,8 +1,4 @@
-"""Writing files so that a reader never sees half of one, and naming what was read.
-
-Every output is written beside its final name and renamed when it is whole: a killed run leaves a ``.partial`` file,
-never something that looks finished.
-"""
+"""Complete files or none: every output is written to a ``.partial`` file and renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -22,26 +18,26 @@ from typing import Any
 
 from planeloc.core.errors import PlanelocError
 
-_HASH_BLOCK_BYTES = 1 << 20
-_RUN = secrets.token_hex(4)  # this process: in a container every run may have the same process id
-_CALLS = itertools.count()
+_TOKEN = secrets.token_hex(4)  # of this process; in a container every run may have the same process id
+_COUNTER = itertools.count()
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path` to write to (file or folder); rename it to `path` if the block succeeds.
+    """Yield a temporary path beside `path` to write to (file or folder); rename it if the block succeeds.
 
-    The sibling keeps the suffix of `path`, since many writers choose their format by it. If the block raises, the
-    sibling is removed and whatever stood at `path` before is untouched. A file is on the disk before it gets its name,
-    so that a power cut leaves no empty one. What killed runs left of the same output is removed first.
+    It keeps the suffix of `path`, since many writers choose their format by it. If the block raises, it is removed, and
+    what was at `path` stays. A file is flushed to disk before it gets its name. Leftovers of killed runs are removed.
 
-    Raises:
-        PlanelocError: the disk is full, or the folder cannot be made or written to.
+    Raises
+    ------
+    PlanelocError
+        The disk is full, or the folder cannot be created or written to.
     """
     path = Path(path)
     _make_folder(path.parent)
-    _remove_stale(path)
-    partial = path.with_name(f".partial-{_machine()}-{os.getpid()}-{_RUN}-{next(_CALLS)}-{path.name}")
+    _remove_leftovers(path)
+    partial = path.with_name(f".partial-{_host()}-{os.getpid()}-{_TOKEN}-{next(_COUNTER)}-{path.name}")
     try:
         yield partial
         if path.is_dir():
@@ -75,7 +71,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    """Flush a file's bytes, or a folder's names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -83,22 +79,23 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove what killed runs left of the output `path`, where their process is known to have ended.
+def _remove_leftovers(path: Path) -> None:
+    """Remove partial files of the output `path` whose process has ended.
 
-    A process id says nothing about another computer of a shared disk or another container: what they wrote stays.
+    Only of this host: a process id says nothing about another computer or container that shares the disk.
     """
-    pattern = re.compile(rf"\.partial-{_machine()}-(\d+)-(\w+)-\d+-{re.escape(path.name)}")
+    pattern = re.compile(rf"\.partial-{_host()}-(\d+)-(\w+)-\d+-{re.escape(path.name)}")
     for other in path.parent.glob(".partial-*"):
         if match := pattern.fullmatch(other.name):
-            pid, run = int(match[1]), match[2]
-            if run != _RUN if pid == os.getpid() else not _alive(pid):
+            pid, token = int(match[1]), match[2]
+            ended = token != _TOKEN if pid == os.getpid() else not _is_running(pid)
+            if ended:
                 _remove(other)
 
 
 @cache
-def _machine() -> str:
-    """Names the running kernel and the container in it: within these, a process id means one process."""
+def _host() -> str:
+    """Identifier of the running kernel and container, within which a process id is unique."""
     try:
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         container = Path("/proc/self/ns/pid").readlink()
@@ -107,7 +104,7 @@ def _machine() -> str:
     return hashlib.sha256(f"{kernel} {container}".encode()).hexdigest()[:8]
 
 
-def _alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -125,7 +122,7 @@ def _remove(path: Path) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` as indented JSON, atomically. NaN and infinity are refused: JSON has no such numbers."""
+    """Write `content` as indented JSON, atomically; NaN and infinity raise ValueError."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -139,16 +136,13 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise unreadable(path, error) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise PlanelocError(f"{path}: not valid JSON ({error}); make it again") from None
+        raise PlanelocError(f"{path}: not valid JSON ({error}); create it again") from None
 
 
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
-    digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_file(path: str | Path, what: str) -> Path:
@@ -157,21 +151,23 @@ def require_file(path: str | Path, what: str) -> Path:
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise PlanelocError(f"{path}: {what} not found; check the path in the sheet or on the command line") from None
+        raise PlanelocError(
+            f"{path}: {what} not found; check the path in the sample table or on the command line"
+        ) from None
     except OSError as error:
         raise unreadable(path, error) from None
     return path
 
 
 def unreadable(path: str | Path, error: OSError) -> PlanelocError:
-    """What to say of a file that cannot be opened."""
+    """The error for a file that cannot be opened, with a remedy."""
     match error:
         case FileNotFoundError():
             remedy = "no such file; check the path"
         case IsADirectoryError():
             remedy = "is a folder; name the file in it"
         case PermissionError():
-            remedy = "no permission; ask the owner of the file or folder for it"
+            remedy = "no permission; ask the owner of the file or folder for access"
         case _:
             remedy = f"{error.strerror or error}; check the path and the disk"
     return PlanelocError(f"{path}: {remedy}")

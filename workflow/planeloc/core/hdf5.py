@@ -1,8 +1,7 @@
-"""Creating HDF5 files: whole or not at all, with the same bytes for the same content, and safe on a full disk.
+"""Creating HDF5 files: complete or not at all, with equal bytes for equal content, and safe on a full disk.
 
-The HDF5 library does not survive a write that fails: it keeps objects that it can no longer write and crashes
-when they are freed (measured: 1.14 on a full disk ends in a segmentation fault). So it writes into a `_Sink`, which
-keeps the first error to itself; the error is raised when HDF5 has let go of the file.
+The HDF5 library crashes after a failed write (measured: 1.14 on a full disk ends in a segmentation fault). It therefore
+writes into a `_Sink`, which keeps the first error until HDF5 has closed the file.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from planeloc.core.files import atomic_path
 
 
 class _Sink(io.FileIO):
-    """A file that swallows writes after the first that failed, and remembers why."""
+    """A file that ignores writes after the first that failed, and keeps its error."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
@@ -43,7 +42,7 @@ class _Sink(io.FileIO):
 
 
 class Hdf5File(h5py.File):
-    """An `h5py.File` for writing, with `raise_failed_write` to find out early that the disk is full."""
+    """An `h5py.File` for writing; `raise_failed_write` detects a full disk early."""
 
     _sink: _Sink
 
@@ -55,9 +54,14 @@ class Hdf5File(h5py.File):
 
 @contextmanager
 def create(path: str | Path) -> Iterator[Hdf5File]:
-    """Give an HDF5 file to fill; it appears at `path` when the block ends without an error.
+    """Yield an HDF5 file to fill; it appears at `path` when the block ends without an error.
 
-    No times are stored and objects keep the order of their creation. A full disk is a `PlanelocError`.
+    No times are stored, and objects keep the order of their creation.
+
+    Raises
+    ------
+    PlanelocError
+        The disk is full.
     """
     with atomic_path(path) as partial, _Sink(partial) as sink:
         with Hdf5File(sink, "w", libver="v110", track_order=True) as file:

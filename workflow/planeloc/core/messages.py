@@ -1,7 +1,4 @@
-"""What the command line shows of the work: lines of the log and progress. A library is quiet until `show` is called.
-
-Modules log under the name ``planeloc``; progress bars ask `shown`. This module holds the one switch.
-"""
+"""The switch for messages and progress bars: the library is quiet until the command line calls `show`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ _ROOT = logging.getLogger("planeloc")
 
 
 class _Lines(logging.Handler):
-    """One line a message on stderr, as a command prints it."""
+    """One line per message on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = "warning: " if record.levelno >= logging.WARNING else ""

@@ -1,10 +1,11 @@
-"""Progress of long work on stderr: a bar that moves on a terminal; where stderr is a log file, now and then a line."""
+"""Progress of long work on stderr, a bar on a terminal or lines in a log file, and a stopwatch for its parts."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -14,10 +15,10 @@ from planeloc.core import messages
 
 
 class LogLines:
-    """Progress as lines for a log file, with as much of the interface of `tqdm` as we use.
+    """Progress as lines for a log file, with the part of the interface of `tqdm` that planeloc uses.
 
-    A line says how much is done, how fast it went in this run (what was `done` before does not count), any numbers
-    that `set_postfix` was given, and the time left. The first line comes at the beginning, if there is anything to do.
+    A line states how much is done, the speed of this run (without what was `done` before), the numbers given to
+    `set_postfix`, and the time left. The first line comes at the start, unless everything is done.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class LogLines:
         write: Callable[[str], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.n = self._done = self._told = done
+        self.n = self._done = self._written = done
         self._total, self._description, self._unit, self._every_s = total, description, unit, every_s
         self._write, self._clock = write or _to_stderr, clock
         self._numbers: dict[str, Any] = {}
@@ -45,11 +46,11 @@ class LogLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.n != self._told:
+        if self.n != self._written:
             self._write(self._line())
 
     def set_postfix(self, numbers: Mapping[str, Any] | None = None, refresh: bool = True, **more: Any) -> None:
-        """Further numbers to tell, each with its name."""
+        """Further numbers to write, by name."""
         self._numbers = {**(numbers or {}), **more}
 
     def update(self, n: int = 1) -> None:
@@ -57,7 +58,7 @@ class LogLines:
         self.n += n
         if self._clock() - self._latest >= self._every_s:
             self._write(self._line())
-            self._latest, self._told = self._clock(), self.n
+            self._latest, self._written = self._clock(), self.n
 
     def _line(self) -> str:
         rate = (self.n - self._done) / max(self._clock() - self._start, 1e-9)
@@ -79,9 +80,9 @@ def _to_stderr(line: str) -> None:
 def progress_bar(
     total: int, description: str, unit: str, *, done: int = 0, log_every_s: float = 30, shown: bool = True
 ) -> tqdm | LogLines:
-    """A bar of `total` units of which `done` are finished already; in a log file at most a line every `log_every_s`.
+    """Progress over `total` units, of which `done` are finished; in a log file at most one line per `log_every_s`.
 
-    Nothing is shown where messages are not (`planeloc.core.messages`).
+    Nothing is shown unless messages are (`planeloc.core.messages`).
     """
     shown = shown and messages.shown()
     if shown and not sys.stderr.isatty():
@@ -96,3 +97,23 @@ def progress_bar(
         file=sys.stderr,
         disable=not shown,
     )
+
+
+class Stopwatch:
+    """Sums of seconds by kind of work: ``with stopwatch("reading"): …``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def take(self) -> dict[str, float]:
+        """Return the sums and start again from zero."""
+        seconds, self.seconds = self.seconds, {}
+        return seconds

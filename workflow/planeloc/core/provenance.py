@@ -1,4 +1,4 @@
-"""Where a result comes from: written beside every output, enough to make it again years later."""
+"""Provenance: what is needed to reproduce a result, written beside it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,18 @@ def write_provenance(
 
     Parameters
     ----------
-    settings : everything that was set, defaults included.
-    inputs : files; each is named with its SHA-256. Folders are named by the manifest that lists their checksums.
-    used : what only the run itself knows: the device really used, seeds, decisions.
-    known : SHA-256 of inputs, by path, that the run has worked out already: movies are too large to be read twice.
+    path : Path
+        JSON file to write.
+    stage : str
+        Name of the stage on the command line.
+    settings : mapping
+        All settings, defaults included.
+    inputs, outputs : list of Path
+        Files, recorded with their SHA-256. A folder is represented by the manifest that lists its checksums.
+    used : mapping, optional
+        What only the run knows: device, seeds, decisions.
+    known : mapping, optional
+        Path → SHA-256 of inputs that the run has hashed already: movies are too large to be read twice.
     """
     known = known or {}
     content = {

@@ -1,4 +1,4 @@
-"""Figures of the evaluation: errors against the truth, or the distributions of a table without one."""
+"""Figures of the evaluation: errors against the ground truth, or the distributions of a table without one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from planeloc.evaluation.metrics import Comparison
 
 _SIZE_INCH = (13.0, 7.6)
 _DPI = 150
-_LATERAL, _AXIAL, _NEUTRAL = "#2166ac", "#d6604d", "#4d4d4d"  # told apart with any colour vision
+_LATERAL, _AXIAL, _NEUTRAL = "#2166ac", "#d6604d", "#4d4d4d"  # distinguishable with any colour vision
 _BINS = 60
 _PHOTON_BINS = 10
 
@@ -42,7 +42,7 @@ def write_comparison(
 
 def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Localizations over time and the distributions of depth, photons, background, probability and precision."""
-    figure, axes = _panels(f"{len(table):,} localizations in {metadata['frames']:,} frames, no truth to compare with")
+    figure, axes = _panels(f"{len(table):,} localizations in {metadata['frames']:,} frames, no ground truth")
     _rate(axes[0], table["frame"].to_numpy(), int(metadata["frames"]))
     low, high = metadata["depth_range_nm"]
     _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z [nm]", (low, high))
@@ -76,7 +76,7 @@ def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: 
     axes.set(xlabel=f"error in {name} [nm]", ylabel="localizations")
     axes.set_title(f"error in {name}", loc="left", fontsize=11)
     if not len(error):
-        _say(axes, "no matches")
+        _message(axes, "no matches")
         return
     reach = max(5.0, float(np.percentile(np.abs(error), 99)) * 1.3)
     axes.stairs(*np.histogram(error, _BINS, (-reach, reach)), fill=True, color=colour, alpha=0.85)
@@ -110,7 +110,7 @@ def _recall_by_photons(axes: Axes, comparison: Comparison) -> None:
     axes.set_title("recall against photons", loc="left", fontsize=11)
     photons = comparison.molecule_photons
     if not len(photons):
-        _say(axes, "no molecules")
+        _message(axes, "no molecules")
         return
     edges = np.unique(np.quantile(photons, np.linspace(0, 1, _PHOTON_BINS + 1)))  # bins of equal numbers
     if len(edges) < 3:
@@ -145,7 +145,7 @@ def _histogram(
     known = {label: part for label, part in known.items() if len(part[0])}
     if not known:
         axes.set_title(", ".join(parts), loc="left", fontsize=11)
-        _say(axes, "not known")
+        _message(axes, "unknown")
         return
     everything = np.concatenate([values for values, _ in known.values()])
     low, high = limits or (min(0.0, np.percentile(everything, 0.5)), np.percentile(everything, 99.5) * 1.05)
@@ -167,5 +167,5 @@ def _short(value: float) -> str:
     return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
 
 
-def _say(axes: Axes, text: str) -> None:
+def _message(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_NEUTRAL)

@@ -1,7 +1,7 @@
-"""How good are localizations, where the truth is known? Counts, errors and the figures of merit of the field.
+"""Accuracy of localizations against the ground truth: counts, errors and the figures of merit of the field.
 
 Definitions (Sage et al. 2019): recall = TP/(TP + FN), precision = TP/(TP + FP), Jaccard = TP/(TP + FP + FN),
-RMSE lateral = sqrt(mean(dx² + dy²)) (both axes together: not the root mean square per axis, which is √2 smaller),
+RMSE lateral = sqrt(mean(dx² + dy²)) (both axes together; the RMSE per axis is √2 smaller),
 efficiency E = 100 − sqrt((100 − 100 Jaccard)² + (α RMSE)²) with α = 1 nm⁻¹ laterally and 0.5 nm⁻¹ axially; in 3D
 their mean.
 """
@@ -26,11 +26,17 @@ AXES = ("x", "y", "z")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What remains of the truth and the localizations when each has found, or not found, its partner.
+    """Localizations paired with the molecules of the ground truth.
 
-    Pairs are listed in rows: `found_nm`, `truth_nm` and `sd_nm` (NaN where unknown) have shape (pairs, 3); `photons`
-    (pairs,) are the true ones.
-    `molecule_nm`, `molecule_photons` and `detected` describe every true molecule that counts, found or not.
+    Attributes
+    ----------
+    found_nm, truth_nm, sd_nm : (pairs, 3)
+        Position found, true position, and stated standard deviation (NaN where unknown).
+    photons : (pairs,)
+        True photons.
+    molecule_nm, molecule_photons, detected : (molecules, 3), (molecules,), (molecules,)
+        All molecules that count, detected or not.
+    false_positives : int
     """
 
     found_nm: NDArray[np.float64]
@@ -58,14 +64,23 @@ def compare(
     border_nm: float,
     minimum_photons: float,
 ) -> Comparison:
-    """Match all localizations with all molecules, then count those that the protocol counts.
+    """Match all localizations with all molecules, then apply the border and the minimum brightness.
 
-    A molecule counts if it lies at least `border_nm` inside the field (width, height) and has `minimum_photons`.
-    Matching comes first and uses everything, so the border has no edge effect of its own:
+    A molecule counts if it lies at least `border_nm` inside the field and has `minimum_photons`. Matching comes first,
+    so that the border has no edge effect:
 
-    - a pair counts if its molecule does, wherever the localization landed;
-    - a localization paired with a molecule that does not count is neither right nor wrong;
-    - a localization without a partner is a false positive if it lies inside the border.
+    - a pair counts if its molecule does, wherever the localization lies;
+    - a localization paired with a molecule that does not count is not counted;
+    - an unpaired localization is a false positive if it lies inside the border.
+
+    Parameters
+    ----------
+    table, truth : pandas.DataFrame
+        Localizations, and the ground truth with ``frame``, ``x``, ``y``, ``z`` (nm) and ``photons``.
+    size_nm : (width, height)
+    lateral_nm, axial_nm : float
+        Largest distances within a pair.
+    border_nm, minimum_photons : float
     """
     positions = [rows[list(AXES)].to_numpy(dtype=np.float64) for rows in (table, truth)]
     found, molecules = (
@@ -100,7 +115,7 @@ def _inside(position_nm: NDArray[np.float64], size_nm: tuple[float, float], bord
 
 
 def scores(comparison: Comparison) -> dict[str, float]:
-    """Every figure of merit by name; NaN where there is nothing to work it out from."""
+    """Figures of merit by name; NaN where they are undefined."""
     hits, misses, wrong = len(comparison.found_nm), int((~comparison.detected).sum()), comparison.false_positives
     error = comparison.error_nm
     lateral, axial = rmse_lateral(error), rmse_axial(error)
@@ -126,9 +141,9 @@ def scores(comparison: Comparison) -> dict[str, float]:
 
 
 def voxel_scores(comparison: Comparison, voxel_nm: tuple[float, float, float], bottom_nm: float) -> dict[str, float]:
-    """The paper's errors (its Table 3): mean distance between the voxel of the estimate and the voxel of the truth, nm.
+    """Errors as in Table 3 of the paper: mean distance between the estimated and the true voxel, nm.
 
-    They leave out where in its voxel a molecule lies; `bottom_nm` is the depth at which the first voxel begins.
+    `bottom_nm` is the depth at which the first voxel begins. Positions within a voxel do not matter.
     """
     corner = np.array([0.0, 0.0, bottom_nm])
     found, truth = (np.floor((p - corner) / voxel_nm) for p in (comparison.found_nm, comparison.truth_nm))
@@ -140,9 +155,9 @@ def voxel_scores(comparison: Comparison, voxel_nm: tuple[float, float, float], b
 
 
 def bound_scores(comparison: Comparison, bound_nm: NDArray[np.float64]) -> dict[str, float]:
-    """Errors over the Cramér–Rao bounds (pairs, 3) of the molecules that were found, and the bounds' root mean squares.
+    """Root mean squares of the Cramér–Rao bounds (pairs, 3), and of the errors relative to them.
 
-    1 is what no unbiased estimate beats for a single, isolated molecule with the cameras' maps known.
+    No unbiased estimate of a single, isolated molecule with known camera transforms is below 1.
     """
     squared, limit = comparison.error_nm**2, bound_nm**2
     return {
@@ -154,7 +169,7 @@ def bound_scores(comparison: Comparison, bound_nm: NDArray[np.float64]) -> dict[
 
 
 def by_depth(comparison: Comparison, edges_nm: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """Recall, errors and bias of the molecules in every interval of true depth."""
+    """Recall, errors and bias by interval of true depth."""
     result = []
     for low, high in itertools.pairwise(edges_nm):
         inside = _between(comparison.molecule_nm[:, 2], low, high)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
-from planeloc.io.tiff import TiffStack
+from planeloc.io.camera_formats import CameraStack, open_camera_file
 
 
 @dataclass(frozen=True)
 class _Plane:
     """Where one plane's pixels lie: a channel of a file, and the part of its frames."""
 
-    stack: TiffStack
+    stack: CameraStack
     channel: int
     region: Region
 
@@ -38,7 +38,7 @@ class CameraSource:
         largest_counts: of every plane, the largest number that its file can hold: 255 or 65535.
     """
 
-    def __init__(self, stacks: Sequence[TiffStack], planes: Sequence[_Plane]) -> None:
+    def __init__(self, stacks: Sequence[CameraStack], planes: Sequence[_Plane]) -> None:
         self._stacks = tuple(stacks)
         self._planes = tuple(planes)
         self.files = [stack.path for stack in stacks]
@@ -94,10 +94,10 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
     wanted = microscope.planes if microscope.layout == "files" else 1
     if len(paths) != wanted:
         raise PlanelocError(_wrong_number_of_files(paths, microscope))
-    stacks: list[TiffStack] = []
+    stacks: list[CameraStack] = []
     try:
         for path in paths:
-            stacks.append(TiffStack(path, microscope.planes if microscope.layout == "channels" else None))
+            stacks.append(open_camera_file(path, microscope.planes if microscope.layout == "channels" else None))
         return CameraSource(stacks, _planes(stacks, microscope))
     except BaseException:
         for stack in stacks:
@@ -105,7 +105,7 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
         raise
 
 
-def _planes(stacks: list[TiffStack], microscope: Microscope) -> list[_Plane]:
+def _planes(stacks: list[CameraStack], microscope: Microscope) -> list[_Plane]:
     """The plane of every camera; checks that the cameras agree with each other and with the microscope file."""
     if microscope.layout == "files":
         _check_equal(stacks, microscope)
@@ -125,7 +125,7 @@ def _planes(stacks: list[TiffStack], microscope: Microscope) -> list[_Plane]:
     return [_Plane(stack, 0, region) for region in microscope.regions]
 
 
-def _check_equal(stacks: list[TiffStack], microscope: Microscope) -> None:
+def _check_equal(stacks: list[CameraStack], microscope: Microscope) -> None:
     seen: set[Path] = set()
     for stack in stacks:
         if stack.path.resolve() in seen:

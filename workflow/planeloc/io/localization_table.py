@@ -50,6 +50,11 @@ def empty() -> pd.DataFrame:
     return pd.DataFrame({name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()})
 
 
+def blank(rows: int) -> pd.DataFrame:
+    """A table of `rows` rows, all NaN, for readers of other formats to fill."""
+    return pd.DataFrame(index=range(rows), columns=list(COLUMNS), dtype=np.float64)
+
+
 def _memory_type(disk_type: str) -> str:
     """Arithmetic is done in double precision: positions in large fields summed in float32 lose nanometres."""
     return "int64" if disk_type.startswith("int") else "float64"

@@ -1,13 +1,16 @@
-"""Writing OME-TIFF image stacks frame by frame, the same bytes for the same pixels.
+"""OME-TIFF: what its header announces, and writers that give equal files for equal pixels.
 
-The whole file is laid out first and then filled in order, so that memory does not depend on the length of a movie and
-several cameras can be written side by side. The identifier that OME asks for is derived from the description: a
-random one, as most writers use, would make every repetition a different file.
+OME asks for a unique identifier; most writers draw a random one. Here it is derived from the description, so that a
+repeated run gives the same bytes.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +19,47 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-_HEADER_BYTES = 512  # per page, generously: what decides that 32-bit offsets do not suffice
+from planeloc.core.files import atomic_path
+
+_HEADER_BYTES = 512  # per page, an upper estimate: decides whether 32-bit offsets suffice
+
+
+@dataclass(frozen=True)
+class OmeHeader:
+    """What an OME header announces."""
+
+    frames: int  # times × depths
+    channels: int
+    files: frozenset[str]  # names of all files that hold its images
+
+    @classmethod
+    def parse(cls, xml: str | None) -> OmeHeader | None:
+        """Read OME-XML; None where it describes no pixels because another file holds the header."""
+        root = ElementTree.fromstring(xml or "<none/>")
+        pixels = root.find(".//{*}Pixels")
+        if pixels is None:
+            return None
+        times, depths, channels = (int(pixels.get(f"Size{axis}", 1)) for axis in "TZC")
+        names = (identifier.get("FileName") for identifier in root.iterfind(".//{*}UUID"))
+        return cls(times * depths, channels, frozenset(name for name in names if name))
+
+
+def physical_sizes(**sizes_nm: float) -> dict[str, Any]:
+    """OME attributes of pixel sizes in nm, by axis: ``physical_sizes(X=100, Y=100)``."""
+    sizes = {f"PhysicalSize{axis}": size / 1000 for axis, size in sizes_nm.items()}
+    return {**sizes, **{f"PhysicalSize{axis}Unit": "µm" for axis in sizes_nm}}
+
+
+def _metadata(shape: tuple[int, int, int], axes: str, description: Mapping[str, Any]) -> dict[str, Any]:
+    identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"planeloc {shape} {axes} {sorted(description.items())}")
+    return {"axes": axes, "UUID": f"urn:uuid:{identifier}", "Creator": "planeloc", **description}
 
 
 class OmeTiffWriter:
-    """A uint16 stack of known size, filled by successive calls of `append`; a context manager.
+    """An uncompressed uint16 stack of known size, filled by successive calls of `append`; a context manager.
+
+    The file is laid out at the start, so that memory does not depend on the length of a movie, and several cameras can
+    be written side by side.
 
     Parameters
     ----------
@@ -33,13 +72,12 @@ class OmeTiffWriter:
         OME attributes: ``Name``, ``Channel``, ``PhysicalSizeX`` …
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], axes: str, description: dict[str, Any]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], axes: str, description: Mapping[str, Any]) -> None:
         self._shape = shape
         self._missing = shape[0]
         self._path = path
-        identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"planeloc {shape} {axes} {sorted(description.items())}")
-        metadata = {"axes": axes, "UUID": f"urn:uuid:{identifier}", "Creator": "planeloc", **description}
         large = shape[0] * (2 * shape[1] * shape[2] + _HEADER_BYTES) > 2**32
+        metadata = _metadata(shape, axes, description)
         with tifffile.TiffWriter(path, ome=True, byteorder="<", bigtiff=large) as tiff:
             tiff.write(shape=shape, dtype="uint16", photometric="minisblack", software="planeloc", metadata=metadata)
         with tifffile.TiffFile(path) as tiff:
@@ -63,3 +101,42 @@ class OmeTiffWriter:
         self._file.close()
         if error is None and self._missing:
             raise ValueError(f"{self._path}: {self._missing} frames of {self._shape[0]} were never written")
+
+
+def write_z_stack(
+    path: Path,
+    slices: Iterable[NDArray],
+    shape: tuple[int, int, int],
+    dtype: str,
+    voxel_nm: tuple[float, float, float],
+    description: Mapping[str, Any],
+) -> None:
+    """Write a compressed z-stack, atomically; `slices` may be a generator, of which one image is held at a time.
+
+    Parameters
+    ----------
+    path : Path
+    slices : iterable of (rows, columns) arrays
+    shape : (slices, rows, columns)
+    dtype : str
+        Type of the pixels in the file.
+    voxel_nm : (x, y, z)
+    description : mapping
+        OME attributes: ``Name``, ``Description`` …
+    """
+    description = {**description, **physical_sizes(X=voxel_nm[0], Y=voxel_nm[1], Z=voxel_nm[2])}
+    large = math.prod(shape) * np.dtype(dtype).itemsize > 2**31
+    with atomic_path(path) as partial, tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=large) as tiff:
+        tiff.write(
+            (np.ascontiguousarray(image, dtype=dtype) for image in slices),
+            shape=shape,
+            dtype=dtype,
+            photometric="minisblack",
+            compression="zlib",
+            compressionargs={"level": 1},
+            predictor=False,
+            resolution=(1e7 / voxel_nm[0], 1e7 / voxel_nm[1]),
+            resolutionunit="CENTIMETER",
+            software="planeloc",
+            metadata=_metadata(shape, "ZYX", description),
+        )

@@ -1,9 +1,8 @@
 """TIFF as cameras and their programs write it: plain pages, OME-TIFF, ImageJ hyperstacks, classic and BigTIFF.
 
-The header is trusted for the meaning of the axes and checked against the file for everything else: a file that was cut
-short, or whose frames continue in another file, must not be taken for a shorter movie, and a frame that is not there
-must not be read as zeros. Uncompressed pixels are read with plain file reads and not through a memory map, so that a
-long movie does not fill the memory that is counted as the process's own.
+The header is trusted for the meaning of the axes only. A file that was cut short, or whose frames continue in another
+file, is refused: it must not pass for a shorter movie, nor missing frames for zeros. Uncompressed pixels are read with
+plain file reads; a memory map of a long movie would count as memory of the process.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import require_file
+from planeloc.io.ome_tiff import OmeHeader
 
 # What tifffile logs about a damaged file is raised here as an error; without a handler it would reach the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -40,31 +39,40 @@ _DAMAGE = (
     ElementTree.ParseError,
 )
 _MANY_IMAGES = 1000
-_UNNAMED_AXES = frozenset("IQ")  # tifffile's letters for an axis whose meaning the file does not tell
+_FIRST_BYTES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of classic and BigTIFF
+_UNNAMED_AXES = frozenset("IQ")  # tifffile's letters for an axis without a stated meaning
+
+
+name = "TIFF"
+suffixes = (".tif", ".tiff", ".btf")
+
+
+def opens(path: Path) -> bool:
+    """Whether the file begins as a TIFF."""
+    with path.open("rb") as file:
+        return file.read(4) in _FIRST_BYTES
+
+
+def open(path: Path, channels: int | None = None) -> TiffStack:
+    """Open a TIFF file; see `planeloc.io.camera_formats.CameraFormat.open`."""
+    return TiffStack(path, channels)
 
 
 class TiffStack:
-    """The frames of one TIFF file, with one or more channels each.
+    """The frames of one TIFF file: a `planeloc.io.camera_formats.CameraStack`, which describes the parameters.
 
-    Args:
-        path: the file.
-        channels: how many cameras share the file along a channel axis; None for one image per frame, in which case a
-            single axis besides y and x counts as the frames, whatever its name (a bead scan's z, an unnamed axis).
-
-    Attributes:
-        path, frames, channels, height, width: what the file holds.
-        largest_count: the largest number that its pixels can be.
-
-    Raises:
-        PlanelocError: the file is missing, damaged, cut short, of another pixel type or of other axes.
+    Raises
+    ------
+    PlanelocError
+        The file is damaged, cut short, of another pixel type or of other axes.
     """
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
-        self.path = require_file(path, "camera file")
+        self.path = path
         self._file: io.FileIO | None = None
-        self._lock = Lock()  # the position in the file is one for all threads
+        self._lock = Lock()  # threads share the position in the file
         try:
-            # A camera's file is read alone, even if its header names sister files: those belong to other cameras.
+            # Only this file is read, even if its header names others: those belong to other cameras.
             self._tiff = tifffile.TiffFile(self.path, _multifile=False, is_mmstack=False)
         except (*_DAMAGE, OSError) as error:
             raise PlanelocError(f"{self.path}: not a readable TIFF ({_one_line(error)}); export it again") from None
@@ -77,7 +85,7 @@ class TiffStack:
             self.close()
             raise
         if self.frames * self.channels > _MANY_IMAGES:
-            gc.collect()  # page objects refer to each other; those of the next file may have their room
+            gc.collect()  # page objects refer to each other; free them before the next file
 
     def _index(self, channels: int | None) -> None:
         series = self._series()
@@ -99,7 +107,7 @@ class TiffStack:
             self._file = self.path.open("rb", buffering=0)
 
     def _series(self) -> tifffile.TiffPageSeries:
-        """The only image series of the file, all of whose images lie in this file."""
+        """The only image series of the file; all its images must be in this file."""
         found = self._tiff.series
         if not found:
             raise PlanelocError(f"{self.path}: holds no image; export it again")
@@ -125,27 +133,24 @@ class TiffStack:
         """Refuse an OME file that holds only a part of the frames that its header announces."""
         if not self._tiff.is_ome:
             return
-        root = ElementTree.fromstring(self._tiff.ome_metadata or "<none/>")
-        pixels = root.find(".//{*}Pixels")
-        if pixels is None:  # the header is in another file; there is nothing to compare with
+        header = OmeHeader.parse(self._tiff.ome_metadata)
+        if header is None:  # there is nothing to compare with
             return
-        frames = int(pixels.get("SizeT", 1)) * int(pixels.get("SizeZ", 1))
-        channels = int(pixels.get("SizeC", 1))
         images = sum(page is not None for page in series.pages)
-        announced = frames * channels if series.kind == "ome" else frames
+        announced = header.frames * header.channels if series.kind == "ome" else header.frames
         if series.kind == "ome" and images == announced:
             return
-        if series.kind != "ome" and len(self._tiff.pages) in (frames, frames * channels):
+        if series.kind != "ome" and len(self._tiff.pages) in (header.frames, header.frames * header.channels):
             return
-        names = {name for u in root.iterfind(".//{*}UUID") if (name := u.get("FileName")) and name != self.path.name}
-        where = f"; the others are in {', '.join(sorted(names)[:3])}" if names else ""
+        others = sorted(header.files - {self.path.name})
+        where = f"; the others are in {', '.join(others[:3])}" if others else ""
         raise PlanelocError(
             f"{self.path}: cut short or one part of several: it holds {images} of the {announced} images that its OME "
             f"header announces{where}; export the camera's frames as one file"
         )
 
     def _check_chain(self) -> None:
-        """Pages form a chain that ends with a zero; where it breaks off earlier, the rest of the file is missing."""
+        """Refuse a file whose chain of pages does not end with a zero: the rest of the file is missing."""
         file, tiff = self._tiff.filehandle, self._tiff.tiff
         file.seek(self._tiff.pages.next_page_offset or 0)
         (following,) = struct.unpack(tiff.offsetformat, file.read(tiff.offsetsize))
@@ -191,7 +196,7 @@ class TiffStack:
         return counts.astype(np.uint16, copy=False)
 
     def _read_runs(self, offsets: NDArray[np.int64], target: memoryview) -> None:
-        """Fill `target` with the images at `offsets`; those that follow each other in the file are read at one go."""
+        """Fill `target` with the images at `offsets`; neighbours in the file are read at once."""
         image_bytes = self.height * self.width * self._dtype.itemsize
         breaks = np.flatnonzero(np.diff(offsets) != image_bytes) + 1
         for first, last in zip([0, *breaks], [*breaks, len(offsets)], strict=True):
@@ -234,9 +239,7 @@ def _check_pixels(path: Path, series: tifffile.TiffPageSeries) -> None:
 def _frames_and_channels(path: Path, axes: str, shape: tuple[int, ...], channels: int | None) -> NDArray[np.int64]:
     """Position in the file of the image of every frame and channel, (frames, channels).
 
-    Args:
-        axes, shape: of the file, slowest first, ending in YX; axes of length one are left out.
-        channels: as in `TiffStack`.
+    `axes` and `shape` are those of the file, slowest first, ending in YX, without axes of length one.
     """
     axes, shape = axes[:-2], shape[:-2]
     order = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from planeloc.core.stopwatch import Stopwatch
+from planeloc.core.progress import Stopwatch
 from planeloc.movie.store import Movie
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision
-from planeloc.core.stopwatch import Stopwatch
+from planeloc.core.progress import Stopwatch
 from planeloc.diagnostics.light import BACKGROUND_FRAMES, background_photons
 from planeloc.io import localization_table
 from planeloc.localization.context import Finder, Findings, Instrument

@@ -1,13 +1,11 @@
 """A chunk of a movie as a file of its Zarr v3 store: encoded, written, read back, checked.
 
-The codecs are those that the store's metadata names, zarr reads and writes the same bytes (tested). They are applied
-here because zarr takes fresh memory for every step of every chunk, and getting that from the operating system takes
-longer than the decompression itself.
+Zarr reads and writes the same bytes (tested), but allocates memory for every step of every chunk, which takes longer
+than the decompression. The codecs that the store's metadata name are therefore applied here.
 
 Counts are compressed with zstd after their bytes are shuffled. Photon noise sets the limit: on simulated sCMOS and
-EMCCD counts this comes within 3 to 13 % of the entropy of the histogram, 9 to 34 % better than zstd without shuffling.
-Blocks of 1 MiB are compressed 1.6 times as fast as blosc's own choice, and slightly better: the high bytes of a block,
-nearly all equal, lie together, and zstd looks through them at one go.
+EMCCD counts the size is within 3 to 13 % of the entropy of the histogram, 9 to 34 % better than without shuffling.
+Blocks of 1 MiB are compressed 1.6 times as fast as blosc's own choice, and slightly better.
 """
 
 from __future__ import annotations
@@ -30,13 +28,13 @@ LARGEST_BYTES = (1 << 31) - 4096  # blosc counts the bytes of a chunk in 31 bits
 
 
 def codecs(compression_level: int) -> list[BloscCodec | Crc32cCodec]:
-    """What zarr is told of the chunks."""
+    """The codecs of the chunks, for the metadata of a store."""
     blosc = BloscCodec(cname="zstd", clevel=compression_level, shuffle="shuffle", typesize=2, blocksize=_BLOCK_BYTES)
     return [blosc, Crc32cCodec()]
 
 
 def readable(array: zarr.Array) -> bool:
-    """Whether an array's chunks are stored in this way."""
+    """Whether an array's chunks are stored with these codecs."""
     kinds = (BytesCodec, BloscCodec, Crc32cCodec)
     return len(array.metadata.codecs) == len(kinds) and all(map(isinstance, array.metadata.codecs, kinds))
 
@@ -48,16 +46,14 @@ def encode(counts: NDArray[np.uint16], compression_level: int) -> bytes:
 
 
 def write(file: Path, counts: NDArray[np.uint16], compression_level: int, scratch: NDArray[np.uint16]) -> bytes:
-    """Write a whole chunk and compare with `counts` what is then in the file.
+    """Write a whole chunk, read it back and compare.
 
-    Args:
-        scratch: of the shape of `counts`; overwritten.
+    `scratch`, of the shape of `counts`, is overwritten. Returns the checksum at the end of the file.
 
-    Returns:
-        The checksum that the file ends with.
-
-    Raises:
-        ValueError, RuntimeError: what can be read back is something else.
+    Raises
+    ------
+    ValueError, RuntimeError
+        The file holds something else than `counts`.
     """
     encoded = encode(counts, compression_level)
     checksum = google_crc32c.value(encoded).to_bytes(_CHECKSUM_BYTES, "little")
@@ -72,22 +68,25 @@ def write(file: Path, counts: NDArray[np.uint16], compression_level: int, scratc
 
 
 def _equal(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> bool:
-    """Whether two arrays hold the same; piece by piece, so that the comparison needs no memory."""
+    """Whether two arrays are equal; piece by piece, so that the comparison needs no memory."""
     first, second = first.reshape(-1), second.reshape(-1)
     pieces = range(0, len(first), _BLOCK_BYTES // 2)
     return all(np.array_equal(first[i : i + _BLOCK_BYTES // 2], second[i : i + _BLOCK_BYTES // 2]) for i in pieces)
 
 
 def read(file: Path, counts: NDArray[np.uint16]) -> bytes:
-    """Fill `counts`, of a whole chunk, with what its file holds, and return the checksum that the file ends with.
+    """Fill `counts`, a whole chunk, from its file; returns the checksum at the end of the file.
 
-    Raises:
-        ValueError, RuntimeError: the bytes do not agree with their checksum, or are not a chunk of this size.
-        OSError: the file cannot be read.
+    Raises
+    ------
+    ValueError, RuntimeError
+        The bytes do not match their checksum, or are not a chunk of this size.
+    OSError
+        The file cannot be read.
     """
     stored = file.read_bytes()
     if google_crc32c.value(stored) != _CRC_RESIDUE:
-        raise ValueError("its bytes do not agree with their checksum")
+        raise ValueError("its bytes do not match their checksum")
     encoded = memoryview(stored)[:-_CHECKSUM_BYTES]
     if int.from_bytes(encoded[_SIZE_IN_HEADER], "little") != counts.nbytes:
         raise ValueError("it holds another number of counts")

@@ -6,6 +6,7 @@ deviation must not empty a table that has none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from planeloc.core.settings import check
-from planeloc.io import exports, localization_table
+from planeloc.io import localization_table
+from planeloc.io.exporters import EXPORTERS
 from planeloc.io.localization_table import field_nm
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -51,16 +53,18 @@ def apply(
 
 
 def filter_localizations(
-    localizations_file: Path, output: Path, picasso: Path, thunderstorm: Path, settings: FilterSettings
+    localizations_file: Path, output: Path, exports: Sequence[tuple[str, Path]], settings: FilterSettings
 ) -> None:
     """Read a table, leave out what the settings say, write the rest and its exports.
 
+    `exports` are names of registered exporters (`planeloc.io.exporters`), each with the file to write.
     The record of what was left out, and the settings, are in the metadata of `output` under ``filter``.
     """
     check(settings)
+    exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     table, metadata = localization_table.read(localizations_file)
     kept, record = apply(table, field_nm(localizations_file, metadata), settings)
     metadata = {**metadata, "filter": {**record, "settings": asdict(settings)}}
-    exports.write_picasso(picasso, kept, metadata)
-    exports.write_thunderstorm(thunderstorm, kept, metadata)
+    for exporter, path in exporters:
+        exporter.write(kept, metadata, path)
     localization_table.write(output, kept, metadata)

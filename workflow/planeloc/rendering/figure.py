@@ -1,10 +1,11 @@
-"""Depth-coloured pictures: black background, scale bar, depth colour bar, pixels drawn as they are."""
+"""Depth-coloured pictures: black background, scale bar, colour bar, no interpolation between pixels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -17,17 +18,21 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
+from planeloc.rendering.grid import Grid
+
+if TYPE_CHECKING:
+    from planeloc.rendering.settings import RenderSettings  # which takes `COLOUR_MAPS` from here
 
 COLOUR_MAPS = ("depth", "turbo", "viridis", "cividis")
 
-# Every colour is bright on black, so that brightness is left to the density; from blue over yellow to red the steps run
-# along the axis that the common colour deficiencies keep (blue to yellow), and yellow to red adds a step of lightness.
+# Every colour is bright on black, so that brightness shows the density alone. The steps from blue to yellow remain
+# visible with the common colour deficiencies; those from yellow to red also differ in lightness.
 _DEPTH = LinearSegmentedColormap.from_list("depth", ("#3f6bff", "#14c3ff", "#9df28b", "#ffd92e", "#ff8a1f", "#ff3b5c"))
 
 _SHORTEST_SIDE_PX = 900  # small fields are enlarged by a whole factor,
 _LONGEST_SIDE_PX = 4096  # large ones reduced by a whole factor
 _DPI = 100
-_LIT = 0.02  # pixels below this share of the brightest are halo, not structure
+_LEAST_SHARE = 0.02  # pixels below this share of the brightest are halo, not structure
 
 
 def colour_map(name: str) -> Colormap:
@@ -41,7 +46,7 @@ def depth_colours(name: str, slices: int) -> NDArray[np.float32]:
 
 
 class ColourMixture:
-    """Sums of light by pixel: its amount and its colour, filled slice by slice."""
+    """Density and mean colour per pixel, summed slice by slice."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.amount = np.zeros(shape, dtype=np.float32)
@@ -50,7 +55,7 @@ class ColourMixture:
     def pass_through(
         self, slices: Iterable[NDArray[np.float32]], colours: NDArray[np.float32]
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield `slices` on, adding each to the mixture in its colour."""
+        """Yield `slices` unchanged, and add each to the mixture in its colour."""
         for image, colour in zip(slices, colours, strict=True):
             self.amount += image
             for channel in range(3):
@@ -58,15 +63,15 @@ class ColourMixture:
             yield image
 
     def add_voxels(self, voxels: NDArray[np.int64], shape: tuple[int, int, int], colours: NDArray[np.float32]) -> None:
-        """Add one unit of light for each voxel, given as flat indices into `shape` (slices, rows, columns)."""
+        """Add 1 for each voxel in its colour; `voxels` are flat indices into `shape` (slices, rows, columns)."""
         index, pixel = np.divmod(voxels, shape[1] * shape[2])
         self.amount += np.bincount(pixel, minlength=self.amount.size).reshape(self.amount.shape)
         for channel in range(3):
-            light = np.bincount(pixel, weights=colours[index, channel], minlength=self.amount.size)
-            self._colour[..., channel] += light.reshape(self.amount.shape)
+            coloured = np.bincount(pixel, weights=colours[index, channel], minlength=self.amount.size)
+            self._colour[..., channel] += coloured.reshape(self.amount.shape)
 
     def picture(self, brightness: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The mean colour of every pixel's light at the given brightness (0 … 1), as (rows, columns, 3) bytes."""
+        """The mean colour of each pixel at the given brightness (0 … 1), as (rows, columns, 3) bytes."""
         scale = brightness / np.maximum(self.amount, np.finfo(np.float32).tiny)
         return np.clip(np.rint(self._colour * scale[..., None] * 255), 0, 255).astype(np.uint8)
 
@@ -76,47 +81,24 @@ def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: fl
     peak = float(amount.max(initial=0.0))
     if peak <= 0:
         return np.zeros_like(amount)
-    white = float(np.percentile(amount[amount > _LIT * peak], 100 - saturation_percent))
+    white = float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
     return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
 
 
-def write_depth_picture(
-    path: Path,
-    mixture: ColourMixture,
-    pixel_nm: float,
-    depth_range_nm: tuple[float, float],
-    note: str,
-    saturation_percent: float,
-    gamma: float,
-    colours: str,
-) -> None:
+def write_depth_picture(path: Path, mixture: ColourMixture, grid: Grid, note: str, settings: RenderSettings) -> None:
     """Write the Gaussian rendering: hue is depth, brightness the density of localizations."""
-    picture = mixture.picture(brightness(mixture.amount, saturation_percent, gamma))
-    _write(path, picture, pixel_nm, depth_range_nm, note, colours)
+    picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
+    _write(path, picture, grid, note, settings.colour_map)
 
 
-def write_voxel_picture(
-    path: Path,
-    mixture: ColourMixture,
-    pixel_nm: float,
-    depth_range_nm: tuple[float, float],
-    note: str,
-    colours: str,
-) -> None:
-    """Write the projection of the voxels, all equally bright; where several depths meet, their mean colour."""
+def write_voxel_picture(path: Path, mixture: ColourMixture, grid: Grid, note: str, settings: RenderSettings) -> None:
+    """Write the projection of the voxels, all equally bright; where depths overlap, in their mean colour."""
     picture = mixture.picture((mixture.amount > 0).astype(np.float32))
-    _write(path, picture, pixel_nm, depth_range_nm, note, colours)
+    _write(path, picture, grid, note, settings.colour_map)
 
 
-def _write(
-    path: Path,
-    picture: NDArray[np.uint8],
-    pixel_nm: float,
-    depth_range_nm: tuple[float, float],
-    note: str,
-    colours: str,
-) -> None:
-    picture, pixel_nm = _sensible_size(picture, pixel_nm)
+def _write(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colours: str) -> None:
+    picture, pixel_nm = _sensible_size(picture, grid.voxel_nm[0])
     height, width = picture.shape[:2]
     unit = max(_SHORTEST_SIDE_PX, min(height, width)) / 40  # a line of text, in pixels
     right, bottom = round(6.5 * unit), round(2.2 * unit)
@@ -136,7 +118,7 @@ def _write(
             bar_height / total[1],
         )
     )
-    _colour_bar(figure, bar, depth_range_nm, colours, unit)
+    _colour_bar(figure, bar, grid.depth_range_nm, colours, unit)
     points = 0.62 * unit * 72 / _DPI
     figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, color="0.65", fontsize=points, va="center")
     with atomic_path(path) as partial:

@@ -1,7 +1,7 @@
-"""When a dye shines: a two-state Markov process in continuous time, cut into exposures.
+"""Blinking dyes: a two-state Markov process in continuous time, cut into exposures.
 
-Dyes do not wait for the shutter. A dye that turns on in the middle of an exposure leaves only part of its photons in
-that frame, which is what makes the first and the last frame of every blink dimmer on a real camera.
+A dye that turns on during an exposure leaves only part of its photons in that frame; the first and the last frame of a
+blink are therefore dimmer, as on a real camera.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from planeloc.core.settings import setting
 class BlinkingSettings:
     """Rates and brightness; `blinking:` in a simulation file."""
 
-    mean_on_s: float = setting(0.12, "Mean time that a dye shines, s (exponential).", minimum=1e-6)
-    mean_off_s: float = setting(30.0, "Mean time that a dye is dark, s (exponential).", minimum=1e-6)
+    mean_on_s: float = setting(0.12, "Mean duration of a blink, s (exponential).", minimum=1e-6)
+    mean_off_s: float = setting(30.0, "Mean time between blinks, s (exponential).", minimum=1e-6)
     photons: float = setting(5424.0, "Photons per frame of the brightest blink, on all planes together.", minimum=1)
     dimmest: float = setting(
         0.3, "Brightness of the dimmest blink as a fraction of the brightest.", minimum=0, maximum=1
@@ -28,7 +28,7 @@ class BlinkingSettings:
 
 @dataclass(frozen=True)
 class Blinks:
-    """One row per blink: `emitter` shines from `start_s` to `stop_s` (the ends of the movie cut nothing off)."""
+    """One row per blink: `emitter` is on from `start_s` to `stop_s`, which may be outside the movie."""
 
     emitter: NDArray[np.int64]
     start_s: NDArray[np.float64]
@@ -36,10 +36,10 @@ class Blinks:
 
 
 def blinks(emitters: int, duration_s: float, settings: BlinkingSettings, random: np.random.Generator) -> Blinks:
-    """All blinks of `emitters` dyes that touch the time from 0 to `duration_s`; the process is stationary."""
+    """All blinks of `emitters` dyes that overlap the time from 0 to `duration_s`; the process is stationary."""
     on, off = settings.mean_on_s, settings.mean_off_s
-    shining = random.random(emitters) < on / (on + off)
-    clock = np.where(shining, 0.0, random.exponential(off, emitters))  # dwell times have no memory: 0 is like any time
+    on_at_start = random.random(emitters) < on / (on + off)
+    clock = np.where(on_at_start, 0.0, random.exponential(off, emitters))  # dwell times are memoryless
     rows = []
     active = np.flatnonzero(clock < duration_s)
     while active.size:
@@ -56,7 +56,7 @@ def blinks(emitters: int, duration_s: float, settings: BlinkingSettings, random:
 def exposures(
     blinks: Blinks, frames: int, exposure_s: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Cut blinks into frames: (blink, frame, share of the exposure spent shining in (0, 1]), ordered by frame."""
+    """Cut blinks into frames: (blink, frame, fraction of the exposure, in (0, 1]), ordered by frame."""
     start, stop = blinks.start_s / exposure_s, np.minimum(blinks.stop_s / exposure_s, frames)
     first = np.floor(start).astype(np.int64)
     count = np.ceil(stop).astype(np.int64) - first

@@ -1,8 +1,4 @@
-"""The simulation file: everything that a simulated acquisition is made from, one YAML section per subject.
-
-Sections are dataclasses; unknown keys, wrong types and values out of bounds are errors that name the file, the section
-and the key, since a typo must not become a silent default.
-"""
+"""The simulation file (YAML): one section of settings per subject of a simulated acquisition."""
 
 from __future__ import annotations
 
@@ -41,15 +37,15 @@ class PsfSettings:
     )
     pixel_size_nm: float = setting(65.0, "stack: pixel in the sample, nm.", minimum=1)
     z_step_nm: float = setting(100.0, "stack: step between slices, nm.", minimum=1)
-    offset_counts: float = setting(100.0, "stack: counts in the dark.", minimum=0)
+    offset_counts: float = setting(100.0, "stack: camera offset, counts.", minimum=0)
     scan: str = setting("objective", "stack: what moved from slice to slice.", choices=("objective", "sample"))
 
 
 @dataclass(frozen=True)
 class DriftSettings:
-    """Slow motion of every camera against the reference camera; `drift:` in a simulation file."""
+    """Inter-camera drift: slow motion of every camera against the reference; `drift:` in a simulation file."""
 
-    largest_nm: float = setting(48.0, "Farthest that an image wanders along an axis, nm.", minimum=0)
+    largest_nm: float = setting(48.0, "Largest displacement of an image along an axis, nm.", minimum=0)
     smoothing_s: float = setting(1.5, "Time over which the random walk is smoothed, s.", minimum=1e-3)
 
 
@@ -63,7 +59,7 @@ class BeadSettings:
     photons_least: float = setting(12000.0, "Dimmest bead, photons per slice on all planes together.", minimum=1)
     photons: float = setting(24000.0, "Brightest bead, photons per slice on all planes together.", minimum=1)
     tilt_nm: float = setting(20.0, "Rise of the cover slip from the left to the right edge, nm.")
-    scan: str = setting("objective", "What is moved: the objective or the sample.", choices=("objective", "sample"))
+    scan: str = setting("objective", "What the stage moves.", choices=("objective", "sample"))
     z_step_nm: float = setting(50.0, "Step of the scan, nm.", minimum=1)
     scan_range_nm: float = setting(1500.0, "The scan goes from − to + this position, nm.", minimum=1)
 
@@ -74,15 +70,13 @@ class CameraMovieSettings:
 
     frames: int = setting(0, "Length of a dark and of a bright movie of every camera; 0: none.", minimum=0)
     photons: float = setting(
-        2000.0, "Brightest light, photons per pixel and frame; at most half of saturation.", minimum=1
+        2000.0, "Photons per pixel and frame in the middle of the field; at most half of saturation.", minimum=1
     )
     dimmest: float = setting(
-        0.05, "Light far from the middle of the field as a fraction of the brightest.", minimum=0, maximum=1
+        0.05, "Illumination far from the middle of the field, as a fraction of the brightest.", minimum=0, maximum=1
     )
-    sheet_offset_counts: float = setting(0.0, "What the data sheets say of the offset, minus the truth, counts.")
-    sheet_gain: float = setting(
-        1.0, "What the data sheets say of the electrons per count, over the truth.", minimum=0.1, maximum=10
-    )
+    sheet_offset_counts: float = setting(0.0, "Error of the data sheets' offset, counts.")
+    sheet_gain: float = setting(1.0, "Data sheets' electrons per count over the true value.", minimum=0.1, maximum=10)
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class CameraSettings:
     """One camera; an entry of `cameras:` in a simulation file, whose order is the order of the planes."""
 
     focus_nm: float = setting(0.0, "Depth of the focal plane, nm; 0 is midway between the first and the last plane.")
-    brightness: float = setting(1.0, "Light that reaches this camera, relative to the others.", minimum=1e-3)
+    brightness: float = setting(1.0, "Photons that reach this camera, relative to the others.", minimum=1e-3)
     view: AffineSettings = field(default_factory=AffineSettings)
     sensor: Camera = field(default_factory=Camera)
 
@@ -109,7 +103,7 @@ class CameraSettings:
 class SimulationSettings:
     """A whole simulation file."""
 
-    seed: int = setting(1, "Names the random numbers: the same seed gives the same files.", minimum=0)
+    seed: int = setting(1, "Random seed: the same seed gives the same files.", minimum=0)
     frames: int = setting(600, "Length of the movie.", minimum=1)
     exposure_s: float = setting(0.045, "Time per frame, s.", minimum=1e-6)
     width_px: int = setting(64, "Columns of every camera.", minimum=8)
@@ -121,7 +115,7 @@ class SimulationSettings:
         0.3, "Change of the background across the field's diagonal, relative to its mean.", minimum=-2, maximum=2
     )
     truth_least_photons: float = setting(
-        100.0, "Dyes that give fewer photons in a frame are not listed in the truth.", minimum=0
+        100.0, "Dyes with fewer photons in a frame are not listed in truth.csv.", minimum=0
     )
     psf: PsfSettings = field(default_factory=PsfSettings)
     structure: StructureSettings = field(default_factory=StructureSettings)
@@ -133,9 +127,14 @@ class SimulationSettings:
 
 
 def read_settings(path: str | Path) -> SimulationSettings:
-    """Read and check a simulation file; every mistake is a `PlanelocError` naming the file and the key.
+    """Read and check a simulation file.
 
-    ``sensor:`` at the top level holds what the cameras' data sheets share; a camera's own ``sensor:`` adds to it.
+    ``sensor:`` at the top level holds the values that the cameras share; a camera's own ``sensor:`` adds to it.
+
+    Raises
+    ------
+    PlanelocError
+        The file is missing or not YAML, or a key is unknown, of the wrong type or out of bounds.
     """
     path = Path(path)
     try:
@@ -146,9 +145,9 @@ def read_settings(path: str | Path) -> SimulationSettings:
         raise PlanelocError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     values = dict(_mapping(content, str(path)))
     shared = _mapping(values.pop("sensor", {}), f"{path}: sensor")
-    _build(Camera, shared, f"{path}: sensor: ")
+    _build(Camera, shared, f"{path}: sensor")
     values["cameras"] = _share_sensor(values.get("cameras"), shared, path)
-    settings = _build(SimulationSettings, values, f"{path}: ")
+    settings = _build(SimulationSettings, values, str(path))
     _check_consistent(settings, path)
     if settings.psf.file:
         file = str(path.parent / settings.psf.file)  # an absolute path stays as it is
@@ -169,35 +168,29 @@ def _share_sensor(cameras: Any, shared: Mapping[str, Any], path: Path) -> list[d
 
 
 def _build(cls: type, values: Any, where: str) -> Any:
-    """A settings dataclass from a mapping, its nested dataclasses too; `where` begins every message."""
-    values = dict(_mapping(values, where.rstrip(": ")))
+    """A settings dataclass, with nested ones, from a mapping; `where` begins every message."""
+    values = dict(_mapping(values, where))
     kinds = typing.get_type_hints(cls)
     for key in values.keys() & kinds.keys():
-        values[key] = _convert(values[key], kinds[key], key, where)
-    try:
-        return from_mapping(cls, values, where.rstrip(": "))
-    except PlanelocError as error:
-        text = str(error)
-        raise PlanelocError(text if text.startswith(where.rstrip(": ")) else where + text) from None
+        values[key] = _convert(values[key], kinds[key], f"{where}: {key}")
+    return from_mapping(cls, values, where)
 
 
-def _convert(value: Any, kind: Any, key: str, where: str) -> Any:
+def _convert(value: Any, kind: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(kind, value, f"{where}{key}: ")
+        return _build(kind, value, where)
     if typing.get_origin(kind) is tuple:
         item, *rest = typing.get_args(kind)
-        if not isinstance(value, list | tuple) or (rest != [Ellipsis] and len(value) != 1 + len(rest)):
-            raise PlanelocError(f"{where}{key} must be a list of {'entries' if rest == [Ellipsis] else 1 + len(rest)}")
-        if dataclasses.is_dataclass(item):
-            return tuple(_build(item, entry, f"{where}{key}[{i}]: ") for i, entry in enumerate(value))
-        return tuple(_convert(entry, item, key, where) for entry in value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number and math.isfinite(value):
+        length = "entries" if rest == [Ellipsis] else 1 + len(rest)
+        if not isinstance(value, list | tuple) or length not in ("entries", len(value)):
+            raise PlanelocError(f"{where} must be a list of {length}")
+        return tuple(_convert(entry, item, f"{where}[{i}]") for i, entry in enumerate(value))
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if kind is not float and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     names = {float: "a finite number, such as 0.001", int: "a whole number", bool: "true or false", str: "text"}
-    raise PlanelocError(f"{where}{key} is {value!r}, but must be {names[kind]}")
+    raise PlanelocError(f"{where} is {value!r}, but must be {names[kind]}")
 
 
 def _mapping(content: Any, where: str) -> Mapping[str, Any]:

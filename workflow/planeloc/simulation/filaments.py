@@ -1,9 +1,9 @@
-"""What there is to see: microtubule-like filaments in three dimensions, with their labels.
+"""Microtubule-like filaments in three dimensions, with their labels.
 
 A filament is a worm-like chain in the plane of the cover slip: its heading diffuses along the contour, so that
 ⟨cos Δθ⟩ = exp(−s / 2P) with P the persistence length (the two-dimensional chain of Kratky and Porod 1949; Gittes et al.
-1993 for microtubules, which in cells bend more than alone). In depth it undulates gently, as a sine of the contour
-length, which keeps it smooth and within the depth range.
+1993 for microtubules, which bend more in cells). In depth it is a sine of the contour length, which keeps it smooth and
+within the depth range.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class StructureSettings:
 
     filaments: int = setting(7, "Filaments that cross the field.", minimum=1)
     length_nm: float = setting(16000.0, "Contour length of a filament, nm.", minimum=100)
-    persistence_length_nm: float = setting(20000.0, "Contour that a heading outlasts, nm.", minimum=100)
+    persistence_length_nm: float = setting(20000.0, "Persistence length, nm.", minimum=100)
     depth_range_nm: float = setting(700.0, "Filaments stay within ± this depth, nm.", minimum=0)
-    inclination: float = setting(0.2, "Typical climb in depth per length.", minimum=0, maximum=1)
+    inclination: float = setting(0.2, "Typical slope: depth per length.", minimum=0, maximum=1)
     labels_per_um: float = setting(40.0, "Labels per µm of filament.", minimum=1e-3)
     tube_radius_nm: float = setting(12.5, "Radius of the filament, nm; 12.5 for a microtubule.", minimum=0)
     linker_nm: float = setting(12.0, "Distance of the dye from the filament's surface (antibodies), nm.", minimum=0)
@@ -42,7 +42,7 @@ def filament(
     heading += random.uniform(0, 2 * np.pi) - heading[half]
     contour = np.concatenate([[0.0], np.cumsum(np.full(2 * half, _STEP_NM))])
     depth = _depth(contour, settings, random)
-    lateral = np.sqrt(np.clip(_STEP_NM**2 - np.diff(depth) ** 2, 0.0, None))  # so that the contour keeps its length
+    lateral = np.sqrt(np.clip(_STEP_NM**2 - np.diff(depth) ** 2, 0.0, None))  # keeps the contour length
     steps = lateral[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
     plane = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
     plane += np.asarray(through_nm) - plane[half]
@@ -55,7 +55,7 @@ def _depth(
     if settings.depth_range_nm == 0:
         return np.zeros_like(contour_nm)
     slope = np.clip(random.normal(0.0, settings.inclination), -1, 1)
-    phase = np.arcsin(random.uniform(-1, 1))  # so that every depth is as likely in the middle of the filament
+    phase = np.arcsin(random.uniform(-1, 1))  # every depth is equally likely in the middle of the filament
     from_middle = contour_nm - contour_nm.mean()
     return settings.depth_range_nm * np.sin(phase + slope * from_middle / settings.depth_range_nm)
 

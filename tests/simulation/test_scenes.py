@@ -1,0 +1,35 @@
+"""Bead scans and inter-camera drift are as documented."""
+
+import numpy as np
+import pytest
+
+from planeloc.simulation.config import read_settings
+from planeloc.simulation.scenes import bead_scene, inter_camera_drift, scan_positions
+from support.acquisitions import write_settings
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_drift_is_bounded_slow_and_leaves_the_reference_alone(tmp_path, rng):
+    settings = read_settings(write_settings(tmp_path, frames=600))
+    drift = inter_camera_drift(settings, rng)
+    assert drift.shape == (600, 4, 2)
+    assert not drift[:, 0].any()
+    assert not drift[0].any()
+    farthest = np.abs(drift[:, 1:]).max(axis=0)
+    assert np.all((farthest >= 24) & (farthest <= 48))
+    assert np.abs(np.diff(drift, axis=0)).max() < 3  # nm per frame
+
+
+@pytest.mark.parametrize(("scan", "direction"), [("objective", -1), ("sample", 1)])
+def test_bead_scan_moves_the_beads_as_documented(tmp_path, rng, scan, direction):
+    settings = read_settings(write_settings(tmp_path, beads={"scan": scan}))
+    scan_nm = scan_positions(settings)
+    assert scan_nm.tolist() == [-300, -200, -100, 0, 100, 200, 300]
+    beads = bead_scene(settings, scan_nm, rng)
+    z = beads.positions_nm[:, 2].reshape(7, 4)
+    assert np.diff(z, axis=0) == pytest.approx(np.full((6, 4), direction * 100.0))
+    assert np.abs(z[3]).max() <= 10 * (1 + 2 * 3 / 40)  # the tilt, a little beyond the sensor too

@@ -1,0 +1,55 @@
+"""Ground-truth tables: planeloc's own and those of the SMLM challenge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from planeloc.core.errors import PlanelocError
+
+COLUMNS: dict[str, str] = {"frame": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "photons": "photons"}
+"""Columns of planeloc's own tables → quantities; frames from 0."""
+
+CHALLENGE_COLUMNS: dict[str, str] = {
+    "frame": "frame",
+    "xnano": "x",
+    "ynano": "y",
+    "znano": "z",
+    "intensity": "photons",
+}
+"""Columns of the SMLM challenge's tables → quantities; frames from 1."""
+
+
+def read_ground_truth(path: str | Path) -> pd.DataFrame:
+    """Read a ground-truth table of planeloc or of the SMLM challenge.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``frame`` (from 0), ``x``, ``y``, ``z`` (nm), ``photons``.
+
+    Raises
+    ------
+    PlanelocError
+        The file is missing, not a CSV table, lacks a column or contains anything but numbers.
+    """
+    path = Path(path)
+    try:
+        content = pd.read_csv(path, skipinitialspace=True)
+    except FileNotFoundError:
+        raise PlanelocError(f"{path}: ground-truth table not found; check the path in the sample table") from None
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        raise PlanelocError(f"{path}: not a CSV table ({' '.join(str(error).split())})") from None
+    content = content.rename(columns=lambda name: str(name).strip())
+    names, first = (CHALLENGE_COLUMNS, 1) if "xnano" in content.columns else (COLUMNS, 0)
+    missing = [name for name in names if name not in content.columns]
+    if missing:
+        raise PlanelocError(f"{path}: ground-truth table lacks the column {missing[0]}; expected {','.join(COLUMNS)}")
+    truth = content[list(names)].rename(columns=names).apply(pd.to_numeric, errors="coerce")
+    complete = np.isfinite(truth.to_numpy(dtype=np.float64)).all(axis=1)
+    if not complete.all():
+        row = int(np.argmin(complete))
+        raise PlanelocError(f"{path}: row {row + 1} of the ground-truth table is not all numbers; correct or remove it")
+    return truth.assign(frame=truth["frame"].astype(np.int64) - first)

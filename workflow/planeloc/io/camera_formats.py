@@ -1,0 +1,103 @@
+"""Camera formats: one module per file format of cameras, found by the file.
+
+To add a format, write one module with the attributes of `CameraFormat` and list it in the entry-point group
+``planeloc.camera_formats`` of your package; every stage that takes camera files then reads it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import require_file
+from planeloc.core.registry import Registry
+
+
+class CameraStack(Protocol):
+    """The frames of one camera file, opened for reading.
+
+    Attributes
+    ----------
+    path : Path
+    frames, channels, height, width : int
+        What the file holds. Channels are cameras that share the file.
+    largest_count : int
+        Largest number that a pixel can hold: 255 or 65535.
+    """
+
+    path: Path
+    frames: int
+    channels: int
+    height: int
+    width: int
+    largest_count: int
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Frames start … stop−1 as counts, (stop − start, channels, height, width). Threads may read together."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class CameraFormat(Protocol):
+    """What a module or object must have to be a camera format.
+
+    Attributes
+    ----------
+    name : str
+        For messages: ``"TIFF"``.
+    suffixes : tuple of str
+        Usual endings of the file names, in lower case.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def opens(self, path: Path) -> bool:
+        """Whether the file is of this format, by its first bytes."""
+
+    def open(self, path: Path, channels: int | None = None) -> CameraStack:
+        """Open a file.
+
+        Parameters
+        ----------
+        path : Path
+        channels : int, optional
+            Cameras that share the file along a channel axis. None: one image per frame, and a single axis besides y
+            and x counts as the frames, whatever its name.
+
+        Raises
+        ------
+        PlanelocError
+            The file is damaged, cut short or does not hold such frames.
+        """
+
+
+CAMERA_FORMATS = Registry("camera format", "planeloc.camera_formats", {"TIFF": "planeloc.io.tiff"})
+
+
+def open_camera_file(path: str | Path, channels: int | None = None) -> CameraStack:
+    """Open a camera file with the format that recognizes it: by its first bytes, else by the ending of its name.
+
+    Formats of other packages are asked first, since theirs may be based on a built-in one.
+
+    Raises
+    ------
+    PlanelocError
+        The file is missing, of no registered format, or cannot be read as its format.
+    """
+    path = require_file(path, "camera file")
+    formats: list[CameraFormat] = [CAMERA_FORMATS.load(name) for name in reversed(CAMERA_FORMATS.names())]
+    named = [known for known in formats if path.name.lower().endswith(tuple(known.suffixes))]
+    recognized = [known for known in formats if known.opens(path)]
+    for known in (*recognized, *named):
+        return known.open(path, channels)
+    described = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in reversed(formats))
+    raise PlanelocError(
+        f"{path}: of no camera format that planeloc reads: {described}; export it as TIFF, or install a package that "
+        "reads it (entry-point group planeloc.camera_formats)"
+    )

@@ -1,0 +1,67 @@
+"""Exporters: one module per table format of another program, found by name.
+
+To add a format, write one module with the three attributes of `Exporter` and list it in the entry-point group
+``planeloc.exporters`` of your package; ``planeloc filter --export NAME=PATH`` then writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from planeloc.core.errors import PlanelocError
+from planeloc.core.registry import Registry
+
+
+class Exporter(Protocol):
+    """What a module or object must have to be an exporter.
+
+    Attributes
+    ----------
+    name : str
+        Its name on the command line.
+    file_name : str
+        Pattern of the files that the other program accepts: ``"*.csv"``.
+    """
+
+    name: str
+    file_name: str
+
+    def write(self, table: pd.DataFrame, metadata: Mapping[str, Any], path: Path) -> None:
+        """Write a table of localizations (`planeloc.io.localization_table.COLUMNS`) and its metadata to `path`."""
+
+
+EXPORTERS = Registry(
+    "exporter",
+    "planeloc.exporters",
+    {"picasso": "planeloc.io.picasso", "thunderstorm": "planeloc.io.thunderstorm"},
+)
+
+
+def parse_export(text: str) -> tuple[str, Path]:
+    """Exporter and file of ``NAME=PATH``.
+
+    Raises
+    ------
+    PlanelocError
+        The text has another form, the exporter is not registered, or its program does not accept such a file name.
+    """
+    name, separator, path = text.partition("=")
+    if not separator or not path:
+        raise PlanelocError(f"--export {text}: write NAME=PATH, where NAME is one of {', '.join(EXPORTERS.names())}")
+    pattern = EXPORTERS.load(name).file_name
+    if not fnmatch(Path(path).name, pattern):
+        raise PlanelocError(f"--export {text}: {name} reads files called {pattern}; rename {path}")
+    return name, Path(path)
+
+
+def known_or(values: pd.Series, stand_in: float) -> NDArray[np.float64]:
+    """Values as numbers; `stand_in` replaces unknown ones (NaN), for programs that accept only numbers."""
+    numbers = values.to_numpy(dtype=np.float64)
+    return np.where(np.isfinite(numbers), numbers, stand_in)

@@ -1,0 +1,240 @@
+"""Writing a movie: frames of the cameras → Zarr store and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from planeloc.cameras.microscope import Microscope
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import atomic_path, write_json
+from planeloc.core.progress import progress_bar
+from planeloc.movie import chunks
+from planeloc.movie.store import ARRAY, FORMAT, Source, chunk_file, new_digest
+
+AXES = ("frame", "plane", "y", "x")
+AUTO_CHUNK_BYTES = 16 << 20
+AUTO_CHUNK_FRAMES = 100
+_HASH_BLOCK_BYTES = 1 << 18
+_READ_BYTES = 2 << 20  # frames of a source read at once; they fit into the processor's cache
+
+Survey = Callable[[NDArray[np.uint16]], Any]
+
+
+def write_movie(
+    source: Source,
+    store: Path,
+    manifest: Path,
+    microscope: Microscope,
+    *,
+    chunk_frames: int = 0,
+    compression_level: int = 1,
+    threads: int = 1,
+    progress: bool = False,
+    survey: Survey | None = None,
+    report: Callable[[list[Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Write a source's frames to a store and its manifest; every chunk is read back and compared.
+
+    Memory is that of 2·(`threads` + 1) chunks and their compressed copies. The new store replaces an older one when it
+    is complete; from then until the manifest is written there is no manifest.
+
+    Parameters
+    ----------
+    source : Source
+        Frames, and the files they come from, whose SHA-256 goes into the manifest.
+    store, manifest : Path
+    microscope : Microscope
+    chunk_frames : int
+        Frames per chunk; 0 for at most 100 and 16 MiB.
+    compression_level : int
+        Of zstd, 1 to 9.
+    threads : int
+        Chunks compressed at the same time.
+    progress : bool
+        Show progress.
+    survey : callable, optional
+        Called on the counts of every chunk, in any order and in several threads.
+    report : callable, optional
+        Makes manifest entries of what `survey` returned, in the order of the chunks.
+
+    Raises
+    ------
+    PlanelocError
+        The disk is full, a chunk differs from what was written, or a source file changed meanwhile.
+    """
+    chunk_frames = min(chunk_frames or auto_chunk_frames(source.shape[1:]), source.shape[0])
+    if 2 * chunk_frames * math.prod(source.shape[1:]) > chunks.LARGEST_BYTES:
+        raise PlanelocError(
+            f"setting chunk_frames: {chunk_frames} frames of this movie exceed 2 GiB; use 0 (automatic)"
+        )
+    digest = new_digest(source.shape)
+    with atomic_path(store) as partial:
+        array = _create_array(partial, source.shape, chunk_frames, compression_level)
+        writing = _write_chunks(source, array, store, partial, digest, threads, compression_level, survey)
+        written, sources = _hash_sources(source, writing, progress)
+        manifest.unlink(missing_ok=True)  # an older one would describe the store that is now replaced
+    content = {
+        "format": FORMAT,
+        "store": os.path.relpath(store, manifest.parent),
+        "shape": list(source.shape),
+        "axes": list(AXES),
+        "dtype": "uint16",
+        "chunk_frames": chunk_frames,
+        "digest": digest.hexdigest(),
+        "sources": sources,
+        "microscope": microscope.as_dict(),
+        **(report([chunk.survey for chunk in written]) if report else {}),
+        "chunk_crc32c": [chunk.checksum.hex() for chunk in written],
+    }
+    write_json(manifest, content)
+
+
+def auto_chunk_frames(frame_shape: tuple[int, ...] | list[int]) -> int:
+    """Frames per chunk for frames of (planes, height, width): at most 100, at most 16 MiB, at least one."""
+    return max(1, min(AUTO_CHUNK_FRAMES, AUTO_CHUNK_BYTES // (2 * math.prod(frame_shape))))
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What is kept of a chunk that is on disk."""
+
+    frames: int
+    checksum: bytes
+    survey: Any
+
+
+class _SourceFile:
+    """Hashes a source file in step with the conversion, while its bytes are in the file system's cache."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = self._now()
+        self._file = path.open("rb", buffering=0)
+        self._block = memoryview(bytearray(_HASH_BLOCK_BYTES))
+        self._hash = hashlib.sha256()
+
+    def _now(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_size, status.st_mtime_ns
+
+    def advance(self, fraction: float) -> None:
+        """Continue the hash up to this fraction of the file."""
+        end = int(self._state[0] * fraction)
+        while count := self._file.readinto(self._block[: max(0, end - self._file.tell())]):
+            self._hash.update(self._block[:count])
+
+    def record(self) -> dict[str, Any]:
+        """Path, size and SHA-256; raises `PlanelocError` if the file has changed."""
+        self.advance(1.0)
+        if self._now() != self._state:
+            raise PlanelocError(
+                f"{self._path}: changed during the conversion; convert it when the acquisition has ended"
+            )
+        return {"path": str(self._path), "bytes": self._state[0], "sha256": self._hash.hexdigest()}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _hash_sources(
+    source: Source, writing: Iterator[_Written], progress: bool
+) -> tuple[list[_Written], list[dict[str, Any]]]:
+    """Write all chunks, and hash the source files meanwhile; returns the chunks, and the records of the files."""
+
+    def advance(fraction: float) -> None:
+        for file in files:
+            file.advance(fraction)
+
+    written: list[_Written] = []
+    hashed: Future[None] | None = None
+    done = 0
+    with ExitStack() as stack:
+        files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
+        hashing = stack.enter_context(ThreadPoolExecutor(1))
+        bar = stack.enter_context(progress_bar(source.shape[0], "convert", "frame", shown=progress))
+        for chunk in writing:
+            written.append(chunk)
+            bar.update(chunk.frames)
+            done += chunk.frames
+            if hashed:
+                hashed.result()
+            hashed = hashing.submit(advance, done / source.shape[0])
+        if hashed:
+            hashed.result()
+        return written, [file.record() for file in files]
+
+
+def _write_chunks(
+    source: Source,
+    array: zarr.Array,
+    store: Path,
+    partial: Path,
+    digest: Any,
+    threads: int,
+    compression_level: int,
+    survey: Survey | None,
+) -> Iterator[_Written]:
+    """Read in order, compress in parallel, yield in order; at most `threads` + 1 chunks wait.
+
+    Chunks share the same memory in turn: allocating memory for each takes as long as its decompression.
+    """
+
+    def write(index: int, frames: int, counts: NDArray[np.uint16], scratch: NDArray[np.uint16]) -> _Written:
+        try:
+            checksum = chunks.write(chunk_file(array, partial, index), counts, compression_level, scratch)
+        except (ValueError, RuntimeError) as error:
+            raise PlanelocError(
+                f"{store}: chunk {index} differs from what was written ({error}); check disk and memory"
+            ) from None
+        return _Written(frames, checksum, survey(counts[:frames]) if survey else None)
+
+    buffers = [np.zeros((2, *array.chunks), dtype=np.uint16) for _ in range(threads + 1)]
+    waiting: deque[Future[_Written]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for index, start in enumerate(range(0, source.shape[0], array.chunks[0])):
+            if len(waiting) == len(buffers):
+                yield waiting.popleft().result()
+            counts, scratch = buffers[index % len(buffers)]
+            frames = _read_chunk(source, start, counts)
+            digest.update(counts[:frames])
+            waiting.append(pool.submit(write, index, frames, counts, scratch))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read_chunk(source: Source, start: int, counts: NDArray[np.uint16]) -> int:
+    """Fill a chunk with the source's frames from `start` on, then zeros; return the number of frames."""
+    frames = min(len(counts), source.shape[0] - start)
+    batch = max(1, _READ_BYTES // counts[0].nbytes)
+    for first in range(0, frames, batch):
+        last = min(first + batch, frames)
+        counts[first:last] = source.read(start + first, start + last)
+    counts[frames:] = 0
+    return frames
+
+
+def _create_array(store: Path, shape: tuple[int, ...], chunk_frames: int, compression_level: int) -> zarr.Array:
+    group = zarr.open_group(store, mode="w", zarr_format=3)
+    return group.create_array(
+        ARRAY,
+        shape=shape,
+        chunks=(chunk_frames, *shape[1:]),
+        dtype="uint16",
+        compressors=chunks.codecs(compression_level),
+        fill_value=0,
+        dimension_names=AXES,
+        config={"write_empty_chunks": True},  # a missing chunk must be an error, not zeros
+    )
