@@ -6,7 +6,7 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.brightness import fit_spots, measure_brightness_and_background, photons_in_focus
+from planeloc.diagnostics.brightness import WINDOW_PX, fit_spots, measure_brightness_and_background, photons_in_focus
 from planeloc.movie.store import Movie, write_movie
 from planeloc.psf import paper_psf
 from support.movies import MICROSCOPE, Source, draw_emitters, expose
@@ -33,3 +33,24 @@ def test_photons_under_the_rings_are_counted():
     own = spots[torch.arange(4), torch.arange(4)].float().numpy()
     found = photons_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
     assert np.median(found) == pytest.approx(3000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(quantum_efficiency=0.4, read_noise_electrons=1.0, electrons_per_count=0.1),
+        Camera(quantum_efficiency=0.5, em_gain=300.0, read_noise_electrons=30.0, electrons_per_count=5.0),
+    ],
+)
+def test_stated_standard_deviations_are_those_of_the_camera(camera):
+    """Spots as the camera would record them, with few photoelectrons per photon: they scatter as much as is stated."""
+    random, background, width = np.random.default_rng(0), 20.0, 1.2
+    y, x = np.mgrid[:WINDOW_PX, :WINDOW_PX] - WINDOW_PX // 2
+    expected = background + 600.0 * np.exp(-(x**2 + y**2) / (2 * width))
+    counts = camera.expose(np.broadcast_to(expected, (2000, WINDOW_PX, WINDOW_PX)), random)
+    fits = fit_spots(camera.photons(counts) - np.float32(background), np.full((7, 7), background, np.float32), camera)
+    widths, peaks = fits.squared_width_px2[:, 0], fits.peak
+    assert np.median(widths) == pytest.approx(width, rel=0.02)
+    for values, stated in ((widths, fits.deviations[:, 2]), (peaks, fits.deviations[:, 3])):
+        scatter = 1.4826 * np.median(np.abs(values - np.median(values)))
+        assert scatter == pytest.approx(np.median(stated), rel=0.1)

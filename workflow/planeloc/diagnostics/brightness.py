@@ -100,7 +100,7 @@ def fit_spots(windows: NDArray[np.float32], background: NDArray[np.float32], cam
     Least squares follow the core of a spot: rings do not widen it. Standard deviations follow from the camera's noise,
     with the median of `background` under every spot.
     """
-    noise = NoiseModel(camera.excess_noise, camera.read_noise_photons() ** 2)
+    noise = NoiseModel.of(camera)
     noise = replace(noise, read_variance=float(noise.variance(float(np.median(background)))))
     return fit_gaussians(windows, noise=noise, estimator="least_squares")
 
