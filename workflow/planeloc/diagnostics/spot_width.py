@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.cameras.camera import Camera
+from planeloc.core.robust import huber_loss
 from planeloc.diagnostics.brightness import (
     FEWEST_EMITTERS,
     WINDOW_PX,
@@ -125,7 +126,7 @@ def excess_widths(spots: SpotWidths, psf: PSF, depth_range_nm: tuple[float, floa
         for plane in range(psf.planes):
             away = seen[:, plane, None] - excess[plane] - curves[plane]
             deviations = np.sqrt(weights[:, plane, None]) * np.abs(away)
-            cost += np.minimum(deviations, 2.0) * (2 * deviations - np.minimum(deviations, 2.0))  # Huber's
+            cost += huber_loss(deviations, 2.0)
         depth = cost.argmin(axis=1)
         residuals = np.where(weights > 0, seen - curves[:, depth].T, np.nan)
         for plane in np.flatnonzero(~few):
