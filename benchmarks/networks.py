@@ -32,16 +32,17 @@ import torch
 from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
-from planeloc.diagnostics.light import fit_photons
 from planeloc.evaluation.metrics import compare, scores
 from planeloc.fitting.multi_emitter import Start, fit_frames
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import Findings, Instrument
+from planeloc.localization.photometry import fit_photons
 from planeloc.localization.worker import Job, Localizer, localize_frames
 from planeloc.networks.record import load_network
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise, plane_information
+from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.drift_information import covariance_with_drift
 

@@ -8,8 +8,11 @@ import pytest
 from planeloc.cameras.camera import Camera
 from planeloc.evaluation import metrics
 from planeloc.psf import paper_psf
-from planeloc.psf.fisher_information import PixelNoise, position_bound
-from support.evaluated_tables import SIZE_NM, found, molecules
+from planeloc.cameras.noise import PixelNoise
+from planeloc.psf.fisher_information import position_bound
+from support.evaluated_tables import SIZE_NM
+from support.evaluated_tables import found
+from support.evaluated_tables import molecules
 
 PROTOCOL = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 450.0, "minimum_photons": 0.0}
 

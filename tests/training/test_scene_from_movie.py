@@ -7,16 +7,22 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import measure_light
+from planeloc.diagnostics.brightness import measure_brightness_and_background
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
-from planeloc.networks.regression import SEEN_PX, Architecture, RegressionNetwork
+from planeloc.networks.regression import SEEN_PX
+from planeloc.networks.regression import Architecture
+from planeloc.networks.regression import RegressionNetwork
 from planeloc.psf import paper_psf
-from planeloc.training.scene_from_movie import check_scene_settings, training_scene
+from planeloc.training.scene_from_movie import check_scene_settings
+from planeloc.training.scene_from_movie import training_scene
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
 from planeloc.transforms.camera_transform import Registration
-from support.movies import MICROSCOPE, Source, draw_emitters, expose
+from support.movies import MICROSCOPE
+from support.movies import Source
+from support.movies import draw_emitters
+from support.movies import expose
 from support.trainings import outputs
 
 REGRESSION, UPSAMPLING = TrainSettings(network="regression"), TrainSettings(network="upsampling")
@@ -80,7 +86,7 @@ def test_training_reaches_down_to_the_dimmest_that_show(tmp_path, background):
     """Molecules are found by single planes, from some limit on; it does not depend on how bright most of them are."""
     uniform = np.random.default_rng(1).uniform(1500, 5000, 120)
     movie = movie_of(tmp_path, uniform, background)
-    light = measure_light([movie], paper_psf())
+    light = measure_brightness_and_background([movie], paper_psf())
     assert light.photons[0] > 1400
     # A spot in focus with the pixels' noise: six deviations of what a Gaussian of 1 px leaves of it.
     camera = MICROSCOPE.cameras[0]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.gaussian_2d import NoiseModel
 
 Array = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ class Beads:
 
 def noise_model(camera: Camera) -> NoiseModel:
     """Pixel variance in photons: shot noise of the photoelectrons with its EM excess, and read noise."""
-    return NoiseModel(camera.excess_noise / camera.quantum_efficiency, camera.read_noise_photons() ** 2)
+    return NoiseModel.of(camera)
 
 
 def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
+from planeloc.core.robust import huber_weights, irls
 
 Array = NDArray[np.float64]
 
@@ -330,25 +331,29 @@ def _solve(
     if len(np.unique(x)) <= degree:
         return None
     weights = np.concatenate([np.full(extra, pixels.sum()), pixels]) / np.maximum(y, 1e-3) ** 2
-    for _ in range(_FIT_ROUNDS):
+    dark_sd = [dark.read_variance_sd] if dark else []
+
+    def fit(weights: Array) -> tuple[tuple[Array, ...], Array]:
         normal = design.T @ (weights[:, None] * design)
         solution = np.linalg.solve(normal, design.T @ (weights * y))
-        if solution[1] <= 0:
-            return None
         predicted = np.maximum(design @ solution, 1e-3)
         measured = levels.residual_sd(float(solution[1]))[kept]
         relative = np.median(measured**2 * pixels / predicted[extra:] ** 2)
-        model = predicted[extra:] * np.sqrt(relative / pixels)
-        sd = np.concatenate([[dark.read_variance_sd] if dark else [], model])
-        pull = np.abs(y - design @ solution) / sd
-        before, weights = weights, np.minimum(1, _HUBER / np.maximum(pull, 1e-12)) / sd**2
-        if np.allclose(before, weights, rtol=1e-6):
-            break
-    measured = np.concatenate([[dark.read_variance_sd] if dark else [], measured])
+        sd = np.concatenate([dark_sd, predicted[extra:] * np.sqrt(relative / pixels)])
+        deviation = np.abs(y - design @ solution) / sd
+        grows = solution[1] > 0  # else the same weights end the iteration
+        return (solution, normal, measured, deviation), huber_weights(
+            deviation, _HUBER, 1 / sd**2
+        ) if grows else weights
+
+    (solution, normal, measured, deviation), weights = irls(fit, weights, _FIT_ROUNDS, rtol=1e-6)
+    if solution[1] <= 0:
+        return None
     inverse = np.linalg.inv(normal)
-    covariance = inverse @ (design.T @ ((weights * measured)[:, None] ** 2 * design)) @ inverse
+    spread = (weights * np.concatenate([dark_sd, measured]))[:, None]
+    covariance = inverse @ (design.T @ (spread**2 * design)) @ inverse
     freedom = len(x) - degree - 1
-    scatter = float((np.minimum(pull, _HUBER) ** 2).sum() / freedom) if freedom else 1.0
+    scatter = float((np.minimum(deviation, _HUBER) ** 2).sum() / freedom) if freedom else 1.0
     if freedom and scatter > 1 + 3 * np.sqrt(2 / freedom):  # the line explains less than the noise allows
         covariance = covariance * scatter
     return tuple(map(float, solution)), covariance

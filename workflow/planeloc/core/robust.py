@@ -1,32 +1,83 @@
-"""Least squares that few bad points cannot bend: Huber weights, and the scatter that the noise does not explain.
+"""Robust least squares: iterative reweighting with Huber weights, and scatter that the noise does not explain.
 
-Residuals are of points in the plane, both axes alike. With variance V per axis, q = (dx² + dy²) / 2V of a good point
-follows the exponential distribution of mean 1, from which all thresholds here come.
+`common_scatter` and `huber` take residuals of points in the plane, both axes alike. With variance V per axis,
+q = (dx² + dy²) / 2V of a good point follows the exponential distribution of mean 1, which all thresholds follow from.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Fit = TypeVar("Fit")
 
-BOUND = 2.0  # deviations from which a point is held back; 1.8 % of the good ones are farther
+BOUND = 2.0  # standard deviations beyond which a point loses weight; 1.8 % of the good ones are farther
 _DOUBLINGS = 60
 _BISECTIONS = 60
 
 
+def irls(
+    fit: Callable[[Array], tuple[Fit, Array]], weights: Array, rounds: int, rtol: float | None = None
+) -> tuple[Fit, Array]:
+    """Iteratively reweighted least squares.
+
+    Parameters
+    ----------
+    fit : callable
+        Solves with the weights (n,) that it is given; returns the solution and the next weights (n,).
+    weights : Array
+        (n,), of the first round.
+    rounds : int
+        Largest number of rounds.
+    rtol : float, optional
+        Relative change of the weights below which to stop.
+
+    Returns
+    -------
+    The last solution, and the weights that follow from it.
+    """
+    for _ in range(rounds):
+        before = weights
+        solution, weights = fit(before)
+        if rtol is not None and np.allclose(before, weights, rtol=rtol):
+            break
+    return solution, weights
+
+
+def huber_weights(deviation: Array, bound: float, weights: Array | float = 1.0) -> Array:
+    """Weights, times bound / deviation beyond the bound (Huber 1964); deviations in standard deviations."""
+    return weights / np.maximum(deviation / bound, 1.0)
+
+
+def huber_loss(deviation: Array, bound: float) -> Array:
+    """Squared deviation, linear beyond the bound."""
+    within = np.minimum(deviation, bound)
+    return within * (2 * deviation - within)
+
+
 def huber(q: Array) -> Array:
-    """Factor on the weight of every point: 1, and bound / deviation beyond the bound (Huber 1964)."""
-    return 1 / np.maximum(np.sqrt(q) / BOUND, 1.0)
+    """`huber_weights` of points in the plane, from q."""
+    return huber_weights(np.sqrt(q), BOUND)
 
 
 def common_scatter(squared: Array, variance: Array, freedom: float) -> float:
-    """Variance per axis to add to all points so that their residuals are as large as they are.
+    """Variance per axis that the residuals have beyond the noise (Huber's Proposal 2); 0 where noise explains all.
 
-    `squared` (n,): half of the squared residual; `variance` (n,): what noise explains; `freedom`: degrees of freedom
-    over points. Huber's Proposal 2: the mean of min(q, bound²) has its expectation 1 − exp(−bound²), so a wrong point
-    counts no more than one at the bound. 0 where noise explains all.
+    The mean of min(q, bound²) has the expectation 1 − exp(−bound²), so a wrong point counts no more than one at the
+    bound.
+
+    Parameters
+    ----------
+    squared : Array
+        (n,): half of the squared residual.
+    variance : Array
+        (n,): variance per axis that the noise explains.
+    freedom : float
+        Degrees of freedom over number of points.
     """
     expected = freedom * (1 - np.exp(-(BOUND**2)))
 
