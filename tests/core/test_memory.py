@@ -9,8 +9,9 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.memory import AdaptiveBatch, memory_for, out_of_memory
 from planeloc.psf import paper_psf
 from planeloc.scenes import random_density
-from planeloc.scenes.random_density import draw_crowds
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.random_density import draw_dense_scenes
+from planeloc.scenes.scene import Scene
 from planeloc.training.loop import fit_network
 from planeloc.training.mixture_loss import regression_loss
 from planeloc.training.regression_task import MoleculeTask, truth_in_units
@@ -133,20 +134,20 @@ def test_which_errors_mean_memory():
 
 def test_molecules_drawn_some_at_a_time_are_the_same(monkeypatch):
     def draw():
-        return draw_crowds(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
+        return draw_dense_scenes(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
 
     whole = draw()
     monkeypatch.setattr(random_density, "_BYTES_AT_ONCE", 7 * 4 * 4 * 22**2)
     assert torch.equal(whole, draw())
 
 
-@pytest.mark.parametrize("draw", [draw_crowds, draw_batch])
+@pytest.mark.parametrize("draw", [draw_dense_scenes, draw_batch])
 def test_parts_of_a_batch(draw):
     batch = draw(paper_psf(), SCENE, 6, torch.Generator().manual_seed(3))
     parts = list(AdaptiveBatch(4, CPU, "").split(batch))
     assert [len(part) for part in parts] == [4, 2]
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
     assert torch.equal(torch.cat([part.positions_nm for part in parts]), batch.positions_nm)
-    if draw is draw_crowds:
+    if draw is draw_dense_scenes:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
     assert next(iter(AdaptiveBatch(6, CPU, "").split(batch))) is batch
