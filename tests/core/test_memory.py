@@ -14,9 +14,9 @@ from planeloc.scenes.random_density import draw_dense_scenes
 from planeloc.scenes.scene import Scene
 from planeloc.training.loop import fit_network
 from planeloc.training.mixture_loss import regression_loss
-from planeloc.training.regression_task import MoleculeTask, truth_in_units
+from planeloc.training.regression_task import RegressionTask, ground_truth
 from planeloc.training.settings import TrainSettings
-from planeloc.training.upsampling_task import VoxelTask
+from planeloc.training.upsampling_task import UpsamplingTask
 
 SCENE = Scene(window_px=16, density=(0.002, 0.01), background_error=0.1)
 TINY = TrainSettings(
@@ -58,7 +58,7 @@ def memory_of(monkeypatch, task, images, error=torch.OutOfMemoryError):
 def test_a_training_in_smaller_batches_is_the_same_training(tmp_path, monkeypatch, capsys):
     whole, _, history = fit(tmp_path, "whole")
     capsys.readouterr()
-    memory_of(monkeypatch, MoleculeTask, 3)
+    memory_of(monkeypatch, RegressionTask, 3)
     parts, _, in_parts = fit(tmp_path, "parts")
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, parts.state_dict()[name], atol=TOL_WEIGHTS), name
@@ -74,13 +74,13 @@ def test_a_training_in_smaller_batches_is_the_same_training(tmp_path, monkeypatc
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_gradients_of_the_parts_add_up(size):
     """In double precision, to rounding: the loss averages over windows, also count, background and drift."""
-    task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
+    task = RegressionTask(paper_psf(), SCENE, TINY)
     batch = task.draw(8, torch.Generator().manual_seed(4))
     maps = 0.3 * torch.randn(8, 19, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     maps.requires_grad_()
 
     def loss(part, own):
-        truth = truth_in_units(part, task.record.units)
+        truth = ground_truth(part, task.record.units)
         double = (value.double() if value.is_floating_point() else value for value in vars(truth).values())
         return regression_loss(own, type(truth)(*double), task.record.units.drift_sd_px)
 
@@ -97,7 +97,7 @@ def test_gradients_of_the_parts_add_up(size):
 
 
 def test_parts_of_validation_together_are_the_whole():
-    task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
+    task = RegressionTask(paper_psf(), SCENE, TINY)
     batch = task.draw(10, torch.Generator().manual_seed(4))
     network = task.record.build().eval()
     with torch.inference_mode():
@@ -107,13 +107,13 @@ def test_parts_of_validation_together_are_the_whole():
 
 def test_a_batch_that_was_tried_leaves_no_trace_in_the_normalisation(tmp_path, monkeypatch):
     settings = replace(TINY, network="upsampling", samples=8, channels="8,8,8,8", validation=4)
-    memory_of(monkeypatch, VoxelTask, 4)
+    memory_of(monkeypatch, UpsamplingTask, 4)
     network, *_ = fit_network(paper_psf(), Scene(), None, tmp_path / "c.safetensors", settings)
     assert int(network.state_dict()["layers.2.num_batches_tracked"]) == 2
 
 
 def test_one_image_that_is_too_large_ends_in_one_line(tmp_path, monkeypatch):
-    memory_of(monkeypatch, MoleculeTask, 0)
+    memory_of(monkeypatch, RegressionTask, 0)
     with pytest.raises(PlanelocError, match="training: cpu has not enough memory for one image; give") as error:
         fit(tmp_path, "none")
     assert "\n" not in str(error.value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from planeloc.networks.record import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.scenes.scene import Scene
-    from planeloc.training.regression_task import MoleculeTask
+    from planeloc.training.regression_task import RegressionTask
     from planeloc.training.settings import TrainSettings
 
 _LOG = logging.getLogger(__name__)
@@ -39,10 +39,10 @@ class Regression(NetworkKind):
     def build(self, record: NetworkRecord) -> RegressionNetwork:
         return RegressionNetwork(record.architecture, record.input_scale, sum(record.scene.density) / 2)
 
-    def task(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> MoleculeTask:
-        from planeloc.training.regression_task import MoleculeTask
+    def task(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> RegressionTask:
+        from planeloc.training.regression_task import RegressionTask
 
-        return MoleculeTask(psf, scene, settings, generator)
+        return RegressionTask(psf, scene, settings)
 
     def finder(
         self,

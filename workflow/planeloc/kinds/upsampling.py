@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from planeloc.networks.record import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.training.settings import TrainSettings
-    from planeloc.training.upsampling_task import VoxelTask
+    from planeloc.training.upsampling_task import UpsamplingTask
 
 
 class Upsampling(NetworkKind):
@@ -38,10 +38,10 @@ class Upsampling(NetworkKind):
         voxels = (scene.window_px * scene.upsampling) ** 2 * scene.depth_slices
         return UpsamplingNetwork(record.architecture, record.input_scale, scene.emitters / voxels)
 
-    def task(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> VoxelTask:
-        from planeloc.training.upsampling_task import VoxelTask
+    def task(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> UpsamplingTask:
+        from planeloc.training.upsampling_task import UpsamplingTask
 
-        return VoxelTask(psf, scene, settings, generator)
+        return UpsamplingTask(psf, scene, settings, generator)
 
     def finder(
         self,

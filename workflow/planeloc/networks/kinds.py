@@ -83,7 +83,7 @@ class NetworkKind:
         raise NotImplementedError
 
     def task(self, psf: PSF, scene: Scene, settings: Any, generator: torch.Generator) -> Any:
-        """Return what the network learns, a `planeloc.training.loop.Task`; `settings` are resolved `TrainSettings`."""
+        """Return what the network learns, a `planeloc.training.task.Task`; `settings` are resolved `TrainSettings`."""
         raise NotImplementedError
 
     def finder(

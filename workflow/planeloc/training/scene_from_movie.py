@@ -1,6 +1,4 @@
-"""What training images shall contain: the settings, the cameras' noise, and the light, measured where it is not
-given.
-"""
+"""The training scene for a movie: settings, cameras' noise, and photons and background measured where not given."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def check_scene_settings(settings: TrainSettings) -> None:
-    """`PlanelocError` for what cannot be drawn or learned, before anything is read or measured."""
+    """Raise `PlanelocError` for settings whose scenes cannot be drawn or learned, before anything is read."""
     for name in ("photons", "background"):
         if getattr(settings, name) != "auto":
             interval(settings, name)
@@ -37,7 +35,21 @@ def training_scene(
     usual: Scene | None,
     settings: TrainSettings,
 ) -> Scene:
-    """The scene to train on. `usual` is the light to assume where a movie has too few molecules to measure it from."""
+    """Return the scene to train on.
+
+    Parameters
+    ----------
+    psf, microscope
+        Of the movies; no microscope: the paper's cameras.
+    movies
+        To measure photons and background from.
+    registration
+        Transforms of the cameras.
+    usual
+        Scene whose photons and background are assumed where the movies have too few molecules; None: an error.
+    settings
+        Resolved settings.
+    """
     photons, background = PAPER_PHOTONS, PAPER_BACKGROUND
     if movies and "auto" in (settings.photons, settings.background):
         photons, background = _measured_light(movies, psf, usual, settings)
@@ -61,9 +73,9 @@ def training_scene(
 
 
 def _registration_sd_nm(registration: Registration) -> float | tuple[float, ...]:
-    """How well the maps of planes 1… are known, rms over the field; 0 where the file does not say.
+    """Standard deviation of the transforms of planes 1…, rms over the field; 0 where unknown.
 
-    `register` finds x and y of a map from the same beads, alike and independent: one value describes both.
+    `register` finds x and y of a transform from the same beads, equally and independently: one value describes both.
     """
     fields = (registration.field_sd_nm(plane)[0] for plane in range(1, registration.planes))
     known = tuple(sd if math.isfinite(sd) else 0.0 for sd in fields)
@@ -73,23 +85,19 @@ def _registration_sd_nm(registration: Registration) -> float | tuple[float, ...]
 def _measured_light(
     movies: list[Movie], psf: PSF, usual: Scene | None, settings: TrainSettings
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Photons and background to train on.
-
-    The regression network says how sure it is of every molecule, so that it should have seen the dimmest that show:
-    its range begins at those. Dim molecules cost the other, whose molecules are alike, some of its accuracy.
-    """
+    """Photons and background to train on; dim molecules cost a kind that does not need them some of its accuracy."""
     try:
         light = measure_light(movies, psf)
     except PlanelocError as error:
         if usual is None:
             raise
-        _LOG.warning(f"{error}; taking the light of the given weights")
+        _LOG.warning(f"{error}; using photons and background of the given weights")
         return usual.photons, usual.background
     photons = light.photons
     if network_kind(settings.network).learns_faintest:
         photons = (max(BOUNDS["photons"].least, min(photons[0], light.faintest)), photons[1])
     _LOG.info(
-        f"measured light: {light.photons[0]:.0f} to {light.photons[1]:.0f} photons per molecule,"
+        f"measured {light.photons[0]:.0f} to {light.photons[1]:.0f} photons per molecule,"
         f" background {light.background[0]:.1f} to {light.background[1]:.1f} photons per pixel"
         f" ({light.emitters} molecules); training begins at {photons[0]:.0f} photons"
     )
