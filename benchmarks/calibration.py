@@ -42,16 +42,10 @@ from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.single_emitter import Windows
-from planeloc.fitting.single_emitter import fit_emitters
-from planeloc.psf import PSF
-from planeloc.psf import GaussianPSF
-from planeloc.psf import paper_psf
-from planeloc.psf import read_psf
-from planeloc.psf.fisher_information import bound
-from planeloc.psf.fisher_information import fisher_information
-from planeloc.psf.measured import MeasuredPSF
-from planeloc.psf.measured import read_bead_stack
+from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
+from planeloc.psf.fisher_information import bound, fisher_information
+from planeloc.psf.measured import MeasuredPSF, read_bead_stack
 from planeloc.registration.register import register
 from planeloc.transforms.camera_transform import Registration
 

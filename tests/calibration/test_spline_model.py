@@ -6,26 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.calibration.scan_fit import BeadScan
-from planeloc.calibration.scan_fit import model_residual
-from planeloc.calibration.scan_fit import relative_residual
-from planeloc.calibration.spline_model import centred_on_focus
-from planeloc.calibration.spline_model import fit_spline
-from planeloc.calibration.spline_model import join_planes
-from planeloc.calibration.spline_model import photons_in_focus
-from planeloc.calibration.spline_model import sharpest_depth
+from planeloc.calibration.scan_fit import BeadScan, model_residual, relative_residual
+from planeloc.calibration.spline_model import (
+    centred_on_focus,
+    fit_spline,
+    join_planes,
+    photons_in_focus,
+    sharpest_depth,
+)
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.single_emitter import Windows
-from planeloc.fitting.single_emitter import fit_emitters
-from planeloc.psf import SplinePSF
-from planeloc.psf import read_psf
-from planeloc.psf import write_psf
-from planeloc.psf.spline import cubic_basis
-from planeloc.psf.spline import cubic_basis_slope
-from support.bead_scans import PSF
-from support.bead_scans import gaussian_spots
-from support.bead_scans import pupil_spots
+from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.psf import SplinePSF, read_psf, write_psf
+from planeloc.psf.spline import cubic_basis, cubic_basis_slope
+from support.bead_scans import PSF, gaussian_spots, pupil_spots
 from support.splines import random_spline
 
 PIXEL_NM = 192.0

@@ -12,7 +12,8 @@ from planeloc.networks.compatibility import mistaken_depths
 from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture
 from planeloc.psf import write_psf
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import Scene
 from planeloc.simulation.config import read_settings
 from planeloc.simulation.microscope import build_microscope
 from planeloc.simulation.scenes import SimulatedScene

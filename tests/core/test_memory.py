@@ -1,4 +1,4 @@
-"""A device that has too little memory: the same training, in smaller portions."""
+"""A device that has too little memory: the same training, in smaller batches."""
 
 from dataclasses import replace
 
@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.memory import Portions, memory_for, out_of_memory
+from planeloc.core.memory import AdaptiveBatch, memory_for, out_of_memory
 from planeloc.psf import paper_psf
 from planeloc.scenes import random_density
-from planeloc.scenes.random_density import draw_crowds
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.random_density import draw_dense_scenes
+from planeloc.scenes.scene import Scene
 from planeloc.training.loop import fit_network
 from planeloc.training.mixture_loss import regression_loss
-from planeloc.training.regression_task import MoleculeTask, truth_in_units
+from planeloc.training.regression_task import RegressionTask, ground_truth
 from planeloc.training.settings import TrainSettings
-from planeloc.training.upsampling_task import VoxelTask
+from planeloc.training.upsampling_task import UpsamplingTask
 
 SCENE = Scene(window_px=16, density=(0.002, 0.01), background_error=0.1)
 TINY = TrainSettings(
@@ -54,10 +55,10 @@ def memory_of(monkeypatch, task, images, error=torch.OutOfMemoryError):
     monkeypatch.setattr(task, "validate", small_validate)
 
 
-def test_a_training_in_portions_is_the_same_training(tmp_path, monkeypatch, capsys):
+def test_a_training_in_smaller_batches_is_the_same_training(tmp_path, monkeypatch, capsys):
     whole, _, history = fit(tmp_path, "whole")
     capsys.readouterr()
-    memory_of(monkeypatch, MoleculeTask, 3)
+    memory_of(monkeypatch, RegressionTask, 3)
     parts, _, in_parts = fit(tmp_path, "parts")
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(tensor, parts.state_dict()[name], atol=TOL_WEIGHTS), name
@@ -70,23 +71,23 @@ def test_a_training_in_portions_is_the_same_training(tmp_path, monkeypatch, caps
     ]
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 5])
-def test_gradients_of_the_portions_add_up(at_once):
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_gradients_of_the_parts_add_up(size):
     """In double precision, to rounding: the loss averages over windows, also count, background and drift."""
-    task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
+    task = RegressionTask(paper_psf(), SCENE, TINY)
     batch = task.draw(8, torch.Generator().manual_seed(4))
     maps = 0.3 * torch.randn(8, 19, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     maps.requires_grad_()
 
     def loss(part, own):
-        truth = truth_in_units(part, task.record.units)
+        truth = ground_truth(part, task.record.units)
         double = (value.double() if value.is_floating_point() else value for value in vars(truth).values())
         return regression_loss(own, type(truth)(*double), task.record.units.drift_sd_px)
 
     whole = loss(batch, maps)
     (expected,) = torch.autograd.grad(whole, maps)
     total, start, gradient = 0.0, 0, torch.zeros_like(maps)
-    for part in Portions(at_once, CPU, "").of(batch):
+    for part in AdaptiveBatch(size, CPU, "").split(batch):
         value = loss(part, maps[start : start + len(part)]) * (len(part) / len(batch))
         gradient += torch.autograd.grad(value, maps)[0]
         total, start = total + float(value.detach()), start + len(part)
@@ -95,24 +96,24 @@ def test_gradients_of_the_portions_add_up(at_once):
     assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_portions_of_validation_together_are_the_whole():
-    task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
+def test_parts_of_validation_together_are_the_whole():
+    task = RegressionTask(paper_psf(), SCENE, TINY)
     batch = task.draw(10, torch.Generator().manual_seed(4))
     network = task.record.build().eval()
     with torch.inference_mode():
-        whole, parts = (task.validate(network, Portions(n, CPU, "").of(batch)) for n in (10, 4))
+        whole, parts = (task.validate(network, AdaptiveBatch(n, CPU, "").split(batch)) for n in (10, 4))
     assert parts == {key: pytest.approx(value, rel=TOL_LOSS) for key, value in whole.items()}
 
 
 def test_a_batch_that_was_tried_leaves_no_trace_in_the_normalisation(tmp_path, monkeypatch):
     settings = replace(TINY, network="upsampling", samples=8, channels="8,8,8,8", validation=4)
-    memory_of(monkeypatch, VoxelTask, 4)
+    memory_of(monkeypatch, UpsamplingTask, 4)
     network, *_ = fit_network(paper_psf(), Scene(), None, tmp_path / "c.safetensors", settings)
     assert int(network.state_dict()["layers.2.num_batches_tracked"]) == 2
 
 
 def test_one_image_that_is_too_large_ends_in_one_line(tmp_path, monkeypatch):
-    memory_of(monkeypatch, MoleculeTask, 0)
+    memory_of(monkeypatch, RegressionTask, 0)
     with pytest.raises(PlanelocError, match="training: cpu has not enough memory for one image; give") as error:
         fit(tmp_path, "none")
     assert "\n" not in str(error.value)
@@ -133,20 +134,20 @@ def test_which_errors_mean_memory():
 
 def test_molecules_drawn_some_at_a_time_are_the_same(monkeypatch):
     def draw():
-        return draw_crowds(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
+        return draw_dense_scenes(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
 
     whole = draw()
     monkeypatch.setattr(random_density, "_BYTES_AT_ONCE", 7 * 4 * 4 * 22**2)
     assert torch.equal(whole, draw())
 
 
-@pytest.mark.parametrize("draw", [draw_crowds, draw_batch])
+@pytest.mark.parametrize("draw", [draw_dense_scenes, draw_batch])
 def test_parts_of_a_batch(draw):
     batch = draw(paper_psf(), SCENE, 6, torch.Generator().manual_seed(3))
-    parts = list(Portions(4, CPU, "").of(batch))
+    parts = list(AdaptiveBatch(4, CPU, "").split(batch))
     assert [len(part) for part in parts] == [4, 2]
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
     assert torch.equal(torch.cat([part.positions_nm for part in parts]), batch.positions_nm)
-    if draw is draw_crowds:
+    if draw is draw_dense_scenes:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
-    assert next(iter(Portions(6, CPU, "").of(batch))) is batch
+    assert next(iter(AdaptiveBatch(6, CPU, "").split(batch))) is batch

@@ -6,17 +6,11 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.brightness import WINDOW_PX
-from planeloc.diagnostics.brightness import fit_spots
-from planeloc.diagnostics.brightness import measure_brightness_and_background
-from planeloc.diagnostics.brightness import photons_in_focus
+from planeloc.diagnostics.brightness import WINDOW_PX, fit_spots, measure_brightness_and_background, photons_in_focus
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
 from planeloc.psf import paper_psf
-from support.movies import MICROSCOPE
-from support.movies import Source
-from support.movies import draw_emitters
-from support.movies import expose
+from support.movies import MICROSCOPE, Source, draw_emitters, expose
 from support.splines import random_spline
 
 

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.evaluation import metrics
 from planeloc.psf import paper_psf
-from planeloc.cameras.noise import PixelNoise
 from planeloc.psf.fisher_information import position_bound
-from support.evaluated_tables import SIZE_NM
-from support.evaluated_tables import found
-from support.evaluated_tables import molecules
+from support.evaluated_tables import SIZE_NM, found, molecules
 
 PROTOCOL = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 450.0, "minimum_photons": 0.0}
 

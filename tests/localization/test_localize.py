@@ -9,28 +9,26 @@ import torch
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization import find_upsampling
-from planeloc.localization import scheduler
+from planeloc.localization import find_upsampling, scheduler
 from planeloc.localization.localize import localize
-from planeloc.localization.settings import MODES
-from planeloc.localization.settings import LocalizeSettings
+from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
 from planeloc.movie.writer import write_movie
 from planeloc.networks.tiled_upsampling import RegionNetwork
-from planeloc.scenes.matching import Points
-from planeloc.scenes.matching import match
-from planeloc.transforms.camera_transform import Affine
-from planeloc.transforms.camera_transform import Registration
-from support.movies import CAMERAS
-from support.movies import MAPS
-from support.movies import MICROSCOPE
-from support.movies import SIDE
-from support.movies import Source
-from support.movies import draw_emitters
-from support.movies import expose
-from support.movies import localizer_of
-from support.movies import run
-from support.movies import write_files
+from planeloc.scenes.matching import Points, match
+from planeloc.transforms.camera_transform import Affine, Registration
+from support.movies import (
+    CAMERAS,
+    MAPS,
+    MICROSCOPE,
+    SIDE,
+    Source,
+    draw_emitters,
+    expose,
+    localizer_of,
+    run,
+    write_files,
+)
 from support.repository import QUADPLANE_WEIGHTS
 
 
@@ -110,7 +108,7 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
     assert "going on with 8 regions at once" in capsys.readouterr().err
 
     monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
-    with pytest.raises(PlanelocError, match="not enough memory for a region"):
+    with pytest.raises(PlanelocError, match="not enough memory for one region"):
         localize_frames(found, 0, 1)
 
 

@@ -6,8 +6,7 @@ import pytest
 from planeloc.movie.background import background_photons
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
-from support.movies import MICROSCOPE
-from support.movies import Source
+from support.movies import MICROSCOPE, Source
 
 
 def test_background_ignores_blinking_and_chunks(tmp_path):

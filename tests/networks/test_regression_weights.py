@@ -8,9 +8,10 @@ import torch
 
 from planeloc.networks.decoding import find_molecules
 from planeloc.networks.record import load_network
+from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.matching import Points, match
-from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
-from planeloc.training.loop import examine_network, with_true_deviations
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
+from planeloc.training.accuracy_table import accuracy_table, calibrate_deviations
 from planeloc.training.settings import TrainSettings
 from support.repository import REGRESSION_WEIGHTS
 
@@ -44,10 +45,10 @@ def test_deviations_are_true_at_all_depths_for_dim_and_bright_molecules():
     """On images of neither training nor the measurement of their factors; whatever factors there were before."""
     network, record = load_network(REGRESSION_WEIGHTS)
     settings = TrainSettings(network="regression", device="cpu").resolved()
-    anew = with_true_deviations(network, replace(record, deviation_factors=(5.0, 0.2)), settings)
+    anew = calibrate_deviations(network, replace(record, deviation_factors=(5.0, 0.2)), settings)
     # Other processors round otherwise.
     assert anew.deviation_factors == pytest.approx(record.deviation_factors, rel=0.02)
-    rows = examine_network(network, record, replace(settings, seed=7))
+    rows = accuracy_table(network, record, replace(settings, seed=7))
     pulls = np.array([[row[f"pull_{axis}"] for axis in "xyz"] for row in rows])
     assert pulls == pytest.approx(np.ones_like(pulls), abs=PULL_OF_ROW)
     assert np.sqrt((pulls**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL_OF_ALL)

@@ -8,7 +8,7 @@ import torch
 
 from planeloc.networks.decoding import window_drift
 from planeloc.networks.regression import Architecture, read_pixels
-from planeloc.training.mixture_loss import Truth, count_loss, mixture_loss, regression_loss
+from planeloc.training.mixture_loss import GroundTruth, count_loss, mixture_loss, regression_loss
 
 PLANES, SD_PX = 4, 0.18
 NUMBERS = Architecture(PLANES).maps
@@ -32,7 +32,7 @@ def random_truth(rows=7, columns=9):
     position[:, 1] *= rows
     position[0, :2] = torch.tensor([0.01, 6.99])  # in a corner
     image = torch.tensor([0, 0, 0, 1, 1])
-    return Truth(image, position, torch.tensor([0.3, -0.1]).double(), torch.zeros(2, 3, 2, dtype=torch.float64))
+    return GroundTruth(image, position, torch.tensor([0.3, -0.1]).double(), torch.zeros(2, 3, 2, dtype=torch.float64))
 
 
 def brute_force_mixture(maps, truth, drift):
@@ -71,7 +71,7 @@ def test_count_is_nearly_the_sum_over_all_outcomes():
         there = torch.tensor(outcome, dtype=torch.bool)
         probability[sum(outcome)] += torch.where(there, p, 1 - p).prod()
     for number in (4, 5, 6, 7):
-        truth = Truth(
+        truth = GroundTruth(
             torch.zeros(number, dtype=torch.long), torch.zeros(number, 4), torch.zeros(1), torch.zeros(1, 3, 2)
         )
         loss = count_loss(logit, truth)
@@ -93,14 +93,14 @@ def test_extremes_stay_finite(extreme):
     maps = torch.full((2, NUMBERS, 7, 9), extreme, requires_grad=True)
     truth = random_truth()
     loss = regression_loss(
-        maps, Truth(truth.image, truth.position.float(), truth.background, truth.drift.float()), SD_PX
+        maps, GroundTruth(truth.image, truth.position.float(), truth.background, truth.drift.float()), SD_PX
     )
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(maps.grad).all()
 
 
 def test_an_empty_batch_rewards_empty_maps():
-    nothing = Truth(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(2), torch.zeros(2, 3, 2))
+    nothing = GroundTruth(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), torch.zeros(2), torch.zeros(2, 3, 2))
     losses = []
     for logit in (-12.0, -2.5):
         maps = torch.zeros(2, NUMBERS, 8, 8)

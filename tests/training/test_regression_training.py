@@ -13,7 +13,7 @@ from planeloc.scenes.scene import Scene
 from planeloc.training import loop
 from planeloc.training import train as train_module
 from planeloc.training.loop import fit_network, verdict
-from planeloc.training.regression_task import MoleculeTask
+from planeloc.training.regression_task import RegressionTask
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
 from support.repository import REGRESSION_WEIGHTS
@@ -46,7 +46,7 @@ def stop_at(monkeypatch, task, call):
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, _, history = fit(tmp_path)
     monkeypatch.setattr(loop.time, "monotonic", iter(range(0, 10_000, 1000)).__next__)  # checkpoint at every step
-    stop_at(monkeypatch, MoleculeTask, 6)
+    stop_at(monkeypatch, RegressionTask, 6)
     with pytest.raises(StoppedError):
         fit(tmp_path, name="b")
     monkeypatch.undo()
@@ -100,14 +100,14 @@ def test_training_learns_to_find_and_to_place(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line_and_keeps_the_weights(tmp_path, monkeypatch):
-    loss = MoleculeTask.loss
+    loss = RegressionTask.loss
     calls = []
 
     def diverging(self, forward, batch):
         calls.append(1)
         return loss(self, forward, batch) * (float("nan") if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr(MoleculeTask, "loss", diverging)
+    monkeypatch.setattr(RegressionTask, "loss", diverging)
     with pytest.raises(PlanelocError) as error:
         train(None, None, [], None, *outputs(tmp_path), TINY_REGRESSION)
     assert "not finite at step 4" in str(error.value) and "\n" not in str(error.value)
@@ -125,7 +125,7 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, monkeypatch, ca
         states.append({n: t.clone() for n, t in forward.__closure__[0].cell_contents.state_dict().items()})
         return {"validation_loss": next(losses), "lateral_nm": 1.0, "axial_nm": 1.0}
 
-    monkeypatch.setattr(MoleculeTask, "validate", validate)
+    monkeypatch.setattr(RegressionTask, "validate", validate)
     network, _, history = fit(tmp_path, replace(TINY_REGRESSION, samples=1000, patience=2))
     assert [h["validation_loss"] for h in history] == [5.0, 3.0, 4.0, 3.5]
     said = capsys.readouterr().err

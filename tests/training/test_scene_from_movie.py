@@ -10,19 +10,13 @@ from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.brightness import measure_brightness_and_background
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
-from planeloc.networks.regression import SEEN_PX
-from planeloc.networks.regression import Architecture
-from planeloc.networks.regression import RegressionNetwork
+from planeloc.networks.regression import SEEN_PX, Architecture, RegressionNetwork
 from planeloc.psf import paper_psf
-from planeloc.training.scene_from_movie import check_scene_settings
-from planeloc.training.scene_from_movie import training_scene
+from planeloc.training.scene_from_movie import check_scene_settings, training_scene
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
 from planeloc.transforms.camera_transform import Registration
-from support.movies import MICROSCOPE
-from support.movies import Source
-from support.movies import draw_emitters
-from support.movies import expose
+from support.movies import MICROSCOPE, Source, draw_emitters, expose
 from support.trainings import outputs
 
 REGRESSION, UPSAMPLING = TrainSettings(network="regression"), TrainSettings(network="upsampling")

@@ -14,7 +14,7 @@ from planeloc.scenes.scene import Scene
 from planeloc.training import loop
 from planeloc.training.loop import fit_network
 from planeloc.training.train import train
-from planeloc.training.upsampling_task import VoxelTask
+from planeloc.training.upsampling_task import UpsamplingTask
 from support.trainings import TINY_UPSAMPLING, outputs
 
 
@@ -26,7 +26,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
         pass
 
     monkeypatch.setattr(loop.time, "monotonic", iter(range(0, 10_000, 1000)).__next__)  # checkpoint at every step
-    draw = VoxelTask.draw
+    draw = UpsamplingTask.draw
     calls = []
 
     def draw_until_interrupted(*arguments):
@@ -35,7 +35,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
             raise StoppedError
         return draw(*arguments)
 
-    monkeypatch.setattr(VoxelTask, "draw", draw_until_interrupted)
+    monkeypatch.setattr(UpsamplingTask, "draw", draw_until_interrupted)
     checkpoint = tmp_path / "b.checkpoint.safetensors"
     with pytest.raises(StoppedError):
         fit_network(psf, scene, None, checkpoint, TINY_UPSAMPLING)

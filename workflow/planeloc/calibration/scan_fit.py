@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.beads.bead_stack import BeadStack
-from planeloc.fitting.single_emitter import EmitterFits
-from planeloc.fitting.single_emitter import Windows
-from planeloc.fitting.single_emitter import fit_emitters
-from planeloc.psf import PSF
 from planeloc.cameras.noise import PixelNoise
+from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
+from planeloc.psf import PSF
 
 Array = NDArray[np.float64]
 

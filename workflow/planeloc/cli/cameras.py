@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
-from planeloc.camera_calibration.quality import Movies
 from planeloc.camera_calibration.measure import measure_cameras
+from planeloc.camera_calibration.quality import Movies
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.microscope import read_microscope
-from planeloc.cli.options import figure_option
-from planeloc.cli.options import file_option
-from planeloc.cli.options import microscope_option
-from planeloc.cli.options import provenance_option
-from planeloc.cli.options import quality_option
-from planeloc.cli.options import write_record
+from planeloc.cli.options import (
+    figure_option,
+    file_option,
+    microscope_option,
+    provenance_option,
+    quality_option,
+    write_record,
+)
 from planeloc.core.settings import options
 
 

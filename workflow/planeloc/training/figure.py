@@ -1,44 +1,42 @@
-"""Learning curve of a network, and whether its PSF is the microscope's."""
+"""Figure of a training: learning curve, PSF, accuracy of the network by depth."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from planeloc.core.files import atomic_path
+from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF
-from planeloc.training.accuracy_table import Row
 
-_AXES = {  # of the learning curve: loss, errors
-    "upsampling": ("cross-entropy per image", "mean voxel error in validation, nm"),
-    "regression": ("minus log-likelihood per image", "rms error in validation, nm"),
-}
+Row = dict[str, Any]  # of the accuracy table
 
 
 def draw_training(
     path: Path,
     history: list[dict[str, float]],
-    examined: list[Row],
+    accuracy: list[Row],
     network: NetworkRecord,
     psf: PSF,
     decision: str,
 ) -> None:
-    """PNG with loss and error against training images (left) and width against depth of both PSFs (right).
+    """Draw the learning curve, and the width of both PSFs against depth.
 
-    Below, of a network that was examined: errors (left), and how true its deviations are (right), against depth.
+    Where there is an accuracy table, its errors and normalised errors against depth are drawn below.
     """
-    figure = Figure(figsize=(11, 8.4 if examined else 4.2), layout="constrained", dpi=150)
+    figure = Figure(figsize=(11, 8.4 if accuracy else 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2 if examined else 1, 2, squeeze=False)
-    _draw_learning_curve(axes[0, 0], history, network.kind)
+    axes = figure.subplots(2 if accuracy else 1, 2, squeeze=False)
+    _draw_learning_curve(axes[0, 0], history, network_kind(network.kind))
     _draw_psf_comparison(axes[0, 1], network.psf, psf)
-    if examined:
-        _draw_errors(axes[1, 0], examined)
-        _draw_pulls(axes[1, 1], examined)
+    if accuracy:
+        _draw_errors(axes[1, 0], accuracy)
+        _draw_normalised_errors(axes[1, 1], accuracy)
     figure.suptitle(
         "Weights adopted: they fit this microscope" if decision == "adopted" else "Trained for this microscope"
     )
@@ -46,11 +44,10 @@ def draw_training(
         figure.savefig(partial, metadata={"Software": None})
 
 
-def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> None:
-    loss_label, error_label = _AXES[kind]
-    axes.set(xlabel="training images, thousands", ylabel=loss_label, title="Learning curve")
+def _draw_learning_curve(axes, history: list[dict[str, float]], kind: NetworkKind) -> None:
+    axes.set(xlabel="training images, thousands", ylabel=kind.loss_label, title="Learning curve")
     if not history:
-        axes.text(0.5, 0.5, "no record beside the weights", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no training record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
     samples = [entry["samples"] / 1000 for entry in history]
     axes.plot(samples, [e["training_loss"] for e in history], "o-", ms=3, color="0.6", label="training loss")
@@ -59,8 +56,8 @@ def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> No
     errors.plot(samples, [e["lateral_nm"] for e in history], "o--", ms=3, color="C1", label="lateral error")
     errors.plot(samples, [e["axial_nm"] for e in history], "o--", ms=3, color="C2", label="axial error")
     highest = max(max(entry["lateral_nm"], entry["axial_nm"]) for entry in history)
-    errors.set(ylabel=error_label, ylim=(0, 1.5 * highest or None))  # the legend has its place above
-    if kind == "upsampling":  # a density's likelihood has no zero
+    errors.set(ylabel=kind.error_label, ylim=(0, 1.5 * highest or None))  # the legend is above
+    if kind.loss_has_zero:
         axes.set_ylim(0, None)
     lines = axes.get_lines() + errors.get_lines()
     axes.legend(lines, [line.get_label() for line in lines], frameon=False)
@@ -80,22 +77,22 @@ def _draw_psf_comparison(axes, trained: PSF, measured: PSF) -> None:
     axes.legend(frameon=False)
 
 
-def _by_brightness(examined: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows of the dim and of the bright molecules, each with its name."""
-    ranges = sorted({tuple(row["photons"]) for row in examined})
-    return [(f"{low:.0f} to {high:.0f} photons", [r for r in examined if r["photons"] == [low, high]])
+def _by_brightness(accuracy: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows of the dim and of the bright molecules, with their range of photons."""
+    ranges = sorted({tuple(row["photons"]) for row in accuracy})
+    return [(f"{low:.0f} to {high:.0f} photons", [r for r in accuracy if r["photons"] == [low, high]])
             for low, high in ranges]  # fmt: skip
 
 
 def _against_depth(rows: list[Row], *names: str) -> tuple[list[float], list[float]]:
-    """Middles of the layers, and the rms of some values in each; NaN where there is none."""
+    """Middles of the layers, and the rms of some columns in each; NaN where no molecule was found."""
     depth = [sum(row["depth_nm"]) / 2 for row in rows]
     values = [[np.nan if row[name] is None else row[name] for name in names] for row in rows]
     return depth, [float(np.sqrt(np.mean(np.square(of)))) for of in values]
 
 
-def _draw_errors(axes, examined: list[Row]) -> None:
-    for (name, rows), marker, shade in zip(_by_brightness(examined), "os", (0.45, 1.0), strict=False):
+def _draw_errors(axes, accuracy: list[Row]) -> None:
+    for (name, rows), marker, shade in zip(_by_brightness(accuracy), "os", (0.45, 1.0), strict=False):
         for error, bound, color, direction in (
             ("lateral_nm", "bound_lateral_nm", "C1", "lateral"),
             ("axial_nm", "bound_axial_nm", "C2", "axial"),
@@ -103,21 +100,21 @@ def _draw_errors(axes, examined: list[Row]) -> None:
             label = f"{direction}, {name}"
             axes.plot(*_against_depth(rows, error), color=color, alpha=shade, marker=marker, ms=4, label=label)
             axes.plot(*_against_depth(rows, bound), color=color, alpha=shade, ls=":")
-    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, alone")
-    axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of found molecules")
-    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend has its place above
+    axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, isolated molecule")
+    axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of detected molecules")
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend is above
     axes.legend(frameon=False, fontsize="x-small", loc="upper center", ncols=2)
 
 
-def _draw_pulls(axes, examined: list[Row]) -> None:
+def _draw_normalised_errors(axes, accuracy: list[Row]) -> None:
     axes.axhspan(0.9, 1.1, color="0.92")
     axes.axhline(1.0, color="0.6", lw=1)
-    for (name, rows), marker, shade in zip(_by_brightness(examined), "os", (0.45, 1.0), strict=False):
-        for pulls, color, direction in ((("pull_x", "pull_y"), "C1", "lateral"), (("pull_z",), "C2", "axial")):
+    for (name, rows), marker, shade in zip(_by_brightness(accuracy), "os", (0.45, 1.0), strict=False):
+        for columns, color, direction in ((("pull_x", "pull_y"), "C1", "lateral"), (("pull_z",), "C2", "axial")):
             label = f"{direction}, {name}"
-            axes.plot(*_against_depth(rows, *pulls), color=color, alpha=shade, marker=marker, ms=4, label=label)
-    title = "Are the stated deviations true? (1: yes)"
-    axes.set(xlabel="depth z, nm", ylabel="rms error / stated deviation", title=title)
+            axes.plot(*_against_depth(rows, *columns), color=color, alpha=shade, marker=marker, ms=4, label=label)
+    title = "Calibration of the stated precision (ideal: 1)"
+    axes.set(xlabel="depth z, nm", ylabel="rms normalised error", title=title)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.5), max(high, 1.5))
     axes.legend(frameon=False, fontsize="x-small", loc="lower center", ncols=2)

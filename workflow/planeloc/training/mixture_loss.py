@@ -26,7 +26,7 @@ _LOG_TWO_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """True molecules of a batch of windows, in the network's units, all inside their windows."""
 
     image: Tensor  # (n,) index in the batch
@@ -35,7 +35,7 @@ class Truth:
     drift: Tensor  # (batch, planes − 1, 2) px
 
 
-def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
+def regression_loss(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
     """Minus the log-likelihood of the truth, averaged over the windows of a batch.
 
     Beside number and molecules, that of background and drift, and of what each molecule says of both by itself.
@@ -50,7 +50,7 @@ def regression_loss(maps: Tensor, truth: Truth, drift_sd_px: float | tuple[float
     return loss / len(maps) + background.mean()
 
 
-def count_loss(logit: Tensor, truth: Truth) -> Tensor:
+def count_loss(logit: Tensor, truth: GroundTruth) -> Tensor:
     """(batch,) minus log-likelihood of the number of molecules of every window; `logit` (batch, rows, columns)."""
     number = torch.bincount(truth.image, minlength=len(logit)).to(logit.dtype)
     p = torch.sigmoid(logit)
@@ -58,7 +58,7 @@ def count_loss(logit: Tensor, truth: Truth) -> Tensor:
     return _minus_log_normal(number, p.sum(dim=(1, 2)), variance.sqrt())
 
 
-def mixture_loss(maps: Tensor, truth: Truth, drift: Drift) -> Tensor:
+def mixture_loss(maps: Tensor, truth: GroundTruth, drift: Drift) -> Tensor:
     """(n,) minus log-density of every true molecule under the mixture; pixels beyond `_REACH` cannot place it."""
     rows, columns = maps.shape[2:]
     steps = torch.arange(-_REACH, _REACH + 1, device=truth.image.device)
@@ -77,7 +77,7 @@ def mixture_loss(maps: Tensor, truth: Truth, drift: Drift) -> Tensor:
     return -torch.logsumexp((log_weight + log_density).masked_fill(~inside, -math.inf), dim=1)
 
 
-def _loss_alone(maps: Tensor, truth: Truth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
+def _loss_alone(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
     """(n,) minus log-likelihood of the drift, and of the place where the drift is known, by each molecule's pixel."""
     rows, columns = maps.shape[2:]
     pixel = torch.stack([truth.position[:, a].long().clamp(0, side - 1) for a, side in enumerate((columns, rows))], 1)

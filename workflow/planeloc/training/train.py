@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from planeloc.cameras.microscope import read_microscope
-from planeloc.core.devices import choose_device, describe_device
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import atomic_path, read_json, write_json
+from planeloc.core.files import atomic_path
 from planeloc.diagnostics.depth_ambiguity import check_depths
 from planeloc.movie.store import Movie
 from planeloc.networks.compatibility import disagreements, side_by_side
+from planeloc.networks.kinds import network_kind
 from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.psf import PSF, paper_psf, read_psf
 from planeloc.scenes.scene import Scene
-from planeloc.training.accuracy_table import Row
-from planeloc.training.figure import draw_training
-from planeloc.training.loop import DivergedError, examine_network, fit_network, with_true_deviations
+from planeloc.training.accuracy_table import accuracy_table, calibrate_deviations
+from planeloc.training.loop import DivergedError, fit_network
+from planeloc.training.results import TrainingResult, shipped_results
 from planeloc.training.scene_from_movie import check_scene_settings, training_scene
 from planeloc.training.settings import TrainSettings
 from planeloc.transforms.camera_transform import Registration
@@ -45,126 +45,141 @@ def train(
 
     Parameters
     ----------
-    psf : from `planeloc calibrate`; None for the paper's microscope.
-    microscope : its cameras' noise; None for that of the first movie, or of Table 2 where there is none.
-    movies : manifests of movies to measure the light from, where settings say ``auto``.
-    start_from : weights to adopt, or to begin with.
-    registration : maps of the cameras: training shows the network how well they are known.
+    psf
+        From `planeloc calibrate`; None: the paper's microscope.
+    microscope
+        Its cameras' noise; None: that of the first movie, or of Table 2 where there is none.
+    movies
+        Manifests of movies to measure photons and background from, where settings say ``auto``.
+    start_from
+        Weights to adopt, or to begin with.
+    output, record, figure
+        Weights, training record (JSON) and its figure, to write.
+    settings
+        How to train.
+    registration
+        Transforms of the cameras, whose standard deviations the network learns.
 
-    Returns what was decided and reached; the same is written to `record`.
+    Returns
+    -------
+    dict
+        What was decided, for the provenance.
+
+    Raises
+    ------
+    PlanelocError
+        The inputs contradict each other, settings cannot be learned, weights do not fit where a mismatch is to stop,
+        or training diverged.
     """
     settings = settings.resolved()
     check_scene_settings(settings)
-    measured = read_psf(psf) if psf else paper_psf()
-    maps = Registration.read(registration) if registration else Registration.identity(measured.planes)
-    if maps.planes != measured.planes:
-        raise PlanelocError(
-            f"{registration} has {maps.planes} planes and {psf or 'the paper'} {measured.planes}; calibrate and"
-            " register beads of the same cameras"
-        )
-    measured = measured.seen_through(maps.matrices)  # planes are sampled in the reference's frame before they are seen
-    start, made_for, reasons = None, None, []
-    if start_from:
-        start, made_for = load_network(start_from)
+    measured, transforms = _optics(psf, registration)
+    start, made_for = load_network(start_from) if start_from else (None, None)
     opened = [Movie.open(path) for path in movies]
     of_movie = opened[0].microscope if opened else None
     scene = training_scene(
         measured,
         read_microscope(microscope) if microscope else of_movie,
         opened,
-        maps,
+        transforms,
         made_for.scene if made_for else None,
         settings,
     )
+    cameras = microscope or (movies[0] if movies else None)
+    target = _Target(measured, scene, str(psf or "the paper's microscope"), cameras)
+    reasons = []
     if start_from:
         reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm, settings.network)
         if not reasons:
-            _LOG.info(f"{start_from} fits this microscope; no training needed")
-            with atomic_path(output) as partial:
-                shutil.copyfile(start_from, partial)
-            history, examined = _shipped_with(start_from)
-            return _report(record, figure, "adopted", [], made_for, measured, scene, history, examined, settings)
-        message = f"{start_from} does not fit this microscope: {'; '.join(reasons)}"
-        if settings.on_mismatch == "stop":
-            raise PlanelocError(
-                f"{message}; give weights made for it, or let on_mismatch be train\n"
-                f"{side_by_side(made_for, measured, scene)}"
-            )
-        if not _worth_beginning_with(made_for, measured, settings):
-            start = None
-        beginning = "beginning with these weights" if start else "from the beginning"
-        _LOG.info(f"{message}; training, {beginning}")
-    check_depths(measured, scene, str(psf or "the paper's microscope"))
-    cameras = microscope or (movies[0] if movies else None)
-    _LOG.info(_trained_for(measured, scene, cameras))
+            result = _adopt(start_from, output, made_for, target, settings)
+            return result.write(record, figure)
+        start = _start(start_from, start, made_for, reasons, target, settings)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
+    result = _train(start, output, checkpoint, reasons, target, settings)
+    used = result.write(record, figure)
+    checkpoint.unlink(missing_ok=True)
+    return used
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The microscope and scene that weights are wanted for, and the files that describe them."""
+
+    psf: PSF
+    scene: Scene
+    psf_name: str
+    cameras: Path | None
+
+    def describe(self) -> str:
+        (dimmest, brightest), (least, most) = self.scene.photons, self.scene.background
+        noise = f"cameras of {self.cameras}" if self.cameras else "the paper's cameras (give --microscope for yours)"
+        return (
+            f"training for {self.psf.planes} planes, {dimmest:g} to {brightest:g} photons on a background of {least:g}"
+            f" to {most:g}, {noise}"
+        )
+
+
+def _optics(psf: Path | None, registration: Path | None) -> tuple[PSF, Registration]:
+    """The PSF in the reference camera's frame, in which planes are resampled, and the transforms."""
+    measured = read_psf(psf) if psf else paper_psf()
+    transforms = Registration.read(registration) if registration else Registration.identity(measured.planes)
+    if transforms.planes != measured.planes:
+        raise PlanelocError(
+            f"{registration} has {transforms.planes} planes and {psf or 'the paper'} {measured.planes}; calibrate and"
+            " register beads of the same cameras"
+        )
+    return measured.seen_through(transforms.matrices), transforms
+
+
+def _adopt(
+    start_from: Path, output: Path, made_for: NetworkRecord, target: _Target, settings: TrainSettings
+) -> TrainingResult:
+    _LOG.info(f"{start_from} fits this microscope; no training needed")
+    with atomic_path(output) as partial:
+        shutil.copyfile(start_from, partial)
+    return TrainingResult("adopted", [], made_for, target.psf, target.scene, settings, *shipped_results(start_from))
+
+
+def _start(
+    start_from: Path,
+    network: nn.Module,
+    made_for: NetworkRecord,
+    reasons: list[str],
+    target: _Target,
+    settings: TrainSettings,
+) -> nn.Module | None:
+    """The network to begin with, of weights that do not fit; None where random weights learn faster."""
+    message = f"{start_from} does not fit this microscope: {'; '.join(reasons)}"
+    if settings.on_mismatch == "stop":
+        raise PlanelocError(
+            f"{message}; give weights made for it, or set on_mismatch: train\n"
+            f"{side_by_side(made_for, target.psf, target.scene)}"
+        )
+    same_planes = made_for.psf.planes == target.psf.planes
+    helps = same_planes or network_kind(settings.network).transfers_between_planes
+    start = network if made_for.kind == settings.network and helps else None
+    _LOG.info(f"{message}; training, {'beginning with these weights' if start else 'from the beginning'}")
+    return start
+
+
+def _train(
+    start: nn.Module | None,
+    output: Path,
+    checkpoint: Path,
+    reasons: list[str],
+    target: _Target,
+    settings: TrainSettings,
+) -> TrainingResult:
+    """Train, calibrate, save the weights."""
+    check_depths(target.psf, target.scene, target.psf_name)
+    _LOG.info(target.describe())
     try:
-        network, made_for, history = fit_network(measured, scene, start, checkpoint, settings)
+        network, record, history = fit_network(target.psf, target.scene, start, checkpoint, settings)
     except DivergedError as error:
         kept = output.with_suffix(".last_good.safetensors")
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
-    made_for = with_true_deviations(network, made_for, settings)
-    save_network(output, network, made_for)
-    examined = examine_network(network, made_for, settings)
-    result = _report(record, figure, "trained", reasons, made_for, measured, scene, history, examined, settings)
-    checkpoint.unlink(missing_ok=True)
-    return result
-
-
-def _worth_beginning_with(made_for: NetworkRecord, psf: PSF, settings: TrainSettings) -> bool:
-    """Whether a training begins better with such weights than with none.
-
-    Of another number of planes a regression network's first and last layers are lost, and it learns more slowly than
-    from nothing (docs/networks.md).
-    """
-    same_planes = made_for.psf.planes == psf.planes
-    return made_for.kind == settings.network and (same_planes or settings.network != "regression")
-
-
-def _trained_for(psf: PSF, scene: Scene, cameras: Path | None) -> str:
-    """In one line, what the images of a training are like."""
-    (dimmest, brightest), (least, most) = scene.photons, scene.background
-    noise = f"cameras of {cameras}" if cameras else "the paper's cameras (give --microscope for yours)"
-    return (
-        f"training for {psf.planes} planes, {dimmest:g} to {brightest:g} photons on a background of {least:g} to"
-        f" {most:g}, {noise}"
-    )
-
-
-def _shipped_with(weights: Path) -> tuple[list[dict[str, float]], list[Row]]:
-    """The learning curve and the examination in the record that was shipped with adopted weights."""
-    path = weights.with_suffix(".training.json")
-    record = read_json(path) if path.is_file() else {}
-    return record.get("history", []), record.get("examination", [])
-
-
-def _report(
-    record: Path,
-    figure: Path,
-    decision: str,
-    reasons: list[str],
-    network: NetworkRecord,
-    psf: PSF,
-    scene: Scene,
-    history: list[dict[str, float]],
-    examined: list[Row],
-    settings: TrainSettings,
-) -> dict[str, Any]:
-    """Write the training record and its figure."""
-    device = choose_device(settings.device)
-    content = {
-        "decision": decision,
-        "reasons": reasons,
-        "network": network.as_dict(),
-        "microscope_psf": psf.as_dict(),
-        "microscope_scene": scene.as_dict(),
-        "settings": asdict(settings),
-        "device": describe_device(device) if decision == "trained" else "none: weights were adopted",
-        "torch": torch.__version__,
-        "history": history,
-        "examination": examined,
-    }
-    write_json(record, content)
-    draw_training(figure, history, examined, network, psf, decision)
-    return {"decision": decision, "reasons": reasons, "device": content["device"], "seed": settings.seed}
+    record = calibrate_deviations(network, record, settings)
+    save_network(output, network, record)
+    accuracy = accuracy_table(network, record, settings)
+    return TrainingResult("trained", reasons, record, target.psf, target.scene, settings, history, accuracy)

@@ -12,21 +12,23 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.record import NetworkRecord
 from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
 from planeloc.psf import PSF
-from planeloc.scenes.scene import Batch, Scene, draw_batch
+from planeloc.scenes.draw import Batch, draw_batch
+from planeloc.scenes.scene import Scene
 from planeloc.training.settings import TrainSettings
+from planeloc.training.task import channels
 
 _INPUT_SCALE_QUANTILE = 0.99
 _FORWARD_AT_ONCE = 16  # images
 
 
-class VoxelTask:
+class UpsamplingTask:
     """Cross-entropy of the voxels of Table 2's scenes."""
 
     gradient_limit = math.inf
     warmup = 0
 
     def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings, generator: torch.Generator) -> None:
-        """`generator`: of the images that the scale of the input is taken from."""
+        """`generator`: of the images that set the scale of the input."""
         self._psf, self._scene = psf, scene
         self.record = NetworkRecord(
             _architecture(psf, scene, settings), psf, scene, _input_scale(psf, scene, generator)
@@ -39,11 +41,7 @@ class VoxelTask:
         return voxel_cross_entropy(forward(batch.images).float(), batch.voxels)
 
     def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> dict[str, float]:
-        """Loss, and the paper's measure: how far the most probable voxel near a true one is from it.
-
-        For every emitter the arg-max is taken within ±4 voxels laterally and ±4 slices, as there are several emitters
-        per image.
-        """
+        """Return the loss and the paper's error: the distance of the most probable voxel near each true one."""
         seen, loss, lateral, axial = 0, 0.0, [], []
         voxel_nm = self._scene.voxel_nm(self._psf.pixel_size_nm)[0]
         step = _FORWARD_AT_ONCE
@@ -74,26 +72,19 @@ def _nearest_peak(logits: Tensor, voxels: Tensor, reach: int = 4) -> Tensor:
 
 
 def _architecture(psf: PSF, scene: Scene, settings: TrainSettings) -> Architecture:
-    doublings = math.log2(scene.upsampling)
-    try:
-        channels = tuple(int(c) for c in settings.channels.split(","))
-    except ValueError:
-        channels = ()
-    if not channels or min(channels) < 1 or len(channels) != doublings + 1:
-        raise PlanelocError(
-            f"setting channels: {settings.channels!r} must be {doublings + 1:g} whole numbers for upsampling"
-            f" {scene.upsampling} (a power of 2)"
-        )
     for name, remainder in (("first_kernel", 1), ("upsampling_kernel", 0), ("last_kernel", 1)):
         if getattr(settings, name) % 2 != remainder:
             raise PlanelocError(
                 f"setting {name}: {getattr(settings, name)} must be {'odd' if remainder else 'even'}, or images and"
-                " volumes would not lie on each other"
+                " volumes would not be aligned"
             )
+    doublings = math.log2(scene.upsampling)
+    if doublings % 1:
+        raise PlanelocError(f"setting upsampling: {scene.upsampling} is no power of 2; give 2, 4, 8, …")
     return Architecture(
         planes=psf.planes,
         depth_slices=scene.depth_slices,
-        channels=channels,
+        channels=channels(settings, int(doublings) + 1, f"upsampling {scene.upsampling}"),
         first_kernel=settings.first_kernel,
         first_layers=settings.first_layers,
         upsampling_kernel=settings.upsampling_kernel,

@@ -1,0 +1,76 @@
+"""What `train` returns and writes: the training record (JSON) and its figure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from planeloc.core.devices import choose_device, describe_device
+from planeloc.core.files import read_json, write_json
+from planeloc.networks.record import NetworkRecord
+from planeloc.psf import PSF
+from planeloc.scenes.scene import Scene
+from planeloc.training.accuracy_table import Row
+from planeloc.training.checkpoint import History
+from planeloc.training.figure import draw_training
+from planeloc.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How the weights for a microscope came about.
+
+    Attributes
+    ----------
+    decision
+        ``adopted`` or ``trained``.
+    reasons
+        Why given weights were not adopted.
+    network
+        Record of the weights.
+    psf, scene
+        The microscope that they are for.
+    history
+        Learning curve, one entry per validation.
+    accuracy
+        Accuracy table; empty of kinds of network that have none.
+    """
+
+    decision: str
+    reasons: list[str]
+    network: NetworkRecord
+    psf: PSF
+    scene: Scene
+    settings: TrainSettings
+    history: History = field(default_factory=list)
+    accuracy: list[Row] = field(default_factory=list)
+
+    def write(self, record: Path, figure: Path) -> dict[str, Any]:
+        """Write record and figure; return what provenance keeps of them."""
+        trained = self.decision == "trained"
+        device = describe_device(choose_device(self.settings.device))
+        content = {
+            "decision": self.decision,
+            "reasons": self.reasons,
+            "network": self.network.as_dict(),
+            "microscope_psf": self.psf.as_dict(),
+            "microscope_scene": self.scene.as_dict(),
+            "settings": asdict(self.settings),
+            "device": device if trained else "none: weights were adopted",
+            "torch": torch.__version__,
+            "history": self.history,
+            "examination": self.accuracy,
+        }
+        write_json(record, content)
+        draw_training(figure, self.history, self.accuracy, self.network, self.psf, self.decision)
+        return {**{name: content[name] for name in ("decision", "reasons", "device")}, "seed": self.settings.seed}
+
+
+def shipped_results(weights: Path) -> tuple[History, list[Row]]:
+    """Return learning curve and accuracy table from the record beside shipped weights; empty where there is none."""
+    path = weights.with_suffix(".training.json")
+    record = read_json(path) if path.is_file() else {}
+    return record.get("history", []), record.get("examination", [])
