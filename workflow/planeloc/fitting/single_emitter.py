@@ -1,9 +1,9 @@
 """Fits of single emitters with a known point spread function, on all planes at once: maximum likelihood or posterior.
 
-Position, depth and photons of one emitter per window, with a known or unknown background on every plane: Fisher scoring
-with Levenberg's damping on the likelihood of shot and read noise (Huang et al. 2013, Nat. Methods 10, 653). Inter-camera
-drift may be unknown, too, with a normal prior. A bead in the slices of a scan is the same problem: `PSF.as_scan` makes
-every slice a plane. Computed in float64.
+Position, depth and photons of one emitter per window, with a known or unknown background on every plane: Fisher
+scoring with Levenberg's damping on the likelihood of shot and read noise (Huang et al. 2013, Nat. Methods 10, 653).
+Inter-camera drift may be unknown, too, with a normal prior. A bead in the slices of a scan is the same problem:
+`PSF.as_scan` makes every slice a plane. Computed in float64.
 """
 
 from __future__ import annotations
