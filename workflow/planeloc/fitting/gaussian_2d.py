@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from planeloc.fitting.levenberg_marquardt import Damping, minimise
-from planeloc.psf.fisher_information import PixelNoise
+
+from planeloc.cameras.noise import NoiseModel, PixelNoise
 
 Array = NDArray[np.float64]
 
@@ -26,17 +27,6 @@ _SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all photons fall on one pixel 
 _START_WIDTHS = 8
 _LARGEST_STEP_PX = 1.0
 _DAMPING = Damping(first=1e-2, decrease=5, increase=8, lowest=1e-9, highest=1e9)
-
-
-@dataclass(frozen=True)
-class NoiseModel:
-    """Variance of a pixel = slope · signal + read_variance, signal and its square root in the units of the windows."""
-
-    slope: float = 1.0
-    read_variance: float = 0.0
-
-    def variance(self, signal: Array) -> Array:
-        return np.maximum(self.slope * np.maximum(signal, 0.0) + self.read_variance, 1e-6 * self.slope)
 
 
 @dataclass(frozen=True)
@@ -184,8 +174,7 @@ class _Problem:
         """Sum of squares or deviance, (n,)."""
         if not self.likelihood:
             return torch.from_numpy(np.sum(self.use * (self.data - values) ** 2, axis=1))
-        slope, read_variance = torch.tensor([[self.noise.slope], [self.noise.read_variance]], dtype=torch.float64)
-        deviance = PixelNoise(slope, read_variance).deviance(
+        deviance = PixelNoise.from_models([self.noise]).deviance(
             *(torch.from_numpy(v)[:, None] for v in (self.data, values))
         )
         return torch.from_numpy(np.sum(self.use * deviance[:, 0].numpy(), axis=1))

@@ -133,7 +133,7 @@ def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if other_brightness(made_for, scene):
         reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
-    if _shot_noise(scene) > _shot_noise(made_for) * _SHOT_NOISE_FACTOR:
+    if scene.noise.slope > made_for.noise.slope * _SHOT_NOISE_FACTOR:
         reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
     if too_noisy(made_for, scene):
         have, want = pixel_noise(made_for), pixel_noise(scene)
@@ -154,12 +154,7 @@ def too_noisy(made_for: Scene, scene: Scene) -> bool:
 
 def pixel_noise(scene: Scene) -> float:
     """Standard deviation of a dark pixel, photons, at the brightest background."""
-    return float(np.sqrt(scene.background[1] * _shot_noise(scene) + scene.read_noise_photons**2))
-
-
-def _shot_noise(scene: Scene) -> float:
-    """Variance of the shot noise, photons² per photon."""
-    return (2.0 if scene.em_multiplication else 1.0) / scene.quantum_efficiency
+    return float(np.sqrt(scene.noise.variance(scene.background[1])))
 
 
 def side_by_side(record: NetworkRecord, psf: PSF, scene: Scene) -> str:

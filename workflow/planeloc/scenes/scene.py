@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel, PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import PSF, GaussianPSF, paper_psf
-from planeloc.psf.fisher_information import PixelNoise
 from planeloc.transforms.resampling import reference_grid, sample_planes
 
 # Table 2's weights U[0.3, 1] times the 1,356 photons that a' = 5e7 puts on the 192 nm pixels of each of four planes.
@@ -80,11 +80,15 @@ class Scene:
             raise PlanelocError(f"registration_sd_nm has {len(known)} values; {planes} planes need {planes - 1}")
         return known or (self.registration_sd_nm,) * (planes - 1)
 
+    @property
+    def noise(self) -> NoiseModel:
+        """Noise of a pixel, the same on every plane."""
+        excess = 2.0 if self.em_multiplication else 1.0
+        return NoiseModel(excess / self.quantum_efficiency, self.read_noise_photons**2)
+
     def pixel_noise(self, planes: int) -> PixelNoise:
         """Of photons with their background."""
-        slope = (2.0 if self.em_multiplication else 1.0) / self.quantum_efficiency
-        values = (slope, self.read_noise_photons**2)
-        return PixelNoise(*(torch.full((planes,), value, dtype=torch.float64) for value in values))
+        return PixelNoise.from_models([self.noise] * planes)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
