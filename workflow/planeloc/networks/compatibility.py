@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
@@ -18,6 +19,7 @@ _BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
 _PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
 _SHOT_NOISE_FACTOR = 1.5
 _PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of what the shipped networks find is noise
+_FIELD_UNITS = {"upsampling": " voxels per pixel", "voxel_depth_nm": " nm"}
 _SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
 
 
@@ -63,28 +65,20 @@ def disagreements(
     if record.psf.planes != psf.planes:
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
-        *_scene_reasons(record.scene, scene, kind),
+        *_scene_reasons(record.scene, scene, network_kind(kind)),
         *_registration_reasons(record, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
         *_light_reasons(record.scene, scene),
     ]
 
 
-def _scene_reasons(made_for: Scene, scene: Scene, kind: str) -> list[str]:
-    """What was asked for in the settings and is not what the network has learned; voxels and a number of emitters are
-    the upsampling network's alone.
-    """
+def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> list[str]:
+    """What the settings ask for and the network has not learned."""
     reasons = []
-    have = (made_for.upsampling, made_for.voxel_depth_nm)
-    want = (scene.upsampling, scene.voxel_depth_nm)
-    of_voxels = kind == "upsampling"
-    if of_voxels and have != want:
-        wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
-        reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
-    learned = ("emitters",) if of_voxels else ()
-    for name in ("drift_voxels", *learned, "registration_resampling", "background_error"):
-        if getattr(made_for, name) != getattr(scene, name):
-            reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
+    for name in kind.fixed_scene_fields:
+        have, want = getattr(made_for, name), getattr(scene, name)
+        if have != want:
+            reasons.append(f"it was trained with {name} {have}{_FIELD_UNITS.get(name, '')}; {want} is asked for")
     if not _covers(made_for.density, scene.density):
         reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
     return reasons

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ _SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; backgrou
 @dataclass(frozen=True)
 class Architecture:
     """Shape of the network; `channels` on the camera's pixels and after each halving."""
+
+    kind: ClassVar[str] = "regression"
 
     planes: int
     channels: tuple[int, int, int] = (24, 48, 64)

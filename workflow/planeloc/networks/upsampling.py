@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Architecture:
     """Shape of the network; `channels` has one entry after the first convolution and one after each doubling."""
+
+    kind: ClassVar[str] = "upsampling"
 
     planes: int
     depth_slices: int

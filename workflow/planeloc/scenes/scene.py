@@ -224,6 +224,12 @@ def add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Ten
     return electrons / scene.quantum_efficiency + read_noise
 
 
+def natural_depth_range(psf: PSF) -> float:
+    """Return the planes' span and half a spacing beyond each end, nm: the slabs of the paper."""
+    span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
+    return span * psf.planes / (psf.planes - 1)
+
+
 def paper_scene() -> tuple[GaussianPSF, Scene]:
     """The paper's microscope and Table 2 to the letter: no resampling."""
     return paper_psf(), Scene(registration_resampling=False)

@@ -65,15 +65,14 @@ class MoleculeTask:
             "drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
         }
 
+    def examine(self, network: Callable[[Tensor], Tensor], batch: Crowds, record: NetworkRecord) -> Pairing:
+        """What a trained network finds of the molecules of a batch; its record knows its deviations."""
+        return pair(find_molecules(_maps(network, batch), record.units, _THRESHOLD), batch)
+
 
 def _maps(forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
     """What the network says of all images of a batch."""
     return torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
-
-
-def examine(network: Callable[[Tensor], Tensor], batch: Crowds, units: Units) -> Pairing:
-    """What is found of the molecules of a batch by a trained network, whose `units` know its deviations."""
-    return pair(find_molecules(_maps(network, batch), units, _THRESHOLD), batch)
 
 
 def truth_in_units(batch: Crowds, units: Units) -> Truth:
