@@ -36,7 +36,8 @@ from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
 from planeloc.diagnostics.light import fit_photons
 from planeloc.evaluation.metrics import compare, scores
-from planeloc.fitting.multi_emitter import Start, fit_frames
+from planeloc.fitting.multi_emitter import fit_frames
+from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import Findings, Instrument
 from planeloc.localization.worker import Job, Localizer, localize_frames
@@ -137,7 +138,7 @@ class FilterFinder:
         psf, mapped = self._instrument.psf, self._instrument.on_planes(position)
         photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
         axes = self._instrument.axes_of_planes(position)
-        start = Start(image, position, photons.double().clamp(min=100.0), mapped, axes)
+        start = InitialMolecules(image, position, photons.double().clamp(min=100.0), mapped, axes)
         fit = fit_frames(psf, self._noise, images, level, start, 0.0, iterations=12)
         deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2).sqrt()
         kept = fit.fitted & (fit.photons > self.least_light * deviation[:, 3])

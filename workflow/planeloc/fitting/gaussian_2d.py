@@ -16,9 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from planeloc.fitting.levenberg_marquardt import Damping, minimise
-
 from planeloc.cameras.noise import NoiseModel, PixelNoise
+from planeloc.fitting.levenberg_marquardt import Damping, minimise
 
 Array = NDArray[np.float64]
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.multi_emitter import Fit, FrameFit, Start
+from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
+from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.context import Findings, Instrument, under
 
 _LEAST_PROBABILITY = 0.1  # molecules less probable would take light of others that they are only shadows of
@@ -71,18 +72,20 @@ class Refinement:
         real = new & self._is_molecule(fit)
         return refined, self._as_sure_as(fit.at(real), together.at(real))
 
-    def _fit(self, images: Tensor, level: Tensor, found: Findings, frames: slice) -> tuple[FrameFit, Fit]:
+    def _fit(
+        self, images: Tensor, level: Tensor, found: Findings, frames: slice
+    ) -> tuple[MultiEmitterFit, MoleculeFits]:
         """A fit of all molecules of some frames."""
         instrument, position = self._instrument, found.position
         least = _LEAST_PHOTONS * instrument.record.scene.photons[0]
         mapped, axes = instrument.on_planes(position), instrument.axes_of_planes(position)
-        start = Start(found.frame - frames.start, position, found.photons.clamp(min=least), mapped, axes)
-        problem = FrameFit(
+        start = InitialMolecules(found.frame - frames.start, position, found.photons.clamp(min=least), mapped, axes)
+        problem = MultiEmitterFit(
             instrument.psf, self._noise, images[frames], level, start, instrument.drift_sd_nm, self._ceiling
         )
         return problem, problem.fit(_ITERATIONS)
 
-    def _taken_over(self, found: Findings, fit: Fit, level: Tensor) -> Findings:
+    def _taken_over(self, found: Findings, fit: MoleculeFits, level: Tensor) -> Findings:
         """Findings with the fit's values where it has any."""
         deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         depths = torch.tensor(self._instrument.psf.plane_depths_nm).to(fit.position)
@@ -92,22 +95,22 @@ class Refinement:
         fitted = Findings(found.frame, fit.position, deviation, found.probability, fit.photons, background)
         return found.replaced(torch.nonzero(fit.fitted)[:, 0], fitted.at(fit.fitted))
 
-    def _missed(self, problem: FrameFit, fit: Fit, refined: Findings) -> Findings:
+    def _missed(self, problem: MultiEmitterFit, fit: MoleculeFits, refined: Findings) -> Findings:
         """Molecules that may have been missed, in frames where the fit leaves more than noise."""
         suspects = torch.nonzero(fit.suspect)[:, 0]
         if not len(suspects):
             return refined.at(suspects)
         depths_nm = self._instrument.record.scene.depth_range_nm
-        missed = find_missed(self._instrument.psf, problem.leftover(suspects), depths_nm)
+        missed = find_missed(self._instrument.psf, problem.residuals(suspects), depths_nm)
         beside = refined.at(suspects[missed.beside])
         return replace(beside, position=missed.position, photons=missed.photons)
 
-    def _is_molecule(self, fit: Fit) -> Tensor:
+    def _is_molecule(self, fit: MoleculeFits) -> Tensor:
         """(n,) whether there is light enough for a molecule of its own."""
         bright = fit.photons > _LEAST_OF_MISSED * self._instrument.record.scene.photons[0]
         return fit.fitted & bright & (_significance(fit) > _LEAST_SIGNIFICANCE)
 
-    def _as_sure_as(self, fit: Fit, found: Findings) -> Findings:
+    def _as_sure_as(self, fit: MoleculeFits, found: Findings) -> Findings:
         """With the probability that the light is none of noise."""
         return replace(found, probability=torch.erf(_significance(fit) / 2**0.5).clamp(max=_SURE))
 
@@ -118,7 +121,7 @@ def _ceiling(camera: Camera) -> float:
     return (counts - camera.offset_counts) * camera.photons_per_count
 
 
-def _significance(fit: Fit) -> Tensor:
+def _significance(fit: MoleculeFits) -> Tensor:
     return fit.photons / fit.covariance[:, 3, 3].clamp(min=1e-12).sqrt()
 
 
