@@ -41,8 +41,8 @@ class NetworkKind:
     name
         As in the setting ``network`` and in weight files.
     architecture
-        Dataclass of the network's shape with `planes`, `channels`, `as_dict()`, `from_dict()` and a class attribute
-        `kind`, the name.
+        Frozen dataclass of the network's shape: numbers, text and tuples of them, among these `planes` and `channels`;
+        with a class attribute `kind`, the name.
     training_defaults
         Values of the settings of `train` that are left to the kind: samples, batch, learning_rate, channels.
     detection_threshold

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class NetworkRecord:
     def as_dict(self) -> dict[str, Any]:
         values = {
             "kind": self.kind,
-            "architecture": self.architecture.as_dict(),
+            "architecture": asdict(self.architecture),
             "psf": self.psf.as_dict(),
             "scene": self.scene.as_dict(),
             "input_scale": self.input_scale,
@@ -70,12 +70,17 @@ class NetworkRecord:
         """The reverse of `as_dict`."""
         factors = values.get("deviation_factors")
         return cls(
-            network_kind(values.get("kind", _FIRST_KIND)).architecture.from_dict(values["architecture"]),
+            network_kind(values.get("kind", _FIRST_KIND)).architecture(**_with_tuples(values["architecture"])),
             psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
             tuple(map(float, factors)) if factors else None,
         )
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where dataclasses have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:

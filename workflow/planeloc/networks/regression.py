@@ -11,8 +11,8 @@ molecule, each with its own deviation. How drift and position follow from them i
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +39,6 @@ class Architecture:
     def maps(self) -> int:
         """Numbers that are given for every pixel; the last are x, y and their deviation on every plane."""
         return _SIGHTINGS + 3 * self.planes
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        return cls(**{**values, "channels": tuple(values["channels"])})
 
 
 class Reading(NamedTuple):

@@ -9,7 +9,7 @@ full resolution.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -33,13 +33,6 @@ class Architecture:
     @property
     def upsampling(self) -> int:
         return 2 ** (len(self.channels) - 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        return cls(**{**values, "channels": tuple(values["channels"])})
 
 
 class UpsamplingNetwork(nn.Module):

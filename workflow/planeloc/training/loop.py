@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from planeloc.core.devices import autocast, choose_device, choose_precision
 from planeloc.core.errors import PlanelocError
-from planeloc.core.memory import Portions, memory_for
+from planeloc.core.memory import AdaptiveBatch, memory_for
 from planeloc.core.progress import progress_bar
 from planeloc.networks.kinds import network_kind
 from planeloc.networks.record import NetworkRecord, load_tensors, save_tensors
@@ -53,7 +53,7 @@ class Task(Protocol):
     warmup: int  # steps over which the learning rate rises
 
     def draw(self, size: int, generator: torch.Generator) -> Any:
-        """Images and their truth, which can be divided (`portions.Divisible`)."""
+        """Images and their truth, which can be divided (`memory.Sliceable`)."""
 
     def loss(self, forward: Forward, batch: Any) -> Tensor:
         """Averaged over the images."""
@@ -162,14 +162,14 @@ def _pairing(network: nn.Module, record: NetworkRecord, settings: TrainSettings,
     device = choose_device(settings.device)
     task = _task(record.psf, record.scene, settings, 0)
     network = network.to(device, memory_format=torch.channels_last).eval()
-    portions = Portions(settings.validation, device, "examination")
+    adaptive = AdaptiveBatch(settings.validation, device, "examination")
     pairings = []
     for number in range(_EXAMINED_VALIDATIONS):
         with memory_for(f"drawing a validation of {settings.validation} images"):
             batch = task.draw(settings.validation, _generator(settings.seed, seed_offset + number, device))
         with torch.inference_mode():
-            parts = portions.run(
-                lambda batch=batch: [task.examine(network, part, record) for part in portions.of(batch)]
+            parts = adaptive.retry(
+                lambda batch=batch: [task.examine(network, part, record) for part in adaptive.split(batch)]
             )
         pairings += parts
     return Pairing.joined(pairings)
@@ -195,8 +195,8 @@ def _train(
             return plain(images)
 
     steps = math.ceil(settings.samples / settings.batch)
-    portions = Portions(settings.batch, device, "training")
-    validating = Portions(settings.validation, device, "validation")
+    adaptive = AdaptiveBatch(settings.batch, device, "training")
+    validating = AdaptiveBatch(settings.validation, device, "validation")
     with memory_for(f"drawing a validation of {settings.validation} images"):
         validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
     every = max(1, settings.validate_every // settings.batch)
@@ -210,14 +210,14 @@ def _train(
             network.train()
             with memory_for(f"drawing a batch of {settings.batch} images"):
                 batch = task.draw(settings.batch, _generator(settings.seed, state.step, device))
-            losses.append(_descend(task, state, mixed, batch, portions))
+            losses.append(_descend(task, state, mixed, batch, adaptive))
             bar.update()
             if state.step % every == 0 or state.step == steps:
                 seen = {"samples": float(state.step * settings.batch)}
                 seen["training_loss"] = float(torch.stack(losses).mean())
                 network.eval()
                 with torch.inference_mode():
-                    reached = validating.run(lambda: task.validate(plain, validating.of(validation)))
+                    reached = validating.retry(lambda: task.validate(plain, validating.split(validation)))
                 state.history.append(seen | reached)
                 losses.clear()
                 going = state.judge(settings.patience)
@@ -235,10 +235,10 @@ def _schedule(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: Portions) -> Tensor:
+def _descend(task: Task, state: _State, forward: Forward, batch: Any, adaptive: AdaptiveBatch) -> Tensor:
     """One step of the optimizer, or `DivergedError` with the weights untouched; returns the batch's loss.
 
-    Losses are means over images: those of the portions, weighted by size, add up to the batch's, and so do gradients.
+    Losses are means over images: those of the parts, weighted by size, add up to the batch's, and so do gradients.
     """
     before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
 
@@ -247,13 +247,13 @@ def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: 
         for name, buffer in state.network.named_buffers():  # normalisation has noted what it saw
             buffer.copy_(before[name])
         parts = []
-        for part in portions.of(batch):
+        for part in adaptive.split(batch):
             loss = task.loss(forward, part) * (len(part) / len(batch))
             loss.backward()
             parts.append(loss.detach())
         return torch.stack(parts).sum()
 
-    loss = portions.run(gradient)
+    loss = adaptive.retry(gradient)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), task.gradient_limit)
     if not torch.isfinite(loss + norm):
         raise DivergedError(
