@@ -34,12 +34,12 @@ from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
-from planeloc.diagnostics.light import fit_photons
 from planeloc.evaluation.metrics import compare, scores
 from planeloc.fitting.multi_emitter import fit_frames
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import Findings, Instrument
+from planeloc.localization.photometry import fit_photons
 from planeloc.localization.worker import Job, Localizer, localize_frames
 from planeloc.networks.record import load_network
 from planeloc.psf import PSF

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.density import crowd, mean_cumulants, measure_flicker
-from planeloc.diagnostics.light import FEWEST_EMITTERS, stretches
+from planeloc.diagnostics.brightness import FEWEST_EMITTERS
+from planeloc.diagnostics.density import estimate_density, mean_cumulants, measure_cumulants
 from planeloc.diagnostics.spot_width import cut_windows, fit_windows, relative_widths
+from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
 from planeloc.networks.compatibility import other_brightness, pixel_noise, too_noisy, worst_mistaken_depth
 from planeloc.networks.record import NetworkRecord
@@ -67,14 +68,14 @@ def measure(movie: Movie, registration: Registration, psf: PSF, record: NetworkR
     unknown.
     """
     cameras = movie.microscope.cameras
-    flicker, windows, levels = [], [], []
+    cumulants, windows, levels = [], [], []
     for stretch in stretches(movie):
-        flicker.append(measure_flicker(stretch, cameras))
+        cumulants.append(measure_cumulants(stretch, cameras))
         windows.append(cut_windows(stretch, registration))
-        levels.append(np.median(stretch.level, axis=(1, 2)))
+        levels.append(np.median(stretch.background, axis=(1, 2)))
     made_for = record.scene
-    found = crowd(mean_cumulants(flicker), psf, made_for)
-    background = np.minimum(found.background, np.median(levels, axis=0)).clip(min=0)  # crowds raise the median
+    found = estimate_density(mean_cumulants(cumulants), psf, made_for)
+    background = np.minimum(found.background, np.median(levels, axis=0)).clip(min=0)  # dense molecules raise the median
     light = _scene(movie, made_for, background)
     unknown = (math.nan,) * psf.planes
     if found.density > _DENSITY_FACTOR * densest(made_for):

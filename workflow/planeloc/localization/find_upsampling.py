@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from planeloc.core.memory import AdaptiveBatch
-from planeloc.diagnostics.light import fit_photons
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import Findings, Instrument, under
+from planeloc.localization.photometry import fit_photons
 from planeloc.networks.tiled_upsampling import RegionNetwork
 from planeloc.networks.tiles import PagedVolume, PageGrid
 from planeloc.networks.upsampling import UpsamplingNetwork

@@ -26,13 +26,13 @@ from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision
 from planeloc.core.stopwatch import Stopwatch
-from planeloc.diagnostics.light import BACKGROUND_FRAMES, background_photons
 from planeloc.io import localization_table
 from planeloc.localization.context import Finder, Findings, Instrument
 from planeloc.localization.find_regression import MoleculeFinder
 from planeloc.localization.find_upsampling import VoxelFinder
 from planeloc.localization.refine import Refinement
 from planeloc.localization.transform_uncertainty import PlaneShares
+from planeloc.movie.background import BACKGROUND_FRAMES, background_photons
 from planeloc.movie.store import Movie
 from planeloc.networks.record import load_network
 from planeloc.networks.regression import RegressionNetwork

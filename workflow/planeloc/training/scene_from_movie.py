@@ -9,7 +9,7 @@ import math
 
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import measure_light
+from planeloc.diagnostics.brightness import measure_brightness_and_background
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF
@@ -79,7 +79,7 @@ def _measured_light(
     its range begins at those. Dim molecules cost the other, whose molecules are alike, some of its accuracy.
     """
     try:
-        light = measure_light(movies, psf)
+        light = measure_brightness_and_background(movies, psf)
     except PlanelocError as error:
         if usual is None:
             raise
