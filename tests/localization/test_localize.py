@@ -10,9 +10,8 @@ import torch
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization import find_upsampling, scheduler
-from planeloc.localization.context import MODES
 from planeloc.localization.localize import localize
-from planeloc.localization.settings import LocalizeSettings
+from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
 from planeloc.movie.store import write_movie
 from planeloc.networks.tiled_upsampling import RegionNetwork
@@ -130,7 +129,7 @@ def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shif
     Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
     found = localizer_of(files, "shifted.json")
     level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.finder.search.noise(found.instrument.variance(level))
+    noise = found.finder.search.noise(found.context.variance(level))
     assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 

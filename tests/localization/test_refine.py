@@ -11,7 +11,7 @@ from planeloc.cameras.camera import Camera
 from planeloc.fitting.windows import MoleculeWindows
 from planeloc.io import localization_table
 from planeloc.localization import refine as refine_module
-from planeloc.localization.context import Findings
+from planeloc.localization.detections import Detections
 from planeloc.localization.worker import localize_frames
 from planeloc.scenes.matching import Points, match
 from support.molecule_frames import PIXEL
@@ -98,7 +98,7 @@ def test_refinement_adds_a_molecule_that_was_left_out(files):
     with torch.inference_mode():
         counts, level = localizer.read(0, 20)
         images = localizer._photons(counts) - level
-        found = Findings.joined(localizer.finder(images, localizer.instrument.resampler(images), level))
+        found = Detections.joined(localizer.finder(images, localizer.context.resampler(images), level))
         found = found.at(found.probability > 0.5)
         apart = torch.cdist(found.position[:, :2], found.position[:, :2])
         apart = apart + 1e9 * (found.frame[:, None] != found.frame) + 1e9 * torch.eye(len(apart))
