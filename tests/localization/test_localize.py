@@ -129,7 +129,7 @@ def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shif
     Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
     found = localizer_of(files, "shifted.json")
     level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.finder.search.noise(found.instrument.variance(level))
+    noise = found.finder.search.noise(found.context.variance(level))
     assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 

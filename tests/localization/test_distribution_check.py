@@ -1,4 +1,4 @@
-"""Before a movie is localized, it is compared with what the network was trained for."""
+"""Before a movie is localized, it is compared with the training distribution of the network."""
 
 import shlex
 from dataclasses import dataclass, field, replace
@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from planeloc.localization.domain_check import compare, measure
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization.domain_check import compare, measure
+from planeloc.localization.distribution_check import compare, measure
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
 from planeloc.networks.compatibility import disagreements
@@ -170,7 +171,9 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     movie = draw(tmp_path, replace(INSIDE, per_window=20.0, frames=20))
     files, weights = files_beside(movie), RESOURCES / f"{kind}.safetensors"
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(PlanelocError, match=r"movie\.json: density not as .* trained for; train .* `planeloc") as error:
+    with pytest.raises(
+        PlanelocError, match=r"movie\.json: density outside the training .*; train .* `planeloc"
+    ) as error:
         command("localize", *files, "--weights", str(weights), "--on-domain-mismatch", "stop")
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
     _, offered, _, configured, _ = str(error.value).split("`")
@@ -192,7 +195,7 @@ def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):
     command("localize", *files_beside(movie), "--weights", str(RESOURCES / "quadplane.safetensors"), "--workers", "1")
     said = capsys.readouterr().err
     assert "movie.json: background 30.0 to 30." in said and "trained with 2 to 10" in said
-    assert "--background=" in said and "brightness could not" not in said
+    assert "--background=" in said and "brightness is unknown" not in said
     domain = localization_table.read(tmp_path / "table.h5")[1]["domain"]
     assert domain["background"]["verdict"] == "outside" and domain["density"]["verdict"] == "inside"
 
