@@ -43,7 +43,7 @@ ENTRIES = {
     "helix": ["planeloc_reproduction.helix", "planeloc_reproduction.network_estimator"],
     "speed": ["planeloc_reproduction.speed"],
     "bound": ["planeloc_reproduction.bound"],
-    "report": ["planeloc_reproduction.report"],
+    "paper_report": ["planeloc_reproduction.report"],
 }
 # Modules in which nothing is computed that a table or a network holds.
 _NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_version", "logs")
