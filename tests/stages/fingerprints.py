@@ -37,6 +37,7 @@ ENTRIES = {
     "filter": ["planeloc.postprocessing.filter"],
     "render": ["planeloc.rendering.render"],
     "evaluate": ["planeloc.evaluation.evaluate"],
+    "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.
     "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines"],
     "sweep": ["planeloc_reproduction.sweeps", "planeloc_reproduction.baselines"],

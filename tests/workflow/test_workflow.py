@@ -41,7 +41,7 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
     page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
     assert "a check" in page
-    assert [title for title in QUALITY_TITLES if f"<h2>{title}</h2>" in page] == QUALITY_TITLES
+    assert [title for title in QUALITY_TITLES if f"<h2>{title} " in page] == QUALITY_TITLES
     verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
     assert verdicts["verdict"] == "warn"
     assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]
@@ -178,7 +178,7 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
             expected = "results/calibration/a/microscope.yaml" if measured else "my data/microscope.yaml"
             assert given == expected, call
     pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
-    assert ["<h2>Cameras</h2>" in page for page in pages] == [True, False]
+    assert ["<h2>Cameras " in page for page in pages] == [True, False]
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:

@@ -1,6 +1,7 @@
 # Read and check the configuration and the sheets, and the few functions that the rules share.
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from preflight.configuration import complete_configuration
 from preflight.errors import ConfigurationError
 from preflight.experiment import read_experiment
-from preflight.schema import SCHEMAS, YamlLines, read_schema
+from preflight.schema import YamlLines, read_schema
 from preflight.stage_versions import stage_version
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
@@ -18,8 +19,6 @@ os.environ.update(
 
 # Keys of the configuration that name an input file of the rule; all others are command line options.
 FILE_KEYS = {"train": ["start_from"]}
-# As a relative path: an absolute one would differ in a container, and after moving the folder.
-SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
 
 # What a calibration is judged by: name in qc.json, and how the stage's files begin.
 QUALITY_STAGES = {
@@ -136,8 +135,12 @@ def write_failed_verdicts():
                 files[stage] = found
         if any(file.name.endswith(".failed.json") for file in files.values()):
             arguments = [f"{stage}={file}" for stage, file in files.items()]
-            script = [sys.executable, SCRIPTS / "qc.py", folder / "qc.json", *arguments]
-            subprocess.run(script, check=False)
+            verdicts = folder / "qc.json"
+            verdicts.unlink(missing_ok=True)
+            # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
+            if shutil.which("planeloc"):
+                command = ["planeloc", "report", "qc", "--output", verdicts, *arguments]
+                subprocess.run(command, check=False)
 
 
 def gpus(section):
