@@ -146,6 +146,11 @@ class Results:
     helix: dict[str, Helix] = field(default_factory=dict)
     speed: Speed | None = None
 
+    @property
+    def trained(self) -> dict[str, Training]:
+        """Networks whose learning curve is known."""
+        return {name: record for name, record in self.training.items() if record.images}
+
 
 def read_results(folder: Path, architecture: Path | None = None) -> Results:
     """Read every result file of `folder`, and the study of architectures where it lies elsewhere.

@@ -102,12 +102,11 @@ def test_a_wider_psf_does_little_harm():
 def test_turned_stretched_and_mirrored_cameras_bias_nothing():
     frame, position, photons = spread_out(40, 2)
     position[:, :2] += 4 * PIXEL
-    turned = replace(
-        MAPS,
-        transforms=(*MAPS.transforms[:3], replace(MAPS.transforms[3], matrix=np.array([[0.999, 0.05], [-0.05, 1.02]]))),
-    )
-    made = scene(frame, position, photons, maps=turned.maps)
-    fit = made.fit(start=made.start(maps=turned.maps))
+    *others, last = MAPS.transforms
+    last = replace(last, matrix=np.array([[0.999, 0.05], [-0.05, 1.02]]))
+    turned = replace(MAPS, transforms=(*others, last))
+    made = scene(frame, position, photons, maps=turned.transforms)
+    fit = made.fit(start=made.start(maps=turned.transforms))
     assert fit.fitted.all() and pulls(fit, made) == pytest.approx(1.0, abs=0.12)
     error = fit.position - made.position
     standard_error = error.std(dim=0) / len(error) ** 0.5

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from planeloc.localization.domain_check import compare, measure
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
