@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from planeloc.cli.options import file_option, provenance_option, write_record
-from planeloc.core.settings import options
+from planeloc.cli.options import File, Used, output, stage_command
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 
 
-@click.command("localize")
-@file_option("--movie", "Manifest of the movie.")
-@file_option("--registration", "Maps from register.")
-@file_option("--psf", "PSF from calibrate.")
-@file_option("--weights", "Network from train.")
-@file_option("--output", "Table of localizations (HDF5).")
-@provenance_option
-@options(LocalizeSettings)
+@stage_command(
+    "localize",
+    LocalizeSettings,
+    File("--movie", "Manifest of the movie."),
+    File("--registration", "Transforms from register."),
+    File("--psf", "PSF from calibrate."),
+    File("--weights", "Network from train."),
+    output("--output", "Localization table (HDF5)."),
+)
 def command(
-    movie: Path,
-    registration: Path,
-    psf: Path,
-    weights: Path,
-    output: Path,
-    provenance: Path | None,
-    settings: LocalizeSettings,
-) -> None:
-    """Find the molecules in every frame of a movie."""
-    used = localize(movie, registration, psf, weights, output, settings)
-    write_record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)
+    movie: Path, registration: Path, psf: Path, weights: Path, output: Path, settings: LocalizeSettings
+) -> Used:
+    """Localize the molecules in every frame of a movie."""
+    return Used(localize(movie, registration, psf, weights, output, settings))
