@@ -250,7 +250,7 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:
-    own_data.sheet("samples", "sample calibration movie")
+    own_data.table("samples", "sample calibration movie")
     run = own_data.snakemake("--dry-run", "--quiet", "rules")
     assert run.returncode == 0, run.stderr
     assert "calibrate" in run.stdout + run.stderr
