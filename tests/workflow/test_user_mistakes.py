@@ -131,13 +131,15 @@ def test_mistakes_in_the_movies_of_the_cameras(
         (
             "pixel_size_nm: 100",
             "name: x",
-            "pixel_size_nm is missing; add it (Size of a camera pixel in the sample, in nm)",
+            "pixel_size_nm is missing; add it: a camera pixel in the sample: pixel pitch over magnification, nm, e.g. "
+            "pixel_size_nm: 100",
         ),
         ("em_gain: 1", "gain: 1", "unknown key cameras[0].gain; did you mean em_gain?"),
         (
             "  em_gain: 1\n",
             "",
-            "microscope.yaml:3: cameras[0].em_gain is missing; add it (Electron-multiplying gain; 1 for CCD and sCMOS)",
+            "microscope.yaml:3: cameras[0].em_gain is missing; add it: the EM gain that was set; em_gain: 1 for CCD "
+            "and sCMOS",
         ),
         ("pixel_size_nm: 100", "layout: regions\npixel_size_nm: 100", "0 regions for 2 cameras"),
         (
@@ -174,10 +176,11 @@ def test_all_mistakes_are_told_at_once_by_file_and_line(own_data: Checkout, monk
         "config/config.yaml:4",
         "config/config.yaml:5",
         "config/config.yaml:7",
+        "config/samples.tsv:3",
         "config/samples.tsv:4",
         "my data/microscope.yaml:1",
     ]
-    assert "lost.0.tif not found" in told[0][1] and "three.1.tif twice" in told[5][1]
+    assert "lost.0.tif not found" in told[0][1] and "three.1.tif twice" in told[6][1]
 
 
 def test_a_calibration_with_a_mistake_is_not_called_unknown(

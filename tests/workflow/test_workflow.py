@@ -111,7 +111,7 @@ def test_an_edited_message_runs_nothing_again(checkout: Checkout) -> None:
 def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -> None:
     run = checkout.demo(STUB_FAIL="localize")
     assert run.returncode == 1
-    assert "planeloc: localize went wrong; mend it" in run.stderr
+    assert "planeloc: localize went wrong; correct it" in run.stderr
     assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
     checkout.calls()
 

@@ -99,7 +99,7 @@ def _explain(error: ValidationError, locate: Locate, moved: Mapping[str, str]) -
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return [
-            f"{locate(path)}: {_dotted((*path, key))} is missing; add it ({_described(error.schema, key)})"
+            f"{locate(path)}: {_dotted((*path, key))} is missing; add it: {_described(error.schema, key)}"
             for key in missing
         ]
     return [f"{locate(path)}: {_dotted(path)} is {_shown(error.instance)}; {_remedy(error)}"]
@@ -128,9 +128,9 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def _described(schema: Mapping[str, Any], key: str) -> str:
+    """What to write for a key that is missing."""
     rule = schema.get("properties", {}).get(key, {})
-    text = rule.get("description", "see docs/configuration.md").rstrip(".")
-    return f"{text}, in {rule['unit']}" if "unit" in rule else text
+    return rule.get("remedy", rule.get("description", "see docs/configuration.md")).rstrip(".")
 
 
 def _dotted(path: Iterable[Any]) -> str:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preflight.configuration import command_options, read_all
+from preflight.configuration import command_options, read_all, simulated_folder
 from preflight.errors import ConfigurationError
 from preflight.schema import SCHEMAS, YamlLines, unknown_name
 from preflight.stage_versions import REPRODUCTION, stage_version
@@ -58,11 +58,6 @@ def read_everything():
     return experiment
 
 
-def acquisition(file):
-    """Path of a file that the demo's simulated microscope writes."""
-    return f"{config['pathvars']['results']}/acquisition/{file}"
-
-
 def options(section, *only):
     """The command line options for a section of the configuration, or `only` for these keys of it."""
     return command_options(config, section, only)
@@ -87,7 +82,7 @@ def of_calibration(field):
 
 
 def microscope_of(calibration):
-    """The microscope file that holds for a calibration: with measured cameras where movies are for it."""
+    """The microscope file of a calibration: the one with measured cameras where there are movies for it."""
     given = experiment.calibrations[calibration]
     if given.measures_cameras:
         return f"<results>/calibration/{calibration}/microscope.yaml"

@@ -58,10 +58,18 @@ class CamerasSettings:
         20.0, "stop above", "residual illumination in the dark movie", unit="counts", minimum=0
     )
     dark_gap_warn_counts: float = threshold(
-        5.0, "warn above", "distance of the dark movie from the bright movie's line", unit="counts", minimum=0
+        5.0,
+        "warn above",
+        "distance of the dark movie from the photon transfer line of the bright movie",
+        unit="counts",
+        minimum=0,
     )
     dark_gap_fail_counts: float = threshold(
-        100.0, "stop above", "distance of the dark movie from the bright movie's line", unit="counts", minimum=0
+        100.0,
+        "stop above",
+        "distance of the dark movie from the photon transfer line of the bright movie",
+        unit="counts",
+        minimum=0,
     )
     at_zero_warn: float = threshold(0.001, "warn above", "fraction of zeros among the dark counts", maximum=1)
     at_zero_fail: float = threshold(0.1, "stop above", "fraction of zeros among the dark counts", maximum=1)

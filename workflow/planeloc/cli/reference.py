@@ -138,8 +138,10 @@ def _properties(cls: type, required: Mapping[str, str], *only: str) -> Schema:
     """The schemas of a dataclass's fields, or `only` of these; what is required has no default."""
     kinds = typing.get_type_hints(cls)
     rules = {f.name: _rule(f, kinds[f.name]) for f in dataclasses.fields(cls) if not only or f.name in only}
-    for name in required.keys() & rules.keys():
-        del rules[name]["default"]
+    for name, remedy in required.items():
+        if name in rules:
+            del rules[name]["default"]
+            rules[name]["remedy"] = remedy
     return rules
 
 
