@@ -12,10 +12,7 @@ from preflight.errors import ConfigurationError, Mistakes
 from preflight.experiment import Experiment, read_experiment
 
 # The weights that come with planeloc, by kind of network: what `train: start_from: auto` means.
-_SHIPPED = {
-    "regression": "resources/regression.safetensors",
-    "upsampling": "resources/quadplane.safetensors",
-}
+_SHIPPED = {"regression": "resources/regression.safetensors", "upsampling": "resources/quadplane.safetensors"}
 
 # The sample and calibration tables say more about a missing file themselves.
 _FILES = (("simulation",), ("train", "start_from"), ("paper", "robust"), ("paper", "nonrobust"))

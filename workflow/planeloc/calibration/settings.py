@@ -43,10 +43,7 @@ class CalibrateSettings:
     minimum_beads: int = threshold(1, "stop below", "number of usable beads per camera", minimum=1)
     recommended_beads: int = threshold(3, "warn below", "number of usable beads per camera", minimum=1)
     bead_diameter_nm: float = setting(
-        0.0,
-        "Bead diameter. The Gaussian's widths are corrected for it, the spline is not.",
-        unit="nm",
-        minimum=0,
+        0.0, "Bead diameter. The Gaussian's widths are corrected for it, the spline is not.", unit="nm", minimum=0
     )
     beads_bleach: bool = setting(False, "Correct the planes' brightness for steady photobleaching of the beads.")
     maximum_step_nm: float = setting(250.0, "Largest accepted z step.", unit="nm", minimum=1, advanced=True)

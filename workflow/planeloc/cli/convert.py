@@ -21,12 +21,7 @@ from planeloc.movie.settings import ConvertSettings
     QUALITY,
 )
 def command(
-    movie: tuple[Path, ...],
-    microscope: Path,
-    store: Path,
-    manifest: Path,
-    quality: Path,
-    settings: ConvertSettings,
+    movie: tuple[Path, ...], microscope: Path, store: Path, manifest: Path, quality: Path, settings: ConvertSettings
 ) -> Used:
     """Convert camera files to one compressed movie of raw counts, with checksums."""
     convert(list(movie), read_microscope(microscope), store, manifest, quality, settings)

@@ -33,7 +33,7 @@ class _WholeNumber(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
         try:
-            return int(value)
+            return int(str(value))
         except ValueError:
             pass
         try:

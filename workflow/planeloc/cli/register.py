@@ -20,12 +20,7 @@ from planeloc.registration.settings import RegisterSettings
     QUALITY,
 )
 def command(
-    beads: tuple[Path, ...],
-    microscope: Path,
-    output: Path,
-    figure: Path,
-    quality: Path,
-    settings: RegisterSettings,
+    beads: tuple[Path, ...], microscope: Path, output: Path, figure: Path, quality: Path, settings: RegisterSettings
 ) -> None:
     """Determine the transforms between the cameras from images of the same beads."""
     register(list(beads), read_microscope(microscope), output, figure, quality, settings)

@@ -81,12 +81,7 @@ def threshold(
     quantity : what is compared with the threshold, in lower case and without an article.
     """
     field = setting(
-        default,
-        f"{when.capitalize()} this {quantity}.",
-        unit=unit,
-        minimum=minimum,
-        maximum=maximum,
-        was=was,
+        default, f"{when.capitalize()} this {quantity}.", unit=unit, minimum=minimum, maximum=maximum, was=was
     )
     return dataclasses.field(
         default=default, metadata={**field.metadata, "group": THRESHOLDS, "when": when, "quantity": quantity}

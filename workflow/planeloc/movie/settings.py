@@ -22,10 +22,7 @@ class ConvertSettings:
         advanced=True,
     )
     threads: int = setting(
-        2,
-        "Chunks compressed at the same time; each needs the memory of about four.",
-        minimum=1,
-        command_line_only=True,
+        2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1, command_line_only=True
     )
     noise_warn: float = threshold(
         1.3, "warn above", "factor between the movie's noise variance and the declared one", minimum=1

@@ -46,10 +46,7 @@ class TrainSettings:
         9, "Kernel size of the first convolution; odd.", unit="px", minimum=1, maximum=31, advanced=True
     )
     first_layers: int = setting(
-        1,
-        "Number of convolutions at the camera's pixels; those after the first are 3×3.",
-        minimum=1,
-        advanced=True,
+        1, "Number of convolutions at the camera's pixels; those after the first are 3×3.", minimum=1, advanced=True
     )
     upsampling_kernel: int = setting(
         4, "Kernel size of the upsampling layers; even.", minimum=2, maximum=16, advanced=True
@@ -79,9 +76,7 @@ class TrainSettings:
         advanced=True,
     )
     background: str = setting(
-        "auto",
-        "Background photons per pixel: lowest-highest, or auto: measured in the movies.",
-        advanced=True,
+        "auto", "Background photons per pixel: lowest-highest, or auto: measured in the movies.", advanced=True
     )
     drift_voxels: int = setting(
         2,
