@@ -6,36 +6,33 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli.options import file_option, provenance_option, write_record
-from planeloc.core.settings import options
+from planeloc.cli.options import File, Used, output, stage_command
 from planeloc.io.exporters import parse_export
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 
 
-@click.command("filter")
-@file_option("--localizations", "Table from localize.")
-@file_option("--output", "Filtered table (HDF5).")
-@file_option("--picasso", "Filtered table for Picasso (HDF5, with its YAML beside it).")
-@file_option("--thunderstorm", "Filtered table for ThunderSTORM (CSV).")
-@click.option(
-    "--export",
-    multiple=True,
-    metavar="NAME=PATH",
-    help="Table for another program; repeat the option for several.",
+@stage_command(
+    "filter",
+    FilterSettings,
+    File("--localizations", "Localization table from localize."),
+    output("--output", "Filtered localization table (HDF5)."),
+    output("--picasso", "The same for Picasso (HDF5, with its YAML beside it)."),
+    output("--thunderstorm", "The same for ThunderSTORM (CSV)."),
 )
-@provenance_option
-@options(FilterSettings)
+@click.option(
+    "--export", multiple=True, metavar="NAME=PATH", help="The same for another program; repeat the option for several."
+)
 def command(
     localizations: Path,
     output: Path,
     picasso: Path,
     thunderstorm: Path,
     export: tuple[str, ...],
-    provenance: Path | None,
     settings: FilterSettings,
-) -> None:
-    """Keep the localizations that can be trusted, and export them."""
-    exports = [("picasso", picasso), ("thunderstorm", thunderstorm), *map(parse_export, export)]
+) -> Used:
+    """Filter localizations, and export them to Picasso and ThunderSTORM."""
+    others = [parse_export(words) for words in export]
+    exports = [("picasso", picasso), ("thunderstorm", thunderstorm), *others]
     filter_localizations(localizations, output, exports, settings)
-    write_record(provenance, "filter", settings, [localizations], [output, *(path for _, path in exports)])
+    return Used(outputs=tuple(path for _, path in others))

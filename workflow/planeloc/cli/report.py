@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli.options import FILE, file_option
+from planeloc.cli.options import file_option
 from planeloc.core.errors import PlanelocError
 
 
@@ -48,8 +48,8 @@ def quality_command(output: Path, stages: dict[str, Path]) -> None:
 
 
 @command.command("summary")
-@click.argument("folder", type=FILE)
-@click.argument("report", type=FILE)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("report", type=click.Path(path_type=Path))
 def summary_command(folder: Path, report: Path) -> None:
     """Print the metrics of the sample in FOLDER, and where its files and the REPORT are."""
     from planeloc.reporting.summary import summary
