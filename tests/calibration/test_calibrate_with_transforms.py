@@ -118,7 +118,9 @@ def test_planes_agree_and_molecules_are_where_they_are(tmp_path, world: str) -> 
 
 def test_maps_of_other_cameras_are_refused(tmp_path) -> None:
     maps, _, files, microscope = calibrated(tmp_path, "still")
-    replace(maps, maps=(Affine.identity(), turned([[1.0, 0.0], [0.0, 1.0]], [9.0, 4.0]))).write(tmp_path / "wrong.json")
+    replace(maps, transforms=(Affine.identity(), turned([[1.0, 0.0], [0.0, 1.0]], [9.0, 4.0]))).write(
+        tmp_path / "wrong.json"
+    )
     coarse = replace(microscope, pixel_size_nm=160.0)
     Registration.identity(3).write(tmp_path / "three.json")
     outputs = (tmp_path / "other.h5", tmp_path / "other.png", tmp_path / "other.json")

@@ -32,7 +32,7 @@ class MatchedBeads(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PlaneBeads:
+class MatchedPlane:
     """Matched beads of one camera and the reference without the stage's path."""
 
     beads: MatchedBeads
@@ -88,7 +88,9 @@ def match_beads(
     return match
 
 
-def without_stage_drift(positions: Sequence[BeadPositions], matches: Sequence[Match], minimum: int) -> list[PlaneBeads]:
+def without_stage_drift(
+    positions: Sequence[BeadPositions], matches: Sequence[Match], minimum: int
+) -> list[MatchedPlane]:
     """Positions of the matched beads on every camera but the reference, without the path that all beads share.
 
     The path must be the same for all cameras, so it is estimated from the beads of all of them. Cameras with fewer than
@@ -121,7 +123,7 @@ def without_stage_drift(positions: Sequence[BeadPositions], matches: Sequence[Ma
         apart = 0.0 if connected[first[c]] else sum(np.nan_to_num(positions[k].motion_px) ** 2 / 2 for k in (0, c))
         own = float(np.median(steady.own_motion_px[np.concatenate((a[good], b[good]))]))
         beads = _on_camera(steady, a[good], b[good], turns[c], apart)
-        planes.append(PlaneBeads(beads, compared[c - 1], int(np.sum(~good)), own))
+        planes.append(MatchedPlane(beads, compared[c - 1], int(np.sum(~good)), own))
     return planes
 
 

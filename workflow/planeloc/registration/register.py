@@ -33,7 +33,7 @@ from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_files import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
-from planeloc.registration.matched_beads import PlaneBeads, match_beads, without_stage_drift
+from planeloc.registration.matched_beads import MatchedPlane, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
 from planeloc.registration.results import RegisteredPlane, area_share
 from planeloc.registration.settings import RegisterSettings
@@ -138,7 +138,7 @@ def _register_plane(
     file: Path,
     name: str,
     match: Match,
-    plane: PlaneBeads,
+    plane: MatchedPlane,
     shape: tuple[int, int],
     pixel: float,
     settings: RegisterSettings,
