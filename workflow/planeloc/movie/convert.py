@@ -32,18 +32,9 @@ def convert(
     quality: Path,
     settings: ConvertSettings,
 ) -> None:
-    """Convert camera files to a movie.
+    """Convert camera files (as for `open_cameras`) to a movie: Zarr `store`, `manifest` and `quality` (JSON).
 
     Warnings are logged, and kept in the manifest with the statistics of every camera.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        Camera files, as `planeloc.io.camera_files.open_cameras` takes them.
-    microscope : Microscope
-    store, manifest, quality : Path
-        The movie (Zarr folder), its manifest (JSON) and its quality file (JSON).
-    settings : ConvertSettings
 
     Raises
     ------

@@ -53,22 +53,15 @@ def write_movie(
 
     Parameters
     ----------
-    source : Source
-        Frames, and the files they come from, whose SHA-256 goes into the manifest.
-    store, manifest : Path
-    microscope : Microscope
     chunk_frames : int
         Frames per chunk; 0 for at most 100 and 16 MiB.
     compression_level : int
         Of zstd, 1 to 9.
     threads : int
         Chunks compressed at the same time.
-    progress : bool
-        Show progress.
-    survey : callable, optional
-        Called on the counts of every chunk, in any order and in several threads.
-    report : callable, optional
-        Makes manifest entries of what `survey` returned, in the order of the chunks.
+    survey, report : callable, optional
+        `survey` is called on the counts of every chunk, in several threads; `report` makes manifest entries of its
+        results, in the order of the chunks.
 
     Raises
     ------

@@ -47,20 +47,9 @@ def render(
 ) -> dict[str, float]:
     """Write both renderings, each as PNG to look at and as OME-TIFF to measure.
 
-    Parameters
-    ----------
-    localizations_file : Path
-        Filtered table.
-    depth_image, voxel_image : Path
-        PNG of the Gaussian rendering, and of the voxels.
-    tiff, voxel_tiff : Path
-        Z-stacks over the depth range of the table: localizations per µm² (float32), and frames per voxel (uint16).
-    settings : RenderSettings
-
-    Returns
-    -------
-    dict
-        Lateral pixel size of each file, nm; larger than `pixel_nm` where the field is too large, which is logged.
+    `tiff` holds localizations per µm² (float32), `voxel_tiff` frames per voxel (uint16), as z-stacks over the depth
+    range of the table. Returns the lateral pixel size of each file, nm; it is larger than the settings ask where the
+    field is too large, which is logged.
 
     Raises
     ------
@@ -158,7 +147,7 @@ def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) ->
     if not high > low or min(*voxel_nm, *size_nm) <= 0:
         raise PlanelocError(
             f"{path}: the table's metadata are wrong: depths {low} to {high} nm, voxel {voxel_nm} nm; "
-            "make the table again with `planeloc localize`"
+            "create the table again with `planeloc localize`"
         )
     fine_voxel = (settings.pixel_nm, settings.pixel_nm, (high - low) / settings.depth_slices)
     return Grid.cover(size_nm, (low, high), fine_voxel), Grid.cover(size_nm, (low, high), voxel_nm)
