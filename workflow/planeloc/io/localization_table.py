@@ -146,9 +146,7 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:
-                raise PlanelocError(
-                    f"{path}: not a planeloc localization table; create it with `planeloc localize`"
-                )
+                raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
             group = file[_GROUP]
             columns = {name: group[name][:].astype(_memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
             return pd.DataFrame(columns), json.loads(file.attrs["metadata"])

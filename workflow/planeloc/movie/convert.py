@@ -17,7 +17,7 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
 from planeloc.io.camera_files import open_cameras
 from planeloc.movie.noise_check import PlaneNoise, measure_noise, noise_values
-from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, joined, plane_checks, survey
+from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, plane_checks
 from planeloc.movie.settings import ConvertSettings
 from planeloc.movie.writer import write_movie
 
@@ -47,8 +47,8 @@ def convert(
     noise: list[PlaneNoise] = []
 
     def report(surveys: list[Survey]) -> dict[str, Any]:
-        whole = joined(surveys)
-        statistics = camera_statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
+        whole = Survey.join(surveys)
+        statistics = camera_statistics(whole, microscope, source.shape[2] * source.shape[3])
         noise.extend(noise_task.result())
         for plane in range(microscope.planes):
             judged = plane_checks(statistics[plane], noise[plane], microscope.cameras[plane], plane, settings)
@@ -68,7 +68,7 @@ def convert(
             compression_level=settings.compression_level,
             threads=settings.threads,
             progress=True,
-            survey=lambda counts: survey(counts, limits),
+            survey=lambda counts: Survey.of(counts, limits),
             report=report,
         )
     write_quality(quality, noise_values(noise), checks)

@@ -30,7 +30,7 @@ AUTO_CHUNK_FRAMES = 100
 _HASH_BLOCK_BYTES = 1 << 18
 _READ_BYTES = 2 << 20  # frames of a source read at once; they fit into the processor's cache
 
-Survey = Callable[[NDArray[np.uint16]], Any]
+SurveyFunction = Callable[[NDArray[np.uint16]], Any]
 
 
 def write_movie(
@@ -43,7 +43,7 @@ def write_movie(
     compression_level: int = 1,
     threads: int = 1,
     progress: bool = False,
-    survey: Survey | None = None,
+    survey: SurveyFunction | None = None,
     report: Callable[[list[Any]], dict[str, Any]] | None = None,
 ) -> None:
     """Write a source's frames to a store and its manifest; every chunk is read back and compared.
@@ -178,7 +178,7 @@ def _write_chunks(
     digest: Any,
     threads: int,
     compression_level: int,
-    survey: Survey | None,
+    survey: SurveyFunction | None,
 ) -> Iterator[_Written]:
     """Read in order, compress in parallel, yield in order; at most `threads` + 1 chunks wait.
 

@@ -62,18 +62,18 @@ def render(
     drawn, stack = _render_density(table, metadata, fine, depth_image, tiff, settings)
     shown, counted = _render_voxels(table, coarse, voxel_image, voxel_tiff, settings)
     written = ((depth_image, fine, drawn), (tiff, fine, stack), (voxel_image, coarse, shown))
-    for path, asked, grid in (*written, (voxel_tiff, coarse, counted)):
-        if grid != asked:
-            _LOG.info(f"note: {path}: the field is large{_reduced(asked, grid)}")
+    for path, wanted, grid in (*written, (voxel_tiff, coarse, counted)):
+        if grid != wanted:
+            _LOG.info(f"note: {path}: the field is large{_reduced(wanted, grid)}")
     grids = {"depth_image": drawn, "tiff": stack, "voxel_image": shown, "voxel_tiff": counted}
     return {f"{name}_pixel_nm": grid.voxel_nm[0] for name, grid in grids.items()}
 
 
 def _render_density(
-    table: pd.DataFrame, metadata: Mapping[str, Any], asked: Grid, image: Path, tiff: Path, settings: RenderSettings
+    table: pd.DataFrame, metadata: Mapping[str, Any], wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
     """Write the Gaussian rendering as picture and stack; returns the grids of both."""
-    drawn = asked.limited(_LARGEST_IMAGE_PX)
+    drawn = wanted.limited(_LARGEST_IMAGE_PX)
     stack = drawn.limited(_LARGEST_STACK_BYTES // (4 * drawn.shape[0]))
     binning = round(stack.voxel_nm[0] / drawn.voxel_nm[0])
     mixture = ColourMixture(drawn.shape[1:])
@@ -81,7 +81,7 @@ def _render_density(
     density = mixture.pass_through(gaussian_slices(table, drawn, settings), colours)
     description = (
         f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
-        + _reduced(asked, stack)
+        + _reduced(wanted, stack)
     )
     write_z_stack(
         tiff,
@@ -97,14 +97,14 @@ def _render_density(
 
 
 def _render_voxels(
-    table: pd.DataFrame, asked: Grid, image: Path, tiff: Path, settings: RenderSettings
+    table: pd.DataFrame, wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
     """Write the voxels as picture and stack; returns the grids of both."""
-    shown = asked.limited(_LARGEST_IMAGE_PX)
+    shown = wanted.limited(_LARGEST_IMAGE_PX)
     counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
     description = (
         f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
-        + _reduced(asked, counted)
+        + _reduced(wanted, counted)
     )
     write_z_stack(
         tiff,
@@ -132,11 +132,11 @@ def _mean_of_blocks(image: NDArray[np.float32], factor: int) -> NDArray[np.float
     return blocks.mean(axis=(1, 3), dtype=np.float32)
 
 
-def _reduced(asked: Grid, grid: Grid) -> str:
+def _reduced(wanted: Grid, grid: Grid) -> str:
     """Text for a grid that is coarser than the settings ask; empty if it is not."""
-    if grid == asked:
+    if grid == wanted:
         return ""
-    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {asked.voxel_nm[0]:g} nm keep it in memory"
+    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {wanted.voxel_nm[0]:g} nm keep it in memory"
 
 
 def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) -> tuple[Grid, Grid]:
