@@ -29,10 +29,6 @@ def write_provenance(
 
     Parameters
     ----------
-    path : Path
-        JSON file to write.
-    stage : str
-        Name of the stage on the command line.
     settings : mapping
         All settings, defaults included.
     inputs, outputs : list of Path

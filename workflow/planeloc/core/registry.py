@@ -1,7 +1,6 @@
-"""Registries: things of one kind, by name, that other packages add to without touching this one.
+"""Registries: objects of one kind by name, to which other packages add by an entry point.
 
-Built-in ones are listed by their dotted name, those of other packages by an entry point of the registry's group in
-their own ``pyproject.toml``. Nothing is imported before it is asked for.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -16,34 +15,18 @@ from planeloc.core.errors import PlanelocError
 
 @dataclass(frozen=True)
 class Registry:
-    """Objects of one kind by name.
+    """Objects of one kind by name; other packages cannot replace a built-in one."""
 
-    Parameters
-    ----------
-    kind : str
-        What the objects are, for messages: ``"exporter"``.
-    group : str
-        Entry-point group in which other packages list theirs. They cannot replace a built-in name.
-    built_in : mapping
-        Name → ``"package.module"`` or ``"package.module:object"``.
-    """
-
-    kind: str
-    group: str
-    built_in: Mapping[str, str]
+    kind: str  # for messages: "exporter"
+    group: str  # entry points of other packages
+    built_in: Mapping[str, str]  # name → "package.module" or "package.module:object"
 
     def names(self) -> list[str]:
         """All names: the built-in ones, then those of other packages."""
         return list(self._entries())
 
     def load(self, name: str) -> Any:
-        """Import and return the object called `name`.
-
-        Raises
-        ------
-        PlanelocError
-            The name is not registered, or the package that registers it cannot be imported.
-        """
+        """Import and return the object called `name`; raises `PlanelocError` if that is impossible."""
         entries = self._entries()
         if name not in entries:
             raise PlanelocError(

@@ -1,1 +1,1 @@
-"""A table measured, against the ground truth where it is known."""
+"""Accuracy of localizations against the ground truth, and their distributions without one."""

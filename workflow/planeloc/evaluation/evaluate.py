@@ -36,24 +36,10 @@ def evaluate(
     psf: Path | None = None,
     microscope: Path | None = None,
 ) -> str:
-    """Write the quality values of a table as JSON and as a figure.
+    """Write the quality values of a table as JSON (`output`) and as a figure (PNG); returns a summary in one line.
 
-    Parameters
-    ----------
-    localizations_file : Path
-        Filtered table.
-    truth : Path, optional
-        Ground truth, for `planeloc.evaluation.ground_truth.read_ground_truth`; adds the figures of merit.
-    output, figure : Path
-        JSON and PNG to write.
-    settings : EvaluateSettings
-    psf, microscope : Path, optional
-        Both or none; add the errors relative to the Cramér–Rao bound.
-
-    Returns
-    -------
-    str
-        The most important values, in one line.
+    A ground-truth table (`truth`) adds the figures of merit; `psf` and `microscope` (both or none) add the errors
+    relative to the Cramér–Rao bound.
 
     Raises
     ------

@@ -23,12 +23,7 @@ CHALLENGE_COLUMNS: dict[str, str] = {
 
 
 def read_ground_truth(path: str | Path) -> pd.DataFrame:
-    """Read a ground-truth table of planeloc or of the SMLM challenge.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``frame`` (from 0), ``x``, ``y``, ``z`` (nm), ``photons``.
+    """Read a ground-truth table of planeloc or of the SMLM challenge: frame (from 0), x, y, z (nm), photons.
 
     Raises
     ------

@@ -26,24 +26,13 @@ AXES = ("x", "y", "z")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Localizations paired with the molecules of the ground truth.
+    """Localizations paired with the molecules of the ground truth."""
 
-    Attributes
-    ----------
-    found_nm, truth_nm, sd_nm : (pairs, 3)
-        Position found, true position, and stated standard deviation (NaN where unknown).
-    photons : (pairs,)
-        True photons.
-    molecule_nm, molecule_photons, detected : (molecules, 3), (molecules,), (molecules,)
-        All molecules that count, detected or not.
-    false_positives : int
-    """
-
-    found_nm: NDArray[np.float64]
-    truth_nm: NDArray[np.float64]
-    sd_nm: NDArray[np.float64]
-    photons: NDArray[np.float64]
-    molecule_nm: NDArray[np.float64]
+    found_nm: NDArray[np.float64]  # (pairs, 3)
+    truth_nm: NDArray[np.float64]  # (pairs, 3)
+    sd_nm: NDArray[np.float64]  # (pairs, 3), stated standard deviation, NaN where unknown
+    photons: NDArray[np.float64]  # (pairs,), true
+    molecule_nm: NDArray[np.float64]  # (molecules, 3), all that count, detected or not
     molecule_photons: NDArray[np.float64]
     detected: NDArray[np.bool_]
     false_positives: int
@@ -73,14 +62,8 @@ def compare(
     - a localization paired with a molecule that does not count is not counted;
     - an unpaired localization is a false positive if it lies inside the border.
 
-    Parameters
-    ----------
-    table, truth : pandas.DataFrame
-        Localizations, and the ground truth with ``frame``, ``x``, ``y``, ``z`` (nm) and ``photons``.
-    size_nm : (width, height)
-    lateral_nm, axial_nm : float
-        Largest distances within a pair.
-    border_nm, minimum_photons : float
+    `truth` has the columns of `read_ground_truth`, `size_nm` is the (width, height) of the field, and `lateral_nm` and
+    `axial_nm` are the largest distances within a pair.
     """
     positions = [rows[list(AXES)].to_numpy(dtype=np.float64) for rows in (table, truth)]
     found, molecules = (

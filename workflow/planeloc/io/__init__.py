@@ -1,1 +1,1 @@
-"""Files of others and ours: camera files, localization tables, exports, OME-TIFF."""
+"""Files: camera formats, localization tables, exporters, OME-TIFF."""

@@ -1,16 +1,14 @@
-"""From camera files to frames: which pixels of which file belong to which plane.
+"""From camera files to frames: which pixels of which file belong to which plane, by the microscope's layout.
 
-The order of the cameras in the microscope file is the order of the planes. A reader of a format
-(`planeloc.io.tiff`) gives the frames of one file; here they are put together by the microscope's layout. Bead
-stacks are read in the same way: their "frames" are the z slices.
+The order of the cameras in the microscope file is the order of the planes. The "frames" of a bead stack are its slices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ from planeloc.io.camera_formats import CameraStack, open_camera_file
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where one plane's pixels lie: a channel of a file, and the part of its frames."""
+    """The pixels of one plane: a channel of a file, and a region of its frames."""
 
     stack: CameraStack
     channel: int
@@ -30,12 +28,15 @@ class _Plane:
 
 
 class CameraSource:
-    """Frames of all cameras together, read from disk only when asked for.
+    """Frames of all cameras together, read from disk on request.
 
-    Attributes:
-        shape: (frames, planes, height, width).
-        files: the files that are read, in the order they were given.
-        largest_counts: of every plane, the largest number that its file can hold: 255 or 65535.
+    Attributes
+    ----------
+    shape : (frames, planes, height, width)
+    files : list of Path
+        In the order in which they were given.
+    largest_counts : tuple of int
+        Largest number that a pixel of each plane can hold: 255 or 65535.
     """
 
     def __init__(self, stacks: Sequence[CameraStack], planes: Sequence[_Plane]) -> None:
@@ -49,9 +50,12 @@ class CameraSource:
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 as counts, (stop − start, planes, height, width).
 
-        Raises:
-            PlanelocError: the file cannot be read to the end.
-            IndexError: the frames asked for are not all there (a mistake of the caller).
+        Raises
+        ------
+        PlanelocError
+            A file cannot be read to the end.
+        IndexError
+            The frames are outside the movie.
         """
         if not 0 <= start <= stop <= self.shape[0]:
             raise IndexError(f"frames {start}:{stop} of {self.shape[0]}")
@@ -71,46 +75,41 @@ class CameraSource:
     def __enter__(self) -> CameraSource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
-    """Open the camera files of one acquisition, as the microscope's layout says.
+    """Open the camera files of one acquisition, by the microscope's layout.
 
     - files: one file per camera, in the order of the planes;
     - channels: one file with a channel axis (OME, ImageJ hyperstack, an array frames × cameras), or, where the file
-      names no axes at all, pages that take turns between the cameras: a0 b0 a1 b1 …;
-    - regions: one file, of which every camera is the rectangle that the microscope file gives.
+      names no axes, with alternating pages of the cameras: a0 b0 a1 b1 …;
+    - regions: one file; every camera is a rectangle that the microscope file defines.
 
-    Raises:
-        PlanelocError: a file is missing, cut short, not a TIFF or not unsigned 8- or 16-bit; their number is not what
-            the layout needs; one is given twice; the cameras differ in frames or size; a region reaches outside the
-            sensor.
+    Raises
+    ------
+    PlanelocError
+        A file cannot be read; the number of files does not fit the layout; a file is given twice; the cameras differ in
+        frames or size; a region is outside the sensor.
     """
     paths = [Path(path) for path in paths]
     wanted = microscope.planes if microscope.layout == "files" else 1
     if len(paths) != wanted:
         raise PlanelocError(_wrong_number_of_files(paths, microscope))
-    stacks: list[CameraStack] = []
-    try:
-        for path in paths:
-            stacks.append(open_camera_file(path, microscope.planes if microscope.layout == "channels" else None))
-        return CameraSource(stacks, _planes(stacks, microscope))
-    except BaseException:
-        for stack in stacks:
-            stack.close()
-        raise
+    channels = microscope.planes if microscope.layout == "channels" else None
+    with ExitStack() as on_error:
+        stacks = [on_error.enter_context(closing(open_camera_file(path, channels))) for path in paths]
+        source = CameraSource(stacks, _planes(stacks, microscope))
+        on_error.pop_all()
+    return source
 
 
 def _planes(stacks: list[CameraStack], microscope: Microscope) -> list[_Plane]:
     """The plane of every camera; checks that the cameras agree with each other and with the microscope file."""
-    if microscope.layout == "files":
-        _check_equal(stacks, microscope)
     whole = Region(0, 0, stacks[0].width, stacks[0].height)
     if microscope.layout == "files":
+        _check_equal(stacks, microscope)
         return [_Plane(stack, 0, whole) for stack in stacks]
     stack = stacks[0]
     if microscope.layout == "channels":
@@ -129,7 +128,7 @@ def _check_equal(stacks: list[CameraStack], microscope: Microscope) -> None:
     seen: set[Path] = set()
     for stack in stacks:
         if stack.path.resolve() in seen:
-            raise PlanelocError(f"{stack.path}: given for two cameras; give every camera its own file, in plane order")
+            raise PlanelocError(f"{stack.path}: given for two cameras; give one file per camera, in plane order")
         seen.add(stack.path.resolve())
     named = list(zip((camera.name for camera in microscope.cameras), stacks, strict=True))
     if len({stack.frames for stack in stacks}) > 1:

@@ -18,23 +18,14 @@ from planeloc.core.registry import Registry
 
 
 class CameraStack(Protocol):
-    """The frames of one camera file, opened for reading.
-
-    Attributes
-    ----------
-    path : Path
-    frames, channels, height, width : int
-        What the file holds. Channels are cameras that share the file.
-    largest_count : int
-        Largest number that a pixel can hold: 255 or 65535.
-    """
+    """The frames of one camera file, opened for reading."""
 
     path: Path
     frames: int
-    channels: int
+    channels: int  # cameras that share the file
     height: int
     width: int
-    largest_count: int
+    largest_count: int  # that a pixel can hold: 255 or 65535
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 as counts, (stop − start, channels, height, width). Threads may read together."""
@@ -44,36 +35,19 @@ class CameraStack(Protocol):
 
 
 class CameraFormat(Protocol):
-    """What a module or object must have to be a camera format.
+    """What a module or object must have to be a camera format."""
 
-    Attributes
-    ----------
-    name : str
-        For messages: ``"TIFF"``.
-    suffixes : tuple of str
-        Usual endings of the file names, in lower case.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
+    name: str  # for messages: "TIFF"
+    suffixes: tuple[str, ...]  # usual endings of the file names, in lower case
 
     def opens(self, path: Path) -> bool:
         """Whether the file is of this format, by its first bytes."""
 
     def open(self, path: Path, channels: int | None = None) -> CameraStack:
-        """Open a file.
+        """Open a file, or raise `PlanelocError` if it is damaged, cut short or of other axes.
 
-        Parameters
-        ----------
-        path : Path
-        channels : int, optional
-            Cameras that share the file along a channel axis. None: one image per frame, and a single axis besides y
-            and x counts as the frames, whatever its name.
-
-        Raises
-        ------
-        PlanelocError
-            The file is damaged, cut short or does not hold such frames.
+        `channels` cameras share the file along a channel axis. None: one image per frame; a single axis besides y and x
+        counts as the frames, whatever its name.
         """
 
 

@@ -20,18 +20,10 @@ from planeloc.core.registry import Registry
 
 
 class Exporter(Protocol):
-    """What a module or object must have to be an exporter.
+    """What a module or object must have to be an exporter."""
 
-    Attributes
-    ----------
-    name : str
-        Its name on the command line.
-    file_name : str
-        Pattern of the files that the other program accepts: ``"*.csv"``.
-    """
-
-    name: str
-    file_name: str
+    name: str  # on the command line
+    file_name: str  # pattern of the files that the other program accepts: "*.csv"
 
     def write(self, table: pd.DataFrame, metadata: Mapping[str, Any], path: Path) -> None:
         """Write a table of localizations (`planeloc.io.localization_table.COLUMNS`) and its metadata to `path`."""
@@ -45,13 +37,7 @@ EXPORTERS = Registry(
 
 
 def parse_export(text: str) -> tuple[str, Path]:
-    """Exporter and file of ``NAME=PATH``.
-
-    Raises
-    ------
-    PlanelocError
-        The text has another form, the exporter is not registered, or its program does not accept such a file name.
-    """
+    """Exporter and file of ``NAME=PATH``; raises `PlanelocError` if name or file name is not accepted."""
     name, separator, path = text.partition("=")
     if not separator or not path:
         raise PlanelocError(f"--export {text}: write NAME=PATH, where NAME is one of {', '.join(EXPORTERS.names())}")

@@ -1,9 +1,8 @@
 """The table of localizations: its columns, its units, and the file that holds it.
 
 One row is one molecule in one frame. In memory the table is a pandas data frame; on disk it is HDF5 with one chunked,
-compressed column per quantity under ``/localizations``, so that a program that needs three columns reads three.
-Chunks have a fixed size and rows are buffered until they fill one: the file depends on the rows alone, not on the
-portions in which they were appended, and identical tables give identical bytes.
+compressed column per quantity under ``/localizations``. Rows are buffered until they fill a chunk, so that equal tables
+give equal bytes however their rows were appended.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -61,9 +59,9 @@ def _memory_type(disk_type: str) -> str:
 
 
 class LocalizationsWriter:
-    """Append portions of a table to a file, in the order in which they come, holding at most one chunk in memory.
+    """Append rows to a file, holding at most one chunk in memory.
 
-    The file appears under its name when the ``with`` block ends without an error, and not at all otherwise.
+    The file appears under its name only when the ``with`` block ends without an error.
     """
 
     def __init__(self, path: str | Path, metadata: Mapping[str, Any]) -> None:
@@ -86,15 +84,13 @@ class LocalizationsWriter:
         return self
 
     def append(self, table: pd.DataFrame) -> None:
-        """Add the rows of `table`; columns that are not in `COLUMNS` are an error, missing optional ones become NaN."""
+        """Add the rows of `table`; missing optional columns become NaN, others than `COLUMNS` are an error."""
         self._waiting.append(_on_disk(table, self.path))
         self._waiting_rows += len(table)
         if self._waiting_rows >= _CHUNK_ROWS:
             self._write_waiting(last=False)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is not None:
             self._creation.__exit__(kind, error, traceback)
             return
@@ -103,7 +99,7 @@ class LocalizationsWriter:
             self._write_waiting(last=True)
 
     def _write_waiting(self, last: bool) -> None:
-        """Write the waiting rows chunk by chunk, always in the same order; what fills no chunk waits, unless `last`."""
+        """Write the waiting rows chunk by chunk; rows that do not fill a chunk wait, unless `last`."""
         if not self._waiting_rows:
             return
         columns = {name: np.concatenate([portion[name] for portion in self._waiting]) for name in COLUMNS}
@@ -135,37 +131,37 @@ def _on_disk(table: pd.DataFrame, path: Path) -> dict[str, np.ndarray]:
 
 
 def write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
-    """Write a whole table and what is known of its origin.
+    """Write a whole table with its metadata.
 
-    `metadata` must be JSON without NaN. Later stages ask for ``frames``, ``height_px``, ``width_px``,
-    ``pixel_size_nm``, ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
+    `metadata` must be JSON without NaN. Later stages need ``frames``, ``height_px``, ``width_px``, ``pixel_size_nm``,
+    ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
     """
     with LocalizationsWriter(path, metadata) as writer:
         writer.append(table)
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read table and metadata, or raise `PlanelocError` naming the file and what to do."""
+    """Read table and metadata; raises `PlanelocError` if the file is missing or of another kind."""
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:
-                raise PlanelocError(f"{path}: not a planeloc table of localizations; make it with `planeloc localize`")
+                raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
             group = file[_GROUP]
             columns = {name: group[name][:].astype(_memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
             return pd.DataFrame(columns), json.loads(file.attrs["metadata"])
     except FileNotFoundError:
-        raise PlanelocError(f"{path}: no such file; make it with `planeloc localize`") from None
+        raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
     except (OSError, KeyError, ValueError) as error:
         raise PlanelocError(
-            f"{path}: not a readable planeloc table of localizations ({error}); make it again with `planeloc localize`"
+            f"{path}: not a readable localization table ({error}); create it again with `planeloc localize`"
         ) from None
 
 
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:
-    """One entry of the metadata, or `PlanelocError` naming the file and the key that it lacks."""
+    """One entry of the metadata; raises `PlanelocError` if it is missing."""
     if metadata.get(key) is None:
-        raise PlanelocError(f"{path}: the table's metadata lack {key}; make the table again with `planeloc localize`")
+        raise PlanelocError(f"{path}: the table's metadata lack {key}; create the table again with `planeloc localize`")
     return metadata[key]
 
 

@@ -12,7 +12,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -58,8 +57,7 @@ def _metadata(shape: tuple[int, int, int], axes: str, description: Mapping[str, 
 class OmeTiffWriter:
     """An uncompressed uint16 stack of known size, filled by successive calls of `append`; a context manager.
 
-    The file is laid out at the start, so that memory does not depend on the length of a movie, and several cameras can
-    be written side by side.
+    The file is laid out at the start: memory does not depend on the length, and several can be written side by side.
 
     Parameters
     ----------
@@ -95,9 +93,7 @@ class OmeTiffWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._file.close()
         if error is None and self._missing:
             raise ValueError(f"{self._path}: {self._missing} frames of {self._shape[0]} were never written")
@@ -111,18 +107,9 @@ def write_z_stack(
     voxel_nm: tuple[float, float, float],
     description: Mapping[str, Any],
 ) -> None:
-    """Write a compressed z-stack, atomically; `slices` may be a generator, of which one image is held at a time.
+    """Write a compressed z-stack of images (rows, columns), atomically, holding one at a time.
 
-    Parameters
-    ----------
-    path : Path
-    slices : iterable of (rows, columns) arrays
-    shape : (slices, rows, columns)
-    dtype : str
-        Type of the pixels in the file.
-    voxel_nm : (x, y, z)
-    description : mapping
-        OME attributes: ``Name``, ``Description`` …
+    `shape` is (slices, rows, columns), `voxel_nm` (x, y, z); `description` are OME attributes as for `OmeTiffWriter`.
     """
     description = {**description, **physical_sizes(X=voxel_nm[0], Y=voxel_nm[1], Z=voxel_nm[2])}
     large = math.prod(shape) * np.dtype(dtype).itemsize > 2**31

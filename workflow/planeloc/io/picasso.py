@@ -83,19 +83,10 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read a Picasso table.
+    """Read a Picasso table, in nm from the corner of the field; missing quantities are NaN.
 
-    Returns
-    -------
-    table : pandas.DataFrame
-        planeloc's columns, in nm from the corner of the field; missing quantities are NaN.
-    sizes : dict
-        ``frames``, ``width_px``, ``height_px``, ``pixel_size_nm``.
-
-    Raises
-    ------
-    PlanelocError
-        The file is missing or not a Picasso table, or its description is missing or incomplete.
+    Also returns ``frames``, ``width_px``, ``height_px`` and ``pixel_size_nm``. Raises `PlanelocError` if the file or
+    its description is missing or of another form.
     """
     path = Path(path)
     try:

@@ -78,13 +78,7 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Read a ThunderSTORM table, older column names included; missing quantities are NaN.
-
-    Raises
-    ------
-    PlanelocError
-        The file is missing or not a ThunderSTORM table.
-    """
+    """Read a ThunderSTORM table, older column names included; missing quantities are NaN."""
     path = Path(path)
     try:
         with path.open(encoding="utf-8") as file:

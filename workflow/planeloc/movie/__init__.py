@@ -1,1 +1,1 @@
-"""The movie as stored: conversion, zarr store, background, noise check."""
+"""The movie: conversion, Zarr store, quality, background, noise check."""

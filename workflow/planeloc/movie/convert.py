@@ -17,7 +17,7 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
 from planeloc.io.camera_files import open_cameras
 from planeloc.movie.noise_check import PlaneNoise, measure_noise, noise_values
-from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, joined, plane_checks, survey
+from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, plane_checks
 from planeloc.movie.settings import ConvertSettings
 from planeloc.movie.writer import write_movie
 
@@ -32,18 +32,9 @@ def convert(
     quality: Path,
     settings: ConvertSettings,
 ) -> None:
-    """Convert camera files to a movie.
+    """Convert camera files (as for `open_cameras`) to a movie: Zarr `store`, `manifest` and `quality` (JSON).
 
     Warnings are logged, and kept in the manifest with the statistics of every camera.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        Camera files, as `planeloc.io.camera_files.open_cameras` takes them.
-    microscope : Microscope
-    store, manifest, quality : Path
-        The movie (Zarr folder), its manifest (JSON) and its quality file (JSON).
-    settings : ConvertSettings
 
     Raises
     ------
@@ -56,8 +47,8 @@ def convert(
     noise: list[PlaneNoise] = []
 
     def report(surveys: list[Survey]) -> dict[str, Any]:
-        whole = joined(surveys)
-        statistics = camera_statistics(whole, microscope, pixels=whole.frames * source.shape[2] * source.shape[3])
+        whole = Survey.join(surveys)
+        statistics = camera_statistics(whole, microscope, source.shape[2] * source.shape[3])
         noise.extend(noise_task.result())
         for plane in range(microscope.planes):
             judged = plane_checks(statistics[plane], noise[plane], microscope.cameras[plane], plane, settings)
@@ -77,7 +68,7 @@ def convert(
             compression_level=settings.compression_level,
             threads=settings.threads,
             progress=True,
-            survey=lambda counts: survey(counts, limits),
+            survey=lambda counts: Survey.of(counts, limits),
             report=report,
         )
     write_quality(quality, noise_values(noise), checks)

@@ -5,7 +5,7 @@ They reveal a camera that dropped out or is described wrongly before localizatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,65 +20,48 @@ from planeloc.movie.settings import ConvertSettings
 
 @dataclass(frozen=True)
 class Survey:
-    """Counts of consecutive frames; arrays per plane."""
+    """What the counts of consecutive frames show; arrays (frames, planes)."""
 
-    frames: int
     lowest: NDArray[np.uint16]
     highest: NDArray[np.uint16]
     total: NDArray[np.uint64]  # sum of the counts
     saturated: NDArray[np.int64]  # pixels
-    flat: NDArray[np.int64]  # frames without any contrast
-    first_flat: NDArray[np.int64]  # the first of them; undefined where flat is 0
+
+    @classmethod
+    def of(cls, counts: NDArray[np.uint16], limits: NDArray[np.float64]) -> Survey:
+        """Measure counts (frames, planes, height, width); `limits` are the cameras' saturation counts."""
+        images = counts.reshape(*counts.shape[:2], -1)
+        highest = images.max(axis=2)
+        saturated = np.zeros(highest.shape, dtype=np.int64)
+        for at in np.argwhere(highest >= limits):  # rare: most frames have no saturated pixel to count
+            saturated[*at] = np.count_nonzero(images[*at] >= limits[at[1]])
+        return cls(images.min(axis=2), highest, images.sum(axis=2, dtype=np.uint64), saturated)
+
+    @classmethod
+    def join(cls, surveys: list[Survey]) -> Survey:
+        """The survey of all frames, from those of consecutive frames in order."""
+        return cls(*(np.concatenate([vars(survey)[f.name] for survey in surveys]) for f in fields(cls)))
 
 
-def survey(counts: NDArray[np.uint16], limits: NDArray[np.float64]) -> Survey:
-    """Measure counts (frames, planes, height, width); `limits` are the cameras' saturation counts."""
-    images = counts.reshape(*counts.shape[:2], -1)
-    lowest, highest = images.min(axis=2), images.max(axis=2)
-    saturated = np.zeros(len(limits), dtype=np.int64)
-    for frame, plane in np.argwhere(highest >= limits):  # rare: most frames have no saturated pixel to count
-        saturated[plane] += np.count_nonzero(images[frame, plane] >= limits[plane])
-    flat = lowest == highest
-    return Survey(
-        len(counts),
-        lowest.min(axis=0),
-        highest.max(axis=0),
-        images.sum(axis=2, dtype=np.uint64).sum(axis=0),
-        saturated,
-        flat.sum(axis=0),
-        flat.argmax(axis=0),
-    )
-
-
-def joined(surveys: list[Survey]) -> Survey:
-    """The survey of all frames, from surveys of consecutive frames in order."""
-    frames = np.array([survey.frames for survey in surveys])
-    flat = np.array([survey.flat for survey in surveys])
-    first_flat = (np.cumsum(frames) - frames)[:, None] + [survey.first_flat for survey in surveys]
-    return Survey(
-        int(frames.sum()),
-        np.min([survey.lowest for survey in surveys], axis=0),
-        np.max([survey.highest for survey in surveys], axis=0),
-        np.sum([survey.total for survey in surveys], axis=0),
-        np.sum([survey.saturated for survey in surveys], axis=0),
-        flat.sum(axis=0),
-        np.take_along_axis(first_flat, (flat > 0).argmax(axis=0)[None], axis=0)[0],
-    )
-
-
-def camera_statistics(whole: Survey, microscope: Microscope, pixels: int) -> list[dict[str, Any]]:
-    """Statistics of every camera for the manifest; `pixels` counts those of one camera in all frames."""
+def camera_statistics(survey: Survey, microscope: Microscope, frame_pixels: int) -> list[dict[str, Any]]:
+    """Statistics of every camera for the manifest; `frame_pixels` is the number of pixels of a frame."""
+    pixels = len(survey.total) * frame_pixels
     return [
         {
             "camera": camera.name,
-            "lowest_counts": int(whole.lowest[plane]),
-            "mean_counts": round(float(whole.total[plane] / pixels), 3),
-            "highest_counts": int(whole.highest[plane]),
-            "saturated_fraction": float(whole.saturated[plane] / pixels),
-            "frames_without_contrast": int(whole.flat[plane]),
+            "lowest_counts": int(survey.lowest[:, plane].min()),
+            "mean_counts": round(float(survey.total[:, plane].sum() / pixels), 3),
+            "highest_counts": int(survey.highest[:, plane].max()),
+            "saturated_fraction": float(survey.saturated[:, plane].sum() / pixels),
+            "frames_without_contrast": len(_flat_frames(survey, plane)),
         }
         for plane, camera in enumerate(microscope.cameras)
     ]
+
+
+def _flat_frames(survey: Survey, plane: int) -> NDArray[np.int64]:
+    """Frames of a camera without any contrast."""
+    return np.flatnonzero(survey.lowest[:, plane] == survey.highest[:, plane])
 
 
 def plane_checks(
@@ -103,11 +86,12 @@ def plane_checks(
     return [saturated, *from_noise]
 
 
-def dropped_frames(whole: Survey, plane: int, camera: Camera) -> list[str]:
+def dropped_frames(survey: Survey, plane: int, camera: Camera) -> list[str]:
     """A warning if frames of a camera have no contrast."""
-    if not whole.flat[plane]:
+    flat = _flat_frames(survey, plane)
+    if not len(flat):
         return []
     return [
-        f"camera {camera.name}: {whole.flat[plane]} frame(s) without any contrast, the first is frame "
-        f"{whole.first_flat[plane]}; did the camera drop out?"
+        f"camera {camera.name}: {len(flat)} frame(s) without any contrast, the first is frame {flat[0]}; check whether "
+        "the camera lost its connection or its trigger"
     ]

@@ -42,7 +42,6 @@ class Movie:
 
     Attributes
     ----------
-    manifest, store : Path
     shape : (frames, planes, height, width)
     chunk_frames : int
         Frames per chunk; reading whole chunks decodes nothing twice.

@@ -30,7 +30,7 @@ AUTO_CHUNK_FRAMES = 100
 _HASH_BLOCK_BYTES = 1 << 18
 _READ_BYTES = 2 << 20  # frames of a source read at once; they fit into the processor's cache
 
-Survey = Callable[[NDArray[np.uint16]], Any]
+SurveyFunction = Callable[[NDArray[np.uint16]], Any]
 
 
 def write_movie(
@@ -43,7 +43,7 @@ def write_movie(
     compression_level: int = 1,
     threads: int = 1,
     progress: bool = False,
-    survey: Survey | None = None,
+    survey: SurveyFunction | None = None,
     report: Callable[[list[Any]], dict[str, Any]] | None = None,
 ) -> None:
     """Write a source's frames to a store and its manifest; every chunk is read back and compared.
@@ -53,22 +53,15 @@ def write_movie(
 
     Parameters
     ----------
-    source : Source
-        Frames, and the files they come from, whose SHA-256 goes into the manifest.
-    store, manifest : Path
-    microscope : Microscope
     chunk_frames : int
         Frames per chunk; 0 for at most 100 and 16 MiB.
     compression_level : int
         Of zstd, 1 to 9.
     threads : int
         Chunks compressed at the same time.
-    progress : bool
-        Show progress.
-    survey : callable, optional
-        Called on the counts of every chunk, in any order and in several threads.
-    report : callable, optional
-        Makes manifest entries of what `survey` returned, in the order of the chunks.
+    survey, report : callable, optional
+        `survey` is called on the counts of every chunk, in several threads; `report` makes manifest entries of its
+        results, in the order of the chunks.
 
     Raises
     ------
@@ -185,7 +178,7 @@ def _write_chunks(
     digest: Any,
     threads: int,
     compression_level: int,
-    survey: Survey | None,
+    survey: SurveyFunction | None,
 ) -> Iterator[_Written]:
     """Read in order, compress in parallel, yield in order; at most `threads` + 1 chunks wait.
 

@@ -50,17 +50,8 @@ def draw_gaussians(
 ) -> None:
     """Add one Gaussian of sum 1 per localization to an image, integrated over the pixels.
 
-    Localizations are grouped by the size of the patch that they cover, so that a block is one array operation; the cost
-    grows with the localizations, not with the image.
-
-    Parameters
-    ----------
-    image : (rows, columns)
-        Changed in place.
-    x_px, y_px : (n,)
-        Positions in pixels of `image`, from its outer corner.
-    sigma_x_px, sigma_y_px : (n,)
-        Standard deviations, pixels.
+    Localizations are grouped by the size of the patch that they cover, so that a block is one array operation.
+    Positions are in pixels of `image` from its outer corner.
     """
     reach = np.ceil(_REACH * np.maximum(sigma_x_px, sigma_y_px)).astype(np.int64)
     for radius in np.unique(reach):

@@ -14,19 +14,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxels of an image, from the corner of the field; depths beyond its ends belong to the outermost slices.
+    """Voxels of an image, from the corner of the field; depths beyond its ends belong to the outermost slices."""
 
-    Attributes
-    ----------
-    shape : (slices, rows, columns)
-    voxel_nm : (x, y, z)
-    bottom_nm : float
-        Depth at which the first slice begins.
-    """
-
-    shape: tuple[int, int, int]
-    voxel_nm: tuple[float, float, float]
-    bottom_nm: float
+    shape: tuple[int, int, int]  # slices, rows, columns
+    voxel_nm: tuple[float, float, float]  # x, y, z
+    bottom_nm: float  # depth at which the first slice begins
 
     @classmethod
     def cover(

@@ -47,20 +47,9 @@ def render(
 ) -> dict[str, float]:
     """Write both renderings, each as PNG to look at and as OME-TIFF to measure.
 
-    Parameters
-    ----------
-    localizations_file : Path
-        Filtered table.
-    depth_image, voxel_image : Path
-        PNG of the Gaussian rendering, and of the voxels.
-    tiff, voxel_tiff : Path
-        Z-stacks over the depth range of the table: localizations per µm² (float32), and frames per voxel (uint16).
-    settings : RenderSettings
-
-    Returns
-    -------
-    dict
-        Lateral pixel size of each file, nm; larger than `pixel_nm` where the field is too large, which is logged.
+    `tiff` holds localizations per µm² (float32), `voxel_tiff` frames per voxel (uint16), as z-stacks over the depth
+    range of the table. Returns the lateral pixel size of each file, nm; it is larger than the settings ask where the
+    field is too large, which is logged.
 
     Raises
     ------
@@ -73,18 +62,18 @@ def render(
     drawn, stack = _render_density(table, metadata, fine, depth_image, tiff, settings)
     shown, counted = _render_voxels(table, coarse, voxel_image, voxel_tiff, settings)
     written = ((depth_image, fine, drawn), (tiff, fine, stack), (voxel_image, coarse, shown))
-    for path, asked, grid in (*written, (voxel_tiff, coarse, counted)):
-        if grid != asked:
-            _LOG.info(f"note: {path}: the field is large{_reduced(asked, grid)}")
+    for path, wanted, grid in (*written, (voxel_tiff, coarse, counted)):
+        if grid != wanted:
+            _LOG.info(f"note: {path}: the field is large{_reduced(wanted, grid)}")
     grids = {"depth_image": drawn, "tiff": stack, "voxel_image": shown, "voxel_tiff": counted}
     return {f"{name}_pixel_nm": grid.voxel_nm[0] for name, grid in grids.items()}
 
 
 def _render_density(
-    table: pd.DataFrame, metadata: Mapping[str, Any], asked: Grid, image: Path, tiff: Path, settings: RenderSettings
+    table: pd.DataFrame, metadata: Mapping[str, Any], wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
     """Write the Gaussian rendering as picture and stack; returns the grids of both."""
-    drawn = asked.limited(_LARGEST_IMAGE_PX)
+    drawn = wanted.limited(_LARGEST_IMAGE_PX)
     stack = drawn.limited(_LARGEST_STACK_BYTES // (4 * drawn.shape[0]))
     binning = round(stack.voxel_nm[0] / drawn.voxel_nm[0])
     mixture = ColourMixture(drawn.shape[1:])
@@ -92,7 +81,7 @@ def _render_density(
     density = mixture.pass_through(gaussian_slices(table, drawn, settings), colours)
     description = (
         f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
-        + _reduced(asked, stack)
+        + _reduced(wanted, stack)
     )
     write_z_stack(
         tiff,
@@ -108,14 +97,14 @@ def _render_density(
 
 
 def _render_voxels(
-    table: pd.DataFrame, asked: Grid, image: Path, tiff: Path, settings: RenderSettings
+    table: pd.DataFrame, wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
     """Write the voxels as picture and stack; returns the grids of both."""
-    shown = asked.limited(_LARGEST_IMAGE_PX)
+    shown = wanted.limited(_LARGEST_IMAGE_PX)
     counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
     description = (
         f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
-        + _reduced(asked, counted)
+        + _reduced(wanted, counted)
     )
     write_z_stack(
         tiff,
@@ -143,11 +132,11 @@ def _mean_of_blocks(image: NDArray[np.float32], factor: int) -> NDArray[np.float
     return blocks.mean(axis=(1, 3), dtype=np.float32)
 
 
-def _reduced(asked: Grid, grid: Grid) -> str:
+def _reduced(wanted: Grid, grid: Grid) -> str:
     """Text for a grid that is coarser than the settings ask; empty if it is not."""
-    if grid == asked:
+    if grid == wanted:
         return ""
-    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {asked.voxel_nm[0]:g} nm keep it in memory"
+    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {wanted.voxel_nm[0]:g} nm keep it in memory"
 
 
 def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) -> tuple[Grid, Grid]:
@@ -158,7 +147,7 @@ def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) ->
     if not high > low or min(*voxel_nm, *size_nm) <= 0:
         raise PlanelocError(
             f"{path}: the table's metadata are wrong: depths {low} to {high} nm, voxel {voxel_nm} nm; "
-            "make the table again with `planeloc localize`"
+            "create the table again with `planeloc localize`"
         )
     fine_voxel = (settings.pixel_nm, settings.pixel_nm, (high - low) / settings.depth_slices)
     return Grid.cover(size_nm, (low, high), fine_voxel), Grid.cover(size_nm, (low, high), voxel_nm)

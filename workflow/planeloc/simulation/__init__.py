@@ -1,1 +1,1 @@
-"""A simulated microscope: its camera files and the ground truth."""
+"""A simulated microscope, its camera files, and their ground truth."""

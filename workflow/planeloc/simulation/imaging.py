@@ -24,21 +24,9 @@ class Imaging(Protocol):
     def windows(
         self, points_px: NDArray[np.float64], z_nm: NDArray[np.float64], photons: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Draw n emitters.
+        """Expected photons of n emitters (n, planes, side, side), and each window's corner (x, y) (n, planes, 2).
 
-        Parameters
-        ----------
-        points_px : (n, planes, 2)
-            Positions on each camera, from its outer corner.
-        z_nm, photons : (n,)
-            Depths, and photons on all planes together.
-
-        Returns
-        -------
-        images : (n, planes, side, side)
-            Expected photons.
-        corners : (n, planes, 2)
-            First column and row of each window.
+        `points_px` (n, planes, 2) are positions on each camera from its outer corner; `photons` (n,) is for all planes.
         """
 
 

@@ -81,7 +81,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         _record(folder, "movie", movie, settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
         _record_camera_movies(folder, settings, microscope, camera_noise)
         _write_ground_truth(folder / "truth.csv", movie, settings.truth_least_photons)
-        _write_drift(folder / "drift.csv", drift_nm)
+        _write_inter_camera_drift(folder / "drift.csv", drift_nm)
         _write_microscope(folder / "microscope.yaml", settings)
         write_json(folder / _RECORD, _describe(settings, microscope.transforms))
 
@@ -150,7 +150,7 @@ def _write_ground_truth(path: Path, scene: SimulatedScene, least_photons: float)
     table.to_csv(path, index=False, float_format="%.2f", lineterminator="\n")
 
 
-def _write_drift(path: Path, drift_nm: NDArray[np.float64]) -> None:
+def _write_inter_camera_drift(path: Path, drift_nm: NDArray[np.float64]) -> None:
     frames, planes, _ = drift_nm.shape
     frame, plane = np.divmod(np.arange(frames * planes), planes)
     table = pd.DataFrame(
