@@ -34,11 +34,13 @@ from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
-from planeloc.diagnostics.light import fit_photons
 from planeloc.evaluation.metrics import compare, scores
-from planeloc.fitting.multi_emitter import Start, fit_frames
+from planeloc.fitting.multi_emitter import fit_frames
+from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
-from planeloc.localization.context import Findings, Instrument
+from planeloc.localization.context import LocalizationContext
+from planeloc.localization.detections import Detections
+from planeloc.localization.photometry import fit_photons
 from planeloc.localization.worker import Job, Localizer, localize_frames
 from planeloc.networks.record import load_network
 from planeloc.psf import PSF
@@ -113,13 +115,13 @@ class FilterFinder:
     apart_px = 3.0  # of two maxima; of closer ones the smaller is a shadow
     least_light = 6.0  # standard deviations of a molecule's photons
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: LocalizationContext) -> None:
         self._instrument = instrument
         self._depths = instrument.record.scene.depth_range_nm
         self._search = CandidateSearch(instrument.psf, self._depths, 0.0, instrument.device)
         self._noise = PixelNoise.of(instrument.movie.microscope.cameras)
 
-    def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
+    def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Detections]:
         variance = self._noise.to(level).variance(level)
         values = self._search.test_values(registered, variance, self._search.noise(variance))
         points = candidate_pixels(values, self.threshold)
@@ -132,17 +134,17 @@ class FilterFinder:
         found = self._fitted(images, level, image[alone], position[alone])
         return [self._fitted(images, level, found.frame, found.position)]  # without those that were none
 
-    def _fitted(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> Findings:
+    def _fitted(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> Detections:
         """Those that have light enough after a fit."""
         psf, mapped = self._instrument.psf, self._instrument.on_planes(position)
         photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
         axes = self._instrument.axes_of_planes(position)
-        start = Start(image, position, photons.double().clamp(min=100.0), mapped, axes)
+        start = InitialMolecules(image, position, photons.double().clamp(min=100.0), mapped, axes)
         fit = fit_frames(psf, self._noise, images, level, start, 0.0, iterations=12)
         deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2).sqrt()
         kept = fit.fitted & (fit.photons > self.least_light * deviation[:, 3])
         one = torch.ones_like(fit.photons)
-        found = Findings(image, fit.position, deviation[:, :3], one, fit.photons, fit.excess.mean(dim=1))
+        found = Detections(image, fit.position, deviation[:, :3], one, fit.photons, fit.excess.mean(dim=1))
         return found.at(kept)
 
 
@@ -160,7 +162,7 @@ def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> 
     threshold = 0.005 if way.network == "upsampling" else 0.3  # the defaults
     localizer = Localizer(Job(*files, network, "sparse", threshold, 4.0, way.refine, way.drift_nm, "cpu", precision))
     if not way.network:
-        localizer.finder = FilterFinder(localizer.instrument)
+        localizer.finder = FilterFinder(localizer.context)
     localize_frames(localizer, 0, 1)
     start = time.process_time()
     table = pd.DataFrame(localize_frames(localizer, 0, frames))

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import fit_photons, fit_spots, flux_in_focus
 from planeloc.networks.compatibility import mistaken_depths
 from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture
-from planeloc.psf import paper_psf, write_psf
+from planeloc.psf import write_psf
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import Scene
 from planeloc.simulation.config import read_settings
@@ -88,28 +86,3 @@ def test_weights_with_a_spline_round_trip(tmp_path):
     assert torch.equal(read.psf.coefficients, record.psf.coefficients)
     image = torch.rand(1, 4, 16, 16)
     assert torch.equal(loaded(image), network(image))
-
-
-def test_light_under_the_rings_is_counted():
-    """Spots with rings hold more than the Gaussian that is fitted to them: of real beads, a tenth."""
-    psf = random_spline()
-    z, one = torch.tensor(psf.plane_depths_nm, dtype=torch.float64), torch.full((4,), 3000.0, dtype=torch.float64)
-    centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
-    spots = psf.expected_photons(centre, centre, z, one / torch.tensor(psf.brightness).double(), (7, 7))
-    own = spots[torch.arange(4), torch.arange(4)].float().numpy()
-    found = flux_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
-    assert np.median(found) == pytest.approx(3000, rel=0.02)
-
-
-def test_photons_of_localizations_are_fitted_with_it():
-    psf = random_spline()
-    position = torch.tensor([[9.3, 10.6], [20.1, 12.2]], dtype=torch.float64)
-    z, light = torch.tensor([50.0, -250.0], dtype=torch.float64), torch.tensor([3000.0, 1500.0], dtype=torch.float64)
-    at = position * psf.pixel_size_nm
-    frame = psf.expected_photons(at[:, 0], at[:, 1], z, light, (32, 32)).sum(dim=0, keepdim=True)
-    found, _, _ = fit_photons(frame, psf, position[:, None].expand(2, 4, 2), z, torch.zeros(2, dtype=torch.long))
-    assert found.numpy() == pytest.approx(light.numpy(), rel=0.02)
-    wrong, _, _ = fit_photons(
-        frame, paper_psf(), position[:, None].expand(2, 4, 2), z, torch.zeros(2, dtype=torch.long)
-    )
-    assert np.abs(wrong.numpy() / light.numpy() - 1).max() > np.abs(found.numpy() / light.numpy() - 1).max()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.localization.candidates import CandidateSearch, candidate_pixels, lit_pages, spot_side_px
+from planeloc.localization.candidates import CandidateSearch, bright_tiles, candidate_pixels, spot_side_px
 from planeloc.networks.tiles import PageGrid
 from planeloc.psf import paper_psf
 from planeloc.scenes.draw import draw_batch, expected_images
@@ -138,5 +138,5 @@ def test_molecules_that_the_best_filter_sees_well_light_their_pages(pixel_nm, si
     images = psf.expected_photons(x * pixel_nm, y * pixel_nm, z, torch.ones_like(z), field)
     variance = torch.full((4, *field), 13.0)
     alone = images.square().sum(dim=(1, 2, 3), keepdim=True).div(13.0).sqrt()  # deviations of one photon
-    marks = lit_pages((8.0 * images / alone).float(), variance, 4.0, grid, 1, side)
+    marks = bright_tiles((8.0 * images / alone).float(), variance, 4.0, grid, 1, side)
     assert marks[torch.arange(number), (y // 8).long(), (x // 8).long()].all()

@@ -8,7 +8,7 @@ import torch
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization import find_regression
-from planeloc.localization.find_regression import MoleculeFinder
+from planeloc.localization.find_regression import RegressionFinder
 from planeloc.localization.worker import localize_frames
 from planeloc.scenes.matching import Points, match
 from support.movies import draw_emitters, localizer_of, run, write_files
@@ -45,7 +45,7 @@ def test_looking_only_where_there_is_light_finds_the_same(files, whole, tmp_path
 def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error):
     """The frames at once are halved until they fit, and stay so; those that were found are not computed again."""
     monkeypatch.setitem(find_regression._FRAMES_AT_ONCE, "cpu", 20)
-    real, tried = MoleculeFinder._maps, []
+    real, tried = RegressionFinder._output, []
 
     def small(self, frames, marks):
         tried.append(len(frames))
@@ -53,7 +53,7 @@ def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error)
             raise error
         return real(self, frames, marks)
 
-    monkeypatch.setattr(MoleculeFinder, "_maps", small)
+    monkeypatch.setattr(RegressionFinder, "_output", small)
     found = localizer_of(files, weights=REGRESSION, threshold=0.3)
     columns = localize_frames(found, 0, FRAMES)
     table, _ = localization_table.read(whole)
@@ -63,7 +63,7 @@ def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error)
     assert tried == [20, 10, 5, *[3] * 6, 2, 2]
     assert "localizing: cpu ran out of memory; going on with 3 images at once" in capsys.readouterr().err
 
-    monkeypatch.setattr(MoleculeFinder, "_maps", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(RegressionFinder, "_output", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(PlanelocError, match="localizing: cpu has not enough memory for one image; record a smaller"):
         localize_frames(found, 0, 1)
 

@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import background_photons, fit_photons, measure_light
 from planeloc.io import localization_table
 from planeloc.localization import find_upsampling, scheduler
-from planeloc.localization.context import MODES
 from planeloc.localization.localize import localize
-from planeloc.localization.settings import LocalizeSettings
+from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
-from planeloc.movie.store import Movie, write_movie
+from planeloc.movie.store import write_movie
 from planeloc.networks.tiled_upsampling import RegionNetwork
-from planeloc.psf import paper_psf
 from planeloc.scenes.matching import Points, match
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.movies import (
@@ -132,7 +129,7 @@ def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shif
     Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
     found = localizer_of(files, "shifted.json")
     level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.finder.search.noise(found.instrument.variance(level))
+    noise = found.finder.search.noise(found.context.variance(level))
     assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
 
 
@@ -168,45 +165,6 @@ def test_planes_that_disagree_are_named(files, tmp_path):
 def test_a_gpu_that_is_not_there_is_an_error(files, tmp_path):
     with pytest.raises(PlanelocError, match="device cuda"):
         run(files, tmp_path / "o.h5", device="cuda")
-
-
-def test_photons_of_known_places():
-    """Least squares on the mapped windows: no bias beyond 2 % though pixels integrate, spread as the noise allows."""
-    emitters = draw_emitters(60, 1, seed=5)
-    counts = expose(emitters, 60, background=0.0)
-    images = np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(CAMERAS)], axis=1)
-    px = np.stack([m(emitters[:, 1:3] / 192.0) for m in MAPS.maps], axis=1)
-    photons, _, excess = fit_photons(
-        torch.from_numpy(images), paper_psf(), torch.from_numpy(px), torch.from_numpy(emitters[:, 3]), torch.arange(60)
-    )
-    ratio = photons.numpy() / emitters[:, 4]
-    assert ratio.mean() == pytest.approx(1.0, abs=0.02)
-    assert ratio.std() < 0.08
-    assert np.abs(excess.mean().item()) < 0.5
-
-
-def test_light_is_measured_from_a_movie(tmp_path):
-    counts = expose(draw_emitters(60, 4, seed=8), 60, background=6.0)
-    write_movie(Source(counts), tmp_path / "m.zarr", tmp_path / "m.json", MICROSCOPE, chunk_frames=30)
-    light = measure_light([Movie.open(tmp_path / "m.json")], paper_psf())
-    assert light.background == pytest.approx((6.0, 6.0), abs=1.0)
-    assert 2000 < light.photons[0] < 3200 and 4600 < light.photons[1] < 6500  # drawn from 2,500 to 5,400
-    write_movie(Source(counts[:1] * 0 + 100), tmp_path / "d.zarr", tmp_path / "d.json", MICROSCOPE, chunk_frames=30)
-    with pytest.raises(PlanelocError, match=r"d\.json: only 0 molecules"):
-        measure_light([Movie.open(tmp_path / "d.json")], paper_psf())
-
-
-def test_background_ignores_blinking_and_chunks(tmp_path):
-    counts = np.random.default_rng(0).poisson(210.0, (130, 4, 20, 20)).astype(np.uint16)
-    counts[::8, :, 10, 10] += 300
-    for chunk in (7, 100):
-        write_movie(Source(counts), tmp_path / "m.zarr", tmp_path / "m.json", MICROSCOPE, chunk_frames=chunk)
-        movie = Movie.open(tmp_path / "m.json")
-        level = background_photons(movie, 110)
-        assert level == pytest.approx(55.0, abs=2.0)  # (210 − 100) · 0.5
-        if chunk == 7:
-            first = level
-    assert np.array_equal(first, level)
 
 
 def test_a_registration_of_another_field_is_refused(files, tmp_path):

@@ -93,7 +93,7 @@ def test_a_frame_too_much_for_any_worker_is_named(threads):
             raise MemoryError
         return stop - start
 
-    with pytest.raises(PlanelocError, match=r"^frame 37: memory did not suffice, even for so few alone; use fewer"):
+    with pytest.raises(PlanelocError, match=r"^frame 37: memory did not suffice, even alone; use fewer"):
         list(scheduler.run(threads, work, cut(80, 10)))
 
 
@@ -141,7 +141,7 @@ def test_a_cluster_that_goes_is_one_line(threads):
     next(results)
     for state in threads.futures.values():  # as the client does when it loses the scheduler
         state.cancel(reason="scheduler-connection-lost")
-    with pytest.raises(PlanelocError, match="the Dask cluster has gone; start it and run again"):
+    with pytest.raises(PlanelocError, match="the Dask cluster was lost; start it and run again"):
         list(results)
 
 
@@ -150,4 +150,4 @@ def test_waiting_for_workers_is_said(tmp_path, monkeypatch, capsys):
     with Client(processes=False, n_workers=0, dashboard_address=":0") as client:
         threading.Timer(0.5, lambda: client.cluster.scale(1)).start()
         assert [value for _, value in scheduler.run(client, lambda start, stop: stop, [range(3)])] == [3]
-    assert "planeloc: no Dask worker is there; waiting for one" in capsys.readouterr().err
+    assert "planeloc: no Dask worker is running; waiting for one" in capsys.readouterr().err

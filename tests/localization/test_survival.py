@@ -209,16 +209,16 @@ def test_too_little_memory_for_a_block(files, whole, tmp_path, monkeypatch, in_p
     assert (tmp_path / "o.h5").read_bytes() == whole
 
 
-def test_parts_that_are_none(files, whole, tmp_path, monkeypatch, in_process, capsys):
+def test_files_that_are_no_checkpoints(files, whole, tmp_path, monkeypatch, in_process, capsys):
     """Cut short, of another computation, under a false name, or no table at all: computed again."""
     output = tmp_path / "o.h5"
-    monkeypatch.setattr(localize_module, "_write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(localize_module, "write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         again(files, output)
     monkeypatch.undo()
     monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(in_process))
-    files_of_parts = finished(output)
-    cut, foreign, renamed, text, empty, *sound = files_of_parts
+    paths = finished(output)
+    cut, foreign, renamed, text, empty, *sound = paths
     cut.write_bytes(cut.read_bytes()[:-2000])
     table, metadata = localization_table.read(foreign)
     localization_table.write(foreign, table.iloc[:1], {**metadata, "fingerprint": "another"})
@@ -226,7 +226,7 @@ def test_parts_that_are_none(files, whole, tmp_path, monkeypatch, in_process, ca
     shutil.copy(sound[0], renamed)
     text.write_text("not a table")
     empty.write_bytes(b"")
-    (files_of_parts[0].parent / ".partial-0-1-2-3-000000000-000000003.h5").write_text("half")
+    (paths[0].parent / ".partial-0-1-2-3-000000000-000000003.h5").write_text("half")
     used = again(files, output)
     assert used["computed_frames"] == 5 * BLOCK
     told = [line for line in capsys.readouterr().err.splitlines() if "damaged or of another run" in line]
@@ -241,11 +241,11 @@ def test_blocks_in_any_order(files, whole, tmp_path, monkeypatch, in_process):
     assert (tmp_path / "o.h5").read_bytes() == whole
 
 
-def test_overlapping_parts_give_no_frame_twice(tmp_path):
+def test_overlapping_checkpoints_give_no_frame_twice(tmp_path):
     for start, stop in ((0, 50), (0, 100), (50, 75), (120, 130)):
-        checkpoints.write_part(tmp_path, "x", start, stop, localization_table.empty())
-    found = checkpoints.finished_parts(tmp_path, "x")
-    assert [part.frames for part in found] == [range(0, 50), range(50, 75), range(120, 130)]
+        checkpoints.write(tmp_path, "x", start, stop, localization_table.empty())
+    found = checkpoints.finished(tmp_path, "x")
+    assert [checkpoint.frames for checkpoint in found] == [range(0, 50), range(50, 75), range(120, 130)]
     missing = checkpoints.missing_blocks(found, 203, 40)
     assert missing == [range(75, 80), range(80, 120), range(130, 160), range(160, 200), range(200, 203)]
 
@@ -262,7 +262,7 @@ def test_two_runs_of_one_table_exclude_each_other(files, whole, tmp_path, in_pro
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "locked\n"
     with pytest.raises(
-        PlanelocError, match=rf"o\.h5: another run \(process {holder.pid} on .*\) makes this file; wait"
+        PlanelocError, match=rf"o\.h5: another run \(process {holder.pid} on .*\) writes this file; wait"
     ):
         again(files, output)
     holder.kill()  # leaves its lock file behind
@@ -271,7 +271,7 @@ def test_two_runs_of_one_table_exclude_each_other(files, whole, tmp_path, in_pro
     assert output.read_bytes() == whole and not leftovers(output)
 
 
-def test_old_parts_stay_until_the_table_is_whole(files, tmp_path, monkeypatch, in_process):
+def test_old_checkpoints_stay_until_the_table_is_complete(files, tmp_path, monkeypatch, in_process):
     output = tmp_path / "o.h5"
     (old := tmp_path / ".o.h5.parts" / "0123456789abcdef").mkdir(parents=True)
     interrupt(files, output, monkeypatch, after=2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.localization.candidates import lit_pages
+from planeloc.localization.candidates import bright_tiles
 from planeloc.networks import tiled_regression
 from planeloc.networks.regression import Architecture, RegressionNetwork
 from planeloc.networks.tiled_regression import PAGE_PX, maps_on_pages, page_grid
@@ -49,7 +49,7 @@ def test_light_marks_pages_as_counted_pixel_by_pixel(reach):
     photons = torch.randn(2, 4, rows, columns, generator=generator) * variance.sqrt()
     photons[0, 2, 9, 16] += 60
     grid = page_grid((rows, columns))
-    marks = lit_pages(photons, variance, threshold, grid, reach, 3).numpy()
+    marks = bright_tiles(photons, variance, threshold, grid, reach, 3).numpy()
     expected = np.zeros_like(marks)
     for image in range(2):
         for row in range(rows):

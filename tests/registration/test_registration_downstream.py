@@ -67,11 +67,11 @@ def test_shares_tell_how_far_a_wrong_map_moves_a_molecule() -> None:
 def test_a_map_adds_its_share_to_the_uncertainty() -> None:
     shares = PlaneShares.of(paper_psf(), (-800.0, 800.0), 4000.0, 5.0)
     molecules = np.array([[2000.0, 3000.0, z] for z in (-600.0, 600.0)])
-    added = shares.map_sd_nm(known_to(None, None, 12.0), molecules)
+    added = shares.transform_sd_nm(known_to(None, None, 12.0), molecules)
     assert added == pytest.approx(12.0 * shares.at(molecules[:, 2])[:, 3:] * np.ones(2))
     assert added[1, 0] > 6 > 1 > added[0, 0], "the deepest plane says most of the deepest molecules"
-    assert shares.map_sd_nm(Registration.identity(4), molecules) == pytest.approx(0)
-    assert shares.map_sd_nm(known_to(9.0, 9.0, 9.0), molecules).max() < 9, "the reference is exact"
+    assert shares.transform_sd_nm(Registration.identity(4), molecules) == pytest.approx(0)
+    assert shares.transform_sd_nm(known_to(9.0, 9.0, 9.0), molecules).max() < 9, "the reference is exact"
 
 
 def test_localizations_are_as_uncertain_as_their_maps(tmp_path: Path) -> None:

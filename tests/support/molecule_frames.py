@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.multi_emitter import Start, fit_frames
+from planeloc.fitting.multi_emitter import fit_frames
+from planeloc.fitting.windows import InitialMolecules
 from planeloc.psf import paper_psf
 from support.movies import MAPS
 
@@ -26,12 +27,12 @@ class Scene(NamedTuple):
     photons: torch.Tensor
     drift_nm: torch.Tensor
 
-    def start(self, error=(25.0, 25.0, 40.0), seed=9, maps=None) -> Start:
+    def start(self, error=(25.0, 25.0, 40.0), seed=9, maps=None) -> InitialMolecules:
         """The truth with errors as a network makes."""
         generator = torch.Generator().manual_seed(seed)
         errors = torch.randn(self.position.shape, generator=generator).double() * torch.tensor(error)
         position, photons = self.position + errors, self.photons * (1 + errors[:, 0] / 250)
-        return Start(self.frame, position, photons, *on_planes(position, maps))
+        return InitialMolecules(self.frame, position, photons, *on_planes(position, maps))
 
     def fit(self, drift_sd_nm=0.0, psf=PSF, start=None, **settings):
         start = self.start() if start is None else start

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import measure_light
+from planeloc.diagnostics.brightness import measure_brightness_and_background
 from planeloc.movie.store import Movie, write_movie
 from planeloc.networks.regression import SEEN_PX, Architecture, RegressionNetwork
 from planeloc.psf import paper_psf
@@ -79,7 +79,7 @@ def test_training_reaches_down_to_the_dimmest_that_show(tmp_path, background):
     """Molecules are found by single planes, from some limit on; it does not depend on how bright most of them are."""
     uniform = np.random.default_rng(1).uniform(1500, 5000, 120)
     movie = movie_of(tmp_path, uniform, background)
-    light = measure_light([movie], paper_psf())
+    light = measure_brightness_and_background([movie], paper_psf())
     assert light.photons[0] > 1400
     # A spot in focus with the pixels' noise: six deviations of what a Gaussian of 1 px leaves of it.
     camera = MICROSCOPE.cameras[0]

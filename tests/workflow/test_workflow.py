@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from planeloc.cli.main import planeloc
-from planeloc.localization.domain_check import Paths, Quantity, offer
 from planeloc.networks.record import load_network
+from planeloc.training.advice import training_advice
 from support.checkout import SNAKEMAKE_TIMEOUT_S, Checkout
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
@@ -203,9 +203,15 @@ def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout:
     """With the workflow's own weights at hand, which rule `train` cannot start from."""
     _, record = load_network(REGRESSION_WEIGHTS)
     folder = Path("results/demo")
-    files = ("s/movie.json", "c/registration.json", "c/psf.h5", "networks/c/weights.safetensors", "s/table.h5")
-    denser = Quantity("density", 40.0, 10.0, True, "", {"density": "0.1-20"})
-    words = offer([denser], record, record.psf, Paths(*(folder / file for file in files)))
+    files = {
+        "movie": "s/movie.json",
+        "registration": "c/registration.json",
+        "calibration": "c/psf.h5",
+        "weights": "networks/c/weights.safetensors",
+        "output": "s/table.h5",
+    }
+    paths = {name: folder / file for name, file in files.items()}
+    words = training_advice({"density": "0.1-20"}, False, record, record.psf, **paths)
     configured = yaml.safe_load(words.split("`")[3])
     file = checkout.folder / "config/demo/config.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | configured))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from planeloc.cli.options import file_option, provenance_option, write_record
 from planeloc.core.settings import options
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
+from planeloc.training.advice import training_advice
 
 
 @click.command("localize")
@@ -30,5 +32,6 @@ def command(
     settings: LocalizeSettings,
 ) -> None:
     """Find the molecules in every frame of a movie."""
-    used = localize(movie, registration, psf, weights, output, settings)
+    files = {"movie": movie, "registration": registration, "calibration": psf, "weights": weights, "output": output}
+    used = localize(movie, registration, psf, weights, output, settings, partial(training_advice, **files))
     write_record(provenance, "localize", settings, [movie, registration, psf, weights], [output], used)

@@ -1,9 +1,9 @@
-"""Are the spots of a movie as wide as a PSF says, plane by plane?
+"""Width of a movie's spots on every plane, relative to those that a PSF predicts.
 
-A spot is wide because it is out of focus, or because the PSF is. The other planes tell which: every spot is fitted on
-all planes, and its depth is where the PSF's widths come closest to those found. What is left, in the median of many
-spots, is how much wider a plane's spots are. Wrongly joined neighbours, noise and the choice of bright spots bias it;
-so the same is measured in images drawn from the PSF with the movie's own light, and subtracted.
+A spot is wide because it is out of focus, or because the PSF is wider than assumed. Every spot is fitted on all planes;
+its depth is where the PSF's widths fit best, and the median residual of many spots is a plane's excess width. Merged
+neighbours, noise and the selection of bright spots bias it: the bias is measured in images simulated from the PSF with
+the movie's brightness and background, and subtracted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.cameras.camera import Camera
-from planeloc.diagnostics.light import (
+from planeloc.diagnostics.brightness import (
     FEWEST_EMITTERS,
     WINDOW_PX,
-    Stretch,
     find_spots,
     fit_spots,
-    flux_in_focus,
+    photons_in_focus,
     windows_around,
 )
+from planeloc.movie.background import Stretch
 from planeloc.psf import PSF
 from planeloc.scenes.random_density import draw_dense_scenes
 from planeloc.scenes.scene import Scene
@@ -43,45 +43,45 @@ _DENSITIES = (0.5 / 16**2, 25 / 16**2)  # that are drawn: sparser, molecules do 
 
 
 @dataclass(frozen=True)
-class Spots:
-    """Bright spots, each looked at on every plane; nan where a plane does not show it well."""
+class SpotWidths:
+    """Widths of bright spots on every plane; nan where a plane does not show a spot well."""
 
     log_width: Array  # (n, planes), natural logarithm of the squared width in px²
     sd: Array  # (n, planes)
-    photons: tuple[Array, ...]  # per plane, of the molecules found in focus on it; all planes together
+    photons: tuple[Array, ...]  # per plane: of molecules in focus there, summed over all planes
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Around n spots of a stretch, on every plane."""
+class SpotWindows:
+    """Windows around n spots of a stretch, on every plane."""
 
     photons: NDArray[np.float32]  # (n, planes, side, side), above the background
-    inside: NDArray[np.bool_]  # (n, planes): wholly on the sensor
-    level: NDArray[np.float32]  # (n, planes), background
+    inside: NDArray[np.bool_]  # (n, planes): entirely on the sensor
+    background: NDArray[np.float32]  # (n, planes)
     found_on: NDArray[np.int64]  # (n,) plane
 
 
-def cut_windows(stretch: Stretch, registration: Registration) -> Windows:
-    """Around spots of every plane, at most `_SPOTS_PER_STRETCH`."""
-    residual = stretch.photons - stretch.level
+def cut_windows(stretch: Stretch, registration: Registration) -> SpotWindows:
+    """Cut windows around the spots of every plane, at most `_SPOTS_PER_STRETCH`."""
+    residual = stretch.photons - stretch.background
     windows, inside, found_on = [], [], []
     for plane, (frame, y, x) in enumerate(_some_spots(residual)):
         reference = registration.maps[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
         places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.maps]
-        moved = [_inward(place, residual.shape[2:]) for place in places]
-        whole = [(place == near).all(axis=1) for place, near in zip(places, moved, strict=True)]
-        own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(moved)]
+        inward = [_moved_inward(place, residual.shape[2:]) for place in places]
+        whole = [(place == near).all(axis=1) for place, near in zip(places, inward, strict=True)]
+        own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(inward)]
         windows.append(np.stack(own, axis=1))
         inside.append(np.stack(whole, axis=1))
         found_on.append(np.full(len(frame), plane))
     found = np.concatenate(found_on)
-    levels = np.tile(np.median(stretch.level, axis=(1, 2)), (len(found), 1))
-    return Windows(np.concatenate(windows), np.concatenate(inside), levels, found)
+    levels = np.tile(np.median(stretch.background, axis=(1, 2)), (len(found), 1))
+    return SpotWindows(np.concatenate(windows), np.concatenate(inside), levels, found)
 
 
-def fit_windows(parts: list[Windows], cameras: tuple[Camera, ...], psf: PSF) -> Spots:
-    """Fit the spots of some stretches, plane by plane; `psf` tells what is in focus, and the shares of light."""
-    names = ("photons", "inside", "level", "found_on")
+def fit_windows(parts: list[SpotWindows], cameras: tuple[Camera, ...], psf: PSF) -> SpotWidths:
+    """Fit the spots of some stretches, plane by plane; `psf` defines the width in focus and the planes' shares."""
+    names = ("photons", "inside", "background", "found_on")
     windows, inside, levels, found_on = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
     widths, deviations, photons = [], [], []
     for plane, camera in enumerate(cameras):
@@ -91,12 +91,12 @@ def fit_windows(parts: list[Windows], cameras: tuple[Camera, ...], psf: PSF) -> 
         good = inside[:, plane] & fit.converged & (width < _WIDEST_PX2) & (sd < _LARGEST_SD) & (fit.peak > 0)
         widths.append(np.where(good, np.log(width), np.nan))
         deviations.append(np.where(good, sd, np.nan))
-        photons.append(flux_in_focus(fit.rows(found_on == plane), psf) / psf.brightness[plane])
-    return Spots(np.stack(widths, axis=1), np.stack(deviations, axis=1), tuple(photons))
+        photons.append(photons_in_focus(fit.rows(found_on == plane), psf) / psf.brightness[plane])
+    return SpotWidths(np.stack(widths, axis=1), np.stack(deviations, axis=1), tuple(photons))
 
 
 def _some_spots(residual: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Of every plane, evenly spread over its list of spots."""
+    """Spots of every plane, evenly chosen from all that are found."""
     some = []
     for plane in range(residual.shape[1]):
         found, _ = find_spots(residual[:, plane])
@@ -105,14 +105,14 @@ def _some_spots(residual: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, N
     return some
 
 
-def _inward(place: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Places (n, 2), those at the border moved to where they have a whole window."""
+def _moved_inward(place: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Positions (n, 2); those at the border are moved to where a whole window fits."""
     half = WINDOW_PX // 2
     return place.clip(half, np.array([shape[1], shape[0]]) - half - 1)
 
 
-def excess_widths(spots: Spots, psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
-    """(planes,) Logarithm of the spots' squared width beyond the PSF's; nan where spots are too few."""
+def excess_widths(spots: SpotWidths, psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
+    """(planes,) logarithm of the spots' squared width over the PSF's; nan where spots are too few."""
     curves = _width_curves(psf, depth_range_nm)
     enough = np.isfinite(spots.log_width).sum(axis=1) >= 2
     widths, sd = spots.log_width[enough], spots.sd[enough]
@@ -134,7 +134,7 @@ def excess_widths(spots: Spots, psf: PSF, depth_range_nm: tuple[float, float]) -
 
 
 def _width_curves(psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
-    """(planes, depths) logarithms of the squared widths, px², that the same fit finds in the PSF without noise."""
+    """(planes, depths) logarithms of the squared widths, px², that the fit finds in noiseless images of the PSF."""
     low, high = depth_range_nm
     z = torch.arange(low - _BEYOND_NM, high + _BEYOND_NM + 1, _STEP_NM, dtype=torch.float64)
     centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
@@ -144,10 +144,10 @@ def _width_curves(psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
     return np.log([fit.squared_width_px2[:, 0] for fit in fits])
 
 
-def relative_widths(spots: Spots, psf: PSF, scene: Scene, density: float, cameras: tuple[Camera, ...]) -> Array:
-    """(planes,) Width of the spots over that of spots of `psf` in the light of `scene`; nan where they are too few.
+def relative_widths(spots: SpotWidths, psf: PSF, scene: Scene, density: float, cameras: tuple[Camera, ...]) -> Array:
+    """(planes,) width (standard deviation) of the spots over that expected from `psf`; nan where spots are too few.
 
-    Widths are standard deviations, not squared; `scene` and `density`, molecules per pixel, are those of the movie.
+    `scene` and `density`, molecules per pixel, describe the movie.
     """
     excess = excess_widths(spots, psf, scene.depth_range_nm)
     if np.isnan(excess).all():
@@ -159,7 +159,7 @@ def relative_widths(spots: Spots, psf: PSF, scene: Scene, density: float, camera
 
 
 def draw_stretch(psf: PSF, scene: Scene, density: float, seed: int = 0) -> Stretch:
-    """Images like a movie's from a PSF, with this many molecules per pixel."""
+    """Simulate a stretch of a movie with `density` molecules per pixel."""
     density = float(np.clip(density, *_DENSITIES))
     background = float(np.mean(scene.background))
     scene = replace(

@@ -1,28 +1,31 @@
-"""Fitting 2D Gaussians to many small windows at once: Levenberg–Marquardt in float64 with an analytic Jacobian.
+"""Fits of 2D Gaussians to many small windows at once: Levenberg–Marquardt in float64 with an analytic Jacobian.
 
 The model is the paper's Eq. 4, sampled at pixel centres: peak · exp(−r²/(2w)) + background with w the SQUARED width.
-The elliptical form has one squared width per axis, and the axes may be turned, which is how astigmatism is measured.
+The elliptical form has one squared width per axis, and its axes may be turned, which measures astigmatism.
 
-Two estimators: `least_squares` follows the bright core and forgives rings, which is what a width should do;
-`likelihood` (shot noise plus read noise, as Huang et al. 2013, solved by Fisher scoring) reaches the Cramér–Rao bound,
-which is what a position should do.
+Two estimators: `least_squares` follows the bright core and tolerates rings, which suits widths; `likelihood` (shot
+noise and read noise, Huang et al. 2013, solved by Fisher scoring) reaches the Cramér–Rao bound, which suits positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from planeloc.cameras.noise import NoiseModel
+from planeloc.cameras.noise import NoiseModel, PixelNoise
+from planeloc.fitting.levenberg_marquardt import Damping, minimise
 
 Array = NDArray[np.float64]
 
 ESTIMATORS = ("least_squares", "likelihood")
-_SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all light falls on one pixel and the width is undefined
+_SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all photons fall on one pixel and the width is undefined
 _START_WIDTHS = 8
 _LARGEST_STEP_PX = 1.0
+_DAMPING = Damping(first=1e-2, decrease=5, increase=8, lowest=1e-9, highest=1e9)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class GaussianFits:
         return np.sqrt(np.maximum(np.diagonal(self.covariance, axis1=1, axis2=2), 0.0))
 
     def rows(self, chosen: NDArray) -> GaussianFits:
-        """Of some of the windows."""
+        """Return the fits of some of the windows."""
         return GaussianFits(
             self.parameters[chosen], self.covariance[chosen], self.misfit[chosen], self.converged[chosen]
         )
@@ -114,10 +117,14 @@ def fit_gaussians(
     Parameters
     ----------
     windows : (n, rows, columns)
-    start_px : (n, 2), optional: first guess of (x, y); the middle of the window by default.
-    mask : (n, rows, columns), optional: pixels to use.
+    start_px : (n, 2) first guess of (x, y); the middle of the window by default.
+    mask : (n, rows, columns) pixels to use; all by default.
     noise : slope and read noise; shot noise alone by default.
     estimator : one of `ESTIMATORS`.
+
+    Raises
+    ------
+    ValueError : unknown estimator.
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
@@ -130,16 +137,19 @@ def fit_gaussians(
         start_px = np.broadcast_to(np.array([columns / 2, rows / 2]), (n, 2))
     problem = _Problem(data, use, (rows, columns), noise, estimator == "likelihood", axes_deg)
     parameters = _first_guess(problem, np.asarray(start_px, dtype=np.float64), elliptical)
-    parameters, converged = _levenberg_marquardt(problem, parameters, iterations)
-    values, jacobian = gaussian_model(parameters, problem.shape, axes_deg)
+    found, converged = minimise(problem, torch.from_numpy(parameters), _DAMPING, iterations)
+    parameters = found.numpy()
+    values, jacobian = problem.model(parameters)
     inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
     return GaussianFits(
-        parameters, _covariance(problem, values, jacobian), _misfit(problem, values), converged & inside
+        parameters, _covariance(problem, values, jacobian), _misfit(problem, values), converged.numpy() & inside
     )
 
 
 @dataclass(frozen=True)
 class _Problem:
+    """Windows and their estimator; a `Problem` of `levenberg_marquardt`, computed in numpy."""
+
     data: Array  # (n, pixels)
     use: Array  # (n, pixels), 0 or 1
     shape: tuple[int, int]
@@ -147,21 +157,42 @@ class _Problem:
     likelihood: bool
     axes_deg: float
 
-    def rows(self, chosen: NDArray) -> _Problem:
-        return _Problem(self.data[chosen], self.use[chosen], self.shape, self.noise, self.likelihood, self.axes_deg)
+    def rows(self, chosen: Tensor) -> _Problem:
+        return replace(self, data=self.data[chosen.numpy()], use=self.use[chosen.numpy()])
+
+    def model(self, parameters: Array) -> tuple[Array, Array]:
+        return gaussian_model(parameters, self.shape, self.axes_deg)
 
     def weights(self, values: Array) -> Array:
         return self.use / self.noise.variance(values) if self.likelihood else self.use
 
-    def cost(self, values: Array) -> Array:
-        """Sum of squares, or deviance of a Poisson variable shifted by the read variance, (n,)."""
+    def cost(self, parameters: Tensor) -> Tensor:
+        return self._cost(self.model(parameters.numpy())[0])
+
+    def _cost(self, values: Array) -> Tensor:
+        """Sum of squares or deviance, (n,)."""
         if not self.likelihood:
-            return np.sum(self.use * (self.data - values) ** 2, axis=1)
-        shift = self.noise.read_variance / self.noise.slope
-        expected = np.maximum(values + shift, 1e-6) / self.noise.slope
-        seen = np.maximum(self.data + shift, 0.0) / self.noise.slope
-        logarithm = np.log(expected / np.where(seen > 0, seen, expected))
-        return 2 * np.sum(self.use * (expected - seen - seen * logarithm), axis=1)
+            return torch.from_numpy(np.sum(self.use * (self.data - values) ** 2, axis=1))
+        deviance = PixelNoise.from_models([self.noise]).deviance(
+            *(torch.from_numpy(v)[:, None] for v in (self.data, values))
+        )
+        return torch.from_numpy(np.sum(self.use * deviance[:, 0].numpy(), axis=1))
+
+    def step(self, parameters: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        now = parameters.numpy()
+        values, jacobian = self.model(now)
+        weighted = jacobian * self.weights(values)[..., None]
+        hessian = np.swapaxes(weighted, 1, 2) @ jacobian
+        gradient = np.einsum("nkp,nk->np", weighted, self.data - values)
+        # Scaled to a unit diagonal: the parameters differ by orders of magnitude.
+        scale = 1 / np.sqrt(np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1e-12))
+        system = hessian * scale[:, :, None] * scale[:, None, :]
+        system += (damping.numpy()[:, None, None] + 1e-12) * np.eye(now.shape[1])
+        step = scale * np.linalg.solve(system, (gradient * scale)[..., None])[..., 0]
+        proposed = _limited(now, step)
+        tolerance = 1e-5 * np.column_stack((np.ones((len(now), 2)), np.abs(now[:, 2:]) + 1e-3))
+        tiny = (np.abs(proposed - now) <= tolerance).all(axis=1)
+        return torch.from_numpy(proposed), self._cost(values), torch.from_numpy(tiny)
 
 
 def _first_guess(problem: _Problem, start_px: Array, elliptical: bool) -> Array:
@@ -188,42 +219,6 @@ def _first_guess(problem: _Problem, start_px: Array, elliptical: bool) -> Array:
     if problem.likelihood:  # a negative background has no likelihood
         best[:, 4] = np.maximum(best[:, 4], 1e-3)
     return np.insert(best, 3, best[:, 2], axis=1) if elliptical else best
-
-
-def _levenberg_marquardt(problem: _Problem, parameters: Array, iterations: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Every window has its own damping; windows leave the batch when they have converged."""
-    n, p = parameters.shape
-    parameters = parameters.copy()
-    converged = np.zeros(n, dtype=bool)
-    damping = np.full(n, 1e-2)
-    active = np.arange(n)
-    identity = np.eye(p)
-    for _ in range(iterations):
-        part = problem.rows(active)
-        now = parameters[active]
-        values, jacobian = gaussian_model(now, part.shape, part.axes_deg)
-        weighted = jacobian * part.weights(values)[..., None]
-        hessian = np.swapaxes(weighted, 1, 2) @ jacobian
-        gradient = np.einsum("nkp,nk->np", weighted, part.data - values)
-        diagonal = np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1e-12)
-        # Scaled to a unit diagonal: the parameters differ by orders of magnitude.
-        scale = 1 / np.sqrt(diagonal)
-        system = hessian * scale[:, :, None] * scale[:, None, :]
-        system += (damping[active, None, None] + 1e-12) * identity
-        step = scale * np.linalg.solve(system, (gradient * scale)[..., None])[..., 0]
-        proposed = _limited(now, step)
-        cost_now = part.cost(values)
-        cost_next = part.cost(gaussian_model(proposed, part.shape, part.axes_deg)[0])
-        better = cost_next <= cost_now
-        parameters[active[better]] = proposed[better]
-        damping[active] = np.where(better, np.maximum(damping[active] / 5, 1e-9), np.minimum(damping[active] * 8, 1e9))
-        still = np.abs(proposed - now) <= 1e-5 * np.column_stack((np.ones((len(now), 2)), np.abs(now[:, 2:]) + 1e-3))
-        finished = (better & still.all(axis=1)) | (~better & (damping[active] >= 1e8))
-        converged[active[finished]] = True
-        active = active[~finished]
-        if not len(active):
-            break
-    return parameters, converged
 
 
 def _limited(now: Array, step: Array) -> Array:

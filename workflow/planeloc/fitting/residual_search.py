@@ -1,8 +1,9 @@
-"""Molecules that a network did not tell from their neighbours, found in what the fit of the others leaves.
+"""Search for missed molecules in the residuals of a fit.
 
-Where two molecules overlap, a network may see one. The fit then leaves light: more in this window than in others. A
-second molecule is tried there, at places and depths around the first on a grid; of unit image u, residual r and weights
-w (inverse variances), (Σ w r u)² / Σ w u² is by how much it lowers the squares, and Σ w r u / Σ w u² its photons.
+Where two molecules overlap, a network may detect only one. The residual of the fit is then larger in this window than
+in others. A second molecule is tried there, at positions and depths around the first on a grid; for a unit image u,
+residual r and weights w (inverse variances), (Σ w r u)² / Σ w u² is the gain: by how much it lowers the sum of squares.
+Σ w r u / Σ w u² are its photons.
 """
 
 from __future__ import annotations
@@ -12,38 +13,40 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planeloc.fitting.multi_emitter import Leftover
+from planeloc.fitting.frame_model import Residuals
 from planeloc.psf import PSF
 
 _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis
 _DEPTH_STEP_NM = 200.0
-_LEAST_GAIN = 30.0  # that noise reaches once in a million windows, over all places tried
-_AT_ONCE = 8  # windows, each with every step
+_LEAST_GAIN = 30.0  # noise exceeds it in one of a million windows, over all positions tried
+_SAME_PX = 1.5  # candidates of two windows that are nearer than this are one molecule
+_WINDOWS_AT_ONCE = 8  # each with every step
 
 
-class Missed(NamedTuple):
-    """Where second molecules may be, as starts of a fit."""
+class MissedMolecules(NamedTuple):
+    """Candidates for second molecules, to start a fit from."""
 
-    beside: Tensor  # (m,) which molecule's window each was found in
-    position: Tensor  # (m, 3) nm on the reference
+    beside: Tensor  # (m,) row of the molecule in whose window each was found
+    position: Tensor  # (m, 3) nm in the reference camera's frame
     photons: Tensor  # (m,) of all planes
 
 
-def find_missed(psf: PSF, left: Leftover, depth_range_nm: tuple[float, float]) -> Missed:
-    """The best second molecule in every window that has one, no two of a frame at the same place."""
-    steps = _steps(psf, depth_range_nm).to(left.position)
-    parts = [_best(psf, left.at(part), steps) for part in torch.arange(len(left.frame)).split(_AT_ONCE)]
-    gain, position, photons = (torch.cat(values) for values in zip(*parts, strict=True))
+def find_missed(psf: PSF, residuals: Residuals, depth_range_nm: tuple[float, float]) -> MissedMolecules:
+    """Find the best second molecule of every window, no two of a frame at the same position."""
+    steps = _steps(psf, depth_range_nm).to(residuals.position)
+    rows = torch.arange(len(residuals.frame)).split(_WINDOWS_AT_ONCE)
+    batches = [_best(psf, residuals.at(part), steps) for part in rows]
+    gain, position, photons = (torch.cat(values) for values in zip(*batches, strict=True))
     order = torch.argsort(gain, descending=True, stable=True)
     kept: list[int] = []
     for row in order[(gain > _LEAST_GAIN)[order] & (photons > 0)[order]].tolist():
         others = torch.tensor(kept, dtype=torch.long)
-        near = (position[others] - position[row]).abs()
-        same = (near[:, :2].amax(dim=1) < 1.5 * psf.pixel_size_nm) if kept else torch.zeros(0, dtype=torch.bool)
-        if not (same & (left.frame[others] == left.frame[row])).any():
+        apart = (position[others, :2] - position[row, :2]).abs().amax(dim=1)
+        same = (apart < _SAME_PX * psf.pixel_size_nm) & (residuals.frame[others] == residuals.frame[row])
+        if not same.any():
             kept.append(row)
     rows = torch.tensor(sorted(kept), dtype=torch.long, device=gain.device)
-    return Missed(rows, position[rows], photons[rows])
+    return MissedMolecules(rows, position[rows], photons[rows])
 
 
 def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
@@ -54,18 +57,18 @@ def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
     return torch.cartesian_prod(lateral, lateral, depths)
 
 
-def _best(psf: PSF, left: Leftover, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _best(psf: PSF, residuals: Residuals, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gain, position (n, 3) and photons of the best of the steps (k, 3) in every window."""
-    side = round(left.residual.shape[-1] ** 0.5)
-    moved = (left.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
-    place = (left.place[:, None] + moved).flatten(0, 1)
-    zero = torch.zeros_like(place[:, 0, 0])
-    unit = psf.expected_photons(zero, zero, steps[:, 2].repeat(len(left.frame)), zero + 1, (side, side), place)
-    unit = unit.reshape(len(left.frame), len(steps), -1).to(left.weight)
-    weight = left.weight.flatten(1)[..., None]
-    match = (unit @ (weight * left.residual.flatten(1)[..., None]))[..., 0]
+    side = round(residuals.residual.shape[-1] ** 0.5)
+    moved = (residuals.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
+    shifts = (residuals.in_window_nm[:, None] + moved).flatten(0, 1)
+    zero = torch.zeros_like(shifts[:, 0, 0])
+    unit = psf.expected_photons(zero, zero, steps[:, 2].repeat(len(residuals.frame)), zero + 1, (side, side), shifts)
+    unit = unit.reshape(len(residuals.frame), len(steps), -1).to(residuals.weight)
+    weight = residuals.weight.flatten(1)[..., None]
+    match = (unit @ (weight * residuals.residual.flatten(1)[..., None]))[..., 0]
     energy = ((unit * unit) @ weight)[..., 0].clamp(min=1e-12)
     gain, best = (match.clamp(min=0) ** 2 / energy).max(dim=1)
     photons = (match / energy).gather(1, best[:, None])[:, 0]
-    position = torch.cat((left.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
+    position = torch.cat((residuals.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
     return gain, position, photons

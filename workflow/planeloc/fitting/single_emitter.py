@@ -1,8 +1,8 @@
-"""Fits of emitters with a known point spread function, on all planes at once: maximum likelihood or a posteriori.
+"""Fits of single emitters with a known point spread function, on all planes at once: maximum likelihood or posterior.
 
-Position, depth and photons of one emitter per window, with a known or unknown background on every plane: Fisher scoring
-with Levenberg's damping on the likelihood of shot and read noise (Huang et al. 2013, Nat. Methods 10, 653). What the
-planes have drifted may be unknown, too, with a normal prior. A bead on the slices of a scan is the same problem:
+Position, depth and photons of one emitter per window, with a known or unknown background on every plane: Fisher
+scoring with Levenberg's damping on the likelihood of shot and read noise (Huang et al. 2013, Nat. Methods 10, 653).
+Inter-camera drift may be unknown, too, with a normal prior. A bead in the slices of a scan is the same problem:
 `PSF.as_scan` makes every slice a plane. Computed in float64.
 """
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.fitting.levenberg_marquardt import Damping, minimise
 from planeloc.psf import PSF
 from planeloc.psf.fisher_information import without_backgrounds
 
@@ -21,8 +22,8 @@ _BATCH_BYTES = 256 << 20  # of derivatives at once
 _LARGEST_STEP_PX = 0.5
 _LARGEST_STEP_Z_NM = 120.0
 _CLOSE_ENOUGH = 1e-3  # nm; of photons, relative
-_HOPELESS = 1e8  # damping
-_OUTSIDE_PX = 2.0  # beyond the window, where a fit has lost its emitter
+_DAMPING = Damping(first=1e-3, decrease=6, increase=10, lowest=1e-12, tolerance=1e-9, must_improve=False)
+_OUTSIDE_PX = 2.0  # outside the window; farther away, a fit has lost its emitter
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class EmitterFits:
 
     parameters: Tensor  # (n, 4): x, y from the outer corner of the window on plane 0, z (nm), photons of all planes
     background: Tensor  # (n, planes), photons per pixel
-    drift_nm: Tensor  # (n, planes, 2) found beside the windows' shifts; 0 on plane 0 and where none was fitted
-    covariance: Tensor  # (n, 4, 4); what was held fixed has none
-    misfit: Tensor  # (n,) rms of what the model leaves beyond noise over the rms contrast of the model
+    drift_nm: Tensor  # (n, planes, 2) inter-camera drift beside the windows' shifts; 0 on plane 0 and where not fitted
+    covariance: Tensor  # (n, 4, 4); 0 for fixed parameters
+    misfit: Tensor  # (n,) rms residual beyond noise over the rms contrast of the model
     chi_square: Tensor  # (n,) per degree of freedom
     converged: Tensor  # (n,) bool
 
@@ -55,10 +56,10 @@ class EmitterFits:
 
 @dataclass(frozen=True)
 class Windows:
-    """Images of emitters and how they came about."""
+    """Images of emitters, the pixels to use, their noise, and where each plane sees an emitter."""
 
     photons: Tensor  # (n, planes, rows, columns)
-    use: Tensor  # as photons: 1 where a pixel counts, else 0
+    use: Tensor  # as photons: 1 where a pixel is used, else 0
     noise: PixelNoise
     shifts_nm: Tensor  # (n, planes, 2): the emitter's place on plane p is axes[p] @ (x, y) + shifts[p]
     axes: Tensor  # (planes, 2, 2)
@@ -72,7 +73,7 @@ class Windows:
         shifts_nm: Tensor | None = None,
         axes: Tensor | None = None,
     ) -> Windows:
-        """Windows with what is not given: all pixels count, and all planes see the emitter at the same place."""
+        """By default all pixels are used, and all planes see the emitter at the same position."""
         photons = photons.double()
         count, planes = photons.shape[:2]
         zero = photons.new_zeros(count, planes, 2)
@@ -88,7 +89,7 @@ class Windows:
         return replace(self, photons=self.photons[chosen], use=self.use[chosen], shifts_nm=self.shifts_nm[chosen])
 
     def model(self, psf: PSF, parameters: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected images and their derivatives by (x, y, z, photons) and, if given, the drift (x, y) of planes 1…."""
+        """Expected images and their derivatives by x, y, z, photons and, if fitted, the drift (x, y) of planes 1…."""
         x, y, z, photons = parameters[:, :4].unbind(-1)
         values, derivatives = psf.expected_photons_and_derivatives(
             x, y, z, photons, self.photons.shape[2:], self._displacement(parameters), background
@@ -107,7 +108,7 @@ class Windows:
         return psf.expected_photons(x, y, z, photons, shape, self._displacement(parameters), background)
 
     def first_background(self, psf: PSF, start: Tensor) -> Tensor:
-        """(n, planes) what the images hold beside a first guess of the emitters, on average."""
+        """(n, planes) Mean of the images after a first guess of the emitters is subtracted."""
         rest = self.use * (self.photons - self.expected(psf, start, start.new_zeros(self.photons.shape[:2])))
         return rest.sum(dim=(2, 3)) / self.use.sum(dim=(2, 3)).clamp(min=1)
 
@@ -116,29 +117,16 @@ class Windows:
         return self.photons.shape[1]
 
     def drift_nm(self, parameters: Tensor) -> Tensor:
-        """(n, planes, 2) the drift among the parameters; without it, none."""
+        """(n, planes, 2) Inter-camera drift among the parameters; 0 where it is not fitted."""
         drift = torch.zeros_like(self.shifts_nm)
         if parameters.shape[1] > 4:
             drift[:, 1:] = parameters[:, 4:].reshape(-1, self.planes - 1, 2)
         return drift
 
     def _displacement(self, parameters: Tensor) -> Tensor:
-        """From (x, y) to the emitter's place on every plane."""
+        """From (x, y) to the emitter's position on every plane."""
         lateral = parameters[:, None, :2]
         return (self.axes @ lateral[..., None])[..., 0] + self.shifts_nm + self.drift_nm(parameters) - lateral
-
-
-@dataclass(frozen=True)
-class _Unknowns:
-    """Which parameters are fitted, and what is known of them before the image is seen."""
-
-    held: Tensor  # (p,) bool
-    precision: Tensor  # (p,) inverse variance of the prior about zero; 0 where nothing is known
-    background_known: bool
-
-    def prior_deviance(self, parameters: Tensor) -> Tensor:
-        """(n,) What the prior adds to the deviance."""
-        return (self.precision * parameters**2).sum(dim=1)
 
 
 def fit_emitters(
@@ -158,75 +146,81 @@ def fit_emitters(
     start : (n, 4) first guess of x, y, z (nm) and photons.
     free : which of them are fitted; the others keep their start.
     background : (n, planes) photons per pixel, where it is known; fitted by default.
-    drift_sd_nm : of planes 1… along each axis, normal about the windows' shifts and unknown: the fit is then the one of
-        the greatest posterior probability. 0: the windows' shifts are exact.
+    drift_sd_nm : standard deviation of the unknown inter-camera drift of planes 1… along each axis, normal about the
+        windows' shifts; the fit then maximises the posterior probability. 0: the windows' shifts are exact.
     """
     count, planes, rows, columns = windows.photons.shape
     parameters = 4 + (2 * (planes - 1) if drift_sd_nm > 0 else 0)
     size = max(1, _BATCH_BYTES // (planes * rows * columns * parameters * 8))
-    held = torch.tensor([not f for f in free] + [False] * (parameters - 4), device=start.device)
+    fixed = torch.tensor([not f for f in free] + [False] * (parameters - 4), device=start.device)
     precision = torch.zeros(parameters, dtype=torch.float64, device=start.device)
     precision[4:] = drift_sd_nm**-2 if drift_sd_nm > 0 else 0
-    unknowns = _Unknowns(held, precision, background is not None)
     start = torch.nn.functional.pad(start.double(), (0, parameters - 4))
     batches = [slice(first, first + size) for first in range(0, count, size)] or [slice(0, 0)]
     fits = []
     for batch in batches:
-        part = windows.part(batch)
-        level = part.first_background(psf, start[batch]) if background is None else background[batch].to(start)
-        fits.append(_fit(psf, part, start[batch], level, unknowns, iterations))
+        problem = _Problem(psf, windows.part(batch), fixed, precision, background is not None)
+        known = (
+            problem.windows.first_background(psf, start[batch]) if background is None else background[batch].to(start)
+        )
+        found, converged = minimise(problem, torch.cat((start[batch], known), dim=1), _DAMPING, iterations)
+        fits.append(_result(problem, *problem.split(found), converged))
     return EmitterFits(*(torch.cat([getattr(fit, name) for fit in fits]) for name in vars(fits[0])))
 
 
-def _fit(
-    psf: PSF, windows: Windows, start: Tensor, background: Tensor, unknowns: _Unknowns, iterations: int
-) -> EmitterFits:
-    """Every window has its own damping; windows leave the batch when they have converged."""
-    parameters, background = start.clone(), background.clone()
-    converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    damping = torch.full_like(start[:, 0], 1e-3)
-    active = torch.arange(len(start), device=start.device)
-    for _ in range(iterations):
-        if not len(active):
-            break
-        part, now, level = windows.part(active), parameters[active], background[active]
-        values, derivatives = part.model(psf, now, level)
-        step, background_step = _step(part, now, values, derivatives, unknowns, damping[active])
-        step = _limited(now, step, psf.pixel_size_nm)
-        proposed, proposed_level = now + step, level + background_step
-        cost = _deviance(part, values) + unknowns.prior_deviance(now)
-        next_cost = _deviance(part, part.expected(psf, proposed, proposed_level)) + unknowns.prior_deviance(proposed)
-        better = next_cost <= cost + 1e-9
-        parameters[active] = torch.where(better[:, None], proposed, now)
-        background[active] = torch.where(better[:, None], proposed_level, level)
-        damping[active] = torch.where(better, damping[active] / 6, damping[active] * 10).clamp(min=1e-12)
-        scale = torch.ones_like(now)
-        scale[:, 3] = now[:, 3]
-        # So near the optimum, whether a step is better is a matter of rounding.
-        done = (step.abs() <= _CLOSE_ENOUGH * scale).all(dim=1) | (damping[active] > _HOPELESS)
-        converged[active[done]] = True
-        active = active[~done]
-    return _result(psf, windows, parameters, background, unknowns, converged)
+@dataclass(frozen=True)
+class _Problem:
+    """What is fitted to windows; a `Problem` of `levenberg_marquardt`.
 
+    A row of its parameters holds x, y, z, photons, the fitted inter-camera drift, and every plane's background.
+    """
 
-def _step(
-    windows: Windows, now: Tensor, values: Tensor, derivatives: Tensor, unknowns: _Unknowns, damping: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Damped step of the parameters, and the one of the backgrounds that goes with it."""
-    weights = windows.use / windows.noise.variance(values)
-    information, cross, own = without_backgrounds(weights, derivatives, unknowns.background_known)
-    rest = weights * (windows.photons - values)
-    gradient = (rest[..., None] * derivatives).sum(dim=(1, 2, 3)) - unknowns.precision * now
-    information = information + torch.diag(unknowns.precision)
-    level_gradient = rest.sum(dim=(2, 3))
-    reduced = gradient - (cross @ (level_gradient / own)[..., None])[..., 0]
-    diagonal = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-30)
-    diagonal = torch.where(unknowns.held, 1e300, diagonal)  # what is held never moves
-    scale = diagonal.rsqrt()
-    system = information * scale[:, :, None] * scale[:, None, :]
-    system = system + torch.diag_embed(damping[:, None] + unknowns.held * 1.0)
-    step = torch.linalg.solve(system, reduced * scale) * scale
-    return step, (level_gradient - (cross.transpose(1, 2) @ step[..., None])[..., 0]) / own
+    psf: PSF
+    windows: Windows
+    fixed: Tensor  # (p,) bool: parameters that keep their start
+    precision: Tensor  # (p,) inverse variance of the prior about zero; 0 where there is none
+    background_known: bool
+
+    def rows(self, chosen: Tensor | slice) -> _Problem:
+        return replace(self, windows=self.windows.part(chosen))
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters of the emitter, and the backgrounds."""
+        return parameters[:, : len(self.fixed)], parameters[:, len(self.fixed) :]
+
+    def cost(self, parameters: Tensor) -> Tensor:
+        emitter, background = self.split(parameters)
+        return self._cost(emitter, self.windows.expected(self.psf, emitter, background))
+
+    def _cost(self, emitter: Tensor, values: Tensor) -> Tensor:
+        """Deviance of all used pixels, and of the prior, (n,)."""
+        windows = self.windows
+        deviance = (windows.use * windows.noise.deviance(windows.photons, values)).sum(dim=(1, 2, 3))
+        return deviance + (self.precision * emitter**2).sum(dim=1)
+
+    def step(self, parameters: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        now, background = self.split(parameters)
+        windows = self.windows
+        values, derivatives = windows.model(self.psf, now, background)
+        weights = windows.use / windows.noise.variance(values)
+        information, cross, own = without_backgrounds(weights, derivatives, self.background_known)
+        rest = weights * (windows.photons - values)
+        gradient = (rest[..., None] * derivatives).sum(dim=(1, 2, 3)) - self.precision * now
+        information = information + torch.diag(self.precision)
+        background_gradient = rest.sum(dim=(2, 3))
+        reduced = gradient - (cross @ (background_gradient / own)[..., None])[..., 0]
+        diagonal = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-30)
+        diagonal = torch.where(self.fixed, 1e300, diagonal)
+        scale = diagonal.rsqrt()
+        system = information * scale[:, :, None] * scale[:, None, :]
+        system = system + torch.diag_embed(damping[:, None] + self.fixed * 1.0)
+        step = torch.linalg.solve(system, reduced * scale) * scale
+        background_step = (background_gradient - (cross.transpose(1, 2) @ step[..., None])[..., 0]) / own
+        step = _limited(now, step, self.psf.pixel_size_nm)
+        tolerance = torch.full_like(now, _CLOSE_ENOUGH)
+        tolerance[:, 3] = _CLOSE_ENOUGH * now[:, 3]
+        small = (step.abs() <= tolerance).all(dim=1)
+        return torch.cat((now + step, background + background_step), dim=1), self._cost(now, values), small
 
 
 def _limited(now: Tensor, step: Tensor, pixel_size_nm: float) -> Tensor:
@@ -238,37 +232,45 @@ def _limited(now: Tensor, step: Tensor, pixel_size_nm: float) -> Tensor:
     return limited
 
 
-def _deviance(windows: Windows, values: Tensor) -> Tensor:
-    """(n,) Of all pixels that count."""
-    return (windows.use * windows.noise.deviance(windows.photons, values)).sum(dim=(1, 2, 3))
+def _result(problem: _Problem, parameters: Tensor, background: Tensor, converged: Tensor) -> EmitterFits:
+    windows = problem.windows
+    values, derivatives = windows.model(problem.psf, parameters, background)
+    variance = windows.noise.variance(values)
+    weights = windows.use / variance
+    squared = (windows.photons - values) ** 2
+    freedom = windows.use.sum(dim=(1, 2, 3)) - int((~problem.fixed).sum())
+    freedom = freedom - (0 if problem.background_known else windows.planes)
+    left = (windows.use * (squared - variance)).sum(dim=(1, 2, 3))
+    emitted = windows.use * (values - background[..., None, None])
+    mean = emitted.sum(dim=(2, 3), keepdim=True) / windows.use.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    contrast = (windows.use * (emitted - mean) ** 2).sum(dim=(1, 2, 3))
+    return EmitterFits(
+        parameters[:, :4],
+        background,
+        windows.drift_nm(parameters),
+        _covariance(problem, weights, derivatives)[:, :4, :4],
+        misfit=(left.clamp(min=0) / contrast.clamp(min=1e-12)).sqrt(),
+        chi_square=(weights * squared).sum(dim=(1, 2, 3)) / freedom.clamp(min=1),
+        converged=converged & _inside(windows, parameters, problem.psf.pixel_size_nm),
+    )
 
 
-def _result(
-    psf: PSF, windows: Windows, parameters: Tensor, background: Tensor, unknowns: _Unknowns, converged: Tensor
-) -> EmitterFits:
-    values, derivatives = windows.model(psf, parameters, background)
-    weights = windows.use / windows.noise.variance(values)
-    information, _, _ = without_backgrounds(weights, derivatives, unknowns.background_known)
-    information = information + torch.diag(unknowns.precision)
+def _covariance(problem: _Problem, weights: Tensor, derivatives: Tensor) -> Tensor:
+    """(n, p, p) Inverse information; 0 for fixed parameters."""
+    information, _, _ = without_backgrounds(weights, derivatives, problem.background_known)
+    information = information + torch.diag(problem.precision)
     covariance = torch.zeros_like(information)
-    freed = torch.nonzero(~unknowns.held)[:, 0]
+    freed = torch.nonzero(~problem.fixed)[:, 0]
     if len(freed):
         inner = information[:, freed[:, None], freed]
         scale = torch.diagonal(inner, dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
         scaling = scale[:, :, None] * scale[:, None, :]
         covariance[:, freed[:, None], freed] = torch.linalg.pinv(inner * scaling, hermitian=True) * scaling
-    squared = (windows.photons - values) ** 2
-    levels = 0 if unknowns.background_known else windows.planes
-    freedom = windows.use.sum(dim=(1, 2, 3)) - len(freed) - levels
-    chi_square = (weights * squared).sum(dim=(1, 2, 3)) / freedom.clamp(min=1)
-    left = (windows.use * (squared - windows.noise.variance(values))).sum(dim=(1, 2, 3))
-    light = windows.use * (values - background[..., None, None])
-    mean = light.sum(dim=(2, 3), keepdim=True) / windows.use.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    contrast = (windows.use * (light - mean) ** 2).sum(dim=(1, 2, 3))
-    misfit = (left.clamp(min=0) / contrast.clamp(min=1e-12)).sqrt()
-    place = parameters[:, :2] / psf.pixel_size_nm
+    return covariance
+
+
+def _inside(windows: Windows, parameters: Tensor, pixel_size_nm: float) -> Tensor:
+    """(n,) Whether emitters lie in their windows or just outside."""
+    place = parameters[:, :2] / pixel_size_nm
     far = torch.tensor(windows.photons.shape[:1:-1], device=place.device) + _OUTSIDE_PX
-    inside = torch.isfinite(parameters).all(dim=1) & (place > -_OUTSIDE_PX).all(dim=1) & (place < far).all(dim=1)
-    drift = windows.drift_nm(parameters)
-    converged = converged & inside
-    return EmitterFits(parameters[:, :4], background, drift, covariance[:, :4, :4], misfit, chi_square, converged)
+    return torch.isfinite(parameters).all(dim=1) & (place > -_OUTSIDE_PX).all(dim=1) & (place < far).all(dim=1)

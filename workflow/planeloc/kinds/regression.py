@@ -12,7 +12,8 @@ from planeloc.networks.regression import SEEN_PX, Architecture, RegressionNetwor
 if TYPE_CHECKING:
     import torch
 
-    from planeloc.localization.context import Finder, Instrument
+    from planeloc.localization.context import LocalizationContext
+    from planeloc.localization.detections import Finder
     from planeloc.networks.record import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.scenes.scene import Scene
@@ -46,15 +47,15 @@ class Regression(NetworkKind):
 
     def finder(
         self,
-        context: Instrument,
+        context: LocalizationContext,
         network: RegressionNetwork,
         mode: str,
         threshold: float,
         candidate_threshold: float,
     ) -> Finder:
-        from planeloc.localization.find_regression import MoleculeFinder
+        from planeloc.localization.find_regression import RegressionFinder
 
-        return MoleculeFinder(context, network, mode, threshold, candidate_threshold)
+        return RegressionFinder(context, network, mode, threshold, candidate_threshold)
 
     def check_settings(self, settings: TrainSettings) -> None:
         from planeloc.training.intervals import interval

@@ -13,7 +13,8 @@ from planeloc.scenes.scene import Scene
 if TYPE_CHECKING:
     import torch
 
-    from planeloc.localization.context import Finder, Instrument
+    from planeloc.localization.context import LocalizationContext
+    from planeloc.localization.detections import Finder
     from planeloc.networks.record import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.training.settings import TrainSettings
@@ -45,15 +46,15 @@ class Upsampling(NetworkKind):
 
     def finder(
         self,
-        context: Instrument,
+        context: LocalizationContext,
         network: UpsamplingNetwork,
         mode: str,
         threshold: float,
         candidate_threshold: float,
     ) -> Finder:
-        from planeloc.localization.find_upsampling import VoxelFinder
+        from planeloc.localization.find_upsampling import UpsamplingFinder
 
-        return VoxelFinder(context, network, mode, threshold, candidate_threshold)
+        return UpsamplingFinder(context, network, mode, threshold, candidate_threshold)
 
     def check_settings(self, settings: TrainSettings) -> None:
         most = int(MOST_PER_PIXEL * Scene.window_px**2)

@@ -1,12 +1,12 @@
-"""Where molecules may be: a matched filter over all planes that tolerates their drift; and a plain sum of light.
+"""Candidates: where molecules may be, by a matched filter over all planes, or by the sum of photons.
 
 For a depth z, the best linear test for a molecule in noise of known variance σ² is Σ s·x/σ² over √(Σ s²/σ²), with s its
 expected image on all planes and x the photons above background; without a molecule the test value has unit variance
-(Kay, Fundamentals of Statistical Signal Processing II, chapter 4). As the place within the pixel and the shift of
-every plane are unknown, s is the image averaged over them. It costs a hundredth of the network, which then has to look
-only where the value of some depth is a local maximum above a threshold.
+(Kay, Fundamentals of Statistical Signal Processing II, chapter 4). As the position within the pixel and the
+inter-camera drift are unknown, s is the image averaged over them. The filter costs a hundredth of the upsampling
+network, which then computes only where the test value of some depth is a local maximum above a threshold.
 
-Where the network costs little itself, the light of a square about as large as a spot, on all planes together, is test
+For the regression network, which costs little, the sum of photons in a square of a spot's size, over all planes, is
 enough.
 """
 
@@ -23,7 +23,7 @@ from planeloc.psf import PSF
 
 _WINDOW_PX = 9
 _DEPTH_STEP_NM = 200.0
-_PLAIN_WAISTS = 3.0  # side of the square in which light is summed
+_PLAIN_WAISTS = 3.0  # side of the square in which photons are summed
 _LEAST_RISE = 1.0  # of a test value above its neighbours, in standard deviations
 # Gauss-Hermite quadrature of three points: exact averages of polynomials up to order 5 over a normal distribution
 _NODES = (-math.sqrt(3.0), 0.0, math.sqrt(3.0))
@@ -31,7 +31,7 @@ _WEIGHTS = (1 / 6, 2 / 3, 1 / 6)
 
 
 class CandidateSearch:
-    """The filters of a microscope."""
+    """Matched filters of a microscope."""
 
     def __init__(
         self,
@@ -40,18 +40,19 @@ class CandidateSearch:
         drift_sd_nm: float | tuple[float, ...],
         device: torch.device,
     ) -> None:
-        """`drift_sd_nm`: standard deviation of the shifts of planes 1… along one axis, one of all or one of each."""
+        """`drift_sd_nm`: inter-camera drift of planes 1… along one axis, one value for all or one for each."""
         self.templates = _templates(psf, depth_range_nm, drift_sd_nm).to(device, torch.float32)
 
     def noise(self, variance: Tensor) -> Tensor:
-        """Standard deviation (depths, rows, columns) of the filtered images, from the variance (planes, rows, columns)
-        of a pixel; 0 where nothing is seen.
+        """Standard deviation (depths, rows, columns) of filtered images; 0 without a sensor.
+
+        `variance` (planes, rows, columns) is that of a pixel.
         """
         certainty = torch.where(variance > 0, 1 / variance, 0.0)
         return self._filter(certainty[None], self.templates**2)[0].sqrt()
 
     def test_values(self, photons: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
-        """(n, depths, rows, columns) for photons above background (n, planes, rows, columns)."""
+        """Test values (n, depths, rows, columns) of photons above background (n, planes, rows, columns)."""
         weighted = torch.where(variance > 0, photons / variance, 0.0)
         return self._filter(weighted, self.templates) / noise.clamp(min=1e-12)
 
@@ -62,10 +63,10 @@ class CandidateSearch:
 
 
 def candidate_pixels(test_values: Tensor, threshold: float) -> Tensor:
-    """(m, 3) image, row, column of pixels where there may be a molecule.
+    """Find pixels (m, 3): image, row, column, where there may be a molecule.
 
-    There the test value (n, depths, rows, columns) of some depth exceeds the threshold and rises above its 3×3 pixels'
-    mean by more than that of the pixels beside it. So a dim molecule on the slope of a bright one is seen, too.
+    There, the test value (n, depths, rows, columns) of some depth exceeds the threshold and rises above its 3×3 pixels'
+    mean by more than that of the adjacent pixels. A dim molecule on the slope of a bright one is found, too.
     """
     sharp = nn.functional.pad(test_values, (1, 1, 1, 1))
     sharp = test_values - _over_neighbours(torch.add, sharp) / 9
@@ -74,17 +75,26 @@ def candidate_pixels(test_values: Tensor, threshold: float) -> Tensor:
     return found.any(dim=1).nonzero()
 
 
-def lit_pages(
+def bright_tiles(
     photons: Tensor, variance: Tensor, threshold: float, grid: PageGrid, reach_px: int, side_px: int
 ) -> Tensor:
-    """Marks (n, rows, columns) on the pages that have light within `reach_px`, of photons (n, planes, y, x).
+    """Find the tiles of a grid that are not dark.
 
-    `variance` (planes, y, x) of a pixel; `threshold` in standard deviations of the light of squares of `side_px`
-    pixels, all planes.
+    Parameters
+    ----------
+    photons : (n, planes, y, x) above background.
+    variance : (planes, y, x) of a pixel.
+    threshold : in standard deviations of the photons in a square, summed over all planes.
+    reach_px : how far beyond a tile a bright square may lie.
+    side_px : side of the squares.
+
+    Returns
+    -------
+    (n, rows, columns) bool.
     """
     sums = (images.sum(dim=-3, keepdim=True) for images in (photons, variance[None]))
-    light, square = (_over_square(images, side_px) for images in sums)
-    excess = light - threshold * square.sqrt()
+    bright, square = (_over_square(images, side_px) for images in sums)
+    excess = bright - threshold * square.sqrt()
     beyond = [n * grid.side_px - size for n, size in zip(grid.shape, grid.field_px, strict=True)]
     excess = nn.functional.pad(excess, (0, beyond[1], 0, beyond[0]), value=-1.0)
     best = nn.functional.max_pool2d(excess, grid.side_px + 2 * reach_px, stride=grid.side_px, padding=reach_px)
@@ -92,12 +102,12 @@ def lit_pages(
 
 
 def spot_side_px(psf: PSF) -> int:
-    """The least odd number of pixels, from 3 on, that is as wide as a spot in focus."""
+    """Smallest odd number of pixels, at least 3, that is as wide as a spot in focus."""
     return max(3, 2 * math.ceil((_PLAIN_WAISTS * psf.gaussian.waist_nm / psf.pixel_size_nm - 1) / 2) + 1)
 
 
 def _over_square(images: Tensor, side_px: int) -> Tensor:
-    """Sums over squares, of which what lies beyond the field is dark."""
+    """Sums over squares; pixels beyond the field are dark."""
     return nn.functional.avg_pool2d(images, side_px, stride=1, padding=side_px // 2) * side_px**2
 
 
@@ -108,9 +118,7 @@ def _over_neighbours(combine: Callable[[Tensor, Tensor], Tensor], images: Tensor
 
 
 def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float | tuple[float, ...]) -> Tensor:
-    """(depths, planes, rows, columns): expected images of a molecule in the middle pixel, averaged over what is
-    unknown.
-    """
+    """Expected images (depths, planes, rows, columns) of a molecule in the middle pixel, averaged over the unknowns."""
     low, high = depth_range_nm
     number = max(2, round((high - low) / _DEPTH_STEP_NM) + 1)
     depths = torch.linspace(low, high, number, dtype=torch.float64)

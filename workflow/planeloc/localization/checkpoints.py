@@ -1,7 +1,7 @@
-"""The finished blocks of a table in the making: a folder beside it, that one run at a time may use.
+"""Checkpoints of an unfinished table: a folder of finished blocks beside it, for one run at a time.
 
-A part is a table of some frames that names the computation it belongs to. What is cut short, damaged or of another
-computation is not a part, whatever its name.
+A checkpoint is a table of some frames with the fingerprint of its computation. Truncated or damaged files, and those of
+another computation, are no checkpoints, whatever their names.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
-    """A finished block: its frames, the number of its localizations, and the file that holds them."""
+class Checkpoint:
+    """A finished block: its frames, the number of its localizations, and its file."""
 
     frames: range
     rows: int
@@ -36,12 +36,13 @@ class Part:
 
 @contextmanager
 def locked_folder(output: Path) -> Iterator[Path]:
-    """The folder for the parts of `output`, for this run alone until the ``with`` block ends.
+    """Lock the folder for the checkpoints of `output` until the ``with`` block ends.
 
-    The lock is the operating system's, so it ends with the process that holds it, however that dies.
+    The lock is the operating system's: it ends with the process that holds it, however that ends.
 
-    Raises:
-        PlanelocError: another run holds it, or the folder cannot be made.
+    Raises
+    ------
+    PlanelocError : another run holds the lock, or the folder cannot be made.
     """
     output = output.resolve()
     folder = output.with_name(f".{output.name}.parts")
@@ -59,23 +60,23 @@ def locked_folder(output: Path) -> Iterator[Path]:
             except BlockingIOError:
                 file.seek(0)
                 raise PlanelocError(
-                    f"{output}: another run ({file.read() or 'just started'}) makes this file; wait for it or end it"
+                    f"{output}: another run ({file.read() or 'just started'}) writes this file; wait for it or stop it"
                 ) from None
             except OSError as error:
                 _LOG.warning(
-                    f"{folder}: no locks on this file system ({error.strerror}); see that no other"
-                    " run makes the same file"
+                    f"{folder}: this file system has no locks ({error.strerror}); make sure that no other run writes"
+                    " the same file"
                 )
             if not _is_at(file.fileno(), folder / "lock"):
-                continue  # locked what a run that ended has just removed
-            with suppress(OSError):  # only to tell others
+                continue  # a run that ended has just removed the locked file
+            with suppress(OSError):  # only informs other runs
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}")
                 file.flush()
             try:
                 yield folder
             finally:
-                if folder.is_dir() and not any(folder.rglob("*.h5")):  # nothing to go on with
+                if folder.is_dir() and not any(folder.rglob("*.h5")):  # nothing to resume from
                     remove(folder)
             return
 
@@ -87,38 +88,38 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def part_path(folder: Path, start: int, stop: int) -> Path:
-    """Where the part of the frames [start, stop) goes."""
+def path_of(folder: Path, start: int, stop: int) -> Path:
+    """Return the path of the checkpoint of the frames [start, stop)."""
     return folder / f"{start:09d}-{stop:09d}.h5"
 
 
-def write_part(folder: Path, fingerprint: str, start: int, stop: int, table: pd.DataFrame) -> None:
-    """Leave the localizations of the frames [start, stop) in the folder, whole or not at all."""
-    if not folder.is_dir():  # a run that ended does not need it any more, and the folder must not come back
-        raise PlanelocError(f"{folder}: the folder of the parts has gone; run again")
+def write(folder: Path, fingerprint: str, start: int, stop: int, table: pd.DataFrame) -> None:
+    """Write the localizations of the frames [start, stop) atomically."""
+    if not folder.is_dir():  # the run has ended, and its folder must not come back
+        raise PlanelocError(f"{folder}: the folder of partial results was removed; run again")
     metadata = {"fingerprint": fingerprint, "frames": [start, stop]}
-    localization_table.write(part_path(folder, start, stop), table, metadata)
+    localization_table.write(path_of(folder, start, stop), table, metadata)
 
 
-def finished_parts(folder: Path, fingerprint: str) -> list[Part]:
-    """The parts of a computation in order of their frames, no frame twice; each is read and its checksums compared.
+def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
+    """Return the checkpoints of a computation in order of their frames, no frame twice.
 
-    Files that are not parts are removed, so that nothing takes them for finished later.
+    Each is read and its checksums are compared. Other files are removed, so that they are not mistaken for results.
     """
-    parts: list[Part] = []
+    checkpoints: list[Checkpoint] = []
     end = 0
     for path in sorted(folder.glob("[0-9]*.h5")):
-        part = _check(path, fingerprint)
-        if part is None:
-            _LOG.info(f"{path}: damaged or of another run; its frames are computed again")
+        checkpoint = _check(path, fingerprint)
+        if checkpoint is None:
+            _LOG.info(f"{path}: damaged or of another run; computing its frames again")
             path.unlink()
-        elif part.frames.start >= end:  # else of frames that another part has, too
-            parts.append(part)
-            end = part.frames.stop
-    return parts
+        elif checkpoint.frames.start >= end:  # else its frames are in another checkpoint, too
+            checkpoints.append(checkpoint)
+            end = checkpoint.frames.stop
+    return checkpoints
 
 
-def _check(path: Path, fingerprint: str) -> Part | None:
+def _check(path: Path, fingerprint: str) -> Checkpoint | None:
     try:
         table, metadata = localization_table.read(path)
     except PlanelocError:
@@ -126,15 +127,15 @@ def _check(path: Path, fingerprint: str) -> Part | None:
     if metadata.get("fingerprint") != fingerprint:
         return None
     start, stop = metadata["frames"]
-    if path != part_path(path.parent, start, stop) or not table.frame.between(start, stop - 1).all():
+    if path != path_of(path.parent, start, stop) or not table.frame.between(start, stop - 1).all():
         return None
-    return Part(range(start, stop), len(table), path)
+    return Checkpoint(range(start, stop), len(table), path)
 
 
-def missing_blocks(parts: list[Part], frames: int, block_frames: int) -> list[range]:
-    """Blocks of at most `block_frames` that cover the frames of no part; borders are multiples where they can."""
+def missing_blocks(checkpoints: list[Checkpoint], frames: int, block_frames: int) -> list[range]:
+    """Return blocks of at most `block_frames` for frames without checkpoint, cut at multiples where possible."""
     blocks, start = [], 0
-    for stop, resume in [*((part.frames.start, part.frames.stop) for part in parts), (frames, frames)]:
+    for stop, resume in [*((each.frames.start, each.frames.stop) for each in checkpoints), (frames, frames)]:
         while start < stop:
             end = min(start - start % block_frames + block_frames, stop)
             blocks.append(range(start, end))
@@ -144,10 +145,10 @@ def missing_blocks(parts: list[Part], frames: int, block_frames: int) -> list[ra
 
 
 def remove(folder: Path) -> None:
-    """Remove the parts when the table is whole; the lock goes last."""
+    """Remove the checkpoints when the table is complete; the lock goes last."""
     for entry in folder.iterdir():
         if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)  # a worker that came too late may just write into it
+            shutil.rmtree(entry, ignore_errors=True)  # a late worker may just be writing into it
         elif entry.name != "lock":
             entry.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)  # another run that waits may have looked in
+    shutil.rmtree(folder, ignore_errors=True)  # a waiting run may have opened it

@@ -1,7 +1,7 @@
-"""Molecules by the paper's network: only where there is light, and only on pages of its voxels.
+"""Detections by the paper's network, in tiles of voxels.
 
-A cheap filter says where molecules may be; the network computes the pages of voxels there (all pages in mode
-``dense``); maxima of the probability become localizations; least squares gives their light.
+A matched filter finds candidates; the network computes the tiles of voxels around them (mode ``dense``: all tiles);
+maxima of the probability become detections; least squares gives their photons.
 """
 
 from __future__ import annotations
@@ -15,67 +15,69 @@ import torch
 from torch import Tensor, nn
 
 from planeloc.core.memory import AdaptiveBatch
-from planeloc.diagnostics.light import fit_photons
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
-from planeloc.localization.context import Findings, Instrument, under
+from planeloc.localization.context import LocalizationContext
+from planeloc.localization.detections import Detections, background_at
+from planeloc.localization.photometry import fit_photons
 from planeloc.networks.tiled_upsampling import RegionNetwork
 from planeloc.networks.tiles import PagedVolume, PageGrid
 from planeloc.networks.upsampling import UpsamplingNetwork
 from planeloc.networks.voxel_peaks import NOWHERE, REACH_ROWS, find_peaks
 
-_PAGE_PX = {"sparse": 4, "dense": 8}
-_REACH_PX = 1  # around a candidate, beside what the pages have anyway
+_TILE_PX = {"sparse": 4, "dense": 8}
+_REACH_PX = 1  # around a candidate, beyond what its tile contains
 _BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network computes at once
-# Camera pixels of the pages that are kept at once, unless a single frame has more.
+# Camera pixels of the tiles that are kept at once, unless a single frame has more.
 _PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 _PIXELS_AT_MOST = 1 << 17  # of one frame: 0.5 GB of voxels in bfloat16, and as much again to search them
 _FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 
 
-class VoxelFinder:
-    """The network of the paper on regions of the field.
+class UpsamplingFinder:
+    """A `Finder` with the paper's network.
 
-    Attributes:
-        regions: how many regions the network has computed.
-        batch: how many it computes at once (`AdaptiveBatch`).
+    Attributes
+    ----------
+    regions : number of tiles that the network has computed.
+    batch : tiles that it computes at once.
     """
 
     def __init__(
         self,
-        instrument: Instrument,
+        context: LocalizationContext,
         network: UpsamplingNetwork,
         mode: str,
         threshold: float,
         candidate_threshold: float,
     ) -> None:
-        """`mode`: one of `MODES`; `threshold`: of a voxel's probability; `candidate_threshold`: standard deviations."""
-        self._instrument, self._device = instrument, instrument.device
+        """The parameters are those of `NetworkKind.finder`; `threshold` is a voxel's probability."""
+        self._context, self._device = context, context.device
         self._mode, self._threshold, self._candidate_threshold = mode, threshold, candidate_threshold
-        scene, device = instrument.record.scene, instrument.device
-        self.grid = PageGrid(_PAGE_PX[mode], instrument.field_px)
-        self.network = RegionNetwork(network, self.grid.side_px, instrument.field_px, device, instrument.precision)
+        device, depths_nm = context.device, context.record.scene.depth_range_nm
+        self.grid = PageGrid(_TILE_PX[mode], context.field_px)
+        self.network = RegionNetwork(network, self.grid.side_px, context.field_px, device, context.precision)
         self.regions = 0
-        at_once = _BATCH_PX[device.type] // self.grid.side_px**2
-        self.batch = AdaptiveBatch(at_once, device, "localizing", "localize in mode sparse", "region")
-        self.search = CandidateSearch(instrument.seen_psf, scene.depth_range_nm, instrument.drift_sd_nm, device)
+        size = _BATCH_PX[device.type] // self.grid.side_px**2
+        self.batch = AdaptiveBatch(size, device, "localizing", "localize in mode sparse", "region")
+        self.search = CandidateSearch(context.reference_psf, depths_nm, context.drift_sd_nm, device)
 
-    def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
-        """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""
-        with self._instrument.stopwatch("candidates"):
-            marks = self._marks(registered, level).cpu()
+    def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
+        """Return the molecules in frames; see `Finder`."""
+        with self._context.stopwatch("candidates"):
+            marks = self._marked_tiles(registered, background).cpu()
             windows = self._windows(registered)
-        parts = []
-        for frames, rows in self._portions(marks):
+        detections = []
+        for frames, rows in self._batches(marks):
             if marks[frames, rows].any():
-                found = self._find(windows[frames], marks[frames], rows, images[frames], level)
-                parts.append(replace(found, frame=found.frame + frames.start))
-        return parts
+                found = self._find(windows[frames], marks[frames], rows, images[frames], background)
+                detections.append(replace(found, frame=found.frame + frames.start))
+        return detections
 
-    def _marks(self, registered: Tensor, level: Tensor) -> Tensor:
-        """Pages (frames, rows, columns) that the network has to look at."""
+    def _marked_tiles(self, registered: Tensor, background: Tensor) -> Tensor:
+        """(frames, rows, columns) Whether the network computes a tile."""
         if self._mode == "dense":
             return self.grid.everywhere(len(registered))
-        variance = self._instrument.variance(level)
+        variance = self._context.variance(background)
         noise = self.search.noise(variance)
         found = []
         step = _FRAMES_SEARCHED[self._device.type]
@@ -86,15 +88,15 @@ class VoxelFinder:
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
 
     def _windows(self, registered: Tensor) -> Tensor:
-        """What the network sees of every page: (frames, rows, columns, planes, window, window), without copying."""
+        """Input of the network for every tile: (frames, rows, columns, planes, window, window), without copying."""
         side, margin = self.grid.side_px, self.network.margin_px
         beyond = [n * side - size for n, size in zip(self.grid.shape, self.grid.field_px, strict=True)]
         padded = nn.functional.pad(registered, (margin, margin + beyond[1], margin, margin + beyond[0]))
         window = side + 2 * margin
         return padded.unfold(2, window, side).unfold(3, window, side).permute(0, 2, 3, 1, 4, 5)
 
-    def _portions(self, marks: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Frames, and rows of pages, whose pages fit into memory together: some frames, or a band of a large one."""
+    def _batches(self, marks: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Frames, and rows of tiles, that fit into memory together: some frames, or a band of a large one."""
         most = _PIXELS_AT_ONCE[self._device.type] // self.grid.side_px**2
         too_many = _PIXELS_AT_MOST // self.grid.side_px**2
         start = total = 0
@@ -111,48 +113,48 @@ class VoxelFinder:
                 total += count
         yield slice(start, len(marks)), slice(0, self.grid.shape[0])
 
-    def _find(self, windows: Tensor, marks: Tensor, rows: slice, images: Tensor, level: Tensor) -> Findings:
-        """Molecules whose maxima lie on given rows of the marked pages of some frames."""
-        instrument = self._instrument
+    def _find(self, windows: Tensor, marks: Tensor, rows: slice, images: Tensor, background: Tensor) -> Detections:
+        """Molecules whose maxima lie in some rows of the marked tiles of some frames."""
+        context = self._context
         voxels = self.grid.side_px * self.network.architecture.upsampling
-        beside = math.ceil(REACH_ROWS / voxels)
-        pages = marks[:, max(0, rows.start - beside) : rows.stop + beside].nonzero()
-        pages[:, 1] += max(0, rows.start - beside)
-        with instrument.stopwatch("network"):
-            volume = self._volume(windows, pages, len(images))
-        with instrument.stopwatch("maxima"):
+        first = max(0, rows.start - math.ceil(REACH_ROWS / voxels))
+        tiles = marks[:, first : rows.stop + math.ceil(REACH_ROWS / voxels)].nonzero()
+        tiles[:, 1] += first
+        with context.stopwatch("network"):
+            volume = self._volume(windows, tiles, len(images))
+        with context.stopwatch("maxima"):
             peaks = find_peaks(volume, self._threshold, (rows.start * voxels, rows.stop * voxels))
-        scene = instrument.record.scene
-        voxel_nm = scene.voxel_nm(instrument.psf.pixel_size_nm)
-        voxel = torch.tensor(voxel_nm, dtype=torch.float64, device=instrument.device)
+        scene = context.record.scene
+        voxel_nm = scene.voxel_nm(context.psf.pixel_size_nm)
+        voxel = torch.tensor(voxel_nm, dtype=torch.float64, device=context.device)
         position = peaks.position.flip(1).double() * voxel
         position[:, 2] += scene.depth_range_nm[0]
-        with instrument.stopwatch("light"):
-            mapped = instrument.on_planes(position)
-            photons, plane, excess = fit_photons(images, instrument.psf, mapped, position[:, 2], peaks.image)
-            background = excess + under(level, plane, mapped)
+        with context.stopwatch("light"):
+            mapped = context.on_planes(position)
+            photons, plane, excess = fit_photons(images, context.psf, mapped, position[:, 2], peaks.image)
+            level = excess + background_at(background, plane, mapped)
         deviation = peaks.deviation.flip(1) * voxel
-        return Findings(peaks.image, position, deviation, peaks.probability, photons, background)
+        return Detections(peaks.image, position, deviation, peaks.probability, photons, level)
 
-    def _volume(self, windows: Tensor, pages: Tensor, images: int) -> PagedVolume:
-        """Logits on pages (n, 3) of the frames, on the CPU's list of them."""
+    def _volume(self, windows: Tensor, tiles: Tensor, images: int) -> PagedVolume:
+        """Logits in tiles (n, 3) of the frames; `tiles` are on the CPU."""
         scale = self.network.architecture.upsampling
         side = self.grid.side_px * scale
-        shape = (len(pages) + 1, side, side, self.network.architecture.depth_slices)
+        shape = (len(tiles) + 1, side, side, self.network.architecture.depth_slices)
         values = torch.empty(shape, dtype=self.network.precision, device=self._device)
         values[-1] = NOWHERE
         start = 0
-        while start < len(pages):
-            logits = self.batch.retry(partial(self._logits, windows, pages, start))
+        while start < len(tiles):
+            logits = self.batch.retry(partial(self._logits, windows, tiles, start))
             values[start : start + len(logits)] = logits
             start += len(logits)
-        self.regions += len(pages)
+        self.regions += len(tiles)
         rows, columns = self.grid.field_px
         return PagedVolume.of_pages(
-            values, pages.to(self._device), images, self.grid.shape, (rows * scale, columns * scale)
+            values, tiles.to(self._device), images, self.grid.shape, (rows * scale, columns * scale)
         )
 
-    def _logits(self, windows: Tensor, pages: Tensor, start: int) -> Tensor:
-        """Of as many pages as are computed at once, from `start` on."""
-        some = pages[start : start + self.batch.size]
+    def _logits(self, windows: Tensor, tiles: Tensor, start: int) -> Tensor:
+        """Logits of one batch of tiles, from `start` on."""
+        some = tiles[start : start + self.batch.size]
         return self.network(windows[some.to(self._device).unbind(-1)], some[:, 1:] * self.grid.side_px)

@@ -1,8 +1,8 @@
-"""Maximum-likelihood refinement of what a network has found, on the cameras' own pixels.
+"""Maximum-likelihood refinement of detections, on the cameras' own pixels.
 
-A network sees planes that were resampled, and guesses. Its molecules are where a fit of the forward model starts that
-uses all the images hold: all molecules of a frame with the drift that they share (`planeloc.fitting.multi_emitter`).
-Where the fit shows that a molecule was missed, it is added (`planeloc.fitting.residual_search`).
+A network sees resampled planes, and its output is approximate. Its detections start a fit of the forward model: all
+molecules of a frame with the inter-camera drift that they share (`planeloc.fitting.multi_emitter`). Molecules that the
+residuals of the fit show are added (`planeloc.fitting.residual_search`).
 """
 
 from __future__ import annotations
@@ -15,101 +15,103 @@ from torch import Tensor
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.multi_emitter import Fit, FrameFit, Start
+from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
-from planeloc.localization.context import Findings, Instrument, under
+from planeloc.fitting.windows import InitialMolecules
+from planeloc.localization.context import LocalizationContext
+from planeloc.localization.detections import Detections, background_at
 
-_LEAST_PROBABILITY = 0.1  # molecules less probable would take light of others that they are only shadows of
+_LEAST_PROBABILITY = 0.1  # less probable detections may be false positives that would take photons of others
 _LEAST_PHOTONS = 0.1  # of the dimmest molecule of training, to start from
-_LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that a missed one has after the fit
+_LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that an added one has after the fit
 _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
-_SURE = 1 - 1e-6
+_HIGHEST_PROBABILITY = 1 - 1e-6
 _ITERATIONS = 6
 _MOLECULES_AT_ONCE = 1024  # unless one frame has more
 _MOST_COUNTS = 65535  # of 16 bits
 
 
 class Refinement:
-    """The fit of one movie's molecules."""
+    """Fits the detections of one movie."""
 
-    def __init__(self, instrument: Instrument) -> None:
-        self._instrument = instrument
-        cameras = instrument.movie.microscope.cameras
+    def __init__(self, context: LocalizationContext) -> None:
+        self._context = context
+        cameras = context.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
-        self._ceiling = torch.tensor([_ceiling(camera) for camera in cameras], device=instrument.device)
+        self._ceiling = torch.tensor([_ceiling(camera) for camera in cameras], device=context.device)
 
-    def __call__(self, images: Tensor, level: Tensor, found: Findings) -> Findings:
-        """Findings with the places, deviations and light of those that could be fitted, and molecules that were missed.
+    def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
+        """Refine the detections that can be fitted, and add molecules that were missed.
 
-        `images` (frames, planes, y, x) are the cameras' photons above the background `level` (planes, y, x).
+        `images` (frames, planes, y, x) are the cameras' photons above `background` (planes, y, x).
         """
-        with self._instrument.stopwatch("refinement"):
+        with self._context.stopwatch("refinement"):
             found = found.at(torch.argsort(found.frame, stable=True)).double()
-            sure = torch.nonzero(found.probability >= _LEAST_PROBABILITY)[:, 0]
-            parts = [found]
-            for frames, rows in _portions(found.frame[sure]):
-                refined, missed = self._refined(images, level, found.at(sure[rows]), frames)
-                parts[0] = parts[0].replaced(sure[rows], refined)
-                parts.append(missed)
-        return Findings.joined(parts)
+            probable = torch.nonzero(found.probability >= _LEAST_PROBABILITY)[:, 0]
+            added = []
+            for frames, rows in _batches(found.frame[probable]):
+                refined, missed = self._refined(images, background, found.at(probable[rows]), frames)
+                found = found.replaced(probable[rows], refined)
+                added.append(missed)
+        return Detections.joined([found, *added])
 
-    def _refined(self, images: Tensor, level: Tensor, found: Findings, frames: slice) -> tuple[Findings, Findings]:
-        """The molecules of some frames, fitted where they could be, and those that were missed."""
-        problem, fit = self._fit(images, level, found, frames)
-        refined = self._taken_over(found, fit, level)
-        missed = self._missed(problem, fit, refined)
+    def _refined(
+        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+    ) -> tuple[Detections, Detections]:
+        """The refined molecules of some frames, and those that were missed."""
+        problem, fits = self._fit(images, background, found, frames)
+        refined = self._updated(found, fits, background)
+        missed = self._missed(problem, fits, refined)
         if not len(missed.frame):
             return refined, missed
         here = torch.isin(refined.frame, missed.frame)
-        together = Findings.joined([refined.at(here), missed])
+        together = Detections.joined([refined.at(here), missed])
         order = torch.argsort(together.frame, stable=True)
         new = order >= int(here.sum())
-        _, fit = self._fit(images, level, together.at(order), frames)
-        together = self._taken_over(together.at(order), fit, level)
+        _, fits = self._fit(images, background, together.at(order), frames)
+        together = self._updated(together.at(order), fits, background)
         refined = refined.replaced(torch.nonzero(here)[:, 0], together.at(~new))
-        # One that is none has hardly any light, which is left to it: another fit without it would tell nothing new.
-        real = new & self._is_molecule(fit)
-        return refined, self._as_sure_as(fit.at(real), together.at(real))
+        # A candidate that is no molecule has hardly any photons: another fit without it would change nothing.
+        real = new & self._is_molecule(fits)
+        probability = torch.erf(_significance(fits.at(real)) / 2**0.5).clamp(max=_HIGHEST_PROBABILITY)
+        return refined, replace(together.at(real), probability=probability)
 
-    def _fit(self, images: Tensor, level: Tensor, found: Findings, frames: slice) -> tuple[FrameFit, Fit]:
-        """A fit of all molecules of some frames."""
-        instrument, position = self._instrument, found.position
-        least = _LEAST_PHOTONS * instrument.record.scene.photons[0]
-        mapped, axes = instrument.on_planes(position), instrument.axes_of_planes(position)
-        start = Start(found.frame - frames.start, position, found.photons.clamp(min=least), mapped, axes)
-        problem = FrameFit(
-            instrument.psf, self._noise, images[frames], level, start, instrument.drift_sd_nm, self._ceiling
+    def _fit(
+        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+    ) -> tuple[MultiEmitterFit, MoleculeFits]:
+        """Fit all molecules of some frames."""
+        context, position = self._context, found.position
+        photons = found.photons.clamp(min=_LEAST_PHOTONS * context.record.scene.photons[0])
+        mapped, axes = context.on_planes(position), context.axes_of_planes(position)
+        start = InitialMolecules(found.frame - frames.start, position, photons, mapped, axes)
+        problem = MultiEmitterFit(
+            context.psf, self._noise, images[frames], background, start, context.drift_sd_nm, self._ceiling
         )
         return problem, problem.fit(_ITERATIONS)
 
-    def _taken_over(self, found: Findings, fit: Fit, level: Tensor) -> Findings:
-        """Findings with the fit's values where it has any."""
-        deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2)[:, :3].sqrt()
-        depths = torch.tensor(self._instrument.psf.plane_depths_nm).to(fit.position)
-        plane = (depths - fit.position[:, 2:]).abs().argmin(dim=1)
-        excess = fit.excess[torch.arange(len(plane), device=plane.device), plane]
-        background = excess + under(level, plane, self._instrument.on_planes(fit.position))
-        fitted = Findings(found.frame, fit.position, deviation, found.probability, fit.photons, background)
-        return found.replaced(torch.nonzero(fit.fitted)[:, 0], fitted.at(fit.fitted))
+    def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
+        """Detections with the values of successful fits."""
+        deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
+        plane = self._context.best_focused_plane(fits.position[:, 2])
+        excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
+        level = excess + background_at(background, plane, self._context.on_planes(fits.position))
+        fitted = Detections(found.frame, fits.position, deviation, found.probability, fits.photons, level)
+        return found.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
-    def _missed(self, problem: FrameFit, fit: Fit, refined: Findings) -> Findings:
-        """Molecules that may have been missed, in frames where the fit leaves more than noise."""
-        suspects = torch.nonzero(fit.suspect)[:, 0]
+    def _missed(self, problem: MultiEmitterFit, fits: MoleculeFits, refined: Detections) -> Detections:
+        """Molecules that may have been missed, in windows with large residuals."""
+        suspects = torch.nonzero(fits.suspect)[:, 0]
         if not len(suspects):
             return refined.at(suspects)
-        depths_nm = self._instrument.record.scene.depth_range_nm
-        missed = find_missed(self._instrument.psf, problem.leftover(suspects), depths_nm)
+        depths_nm = self._context.record.scene.depth_range_nm
+        missed = find_missed(self._context.psf, problem.residuals(suspects), depths_nm)
         beside = refined.at(suspects[missed.beside])
         return replace(beside, position=missed.position, photons=missed.photons)
 
-    def _is_molecule(self, fit: Fit) -> Tensor:
-        """(n,) whether there is light enough for a molecule of its own."""
-        bright = fit.photons > _LEAST_OF_MISSED * self._instrument.record.scene.photons[0]
-        return fit.fitted & bright & (_significance(fit) > _LEAST_SIGNIFICANCE)
-
-    def _as_sure_as(self, fit: Fit, found: Findings) -> Findings:
-        """With the probability that the light is none of noise."""
-        return replace(found, probability=torch.erf(_significance(fit) / 2**0.5).clamp(max=_SURE))
+    def _is_molecule(self, fits: MoleculeFits) -> Tensor:
+        """(n,) Whether a fit has the photons of a molecule."""
+        bright = fits.photons > _LEAST_OF_MISSED * self._context.record.scene.photons[0]
+        return fits.fitted & bright & (_significance(fits) > _LEAST_SIGNIFICANCE)
 
 
 def _ceiling(camera: Camera) -> float:
@@ -118,11 +120,11 @@ def _ceiling(camera: Camera) -> float:
     return (counts - camera.offset_counts) * camera.photons_per_count
 
 
-def _significance(fit: Fit) -> Tensor:
-    return fit.photons / fit.covariance[:, 3, 3].clamp(min=1e-12).sqrt()
+def _significance(fits: MoleculeFits) -> Tensor:
+    return fits.photons / fits.covariance[:, 3, 3].clamp(min=1e-12).sqrt()
 
 
-def _portions(frame: Tensor) -> Iterator[tuple[slice, slice]]:
+def _batches(frame: Tensor) -> Iterator[tuple[slice, slice]]:
     """Frames, and rows of the ascending `frame` (n,), that are fitted together: whole frames."""
     numbers, counts = (values.tolist() for values in torch.unique_consecutive(frame, return_counts=True))
     first, row, stop = 0, 0, 0

@@ -1,6 +1,4 @@
-"""Handing out blocks of frames: a few at a time to whoever is free, again where a worker was lost, and in halves where
-memory did not suffice.
-"""
+"""Scheduling blocks of frames: a few at a time, again after a lost worker, in halves where memory did not suffice."""
 
 from __future__ import annotations
 
@@ -17,30 +15,33 @@ from planeloc.core.errors import PlanelocError
 
 _LOG = logging.getLogger(__name__)
 
-_IN_FLIGHT_PER_WORKER = 2  # enough that no worker waits; few, so that memory does not grow with the movie
-_PATIENCE_S = 60.0  # without any result, before looking whether there are workers at all
+_IN_FLIGHT_PER_WORKER = 2  # no worker waits, and memory does not grow with the movie
+_PATIENCE_S = 60.0  # without any result, before checking whether there are workers
 
 
 def run(
     client: Client, function: Callable[[int, int], Any], blocks: Iterable[range], least: int = 1
 ) -> Iterator[tuple[range, Any]]:
-    """Call `function(start, stop)` for all blocks of frames on the workers; give (block, result) as they finish.
+    """Call `function(start, stop)` for all blocks of frames on the workers; yield (block, result) as they finish.
 
-    Only a few calls per worker are under way at any time. Dask repeats the call of a worker that died, on another one.
-    A block on which workers died again and again, or whose memory did not suffice, is a suspect. It may only have been
-    beside the one that is to blame, so it is tried alone; if that fails, too, it is cut in two, and no later block is
-    larger than such a half. So pieces of the blocks that came in may be given, but every frame is given once.
+    Only a few calls per worker run at any time. Dask repeats the call of a worker that died on another one. A block on
+    which workers died repeatedly, or whose memory did not suffice, is a suspect. Another block on the same machine may
+    be the cause, so it is tried alone; if that fails, too, it is halved, and no later block is larger than such a half.
+    The yielded blocks may therefore be pieces of the given ones, but every frame is yielded once.
 
-    Blocks are cut at multiples of `least` frames, which are computed together anyway.
+    Parameters
+    ----------
+    least : frames that are computed together; blocks are cut at multiples of it.
 
-    Raises:
-        PlanelocError: `least` frames are too much; the cluster has gone; or whatever `function` raised.
+    Raises
+    ------
+    PlanelocError : `least` frames need too much memory, the cluster was lost, or `function` raised it.
     """
     waiting, suspects = deque(blocks), deque()
     largest = _rounded_up(max(map(len, waiting), default=1), least)
     running: dict[Future, range] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
-    alone = False  # the one that runs is a suspect
+    alone = False  # the running block is a suspect
 
     def submit(queue: deque[range]) -> None:
         block = queue.popleft()
@@ -65,14 +66,14 @@ def run(
         try:
             yield block, future.result()
         except CancelledError:
-            raise PlanelocError("the Dask cluster has gone; start it and run again: finished blocks are kept") from None
+            raise PlanelocError("the Dask cluster was lost; start it and run again: finished blocks are kept") from None
         except (KilledWorker, MemoryError) as error:
-            what = "workers died again and again" if isinstance(error, KilledWorker) else "memory did not suffice"
+            what = "workers died repeatedly" if isinstance(error, KilledWorker) else "memory did not suffice"
             smaller = _rounded_up((len(block) + 1) // 2, least)
             if alone and smaller >= len(block):
                 raise PlanelocError(
-                    f"{_in_words(block)}: {what}, even for so few alone; use fewer workers (snakemake --cores, or"
-                    " --workers), and run again: finished blocks are kept"
+                    f"{_in_words(block)}: {what}, even alone; use fewer workers (snakemake --cores, or --workers) and"
+                    " run again: finished blocks are kept"
                 ) from None
             if alone:
                 largest = smaller
@@ -100,4 +101,4 @@ def _next(client: Client, finished: SimpleQueue[Future]) -> Future:
             return finished.get(timeout=_PATIENCE_S)
         except Empty:
             if not _workers(client):
-                _LOG.info("no Dask worker is there; waiting for one")
+                _LOG.info("no Dask worker is running; waiting for one")

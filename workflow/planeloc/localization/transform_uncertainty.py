@@ -1,7 +1,7 @@
-"""How much each plane tells about where a molecule is, and what the maps between the cameras add to its uncertainty.
+"""How much the uncertainty of the transforms between cameras adds to a molecule's standard deviations.
 
-A molecule's lateral position is the mean of what the planes say, weighted by their Fisher information. If plane p puts
-it off by δ_p, since its map is wrong, the position is off by Σ share_p δ_p.
+A molecule's lateral position is the mean of the planes' positions, weighted by their Fisher information. If the
+transform of plane p is wrong by δ_p, the position is wrong by Σ share_p δ_p.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEPTH_STEP_NM = 25.0
 
 @dataclass(frozen=True)
 class PlaneShares:
-    """Shares of the lateral Fisher information, tabulated over depth."""
+    """Each plane's share of the lateral Fisher information, tabulated over depth."""
 
     depths_nm: Array  # (depths,)
     shares: Array  # (depths, planes), sum to 1
@@ -31,30 +31,34 @@ class PlaneShares:
 
     @classmethod
     def of(cls, psf: PSF, depth_range_nm: tuple[float, float], photons: float, background: float) -> PlaneShares:
-        """Shares for a molecule in the middle of a pixel, with these photons (on all planes) and background (photons
-        per pixel); variances are those of shot noise.
+        """Shares for a molecule in the middle of a pixel, with shot noise alone.
+
+        Parameters
+        ----------
+        photons : of the molecule, on all planes.
+        background : photons per pixel.
         """
         low, high = depth_range_nm
         depths = np.linspace(low, high, max(round((high - low) / _DEPTH_STEP_NM), 1) + 1)
         z = torch.from_numpy(depths)
         middle = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
-        light = torch.full_like(z, photons)
-
-        images, derivatives = psf.expected_photons_and_derivatives(middle, middle, z, light, (_WINDOW_PX, _WINDOW_PX))
+        shape = (_WINDOW_PX, _WINDOW_PX)
+        images, derivatives = psf.expected_photons_and_derivatives(
+            middle, middle, z, torch.full_like(z, photons), shape
+        )
         variance = images.clamp(min=0) + max(background, 1e-3)
         information = (derivatives[..., :2] ** 2 / variance[..., None]).sum(dim=(-3, -2, -1)).numpy()
         return cls(depths, information / information.sum(axis=1, keepdims=True), psf.pixel_size_nm)
 
     def at(self, z_nm: Array) -> Array:
-        """(n, planes) at depths (n,), the nearest one of the table beyond its ends."""
-        columns = [np.interp(z_nm, self.depths_nm, column) for column in self.shares.T]
-        return np.stack(columns, axis=-1)
+        """Shares (n, planes) at depths (n,); beyond the table, those of its ends."""
+        return np.stack([np.interp(z_nm, self.depths_nm, column) for column in self.shares.T], axis=-1)
 
-    def map_sd_nm(self, registration: Registration, position_nm: Array) -> Array:
-        """(n, 2): standard deviation along x and y that the maps' uncertainty adds to molecules at (n, 3) x, y, z nm.
+    def transform_sd_nm(self, registration: Registration, position_nm: Array) -> Array:
+        """Standard deviations (n, 2) of x and y from the transforms alone, for molecules at x, y, z (n, 3).
 
-        The errors of the maps are taken to be alike, as the noise of the reference's beads is in all of them: an upper
-        bound. Plane 0 is the reference and exact; a map whose uncertainty is unknown adds nothing.
+        The transforms' errors are taken to be fully correlated, since the noise of the reference camera's beads is in
+        all of them: an upper bound. Plane 0 is the reference and exact; unknown uncertainties count as 0.
         """
         shares = self.at(position_nm[:, 2])
         points_px = position_nm[:, :2] / self.pixel_size_nm

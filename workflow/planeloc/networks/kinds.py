@@ -89,12 +89,12 @@ class NetworkKind:
     def finder(
         self, context: Any, network: nn.Module, mode: str, threshold: float, candidate_threshold: float
     ) -> Callable[..., Any]:
-        """Return what finds molecules in frames, a `planeloc.localization.context.Finder`.
+        """Return what finds molecules in frames, a `planeloc.localization.detections.Finder`.
 
         Parameters
         ----------
         context
-            `planeloc.localization.context.Instrument`: the movie's microscope, and where to compute.
+            `planeloc.localization.context.LocalizationContext`: the movie's microscope, and where to compute.
         network
             As `build` makes it, with its weights.
         mode

@@ -7,7 +7,7 @@ import math
 
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.light import measure_light
+from planeloc.diagnostics.brightness import measure_brightness_and_background
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF
@@ -87,7 +87,7 @@ def _measured_light(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Photons and background to train on; dim molecules cost a kind that does not need them some of its accuracy."""
     try:
-        light = measure_light(movies, psf)
+        light = measure_brightness_and_background(movies, psf)
     except PlanelocError as error:
         if usual is None:
             raise

@@ -1,4 +1,4 @@
-"""Before a movie is localized, it is compared with what the network was trained for."""
+"""Before a movie is localized, it is compared with the training distribution of the network."""
 
 import shlex
 from dataclasses import dataclass, field, replace
@@ -13,15 +13,12 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.density import crowd, mean_cumulants, measure_flicker
-from planeloc.diagnostics.spot_width import draw_stretch
 from planeloc.io import localization_table
-from planeloc.localization.domain_check import compare, measure
+from planeloc.localization.distribution_check import compare, measure
 from planeloc.movie.store import Movie, write_movie
 from planeloc.networks.compatibility import disagreements
 from planeloc.networks.record import load_network
 from planeloc.psf import GaussianPSF, paper_psf, write_psf
-from planeloc.scenes.scene import Scene
 from planeloc.simulation.imaging import PsfImaging, add_windows
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.movies import Source
@@ -144,30 +141,6 @@ def test_what_is_outside_is_named_and_nothing_else(tmp_path, kind, change, name)
     assert outside(draw(tmp_path, replace(INSIDE, **change)), kind) == {name}
 
 
-@pytest.mark.parametrize("per_window", [0.3, 3.0, 15.0])
-@pytest.mark.parametrize("camera", [{}, {"em_gain": 300.0, "read_noise_electrons": 60.0, "quantum_efficiency": 0.8}])
-def test_density_and_background_are_found_in_crowds(per_window, camera):
-    """No molecule is told from another; true values are known within the spread of brightness that is assumed."""
-    psf, scene, camera = (
-        paper_psf(),
-        Scene(background=(7.0, 7.0)),
-        replace(Camera("c", read_noise_electrons=3), **camera),
-    )
-    scene = replace(
-        scene,
-        em_multiplication=camera.em_gain > 1,
-        quantum_efficiency=camera.quantum_efficiency,
-        read_noise_photons=camera.read_noise_photons(),
-    )
-    flicker = [measure_flicker(draw_stretch(psf, scene, per_window / 16**2, seed), (camera,) * 4) for seed in range(4)]
-    cumulants = mean_cumulants(flicker)
-    found = crowd(cumulants, psf, scene)
-    true = max(per_window, 0.5)  # `draw_stretch` draws no sparser ones
-    assert found.density * 16**2 == pytest.approx(true, rel=0.25)
-    light = true / 16**2 * np.mean(scene.photons) / 4  # 0.3 to 14 photons per pixel
-    assert found.background == pytest.approx(7.0, abs=0.1 + 0.1 * light)
-
-
 @pytest.mark.parametrize("frames", [1, 3, 40])
 @pytest.mark.parametrize("counts", [0, 100, 65535])
 def test_movies_that_show_nothing(tmp_path, frames, counts):
@@ -196,7 +169,9 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     movie = draw(tmp_path, replace(INSIDE, per_window=20.0, frames=20))
     files, weights = files_beside(movie), RESOURCES / f"{kind}.safetensors"
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(PlanelocError, match=r"movie\.json: density not as .* trained for; train .* `planeloc") as error:
+    with pytest.raises(
+        PlanelocError, match=r"movie\.json: density outside the training .*; train .* `planeloc"
+    ) as error:
         command("localize", *files, "--weights", str(weights), "--on-domain-mismatch", "stop")
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
     _, offered, _, configured, _ = str(error.value).split("`")
@@ -218,7 +193,7 @@ def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):
     command("localize", *files_beside(movie), "--weights", str(RESOURCES / "quadplane.safetensors"), "--workers", "1")
     said = capsys.readouterr().err
     assert "movie.json: background 30.0 to 30." in said and "trained with 2 to 10" in said
-    assert "--background=" in said and "brightness could not" not in said
+    assert "--background=" in said and "brightness is unknown" not in said
     domain = localization_table.read(tmp_path / "table.h5")[1]["domain"]
     assert domain["background"]["verdict"] == "outside" and domain["density"]["verdict"] == "inside"
 

@@ -1,0 +1,63 @@
+"""Molecules that were detected in frames, and what finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Molecules of some frames, of which the first is 0; nm of the reference camera's field, photons."""
+
+    frame: Tensor  # (n,)
+    position: Tensor  # (n, 3): x, y, z
+    deviation: Tensor  # (n, 3) standard deviations
+    probability: Tensor  # (n,)
+    photons: Tensor  # (n,)
+    background: Tensor  # (n,), per pixel, on the plane in best focus
+
+    def at(self, rows: Tensor) -> Detections:
+        """Return some of the rows, by number or mask."""
+        return Detections(*(values[rows] for values in self._values))
+
+    def double(self) -> Detections:
+        """Return float64 values."""
+        return Detections(self.frame, *(values.double() for values in self._values[1:]))
+
+    def replaced(self, rows: Tensor, others: Detections) -> Detections:
+        """Return detections with other values in some rows, by number."""
+        return Detections(*(a.index_copy(0, rows, b) for a, b in zip(self._values, others._values, strict=True)))
+
+    @classmethod
+    def joined(cls, detections: Sequence[Detections]) -> Detections:
+        """Concatenate detections."""
+        return cls(*(torch.cat(values) for values in zip(*(each._values for each in detections), strict=True)))
+
+    @property
+    def _values(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+class Finder(Protocol):
+    """Finds molecules by a network of some kind."""
+
+    def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
+        """Return the molecules in frames.
+
+        Parameters
+        ----------
+        images, registered : (frames, planes, y, x) photons above background, as recorded and registered.
+        background : (planes, y, x) photons.
+        """
+
+
+def background_at(background: Tensor, plane: Tensor, mapped_px: Tensor) -> Tensor:
+    """Return the background (planes, y, x) at molecules (n, planes, 2), on one `plane` (n,) each."""
+    x, y = mapped_px[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
+    rows, columns = background.shape[1:]
+    return background[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]

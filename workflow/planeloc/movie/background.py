@@ -1,0 +1,74 @@
+"""Background of a movie, and stretches of it to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from planeloc.movie.store import Movie
+
+BACKGROUND_FRAMES = 100
+_SAMPLED_FRAMES = 25
+_SMOOTHING_PX = 2.0
+_FEWEST_FRAMES = 16  # with fewer, a molecule that stays on looks like background
+_STRETCHES = 8
+_FRAMES_PER_STRETCH = 50
+_LARGEST_PX = 512  # of larger fields, the middle is read, so that memory does not grow with them
+
+Region = tuple[slice, slice]  # rows and columns
+_WHOLE: Region = (slice(None), slice(None))
+
+
+def background_photons(movie: Movie, frame: int, region: Region = _WHOLE) -> NDArray[np.float32]:
+    """Background (planes, y, x), in photons, of the stretch of `BACKGROUND_FRAMES` frames that `frame` belongs to.
+
+    The median over some frames of the stretch, smoothed: blinking molecules are dark most of the time, and background
+    varies slowly in time and in the field. A movie of very few frames has each plane's median. Stretches begin at
+    multiples of their length, whatever the chunks on disk; a short last one reaches back.
+    """
+    start = frame - frame % BACKGROUND_FRAMES
+    stop = min(start + BACKGROUND_FRAMES, movie.frames)
+    start = max(0, stop - BACKGROUND_FRAMES)
+    counts = _read(movie, np.unique(np.linspace(start, stop - 1, _SAMPLED_FRAMES).astype(int)), region)
+    planes = []
+    for plane, camera in enumerate(movie.microscope.cameras):
+        if len(counts) < _FEWEST_FRAMES:
+            level = np.full(counts.shape[2:], np.median(counts[:, plane]))
+        else:
+            median = np.median(counts[:, plane], axis=0)
+            level = ndimage.gaussian_filter(median, _SMOOTHING_PX, mode="nearest")
+        planes.append(camera.photons(level))
+    return np.stack(planes)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Successive frames of a movie, or of the middle of its field."""
+
+    photons: NDArray[np.float32]  # (frames, planes, y, x)
+    background: NDArray[np.float32]  # (planes, y, x), photons, as localization subtracts it
+    corner_px: tuple[int, int]  # (x, y) of the first pixel
+
+
+def stretches(movie: Movie) -> Iterator[Stretch]:
+    """A few stretches, evenly spaced over the movie, one at a time in memory."""
+    rows, columns = (_middle(size) for size in movie.shape[2:])
+    starts = range(0, movie.frames, BACKGROUND_FRAMES)
+    for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _STRETCHES).astype(int))]:
+        counts = _read(movie, range(start, min(start + _FRAMES_PER_STRETCH, movie.frames)), (rows, columns))
+        cameras = movie.microscope.cameras
+        photons = np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(cameras)], axis=1)
+        yield Stretch(photons, background_photons(movie, start, (rows, columns)), (columns.start, rows.start))
+
+
+def _read(movie: Movie, frames: NDArray[np.int64] | range, region: Region) -> NDArray[np.uint16]:
+    return np.concatenate([movie.read(frame, frame + 1)[..., *region] for frame in frames])
+
+
+def _middle(size: int) -> slice:
+    first = max(0, (size - _LARGEST_PX) // 2)
+    return slice(first, min(first + _LARGEST_PX, size))
