@@ -1,4 +1,4 @@
-"""Training of the regression network: learns, resumes exactly, stops where it must, and is told from the paper's."""
+"""Training of the regression network: learns, resumes exactly, stops where it must, is no start for another kind."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.record import load_network
 from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.scene import Scene
-from planeloc.training import loop
+from planeloc.training import accuracy_table, loop
 from planeloc.training import train as train_module
 from planeloc.training.loop import fit_network, verdict
 from planeloc.training.regression_task import RegressionTask
@@ -57,8 +57,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("fewest", "known"), [(1, True), (100_000, False)])
-def test_the_weights_know_how_true_their_deviations_are(tmp_path, monkeypatch, capsys, fewest, known):
-    monkeypatch.setattr(loop, "_FEWEST_PULLS", fewest)
+def test_the_weights_know_the_calibration_of_their_deviations(tmp_path, monkeypatch, capsys, fewest, known):
+    monkeypatch.setattr(accuracy_table, "_FEWEST_DETECTIONS", fewest)
     light = {"photons": "250-15000", "background": "2-10", "learning_rate": 1e-6}  # not what the weights are made for
     settings = TrainSettings(network="regression", samples=8, validation=8, device="cpu", **light)
     train(None, None, [], REGRESSION_WEIGHTS, *outputs(tmp_path), settings)
@@ -67,7 +67,7 @@ def test_the_weights_know_how_true_their_deviations_are(tmp_path, monkeypatch, c
     assert (
         "planeloc: training for 4 planes, 250 to 15000 photons on a background of 2 to 10, the paper's cameras" in told
     )
-    assert ("deviations stay as the network gives them" in told) != known
+    assert ("deviations are not calibrated" in told) != known
     assert (record.deviation_factors is not None) == known
     if known:
         assert record.units.deviation_factors == pytest.approx((1.0, 1.0), abs=0.5)
