@@ -217,10 +217,10 @@ def test_a_job_that_slurm_refuses_is_said_at_once(slurm):
 
 def test_what_slurm_lacks_is_named(slurm, monkeypatch):
     with dask.config.set({"jobqueue.slurm.memory": None}):
-        assert "You must specify how much memory you want; say it in" in refused(
+        assert "You must specify how much memory you want; set it in" in refused(
             ClusterSettings(cluster="slurm"), slurm
         )
     (slurm / "a folder").mkdir()
     assert "without spaces" in refused(ClusterSettings(cluster="slurm"), slurm / "a folder")
     monkeypatch.setenv("PATH", "")
-    assert "there is no sbatch here" in refused(ClusterSettings(cluster="slurm"), slurm)
+    assert "sbatch is missing" in refused(ClusterSettings(cluster="slurm"), slurm)

@@ -1,8 +1,8 @@
-"""Where blocks run: Dask workers on this machine, in Slurm jobs, or of a cluster that is already there.
+"""Dask clusters: workers on this machine, in Slurm jobs, or of a running cluster.
 
-One process per CPU core with one thread, or one per GPU. Whoever reaches an open Dask scheduler can run code as its
-owner. So what is opened here listens on loopback only or, for Slurm, takes encrypted connections (TLS) from those who
-hold certificates that were made for this run; a scheduler of others must do the same, or be accepted explicitly.
+One process per CPU core with one thread, or one per GPU. Anyone who reaches an open Dask scheduler can run code as its
+owner. Clusters that are started here therefore listen on loopback only or, for Slurm, accept encrypted connections
+(TLS) with certificates of this run; a running scheduler must be encrypted, too, or be accepted explicitly.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _LOG = logging.getLogger(__name__)
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _QUIET = {
     "distributed.nanny.pre-spawn-environ": _THREADS,
-    "distributed.logging.distributed": "critical",  # what matters is told by `scheduler`, in one line
+    "distributed.logging.distributed": "critical",  # `scheduler` reports what matters in one line
     "distributed.worker.http.routes": [],
     "distributed.nanny.http.routes": [],
 }
 _NO_PAGES = {"distributed.scheduler.http.routes": []}
 _DASHBOARD = "127.0.0.1:8787"
 _ANY_PORT = "127.0.0.1:0"
-_CONNECT_S, _WORKERS_S = 30, 120  # patience with a cluster that is said to be running
+_CONNECT_S, _WORKERS_S = 30, 120  # timeouts for a running cluster
 _ENCRYPTED = ("tls", "wss", "inproc")
 
 
@@ -58,7 +58,7 @@ class _ShownMessages(WorkerPlugin):
 
 
 def worker_index() -> int:
-    """Which of the GPUs that this process sees is its own: the number of the Dask worker, 0 outside of one."""
+    """Index of this worker's GPU: the number of the Dask worker; 0 outside of one."""
     if "dask_cuda" in sys.modules:
         return 0  # dask-cuda has put the worker's own GPU first
     try:
@@ -70,16 +70,16 @@ def worker_index() -> int:
 
 @contextmanager
 def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Client]:
-    """A client of a running cluster, or of one that is started here and ends with the ``with`` block.
+    """Connect to a running cluster, or start one that ends with the ``with`` block.
 
     Parameters
     ----------
-    device : ``cpu``: no GPU is to be used, however many there are.
-    folder : on a disk that all workers see; Slurm's workers find their certificates there.
+    device : ``cpu``: no GPU is used.
+    folder : on a file system that all workers share; for the certificates of Slurm's workers.
 
     Raises
     ------
-    PlanelocError : no cluster or no workers there, an unencrypted connection, or a package that is missing.
+    PlanelocError : no cluster, no workers, an unencrypted connection, or a missing package.
     """
     with ExitStack() as stack:
         if settings.scheduler:
@@ -110,12 +110,12 @@ def _wait_for_worker(client: Client, patience_s: float | None) -> None:
         client.wait_for_workers(1, timeout=patience_s)
     except TimeoutError:
         raise PlanelocError(
-            f"no Dask worker has started within {patience_s:.0f} s; is there enough memory? Use fewer, and run again"
+            f"no Dask worker has started within {patience_s:.0f} s; check the free memory, use fewer, and run again"
         ) from None
 
 
 def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
-    """Start scheduler and workers. A worker that is lost for good (walltime, a node that fails) is replaced."""
+    """Start scheduler and workers. A lost worker (walltime, a failed node) is replaced."""
     scheduler = {"dashboard": settings.dashboard, "dashboard_address": _DASHBOARD if settings.dashboard else _ANY_PORT}
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     workers = min(settings.workers or gpus, gpus) if gpus else settings.workers or len(os.sched_getaffinity(0))
@@ -147,10 +147,10 @@ def _local_cluster(kind: type[LocalCluster], workers: int, scheduler: dict[str, 
 
 
 def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
-    """A scheduler here whose workers are Slurm jobs; all about the jobs is said by the user's ``jobqueue.yaml``."""
+    """A scheduler here whose workers are Slurm jobs, as the user's ``jobqueue.yaml`` describes them."""
     jobqueue = _require("dask_jobqueue", "dask-jobqueue", "cluster: slurm")
-    if shlex.quote(str(folder)) != str(folder):  # dask-jobqueue writes it into a script as it is
-        raise PlanelocError(f"{folder}: with cluster: slurm the path must be without spaces and quotes")
+    if shlex.quote(str(folder)) != str(folder):  # dask-jobqueue writes it into a script unquoted
+        raise PlanelocError(f"{folder}: cluster: slurm needs a path without spaces and quotes")
     known = {key: value for key, value in dask.config.get("jobqueue.slurm").items() if value is not None}
     try:
         cluster = jobqueue.SLURMCluster(
@@ -166,7 +166,7 @@ def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
             ],
         )
     except ValueError as error:
-        raise PlanelocError(f"cluster: slurm: {_one_line(error)}; say it in ~/.config/dask/jobqueue.yaml") from None
+        raise PlanelocError(f"cluster: slurm: {_one_line(error)}; set it in ~/.config/dask/jobqueue.yaml") from None
     try:
         _try_submission(cluster.job_script())
     except PlanelocError:
@@ -176,7 +176,7 @@ def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:
 
 
 def _certificates(folder: Path) -> Security:
-    """Fresh ones, of which the workers' lie in `folder` for this user alone: their command line names the files."""
+    """Make certificates; the workers' are in `folder`, readable by this user alone, for their command line."""
     security = Security.temporary()
     for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
         file = folder / f"{name}.pem"
@@ -188,16 +188,14 @@ def _certificates(folder: Path) -> Security:
 
 
 def _try_submission(script: str) -> None:
-    """Ask Slurm whether it would take the job: Dask itself waits for ever for the workers of a refused one."""
+    """Ask Slurm whether it accepts the job: Dask itself would wait forever for the workers of a refused one."""
     try:
         answer = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise PlanelocError(
-            "cluster: slurm: there is no sbatch here; start planeloc where jobs can be submitted"
-        ) from None
+        raise PlanelocError("cluster: slurm: sbatch is missing; start planeloc where jobs can be submitted") from None
     if answer.returncode:
         raise PlanelocError(
-            f"cluster: slurm: Slurm refuses the job ({_one_line(answer.stderr)}); mend ~/.config/dask/jobqueue.yaml"
+            f"cluster: slurm: Slurm refuses the job ({_one_line(answer.stderr)}); correct ~/.config/dask/jobqueue.yaml"
         )
 
 
@@ -210,7 +208,7 @@ def _require(module: str, package: str, wanted: str) -> ModuleType:
 
 @contextmanager
 def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
-    """A client of a running cluster that has workers and, unless that is allowed, no unencrypted connections."""
+    """Connect to a running cluster that has workers and, unless that is allowed, no unencrypted connections."""
     address = _address(scheduler)
     if not allow_unencrypted:
         _require_encryption(scheduler, [address])
@@ -232,7 +230,7 @@ def _join(scheduler: str, allow_unencrypted: bool) -> Iterator[Client]:
 
 
 def _address(scheduler: str) -> str:
-    """Of a scheduler that is given by its address or by its file."""
+    """Address of a scheduler that is given by address or file."""
     address: Any = scheduler
     if "://" not in scheduler and (Path(scheduler).exists() or "/" in scheduler or scheduler.endswith(".json")):
         content = read_json(scheduler)
@@ -264,9 +262,9 @@ def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
         protocol, place = parse_address(address)
         if protocol not in _ENCRYPTED and not _is_loopback(parse_host_port(place, default_port=0)[0]):
             raise PlanelocError(
-                f"scheduler {scheduler}: {'' if address == scheduler else f'{address} is '}without TLS, so whoever"
+                f"scheduler {scheduler}: {'' if address == scheduler else f'{address} is '}without TLS, so anyone who"
                 " reaches it can run code as you; start scheduler and workers with --protocol tls (see"
-                " docs/localization.md), or set allow_unencrypted where nobody else can"
+                " docs/localization.md), or set allow_unencrypted in a closed network"
             )
 
 
