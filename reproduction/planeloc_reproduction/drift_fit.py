@@ -16,7 +16,7 @@ from planeloc.psf.fisher_information import PixelNoise
 from planeloc_reproduction.template_search import first_guess
 
 _LEAST_PHOTONS = 1.0  # to start from
-_LEAST_PIXELS = 4  # each way: fewer hold no spot
+_LEAST_PIXELS = 4  # along each axis: fewer hold no spot
 
 
 def fit_without_drift(
@@ -39,7 +39,7 @@ def fit_without_drift(
     Returns
     -------
     `positions_nm` (n, 3), `photons` (n,) and `converged` (n,) of the fits are what most want. A fit has not converged
-    where there is no light, where it left the image, or where the iterations did not suffice.
+    where there are no photons, where it left the image, or where the iterations did not suffice.
 
     Raises
     ------

@@ -36,8 +36,8 @@ class Recipe:
     photons: tuple[float, float] = PAPER_PHOTONS  # uniform, summed over all planes
     largest_drift_nm: float | None = None  # per plane and axis: uniform in ±this; None: the scene's whole voxels
     voxel_centres: bool = False  # molecules in the middle of their voxels
-    integrated_pixels: bool = False  # pixels gather light from their area, not from their centre
-    shot_noise: bool = True  # of the molecules' light; False: only the background's, the same on every pixel
+    integrated_pixels: bool = False  # pixels integrate photons over their area, not from their centre
+    shot_noise: bool = True  # of the molecules' photons; False: only the background's, the same on every pixel
 
 
 @dataclass(frozen=True)
