@@ -1,7 +1,7 @@
 """Test images: molecules whose places are known, on planes that have drifted, with the paper's noise.
 
-What training shows a network is `simulation.draw_batch`; here each image may hold another number of molecules, drift by
-any amount, or be made by a microscope that is not the one that everybody fits.
+Training uses `scenes.scene.draw_batch`; here each image may hold another number of molecules, drift by
+any amount, or come from another microscope than the one that the estimators assume.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def anywhere(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def draw_images(recipe: Recipe, count: int, seed: int, places: Places = anywhere) -> TestImages:
     """`count` images, named by recipe and seed, with molecules at `places`.
 
-    Images are drawn in portions, so that memory does not grow with their number beyond what they take themselves.
+    Images are drawn in batches, so that memory does not grow with their number beyond what they take themselves.
     """
     psf, scene = paper_scene()
     seeing = (
