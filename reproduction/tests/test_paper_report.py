@@ -11,12 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
-from planeloc.core.errors import PlanelocError
-from planeloc.reporting.html import number
-from planeloc_reproduction import measures, published, results, wording
-from planeloc_reproduction.report import Context, read_evaluation, write_report
-from support.paper_results import (
+from paper_results import (
     SECONDS,
     SPREAD,
     TRAINED,
@@ -27,6 +22,11 @@ from support.paper_results import (
     write_json,
     write_results,
 )
+
+from planeloc.core.errors import PlanelocError
+from planeloc.reporting.html import number
+from planeloc_reproduction import measures, published, results, wording
+from planeloc_reproduction.report import Context, read_evaluation, write_report
 
 INTERVAL_TOLERANCE = 0.1  # of the interval's half width: the bootstrap's own scatter and that of the sample's sd
 MONTE_CARLO_TOLERANCE = 0.005
