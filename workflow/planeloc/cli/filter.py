@@ -8,7 +8,7 @@ import click
 
 from planeloc.cli.options import file_option, provenance_option, write_record
 from planeloc.core.settings import options
-from planeloc.io.exporters import parse_export
+from planeloc.io.exporters import EXPORTERS, parse_export
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -22,7 +22,7 @@ from planeloc.postprocessing.settings import FilterSettings
     "--export",
     multiple=True,
     metavar="NAME=PATH",
-    help="Table for another program; repeat the option for several.",
+    help=f"Table for another program; NAME is an exporter: {', '.join(EXPORTERS.names())}. May be repeated.",
 )
 @provenance_option
 @options(FilterSettings)
