@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from planeloc.cli.options import File, Used, output, stage_command
-from planeloc.io.exporters import parse_export
+from planeloc.io.exporters import EXPORTERS, parse_export
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -21,7 +21,10 @@ from planeloc.postprocessing.settings import FilterSettings
     output("--thunderstorm", "The same for ThunderSTORM (CSV)."),
 )
 @click.option(
-    "--export", multiple=True, metavar="NAME=PATH", help="The same for another program; repeat the option for several."
+    "--export",
+    multiple=True,
+    metavar="NAME=PATH",
+    help=f"The same for another program, one of {', '.join(EXPORTERS.names())}. May be repeated.",
 )
 def command(
     localizations: Path,

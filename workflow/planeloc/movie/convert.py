@@ -67,7 +67,6 @@ def convert(
             chunk_frames=settings.chunk_frames,
             compression_level=settings.compression_level,
             threads=settings.threads,
-            progress=True,
             survey=lambda counts: Survey.of(counts, limits),
             report=report,
         )

@@ -42,7 +42,6 @@ def write_movie(
     chunk_frames: int = 0,
     compression_level: int = 1,
     threads: int = 1,
-    progress: bool = False,
     survey: SurveyFunction | None = None,
     report: Callable[[list[Any]], dict[str, Any]] | None = None,
 ) -> None:
@@ -77,7 +76,7 @@ def write_movie(
     with atomic_path(store) as partial:
         array = _create_array(partial, source.shape, chunk_frames, compression_level)
         writing = _write_chunks(source, array, store, partial, digest, threads, compression_level, survey)
-        written, sources = _hash_sources(source, writing, progress)
+        written, sources = _hash_sources(source, writing)
         manifest.unlink(missing_ok=True)  # an older one would describe the store that is now replaced
     content = {
         "format": FORMAT,
@@ -142,9 +141,7 @@ class _SourceFile:
         self._file.close()
 
 
-def _hash_sources(
-    source: Source, writing: Iterator[_Written], progress: bool
-) -> tuple[list[_Written], list[dict[str, Any]]]:
+def _hash_sources(source: Source, writing: Iterator[_Written]) -> tuple[list[_Written], list[dict[str, Any]]]:
     """Write all chunks, and hash the source files meanwhile; returns the chunks, and the records of the files."""
 
     def advance(fraction: float) -> None:
@@ -157,7 +154,7 @@ def _hash_sources(
     with ExitStack() as stack:
         files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
         hashing = stack.enter_context(ThreadPoolExecutor(1))
-        bar = stack.enter_context(progress_bar(source.shape[0], "convert", "frame", shown=progress))
+        bar = stack.enter_context(progress_bar(source.shape[0], "convert", "frame"))
         for chunk in writing:
             written.append(chunk)
             bar.update(chunk.frames)
