@@ -28,7 +28,7 @@ SAME_NUMBERS = "same numbers, checked by "
 PACKAGES = {"planeloc": REPOSITORY / "workflow", "planeloc_reproduction": REPOSITORY / "reproduction"}
 ENTRIES = {
     "simulate": ["planeloc.simulation.simulate"],
-    "cameras": ["planeloc.camera_calibration.measure"],
+    "cameras": ["planeloc.camera_calibration.measure_cameras"],
     "register": ["planeloc.registration.register"],
     "calibrate": ["planeloc.calibration.calibrate"],
     "convert": ["planeloc.movie.convert"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from planeloc.camera_calibration.measure import Movies, measure_cameras
+from planeloc.camera_calibration.measure_cameras import CalibrationMovies, measure_cameras
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import (
@@ -42,7 +42,7 @@ def command(
     settings: CamerasSettings,
 ) -> None:
     """Measure offset, gain and noise of every camera by photon transfer."""
-    movies = Movies(list(dark), list(bright), list(bright_without_em))
+    movies = CalibrationMovies(list(dark), list(bright), list(bright_without_em))
     measure_cameras(movies, read_microscope(microscope), microscope, output, figure, quality, settings)
     inputs = [*dark, *bright, *bright_without_em, microscope]
     write_record(provenance, "cameras", settings, inputs, [output, figure, quality])
