@@ -53,11 +53,11 @@ class PSF(ABC):
         """Unit images, and their derivatives by x, y and defocus, per nm, of the same shape."""
 
     @abstractmethod
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> PSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> PSF:
         """The model of a bead that is moved by `travel_nm` (slices,) along z, on one plane.
 
-        Every slice becomes a plane with all photons, or `light` (slices,) times as many: a fit of an emitter on several
-        planes then also fits a bead on several slices.
+        Every slice becomes a plane with all photons, or `brightness` (slices,) times as many: whatever fits an emitter
+        on several planes then also fits a bead on several slices.
         """
 
     @property

@@ -83,10 +83,10 @@ class GaussianPSF(PSF):
         by_x, by_y = y[..., :, None] * x_by_place[..., None, :], y_by_place[..., :, None] * x[..., None, :]
         return y[..., :, None] * x[..., None, :], (by_x, by_y, by_defocus)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> GaussianPSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> GaussianPSF:
         depths = tuple(self.plane_depths_nm[plane] - float(z) for z in travel_nm)
-        brightness = (1.0,) * len(depths) if light is None else tuple(map(float, light))
-        return replace(self, plane_depths_nm=depths, brightness=brightness)
+        factors = (1.0,) * len(depths) if brightness is None else tuple(map(float, brightness))
+        return replace(self, plane_depths_nm=depths, brightness=factors)
 
     def _distance(self, position_nm: Tensor, width_nm: Tensor, size: int) -> Tensor:
         """Distances of the pixel centres from the emitter along one axis, in widths: (...) → (..., size)."""

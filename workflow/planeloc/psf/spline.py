@@ -111,8 +111,8 @@ class SplinePSF(PSF):
         )
         return base + self._contract(z, y, x), (by_x, by_y, by_defocus)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> SplinePSF:
-        scan = self.gaussian.as_scan(plane, travel_nm, light)
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> SplinePSF:
+        scan = self.gaussian.as_scan(plane, travel_nm, brightness)
         return replace(self, gaussian=scan, sets=(self.sets[plane],) * scan.planes, _moved=self._moved)
 
     @property
