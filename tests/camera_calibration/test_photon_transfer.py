@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planeloc.camera_calibration.photon_transfer import (
+from planeloc.camera_calibration.movie_statistics import (
     BLOCK_FRAMES,
-    Bright,
-    BrightSum,
-    Dark,
-    DarkSum,
-    Measurement,
-    fit_line,
-    measure,
+    BrightAccumulator,
+    BrightStatistics,
+    DarkAccumulator,
+    DarkStatistics,
 )
+from planeloc.camera_calibration.photon_transfer import fit_line, measure_camera
+from planeloc.camera_calibration.results import CameraMeasurement
 from planeloc.cameras.camera import Camera
 from support.camera_movies import EMCCD, SCMOS, beam, exposures
 
@@ -27,15 +26,15 @@ SIDE = 64
 FRAMES = 60
 
 
-def dark_of(counts: np.ndarray) -> Dark:
-    collected = DarkSum()
+def dark_of(counts: np.ndarray) -> DarkStatistics:
+    collected = DarkAccumulator()
     for start in range(0, len(counts), BLOCK_FRAMES):
         collected.add(counts[start : start + BLOCK_FRAMES])
     return collected.result()
 
 
-def bright_of(counts: np.ndarray, dark: Dark, limit: float = 65535.0) -> Bright:
-    collected = BrightSum(dark, limit)
+def bright_of(counts: np.ndarray, dark: DarkStatistics, limit: float = 65535.0) -> BrightStatistics:
+    collected = BrightAccumulator(dark, limit)
     for start in range(0, len(counts), BLOCK_FRAMES):
         collected.add(counts[start : start + BLOCK_FRAMES])
     return collected.result()
@@ -45,11 +44,11 @@ def measured(
     camera: Camera,
     random: np.random.Generator,
     light: np.ndarray,
-    sheet: Camera | None = None,
+    declared: Camera | None = None,
     without_em: bool = False,
     pattern: np.ndarray | float = 0,
     brightness=np.ones_like,
-) -> Measurement:
+) -> CameraMeasurement:
     """`pattern` is added to every pixel's counts: a fixed pattern of the offset."""
     pattern = np.asarray(pattern, np.uint16)
     dark = dark_of(exposures(camera, 0 * light, FRAMES, random) + pattern)
@@ -57,7 +56,7 @@ def measured(
     for exposed in (camera, replace(camera, em_gain=1.0))[: 1 + without_em]:
         bright = bright_of(exposures(exposed, light, FRAMES, random, brightness) + pattern, dark)
         arguments += [bright, fit_line(bright.levels, dark)]
-    return measure(sheet or camera, dark, *arguments)
+    return measure_camera(declared or camera, dark, *arguments)
 
 
 def judged(errors: list[float], deviations: list[float]) -> None:
@@ -95,8 +94,8 @@ def test_em_gain_is_found_with_the_sheets_electrons_per_count() -> None:
 
 def test_the_same_light_without_em_gain_tells_both_gains_and_the_excess_noise() -> None:
     random = np.random.default_rng(3)
-    sheet = replace(EMCCD, electrons_per_count=7.0, em_gain=120.0)
-    found = [measured(EMCCD, random, beam(SIDE, 1000), sheet, without_em=True) for _ in range(REPEATS)]
+    declared = replace(EMCCD, electrons_per_count=7.0, em_gain=120.0)
+    found = [measured(EMCCD, random, beam(SIDE, 1000), declared, without_em=True) for _ in range(REPEATS)]
     judged([m.camera.em_gain - 200 for m in found], [m.em_gain_sd for m in found])
     judged([m.camera.electrons_per_count - 5 for m in found], [m.electrons_per_count_sd for m in found])
     judged([m.excess_noise - 2 for m in found], [m.excess_noise_sd for m in found])
@@ -104,8 +103,8 @@ def test_the_same_light_without_em_gain_tells_both_gains_and_the_excess_noise() 
 
 
 def test_quantum_efficiency_saturation_and_name_are_kept() -> None:
-    sheet = replace(SCMOS, name="mine", electrons_per_count=0.9, offset_counts=80.0, saturation_counts=60000.0)
-    found = measured(SCMOS, np.random.default_rng(4), beam(SIDE, 1000), sheet).camera
+    declared = replace(SCMOS, name="mine", electrons_per_count=0.9, offset_counts=80.0, saturation_counts=60000.0)
+    found = measured(SCMOS, np.random.default_rng(4), beam(SIDE, 1000), declared).camera
     assert (found.name, found.quantum_efficiency, found.saturation_counts, found.em_gain) == ("mine", 0.8, 60000, 1)
     assert found.electrons_per_count == pytest.approx(0.5, rel=0.03)
 
@@ -168,10 +167,10 @@ def test_a_dark_movie_that_is_not_dark_is_recognised() -> None:
     light = beam(SIDE, 1000)
     leaking = dark_of(exposures(SCMOS, 0.01 * light, FRAMES, random))
     bright = bright_of(exposures(SCMOS, light, FRAMES, random), leaking)
-    found = measure(SCMOS, leaking, bright, fit_line(bright.levels, leaking))
+    found = measure_camera(SCMOS, leaking, bright, fit_line(bright.levels, leaking))
     leak = 0.01 * light.mean() * SCMOS.quantum_efficiency / SCMOS.electrons_per_count
-    assert found.light_in_the_dark_counts == pytest.approx(leak, rel=0.15)
-    assert measured(SCMOS, random, light).light_in_the_dark_counts < 0.05
+    assert found.stray_light_counts == pytest.approx(leak, rel=0.15)
+    assert measured(SCMOS, random, light).stray_light_counts < 0.05
 
 
 def test_another_offset_in_the_dark_movie_is_off_the_line() -> None:

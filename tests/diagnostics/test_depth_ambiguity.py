@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.depth_ambiguity import alike, check_depths, difference
+from planeloc.diagnostics.depth_ambiguity import ambiguous_depths, check_depths, image_difference
 from planeloc.psf import paper_psf, write_psf
 from planeloc.psf.fisher_information import position_bound
 from planeloc.scenes.scene import Scene
@@ -31,7 +31,7 @@ def scene(half_nm, photons=(1600.0, 5400.0), background=(4.0, 4.0)):
 def test_near_depths_differ_by_their_distance_over_the_bound():
     step, depths = 2.0, np.array([-500.0, -300.0, 130.0, 700.0])
     light = scene(800.0)
-    each = [difference(paper_psf(), light, np.array([z, z + step]))[0, 1] for z in depths]
+    each = [image_difference(paper_psf(), light, np.array([z, z + step]))[0, 1] for z in depths]
     places = np.column_stack((np.full((4, 2), 96.0), depths))
     levels = (np.full(4, np.mean(light.photons)), np.full(4, 4.0))
     bound = position_bound(paper_psf(), light.pixel_noise(4), places, *levels)[:, 2]
@@ -39,7 +39,7 @@ def test_near_depths_differ_by_their_distance_over_the_bound():
 
 
 def test_above_and_below_planes_at_one_depth_look_alike():
-    assert alike(planes_at(0.0, 0.0), scene(400.0)) == (-400.0, 400.0)
+    assert ambiguous_depths(planes_at(0.0, 0.0), scene(400.0)) == (-400.0, 400.0)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ _TASKS = ["planeloc.training.regression_task", "planeloc.training.upsampling_tas
 _FINDERS = ["planeloc.localization.find_regression", "planeloc.localization.find_upsampling"]
 ENTRIES = {
     "simulate": ["planeloc.simulation.simulate"],
-    "cameras": ["planeloc.camera_calibration.measure"],
+    "cameras": ["planeloc.camera_calibration.measure_cameras"],
     "register": ["planeloc.registration.register"],
     "calibrate": ["planeloc.calibration.calibrate"],
     "convert": ["planeloc.movie.convert"],

@@ -1,4 +1,4 @@
-"""The figure of a camera calibration: the photon transfer line of every camera, its residuals, and the verdicts."""
+"""Figure of a camera calibration: photon transfer line and residuals of every camera, and the checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from planeloc.camera_calibration.photon_transfer import Levels, Line, Measurement
+from planeloc.camera_calibration.movie_statistics import SignalLevels
+from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransferLine
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.checks import Check
@@ -22,8 +23,8 @@ _COLUMNS = 4
 _GREY = "#555555"
 
 
-def draw_cameras(path: Path, measured: Sequence[Measurement], checks: Sequence[Check]) -> None:
-    """Write the figure as PNG: per camera a panel of noise against light with its residuals below; then the checks."""
+def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequence[Check]) -> None:
+    """Write the figure as PNG: per camera, variance against signal with the residuals below; then the checks."""
     columns = min(len(measured), _COLUMNS)
     rows = -(-len(measured) // columns)
     lines = -(-len(checks) // 3)
@@ -42,17 +43,17 @@ def draw_cameras(path: Path, measured: Sequence[Measurement], checks: Sequence[C
         figure.savefig(partial, dpi=150)
 
 
-def _draw_transfer(axes: Axes, m: Measurement, plane: int, *, legend: bool, label: bool) -> None:
+def _draw_transfer(axes: Axes, m: CameraMeasurement, plane: int, *, legend: bool, label: bool) -> None:
     colour = plane_colour(plane)
     levels, line = m.bright.levels, m.line
     reach = 1.06 * float(levels.signal.max())
-    light = np.array([0.0, reach])
-    axes.plot(light, line.intercept + line.slope * light, color=colour, lw=2, zorder=2, label="photon transfer line")
-    axes.plot(light, _declared(m.sheet, light), color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1, label="as declared")
+    signal = np.array([0.0, reach])
+    axes.plot(signal, line.intercept + line.slope * signal, color=colour, lw=2, zorder=2, label="photon transfer line")
+    axes.plot(signal, _declared(m.declared, signal), color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1, label="declared")
     if m.bright_without_em and m.line_without_em:
         _draw_without_em(axes, m.bright_without_em.levels, m.line_without_em)
     _draw_levels(axes, levels, line, colour)
-    axes.plot(0, m.dark.read_variance, "D", color="black", ms=5, zorder=5, clip_on=False, label="in the dark")
+    axes.plot(0, m.dark.read_variance, "D", color="black", ms=5, zorder=5, clip_on=False, label="dark movie")
     axes.set(xlim=(0, reach), ylim=(0, 1.1 * max(float(levels.variance.max()), m.dark.read_variance)))
     axes.set_title(_title(m), fontsize=10, linespacing=1.4)
     if label:
@@ -65,8 +66,8 @@ def _draw_transfer(axes: Axes, m: Measurement, plane: int, *, legend: bool, labe
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_levels(axes: Axes, levels: Levels, line: Line, colour: str) -> None:
-    used, left_out = line.used, ~line.used
+def _draw_levels(axes: Axes, levels: SignalLevels, line: PhotonTransferLine, colour: str) -> None:
+    used, excluded = line.used, ~line.used
     axes.plot(
         levels.signal[used],
         levels.variance[used],
@@ -76,19 +77,19 @@ def _draw_levels(axes: Axes, levels: Levels, line: Line, colour: str) -> None:
         mec=colour,
         mew=1.3,
         zorder=4,
-        label="pixels, by light",
+        label="pixels, by intensity",
     )
-    if left_out.any():
+    if excluded.any():
         axes.plot(
-            levels.signal[left_out], levels.variance[left_out], "x", ms=5, color="#999999", zorder=3, label="left out"
+            levels.signal[excluded], levels.variance[excluded], "x", ms=5, color="#999999", zorder=3, label="excluded"
         )
 
 
-def _draw_without_em(axes: Axes, levels: Levels, line: Line) -> None:
-    """The line without EM gain, in a corner of its own: its light and noise are far smaller."""
+def _draw_without_em(axes: Axes, levels: SignalLevels, line: PhotonTransferLine) -> None:
+    """The line without EM gain, in an inset: its signal and noise are far smaller."""
     inset = axes.inset_axes((0.6, 0.1, 0.36, 0.3))
-    light = np.array([0.0, 1.06 * float(levels.signal.max())])
-    inset.plot(light, line.intercept + line.slope * light, color=_GREY, lw=1.2)
+    signal = np.array([0.0, 1.06 * float(levels.signal.max())])
+    inset.plot(signal, line.intercept + line.slope * signal, color=_GREY, lw=1.2)
     _draw_levels(inset, levels, line, _GREY)
     inset.set_title("without EM gain", fontsize=8)
     inset.tick_params(labelsize=7)
@@ -96,41 +97,41 @@ def _draw_without_em(axes: Axes, levels: Levels, line: Line) -> None:
     inset.yaxis.set_major_locator(MaxNLocator(3))
 
 
-def _draw_residuals(axes: Axes, m: Measurement, plane: int, *, label: bool) -> None:
-    """Distance of every level from the line, percent of its shot noise, where that can be told."""
+def _draw_residuals(axes: Axes, m: CameraMeasurement, plane: int, *, label: bool) -> None:
+    """Residual of every level, percent of its shot noise, where the shot noise is large enough."""
     levels, line, colour = m.bright.levels, m.line, plane_colour(plane)
     shot = line.slope * levels.signal
-    seen = shot > 0.02 * shot.max()
-    residual = 100 * (levels.variance - line.intercept - shot)[seen] / shot[seen]
-    sd = 100 * levels.residual_sd(line.slope)[seen] / shot[seen]
-    used = line.used[seen]
+    shown = shot > 0.02 * shot.max()
+    residual = 100 * (levels.variance - line.intercept - shot)[shown] / shot[shown]
+    sd = 100 * levels.residual_sd(line.slope)[shown] / shot[shown]
+    used = line.used[shown]
     axes.axhline(0, color=colour, lw=1)
     bars = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.8, "zorder": 1}
-    axes.errorbar(levels.signal[seen], residual, yerr=sd, **bars)
-    axes.plot(levels.signal[seen][used], residual[used], "o", ms=4, mfc="white", mec=colour, mew=1.1)
-    axes.plot(levels.signal[seen][~used], residual[~used], "x", ms=4, color="#999999")
+    axes.errorbar(levels.signal[shown], residual, yerr=sd, **bars)
+    axes.plot(levels.signal[shown][used], residual[used], "o", ms=4, mfc="white", mec=colour, mew=1.1)
+    axes.plot(levels.signal[shown][~used], residual[~used], "x", ms=4, color="#999999")
     reach = max(2.0, 1.2 * float(np.abs(residual[used]).max(initial=0)))
-    axes.set(ylim=(-reach, reach), xlabel="light above the offset (counts)")
+    axes.set(ylim=(-reach, reach), xlabel="signal above the offset (counts)")
     if label:
-        axes.set_ylabel("off the line (%)")
+        axes.set_ylabel("residual (%)")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _declared(camera: Camera, light: np.ndarray) -> np.ndarray:
-    """The line that the microscope file expects."""
+def _declared(camera: Camera, signal: np.ndarray) -> np.ndarray:
+    """Variance that the declared camera would have."""
     noise = NoiseModel.of(camera).in_counts(camera)
-    return noise.read_variance + noise.slope * light
+    return noise.read_variance + noise.slope * signal
 
 
-def _title(m: Measurement) -> str:
-    camera, sheet = m.camera, m.sheet
-    lines = [f"{camera.name}: offset {camera.offset_counts:.2f} counts ({sheet.offset_counts:g})"]
+def _title(m: CameraMeasurement) -> str:
+    camera, declared = m.camera, m.declared
+    lines = [f"{camera.name}: offset {camera.offset_counts:.2f} counts ({declared.offset_counts:g})"]
     gain = _with_sd(camera.electrons_per_count, m.electrons_per_count_sd)
-    lines.append(f"{gain} e⁻ per count ({sheet.electrons_per_count:g})")
-    if sheet.em_gain > 1:
-        lines.append(f"EM gain {_with_sd(camera.em_gain, m.em_gain_sd)} ({sheet.em_gain:g})")
+    lines.append(f"{gain} e⁻ per count ({declared.electrons_per_count:g})")
+    if declared.em_gain > 1:
+        lines.append(f"EM gain {_with_sd(camera.em_gain, m.em_gain_sd)} ({declared.em_gain:g})")
     noise = _with_sd(camera.read_noise_electrons, m.read_noise_sd_electrons)
-    lines.append(f"read noise {noise} e⁻ ({sheet.read_noise_electrons:g})")
+    lines.append(f"read noise {noise} e⁻ ({declared.read_noise_electrons:g})")
     return "\n".join(lines)
 
 
@@ -143,7 +144,7 @@ def _with_sd(value: float, sd: float) -> str:
 
 def _draw_checks(axes: Axes, checks: Sequence[Check]) -> None:
     axes.set_axis_off()
-    axes.text(0, 1.0, "In brackets: as declared in the microscope file.", va="top", fontsize=9, color=_GREY)
+    axes.text(0, 1.0, "In brackets: declared in the microscope file.", va="top", fontsize=9, color=_GREY)
     rows = -(-len(checks) // 3)
     for i, check in enumerate(checks):
         column, row = divmod(i, rows)

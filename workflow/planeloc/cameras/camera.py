@@ -1,6 +1,6 @@
-"""From camera counts to photons and back, and the noise on the way.
+"""Conversion of camera counts to photons, and simulated exposure.
 
-Conversion (as everywhere in planeloc): photons = (counts − offset) · electrons_per_count / em_gain /
+photons = (counts − offset) · electrons_per_count / em_gain /
 quantum_efficiency.
 """
 
@@ -16,7 +16,7 @@ from planeloc.core.settings import setting
 
 @dataclass(frozen=True)
 class Camera:
-    """What the data sheet, or a photon transfer measurement, says of one camera."""
+    """One camera, as in its data sheet or from a photon transfer measurement."""
 
     name: str = setting("camera", "Name used in messages and figures.")
     offset_counts: float = setting(100.0, "Counts that the camera reads in the dark.", unit="counts", minimum=0)
@@ -30,27 +30,25 @@ class Camera:
 
     @property
     def photons_per_count(self) -> float:
-        """Photons that one count stands for."""
+        """Photons per count."""
         return self.electrons_per_count / self.em_gain / self.quantum_efficiency
 
     @property
     def excess_noise(self) -> float:
-        """Factor by which EM multiplication raises the variance of the shot noise: 2 − 1/gain (Robbins and
-        Hadwen 2003).
-        """
+        """F² = 2 − 1/gain, by which EM gain raises the variance of the shot noise (Robbins and Hadwen 2003)."""
         return 2.0 - 1.0 / self.em_gain
 
     def photons(self, counts: ArrayLike) -> NDArray[np.float32]:
-        """Counts of any shape → photons (may be negative by read noise)."""
+        """Convert counts of any shape to photons, which read noise can make negative."""
         counts = np.asarray(counts, dtype=np.float32)
         return (counts - np.float32(self.offset_counts)) * np.float32(self.photons_per_count)
 
     def read_noise_photons(self) -> float:
-        """Read noise as photons: divided by EM gain and quantum efficiency."""
+        """Read noise in photons: divided by EM gain and quantum efficiency."""
         return self.read_noise_electrons / self.em_gain / self.quantum_efficiency
 
     def expose(self, photons: ArrayLike, random: np.random.Generator) -> NDArray[np.uint16]:
-        """Expected photons → noisy counts, as the camera would write them.
+        """Simulate the counts that the camera records for expected photons.
 
         Shot noise is Poisson in photoelectrons; EM multiplication is a gamma distribution with the number of electrons
         as its shape (the high-gain limit of the multiplication cascade); read noise is Gaussian.

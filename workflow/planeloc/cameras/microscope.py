@@ -1,7 +1,6 @@
-"""The microscope file: what cannot be measured from beads, written down once and kept with the data.
+"""The microscope file: pixel size, layout of the cameras' images in the files, and every camera's data sheet (YAML).
 
-A YAML file with the pixel size, how the cameras' images lie in the files, and every camera's data sheet. The order of
-the cameras is the order of the planes; plane 0 is the reference.
+The order of the cameras is the order of the planes; plane 0 is the reference.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from planeloc.core.settings import from_mapping, setting
 
 LAYOUTS = ("files", "channels", "regions")
 
-# What nobody but the user knows. A guess would be wrong without a word, so it must be typed in; with what to type.
+# Keys without defaults, because a guess would be wrong without any warning; and what to enter.
 REQUIRED = {
     "pixel_size_nm": "a camera pixel in the sample: pixel pitch over magnification, nm, e.g. pixel_size_nm: 100",
 }
@@ -46,7 +45,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Microscope:
-    """Everything that the stages ask about the instrument."""
+    """The content of a microscope file."""
 
     name: str
     pixel_size_nm: float = setting(100.0, "Size of a camera pixel in the sample.", unit="nm", minimum=1)
@@ -67,7 +66,7 @@ class Microscope:
 
 
 def read_microscope(path: str | Path) -> Microscope:
-    """Read and check a microscope file; every mistake is a `PlanelocError` naming the file and the key."""
+    """Read and check a microscope file; raises `PlanelocError` with the file and the key."""
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -98,7 +97,7 @@ def read_microscope(path: str | Path) -> Microscope:
 
 
 def _entry(kind: type, values: Mapping[str, Any], required: Mapping[str, str], where: str) -> Any:
-    """One group of keys; an unknown key, which may be a misspelt one, is named before a missing one."""
+    """One group of keys; an unknown, perhaps misspelt key is reported before a missing one."""
     entry = from_mapping(kind, values, where)
     for key, remedy in required.items():
         if key not in values:

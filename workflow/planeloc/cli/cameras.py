@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planeloc.camera_calibration.measure import measure_cameras
-from planeloc.camera_calibration.quality import Movies
+from planeloc.camera_calibration.measure_cameras import measure_cameras
+from planeloc.camera_calibration.movie_statistics import CalibrationMovies
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import FIGURE, MICROSCOPE, QUALITY, File, output, stage_command
@@ -33,5 +33,5 @@ def command(
     settings: CamerasSettings,
 ) -> None:
     """Measure offset, gain and noise of every camera by photon transfer."""
-    movies = Movies(list(dark), list(bright), list(bright_without_em))
+    movies = CalibrationMovies(list(dark), list(bright), list(bright_without_em))
     measure_cameras(movies, read_microscope(microscope), microscope, output, figure, quality, settings)

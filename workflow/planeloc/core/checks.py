@@ -1,4 +1,4 @@
-"""Quality values and their verdicts: every number with a threshold says pass, warn or fail, and what to do.
+"""Quality checks: values against thresholds, with a verdict (pass, warn or fail) and advice.
 
 The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshold", "verdict", "advice"}]}.
 """
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Check:
-    """One number against its threshold; `threshold` is the one crossed, or the one for a warning if none was."""
+    """One value against its threshold: the crossed one, or the one for a warning if none was crossed."""
 
     name: str
     value: float
@@ -34,21 +34,21 @@ class Check:
 
 
 def check_at_most(name: str, value: float, advice: str, *, warn: float, fail: float = math.inf) -> Check:
-    """Large is bad; a value that is not a number fails."""
+    """Check a value that should be small; NaN fails."""
     if not value <= fail:
         return Check(name, value, fail, "fail", advice)
     return Check(name, value, warn, "warn" if value > warn else "pass", advice)
 
 
 def check_at_least(name: str, value: float, advice: str, *, warn: float, fail: float = -math.inf) -> Check:
-    """Small is bad; a value that is not a number fails."""
+    """Check a value that should be large; NaN fails."""
     if not value >= fail:
         return Check(name, value, fail, "fail", advice)
     return Check(name, value, warn, "warn" if value < warn else "pass", advice)
 
 
 def of_failure(path: Path) -> Path:
-    """Where an output of a failed run is left, beside the one of a good run: psf.png → psf.failed.png."""
+    """Path of an output of a failed run: psf.png → psf.failed.png."""
     return path.with_name(f"{path.stem}.failed{path.suffix}")
 
 
@@ -60,10 +60,10 @@ def stop_on_failure(
     quality: Path,
     draw: Callable[[Path], None],
 ) -> None:
-    """Raise `PlanelocError` with the failed checks and their advice in one line, if there are any.
+    """Raise `PlanelocError` with all failed checks and their advice in one line, if there are any.
 
-    The figure of a failure, made by `draw`, and its quality values are left beside `figure` and `quality`; the error
-    names the figure. Those of an earlier failure go.
+    Figure (drawn by `draw`) and quality values of a failure are written beside `figure` and `quality`; the error names
+    the figure. Those of an earlier failure are removed.
     """
     shown, numbers = of_failure(figure), of_failure(quality)
     failed = [check for check in checks if check.verdict == "fail"]
@@ -78,14 +78,14 @@ def stop_on_failure(
 
 
 def print_warnings(checks: Sequence[Check]) -> None:
-    """A line to stderr for every check that warns, with what to do."""
+    """Log a warning with its advice for every check that warns."""
     for check in checks:
         if check.verdict == "warn":
             _LOG.warning(f"{check.text}: {check.advice}")
 
 
 def write_quality(path: str | Path, values: Mapping[str, float], checks: Sequence[Check]) -> None:
-    """Write the quality file; numbers that are unknown become null."""
+    """Write the quality file; NaN and infinity become null."""
     write_json(path, quality_dict(values, checks))
 
 

@@ -1,4 +1,4 @@
-"""What the figures of all stages share: colours of planes and verdicts, and the panel of quality values."""
+"""Style of all figures: colours of planes and verdicts, and the panel of quality checks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _GREY = "#555555"
 
 
 def plane_colour(plane: int) -> str:
-    """The colour of a plane in every figure (Okabe and Ito's, told apart by colour-blind eyes)."""
+    """Colour of a plane in every figure (Okabe and Ito's, distinguishable with colour blindness)."""
     return _PLANE_COLOURS[plane % len(_PLANE_COLOURS)]
 
 
 def draw_checks(axes: Axes, summary: str, checks: Sequence[Check]) -> None:
-    """A panel of text: the main numbers, then every check in the colour of its verdict."""
+    """Draw the main numbers, then every check in the colour of its verdict."""
     axes.set_axis_off()
     axes.text(0, 1, summary, transform=axes.transAxes, va="top", fontsize=10, linespacing=1.5)
     top = 1 - 0.085 * (summary.count("\n") + 1) - 0.05

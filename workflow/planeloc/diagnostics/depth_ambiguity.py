@@ -1,8 +1,8 @@
-"""Can a microscope tell depths at all? Asked before a network is trained on them.
+"""Depth ambiguity of a microscope, checked before a network is trained.
 
-Two depths are told apart by how many standard deviations of the noise their images differ, when photons and every
-plane's background are free. For neighbouring depths that is their distance over the Cramér–Rao bound; unlike the bound,
-it also shows depths far apart that look alike, as those above and below one focal plane do.
+The difference of two depths is that of their images in standard deviations of the noise, with photons and every plane's
+background free. For neighbouring depths it is their distance over the Cramér–Rao bound; unlike the bound, it also shows
+distant depths with similar images, such as those above and below one focal plane.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from planeloc.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
-_DEPTHS = 65  # looked at, over the range
+_DEPTHS = 65  # over the range
 _WINDOW_PX = 15
-_TOLD_APART = 2.0  # standard deviations; at fewer, one in six is taken for the other
-_STOPS, _WARNS = 0.5, 0.25  # of the range: distance of depths that look alike
+_DISTINGUISHED = 2.0  # standard deviations; below, more than one in six is mistaken for the other
+_STOPS, _WARNS = 0.5, 0.25  # of the range: distance of ambiguous depths
 
 
 def check_depths(psf: PSF, scene: Scene, source: str) -> None:
-    """Stop training for depths that were not measured or look alike; `source` is the file of the PSF.
+    """Stop training for depths that were not measured or are ambiguous; `source` is the file of the PSF.
 
-    Beyond the scan a measured PSF is not known: what is trained there would be wrong without a word, so it stops.
-    Depths that look alike over half of the range make depth a guess, which stops as well; over a quarter, dim light may
-    be all the reason, and training goes on with a warning.
+    A measured PSF is unknown beyond its scan. Ambiguity over half of the depth range stops training; over a quarter,
+    which few photons can cause, it warns.
+
+    Raises
+    ------
+    PlanelocError
+        Depths were not measured, or are ambiguous.
     """
     low, high = scene.depth_range_nm
     measured = psf.measured_depths_nm
@@ -45,32 +49,32 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
             f"{source}: {covered}, and depths from {low:.0f} to {high:.0f} nm are to be trained; {smaller}record beads"
             " over a longer scan"
         )
-    one, other = alike(psf, scene)
+    one, other = ambiguous_depths(psf, scene)
     share = abs(one - other) / (high - low)
     if share < _WARNS:
         return
     planes = ", ".join(f"{depth:.0f}" for depth in psf.plane_depths_nm)
-    light = f"{np.mean(scene.photons):.0f} photons on a background of {np.mean(scene.background):.0f}"
+    brightness = f"{np.mean(scene.photons):.0f} photons on a background of {np.mean(scene.background):.0f}"
     said = (
-        f"{source}: with focal planes at {planes} nm, depths {one:.0f} and {other:.0f} nm look alike to a molecule's"
-        f" image of {light}"
+        f"{source}: with focal planes at {planes} nm, depths {one:.0f} and {other:.0f} nm look alike in a molecule's"
+        f" image of {brightness}"
     )
     if share >= _STOPS:
         raise PlanelocError(f"{said}; give a smaller depth_range_nm, or record with focal planes at other depths")
-    _LOG.warning(f"{said}; expect large errors of depth")
+    _LOG.warning(f"{said}; expect large depth errors")
 
 
-def alike(psf: PSF, scene: Scene) -> tuple[float, float]:
-    """The two depths (nm) of the scene's range that are farthest apart and not told apart, in its middle light."""
+def ambiguous_depths(psf: PSF, scene: Scene) -> tuple[float, float]:
+    """The two most distant depths (nm) of the range that cannot be distinguished, at the scene's mean brightness."""
     depths = np.linspace(*scene.depth_range_nm, _DEPTHS)
-    close = difference(psf, scene, depths) < _TOLD_APART
+    close = image_difference(psf, scene, depths) < _DISTINGUISHED
     apart = np.where(close | close.T, np.abs(depths[:, None] - depths), 0.0)
     one, other = np.unravel_index(apart.argmax(), apart.shape)
     return float(depths[one]), float(depths[other])
 
 
-def difference(psf: PSF, scene: Scene, depths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(depths, depths) standard deviations by which images at depths (rows) differ from those at others (columns)."""
+def image_difference(psf: PSF, scene: Scene, depths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(depths, depths) differences between the images at two depths, in standard deviations of the noise."""
     z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
     centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
     photons = torch.full_like(z, float(np.mean(scene.photons)))
@@ -79,8 +83,8 @@ def difference(psf: PSF, scene: Scene, depths_nm: NDArray[np.float64]) -> NDArra
     rows = []
     for own, weight in enumerate(weights):
         level = (weight * images).sum(dim=(-2, -1), keepdim=True) / weight.sum(dim=(-2, -1), keepdim=True)
-        seen = (weight.sqrt() * (images - level)).flatten(1)  # each plane's background is free
-        squared = seen.square().sum(dim=1)
-        left = squared[own] - (seen @ seen[own]).clamp(min=0).square() / squared.clamp(min=1e-30)  # and the photons
+        scaled = (weight.sqrt() * (images - level)).flatten(1)  # each plane's background is free
+        squared = scaled.square().sum(dim=1)
+        left = squared[own] - (scaled @ scaled[own]).clamp(min=0).square() / squared.clamp(min=1e-30)  # and the photons
         rows.append(left.clamp(min=0).sqrt())
     return torch.stack(rows).numpy()

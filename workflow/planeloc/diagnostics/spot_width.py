@@ -118,17 +118,17 @@ def excess_widths(spots: SpotWidths, psf: PSF, depth_range_nm: tuple[float, floa
     enough = np.isfinite(spots.log_width).sum(axis=1) >= 2
     widths, sd = spots.log_width[enough], spots.sd[enough]
     weights = np.where(np.isfinite(widths), 1 / (sd**2 + _FLOOR_SD**2), 0.0)
-    seen = np.nan_to_num(widths)
+    known = np.nan_to_num(widths)
     excess = np.zeros(psf.planes)
     few = (weights > 0).sum(axis=0) < FEWEST_EMITTERS
     for _ in range(_ROUNDS if not few.all() else 0):
-        cost = np.zeros((len(seen), curves.shape[1]))
+        cost = np.zeros((len(known), curves.shape[1]))
         for plane in range(psf.planes):
-            away = seen[:, plane, None] - excess[plane] - curves[plane]
+            away = known[:, plane, None] - excess[plane] - curves[plane]
             deviations = np.sqrt(weights[:, plane, None]) * np.abs(away)
             cost += huber_loss(deviations, 2.0)
         depth = cost.argmin(axis=1)
-        residuals = np.where(weights > 0, seen - curves[:, depth].T, np.nan)
+        residuals = np.where(weights > 0, known - curves[:, depth].T, np.nan)
         for plane in np.flatnonzero(~few):
             excess[plane] = np.nanmedian(residuals[:, plane])
     return np.where(few, np.nan, excess)

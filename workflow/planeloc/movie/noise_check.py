@@ -1,15 +1,10 @@
-"""Is a movie as noisy as its microscope file says? A check of offset and gain against the movie itself.
+"""Check of the declared offset and gain against the noise of the movie.
 
-The variance of a pixel that no molecule lights is that of its background (see
-`planeloc.camera_calibration.photon_transfer`):
-
-    read variance + F²·K·(level − offset)
-
-A wrong offset or gain, or an EM gain that was forgotten, makes the two disagree. Molecules blink, so the noise is taken
-from differences of neighbouring frames, where none shines: the level of a pixel is its median over a stretch of
-frames, patches well above it are left out, and the spread of the differences is judged by their central part. The same
-spread is taken of differences that the declared camera would give at that level (drawn at random), so that neither the
-rounding to counts nor the long tail of EM gain makes a difference.
+The variance of a pixel without molecules is that of its background (`planeloc.cameras.noise`). A wrong offset or gain,
+or a forgotten EM gain, contradicts it. The noise is measured from differences of neighbouring frames at pixels without
+molecules: the level of a pixel is its median over a stretch of frames, patches well above it are excluded, and the
+spread is that of the central part of the differences. It is compared with the spread of simulated differences of the
+declared camera, which have the same rounding to counts and the same long tail of EM gain.
 """
 
 from __future__ import annotations
@@ -30,76 +25,76 @@ Array = NDArray[np.float64]
 
 _STRETCHES = 8
 _STRETCH_FRAMES = 20
-_WINDOW_PX = 128  # side of the part of the field that a stretch looks at
+_WINDOW_PX = 128  # side of the part of the field that is read
 _LEVELS = 6
 _FEWEST_DIFFERENCES = 500  # in a level of a stretch
 _ACTIVE_SIGMAS = 3.5
 _SMOOTHING_PX = 2.0
 _CENTRAL = 0.6827  # part of the differences whose spread is taken
 _DRAWN = 30_000
-_SURE = 0.1  # times the read noise: what the choice of the darkest pixels makes of noise alone
+_DARKEST_BIAS = 0.1  # times the read noise: bias by selecting the darkest pixels
 _EM_RATIO = 10.0
 
 
 @dataclass(frozen=True)
 class PlaneNoise:
-    """What the frames looked at tell of one camera."""
+    """Noise of one camera in the sampled frames."""
 
-    ratio: float  # measured over declared variance; NaN where there was too little to see
+    ratio: float  # measured over declared variance; NaN if too few pixels were usable
     level_counts: float  # of the background
     darkest_counts: float  # the darkest part of the background, above the declared offset
-    duplicates: float  # share of frames that repeat the one before
+    duplicates: float  # fraction of frames that repeat the previous one
 
 
 def measure_noise(source: Source, cameras: Sequence[Camera]) -> list[PlaneNoise]:
-    """Look at a few stretches of a movie, one at a time; memory is that of one stretch of a part of the field."""
+    """Measure the noise in a few stretches of a movie; memory is that of one stretch of a part of the field."""
     frames, _, height, width = source.shape
     length = min(_STRETCH_FRAMES, frames)
     count = max(1, min(_STRETCHES, frames // length))
     rows, columns = min(height, _WINDOW_PX), min(width, _WINDOW_PX)
     corners = np.random.default_rng(0).integers(0, (height - rows + 1, width - columns + 1), (count, 2))
-    seen: list[list[_Seen]] = [[] for _ in cameras]
+    found: list[list[_StretchNoise]] = [[] for _ in cameras]
     for start, (y, x) in zip(np.linspace(0, frames - length, count).astype(int).tolist(), corners, strict=True):
         counts = np.empty((length, len(cameras), rows, columns), dtype=np.uint16)
         for i in range(length):
             counts[i] = source.read(start + i, start + i + 1)[0, :, y : y + rows, x : x + columns]
         for plane, camera in enumerate(cameras):
-            seen[plane].append(_look(counts[:, plane], camera))
-    return [_summary(stretches, camera) for stretches, camera in zip(seen, cameras, strict=True)]
+            found[plane].append(_measure_stretch(counts[:, plane], camera))
+    return [_summary(stretches, camera) for stretches, camera in zip(found, cameras, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _StretchNoise:
     ratios: Array  # one per level
     level: float
     darkest: float
     duplicates: float
 
 
-def _summary(seen: Sequence[_Seen], camera: Camera) -> PlaneNoise:
-    ratios = np.concatenate([stretch.ratios for stretch in seen])
+def _summary(parts: Sequence[_StretchNoise], camera: Camera) -> PlaneNoise:
+    ratios = np.concatenate([stretch.ratios for stretch in parts])
     return PlaneNoise(
         ratio=float(np.median(ratios)) if len(ratios) else float("nan"),
-        level_counts=float(np.median([stretch.level for stretch in seen])),
-        darkest_counts=min(stretch.darkest for stretch in seen) - camera.offset_counts,
-        duplicates=float(np.mean([stretch.duplicates for stretch in seen])),
+        level_counts=float(np.median([stretch.level for stretch in parts])),
+        darkest_counts=min(stretch.darkest for stretch in parts) - camera.offset_counts,
+        duplicates=float(np.mean([stretch.duplicates for stretch in parts])),
     )
 
 
-def _look(counts: NDArray[np.uint16], camera: Camera) -> _Seen:
-    """One stretch of one camera, (frames, rows, columns)."""
-    contrast = counts.min(axis=(1, 2)) < counts.max(axis=(1, 2))  # without any the camera dropped out
+def _measure_stretch(counts: NDArray[np.uint16], camera: Camera) -> _StretchNoise:
+    """Noise in one stretch of one camera, (frames, rows, columns)."""
+    contrast = counts.min(axis=(1, 2)) < counts.max(axis=(1, 2))  # frames without contrast were dropped by the camera
     repeated = np.array([np.array_equal(a, b) for a, b in pairwise(counts)], dtype=bool)
     repeated &= contrast[1:]
     frames = counts[contrast] if contrast.any() else counts
-    # Sorting the few counts of a pixel where they lie side by side is faster than numpy's median across frames.
+    # The median along a contiguous axis is faster than across frames.
     by_pixel = np.ascontiguousarray(np.moveaxis(frames, 0, -1))
     level = ndimage.gaussian_filter(np.median(by_pixel, axis=-1, overwrite_input=True), _SMOOTHING_PX, mode="nearest")
     pairs = [i for i in range(0, len(counts) - 1, 2) if contrast[i] and contrast[i + 1] and not repeated[i]]
     share = float(repeated.mean()) if len(repeated) else 0.0
     dark = _darkest(frames, level)
     if not pairs:
-        return _Seen(np.empty(0), float(np.median(level)), dark, share)
+        return _StretchNoise(np.empty(0), float(np.median(level)), dark, share)
     first, second = counts[pairs].astype(np.float64), counts[[i + 1 for i in pairs]].astype(np.float64)
     middle, difference = 0.5 * (first + second), second - first
     idle = ~_active(middle - level)
@@ -111,7 +106,7 @@ def _look(counts: NDArray[np.uint16], camera: Camera) -> _Seen:
             mean = float(middle.reshape(len(pairs), -1)[:, group][chosen].mean())
             measured = _spread(difference.reshape(len(pairs), -1)[:, group][chosen])
             ratios.append((measured / _declared_spread(camera, mean)) ** 2)
-    return _Seen(np.array(ratios), float(np.median(level)), dark, share)
+    return _StretchNoise(np.array(ratios), float(np.median(level)), dark, share)
 
 
 def _darkest(frames: Array, level: Array) -> float:
@@ -121,7 +116,7 @@ def _darkest(frames: Array, level: Array) -> float:
 
 
 def _active(excess: Array) -> NDArray[np.bool_]:
-    """Where molecules shine: patches of 3×3 pixels above the background, and what is next to them."""
+    """Where molecules are: patches of 3×3 pixels above the background, and their neighbours."""
     patches = ndimage.uniform_filter(excess, (0, 3, 3), mode="nearest")
     centre = np.median(patches, axis=(1, 2), keepdims=True)
     scale = 1.4826 * np.median(np.abs(patches - centre), axis=(1, 2), keepdims=True)
@@ -129,7 +124,7 @@ def _active(excess: Array) -> NDArray[np.bool_]:
 
 
 def _spread(differences: Array) -> float:
-    """Half the width of the central part of whole numbers, each taken for evenly spread over ±½."""
+    """Half the width of the central part of integers, each taken as uniform over ±½."""
     lowest = int(differences.min())
     counts = np.bincount((differences - lowest).astype(np.int64))
     values = lowest + np.flatnonzero(counts)
@@ -142,14 +137,14 @@ def _spread(differences: Array) -> float:
 
 
 def _declared_spread(camera: Camera, level_counts: float) -> float:
-    """The spread of differences that this camera would give at a level."""
+    """Spread of the differences that this camera would have at a level."""
     photons = max(float(camera.photons(level_counts)), 0.0)
     counts = camera.expose(np.full((2, _DRAWN), photons), np.random.default_rng(0)).astype(np.float64)
     return max(_spread(counts[1] - counts[0]), 1e-3)
 
 
 def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
-    """The quality values of a movie by name."""
+    """Quality values of a movie by name."""
     values = {}
     for p, noise in enumerate(found):
         values |= {
@@ -164,8 +159,8 @@ def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
 def noise_checks(
     noise: PlaneNoise, camera: Camera, plane: int, *, ratio: float, below_counts: float, duplicates: float
 ) -> list[Check]:
-    """What was seen of one camera against its thresholds; nothing of it stops a run."""
-    below = -noise.darkest_counts - _SURE * camera.read_noise_electrons / camera.electrons_per_count
+    """Checks of one camera; none of them stops a run."""
+    below = -noise.darkest_counts - _DARKEST_BIAS * camera.read_noise_electrons / camera.electrons_per_count
     checks = [
         check_at_most(
             f"camera_{plane}_below_offset_counts",
@@ -178,8 +173,8 @@ def noise_checks(
         check_at_most(
             f"camera_{plane}_duplicate_frames",
             noise.duplicates,
-            f"camera {camera.name}: {100 * noise.duplicates:.3g} % of the frames repeat the one before; was the movie "
-            "recorded faster than the camera delivers?",
+            f"camera {camera.name}: {100 * noise.duplicates:.3g} % of the frames repeat the previous one; was the "
+            "movie recorded faster than the camera delivers frames?",
             warn=duplicates,
         ),
     ]
@@ -192,7 +187,7 @@ def noise_checks(
                 off,
                 f"camera {camera.name}: the variance of the movie's noise is {noise.ratio:.3g} times the declared; "
                 f"check offset_counts, electrons_per_count, em_gain{' (was it on?)' if forgotten else ''} and "
-                "read_noise_electrons in the microscope file, or have them measured (dark and bright movies)",
+                "read_noise_electrons in the microscope file, or measure them (dark and bright movies)",
                 warn=ratio,
             )
         )

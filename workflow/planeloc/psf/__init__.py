@@ -1,9 +1,7 @@
-"""What a point of light looks like on every plane: the models, one interface to them, and what an image can tell.
+"""Point spread functions (PSF) on all planes.
 
-`PSF` is what every stage asks: expected photons on every pixel and plane, and their derivatives. Two models stand
-behind it: `GaussianPSF`, the paper's formula, and `SplinePSF`, measured on beads. `information` says how well a
-position can be known from such an image, `drift_information` how well when the planes have drifted; `file` keeps a
-model on disk.
+`PSF` is the interface: expected photons on every pixel and plane, and their derivatives. `GaussianPSF` is the paper's
+formula, `SplinePSF` is measured on beads. `fisher_information` gives Cramér–Rao bounds; `io` reads and writes psf.h5.
 """
 
 from planeloc.psf.base import PSF

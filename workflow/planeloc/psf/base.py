@@ -2,7 +2,7 @@
 
 An emitter at (x, y, z) puts on plane p the share brightness[p] of its photons, spread over the pixels by a unit image
 that depends on the lateral position and on the defocus Δz = d_p − z, with d_p the plane's focal depth. A model gives
-unit images and their derivatives; all else is the same for every model and stands here.
+unit images and their derivatives; everything else is common to all models and implemented here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class PSF(ABC):
-    """Immutable, so that it can be shared between threads and written into records."""
+    """Point spread function of all planes; immutable, so that threads can share it."""
 
     pixel_size_nm: float
     plane_depths_nm: tuple[float, ...]  # focal depth of every plane
     brightness: tuple[float, ...]  # fraction of the photons on every plane, sums to 1
-    gaussian: GaussianPSF  # the Gaussian that comes closest: widths for figures and first guesses
+    gaussian: GaussianPSF  # the closest Gaussian: widths for figures and first guesses
 
     @property
     def planes(self) -> int:
@@ -34,51 +34,54 @@ class PSF(ABC):
 
     @abstractmethod
     def unit_images(self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Share of a plane's light on every pixel.
+        """Share of a plane's photons on every pixel, (..., planes, rows, columns).
 
         Parameters
         ----------
-        position_nm : (..., planes, 2), (x, y) on each plane from the outer corner of the window's pixel (0, 0).
-        defocus_nm : (..., planes).
-
-        Returns
-        -------
-        (..., planes, rows, columns)
+        position_nm : Tensor
+            (..., planes, 2): (x, y) on each plane from the outer corner of the window's pixel (0, 0).
+        defocus_nm : Tensor
+            (..., planes).
+        shape : (rows, columns)
+            Size of the window.
         """
 
     @abstractmethod
     def unit_derivatives(
         self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Unit images, and their derivatives by x, y and defocus, per nm, as large as they are; analytic."""
+        """Unit images, and their derivatives by x, y and defocus, per nm, of the same shape."""
 
     @abstractmethod
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> PSF:
-        """The model of a bead that is moved by `travel_nm` (slices,) along z, seen by one plane.
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> PSF:
+        """The model of a bead that is moved by `travel_nm` (slices,) along z, on one plane.
 
-        Every slice becomes a plane that gets all the light, or `light` (slices,) times as much, so that whatever fits
-        an emitter on several planes also fits a bead on several slices.
+        Every slice becomes a plane with all photons, or `brightness` (slices,) times as many: whatever fits an emitter
+        on several planes then also fits a bead on several slices.
         """
 
     @property
     def measured_depths_nm(self) -> tuple[float, float] | None:
-        """Depths of the beads that the model was measured on; None where a formula holds at every depth."""
+        """Depths of the beads that the model was measured on; None for a formula, which holds at every depth."""
         return None
 
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> PSF:
-        """The model in the reference camera's frame; `matrices` (planes, 2, 2) lead from its axes to each camera's.
+        """The model in the reference camera's frame; a round model is the same in every frame.
 
-        A round model is the same in every frame.
+        Parameters
+        ----------
+        matrices : sequence of arrays
+            (planes, 2, 2): from the reference's axes to each camera's.
         """
         return self
 
     @abstractmethod
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for records; what is too large for them is in `arrays`."""
+        """Plain values for records; large arrays are in `arrays`."""
 
     @property
     def arrays(self) -> dict[str, Tensor]:
-        """Tensors that belong to `as_dict`, by name."""
+        """Tensors that complete `as_dict`, by name."""
         return {}
 
     def expected_photons(

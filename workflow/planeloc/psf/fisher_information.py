@@ -1,8 +1,8 @@
-"""How well a position can be known: Fisher information of an image and the Cramér–Rao bound.
+"""Fisher information of an image about an emitter, and the Cramér–Rao bound of its localization.
 
-Pixels are taken as normal variables of the variance that the camera gives them, which is what a maximum-likelihood
-fit with read noise assumes (Huang et al. 2013, Nat. Methods 10, 653; Smith et al. 2010, Nat. Methods 7, 373 for the
-bound). Each plane's background is unknown, too, and eliminated.
+Pixels are normal variables with the camera's variance, as in maximum-likelihood fits with read noise (Huang et al.
+2013, Nat. Methods 10, 653; Smith et al. 2010, Nat. Methods 7, 373 for the bound). Each plane's background is unknown
+and eliminated.
 """
 
 from __future__ import annotations
@@ -15,32 +15,36 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.psf.base import PSF
 
-_WINDOW_NM = 3000.0  # of the images that a bound is worked out for
-_AT_ONCE = 200  # emitters: bounds the memory of the derivatives
+_WINDOW_NM = 3000.0  # of the images that a bound is computed for
+_EMITTERS_AT_ONCE = 200  # limits the memory of the derivatives
 
 
 def without_backgrounds(
     weights: Tensor, derivatives: Tensor, background_known: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Information about the parameters when every plane's background is unknown, or known for sure.
+    """Information about the parameters with every plane's background eliminated.
 
     Parameters
     ----------
-    weights : (..., planes, rows, columns), inverse variances; 0 where a pixel is not used.
-    derivatives : (..., planes, rows, columns, p).
-    background_known : of a known background there is information without end, and it takes none of the others'.
+    weights : Tensor
+        (..., planes, rows, columns): inverse variances; 0 where a pixel is not used.
+    derivatives : Tensor
+        (..., planes, rows, columns, p).
+    background_known : bool
+        Whether the backgrounds are known exactly.
 
     Returns
     -------
-    information (..., p, p); its parts that elimination needs: cross (..., p, planes) and own (..., planes).
+    information, cross, own : Tensor
+        (..., p, p); between parameters and backgrounds (..., p, planes); about the backgrounds (..., planes).
     """
     weighted = weights[..., None] * derivatives
-    flat, plain = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
+    flat, unweighted = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
     cross = weighted.sum(dim=(-3, -2)).transpose(-1, -2)
     own = weights.sum(dim=(-2, -1)).clamp(min=1e-30)
     if background_known:
         own = torch.full_like(own, torch.inf)
-    full = flat.transpose(-1, -2) @ plain
+    full = flat.transpose(-1, -2) @ unweighted
     return full - (cross / own[..., None, :]) @ cross.transpose(-1, -2), cross, own
 
 
@@ -56,9 +60,9 @@ def plane_information(
     plane_shifts_nm: Tensor | None = None,
     background_known: bool = False,
 ) -> Tensor:
-    """Information (..., planes, 4, 4) of every plane's image alone about x, y, z (nm) and photons.
+    """Information (..., planes, 4, 4) of every single plane about x, y, z (nm) and photons.
 
-    `background` (..., planes) photons per pixel; the other parameters as in `PSF.expected_photons`.
+    Parameters are those of `PSF.expected_photons`, and the noise of the planes.
     """
     expected, derivatives = psf.expected_photons_and_derivatives(
         x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
@@ -101,21 +105,21 @@ def position_bound(
     photons: NDArray[np.float64],
     background: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """(n, 3) Cramér–Rao bound of x, y and z of single, isolated emitters, nm, with the cameras' maps known.
+    """(n, 3) Cramér–Rao bound of x, y and z of single, isolated emitters, nm, with known camera transforms.
 
-    `position_nm` (n, 3), `photons` (n,) of all planes, `background` (n,) photons per pixel, alike on all planes.
+    `position_nm` (n, 3), `photons` (n,) of all planes, `background` (n,) photons per pixel, the same on all planes.
     """
     x, y, z = torch.from_numpy(np.ascontiguousarray(position_nm.T)).double()
     pixel = psf.pixel_size_nm
     side = 2 * round(_WINDOW_NM / pixel / 2) + 1
     middle = (side // 2) * pixel
     x, y = (middle + torch.remainder(axis, pixel) for axis in (x, y))
-    light = torch.from_numpy(np.maximum(photons, 1e-3)).double()
+    total = torch.from_numpy(np.maximum(photons, 1e-3)).double()
     level = torch.from_numpy(np.asarray(background)).double()[:, None].expand(-1, psf.planes)
     shape = (side, side)
     bounds = [np.empty((0, 3))]
-    for start in range(0, len(z), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        information = fisher_information(psf, x[part], y[part], z[part], light[part], level[part], noise, shape)
+    for start in range(0, len(z), _EMITTERS_AT_ONCE):
+        part = slice(start, start + _EMITTERS_AT_ONCE)
+        information = fisher_information(psf, x[part], y[part], z[part], total[part], level[part], noise, shape)
         bounds.append(bound(information)[:, :3].numpy())
     return np.concatenate(bounds)

@@ -5,7 +5,7 @@ On the plane focused at depth d_p an emitter at (x, y, z) is a Gaussian whose SQ
 
     w(Δz) = w0² (1 + (Δz/d)² + A (Δz/d)³ + B (Δz/d)⁴)      [nm²]
 
-The paper's Eq. 6 prints the peak as a'/(2π w²), which does not conserve light; a'/(2π w) does, and is what is used
+The paper's Eq. 6 prints the peak as a'/(2π w²), which does not conserve photons; a'/(2π w) does, and is used
 here. Photons are counted over all planes together: plane p receives the fraction brightness[p].
 """
 
@@ -45,21 +45,21 @@ class GaussianPSF(PSF):
         return self
 
     def squared_width(self, defocus_nm: Any) -> Any:
-        """w(Δz) in nm² (Eq. 5), for floats, arrays or tensors; positive also where the polynomial is not, far away."""
+        """w(Δz) in nm² (Eq. 5), for floats, arrays or tensors; kept positive far from focus."""
         u = defocus_nm / self.focus_depth_nm
         shape = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4
         positive = shape.clamp(min=_LEAST) if isinstance(shape, Tensor) else np.maximum(shape, _LEAST)
         return self.waist_nm**2 * positive
 
     def squared_width_slope(self, defocus_nm: Any) -> Any:
-        """dw/dΔz in nm; zero where the curve is held positive."""
+        """dw/dΔz in nm; zero where the curve is kept positive."""
         u = defocus_nm / self.focus_depth_nm
         free = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4 > _LEAST
         slope = 2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3
         return self.waist_nm**2 / self.focus_depth_nm * slope * free
 
     def profile(self, position_nm: Tensor, defocus_nm: Tensor, size: int) -> Tensor:
-        """Share of a plane's light on each of `size` pixels along one axis, x or y: (...) → (..., size).
+        """Share of a plane's photons on each of `size` pixels along one axis, x or y: (...) → (..., size).
 
         The unit image is the product of two of them, one along each axis.
         """
@@ -83,10 +83,10 @@ class GaussianPSF(PSF):
         by_x, by_y = y[..., :, None] * x_by_place[..., None, :], y_by_place[..., :, None] * x[..., None, :]
         return y[..., :, None] * x[..., None, :], (by_x, by_y, by_defocus)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> GaussianPSF:
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> GaussianPSF:
         depths = tuple(self.plane_depths_nm[plane] - float(z) for z in travel_nm)
-        brightness = (1.0,) * len(depths) if light is None else tuple(map(float, light))
-        return replace(self, plane_depths_nm=depths, brightness=brightness)
+        factors = (1.0,) * len(depths) if brightness is None else tuple(map(float, brightness))
+        return replace(self, plane_depths_nm=depths, brightness=factors)
 
     def _distance(self, position_nm: Tensor, width_nm: Tensor, size: int) -> Tensor:
         """Distances of the pixel centres from the emitter along one axis, in widths: (...) → (..., size)."""
@@ -94,7 +94,7 @@ class GaussianPSF(PSF):
         return (centre - position_nm[..., None]) / width_nm[..., None]
 
     def _profile(self, position_nm: Tensor, width_nm: Tensor, size: int) -> Tensor:
-        """Share of the light on each of `size` pixels along one axis: (...) → (..., size)."""
+        """Share of the photons on each of `size` pixels along one axis: (...) → (..., size)."""
         distance = self._distance(position_nm, width_nm, size)
         if not self.pixel_integration:
             return torch.exp(-0.5 * distance**2) * (self.pixel_size_nm / _ROOT_TWO_PI) / width_nm[..., None]
@@ -119,7 +119,7 @@ class GaussianPSF(PSF):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GaussianPSF:
-        """The reverse of `as_dict`. Raises `ValueError`, `KeyError` or `TypeError` for what it cannot have written."""
+        """The reverse of `as_dict`; raises `ValueError`, `KeyError` or `TypeError` for invalid values."""
         tuples = {key: tuple(float(v) for v in values[key]) for key in ("plane_depths_nm", "brightness")}
         psf = cls(**{key: value for key, value in {**values, **tuples}.items() if key != "model"})
         if len(psf.plane_depths_nm) != len(psf.brightness):

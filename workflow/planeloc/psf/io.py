@@ -1,4 +1,4 @@
-"""A point spread function on disk and in records."""
+"""Reading and writing point spread functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMATS = ("planeloc psf 1", _FORMAT)  # 1 knew the Gaussian only
 
 
 def psf_from_record(values: dict[str, Any], arrays: Mapping[str, Tensor]) -> PSF:
-    """The model that `PSF.as_dict` and `PSF.arrays` describe; records without a model are of Gaussians."""
+    """The model that `PSF.as_dict` and `PSF.arrays` describe; records without a model are Gaussians."""
     model = values.get("model", "gaussian")
     if model == "gaussian":
         return GaussianPSF.from_dict(values)

@@ -1,10 +1,9 @@
 """A point spread function measured on beads: the Gaussian's defocus curve and, on every plane, a cubic B-spline.
 
-The spline holds what the Gaussian leaves unexplained of the beads' images: rings, aberrations, the shape of the
-pixels. It is a function of the offset (x, y) of a pixel's centre from the emitter and of the defocus, so it
-describes pixels as they are, with their integration (an effective point spread function: Anderson and King 2000, PASP
-112, 1360). Its outermost coefficients are free, those beyond are zero: outside of what was measured the model goes over
-into the Gaussian, with continuous second derivatives.
+The spline describes the residuals of the beads' images from the Gaussian: rings, aberrations, pixel integration. It is
+a function of the offset (x, y) of a pixel's centre from the emitter and of the defocus (an effective point spread
+function: Anderson and King 2000, PASP 112, 1360). Coefficients beyond the measured range are zero: there the model
+becomes the Gaussian, with continuous second derivatives.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Knots:
 
     @property
     def reach_nm(self) -> float:
-        """How far from the emitter the spline is not zero, along an axis."""
+        """Distance from the emitter along an axis beyond which the spline is zero."""
         return ((self.lateral - 1) / 2 + 2) * self.lateral_nm
 
     @property
@@ -72,7 +71,7 @@ class Knots:
 
 @dataclass(frozen=True, eq=False)
 class SplinePSF(PSF):
-    """Gaussian plus spline; `coefficients` (sets, axial, lateral, lateral), in shares of a plane's light per pixel."""
+    """Gaussian plus spline; `coefficients` (sets, axial, lateral, lateral), in shares of the photons per pixel."""
 
     gaussian: GaussianPSF
     knots: Knots
@@ -112,26 +111,26 @@ class SplinePSF(PSF):
         )
         return base + self._contract(z, y, x), (by_x, by_y, by_defocus)
 
-    def as_scan(self, plane: int, travel_nm: Sequence[float], light: Sequence[float] | None = None) -> SplinePSF:
-        scan = self.gaussian.as_scan(plane, travel_nm, light)
+    def as_scan(self, plane: int, travel_nm: Sequence[float], brightness: Sequence[float] | None = None) -> SplinePSF:
+        scan = self.gaussian.as_scan(plane, travel_nm, brightness)
         return replace(self, gaussian=scan, sets=(self.sets[plane],) * scan.planes, _moved=self._moved)
 
     @property
     def measured_depths_nm(self) -> tuple[float, float]:
-        """Where every plane has coefficients; up to a knot's spacing more than the scan."""
+        """Depths at which every plane has coefficients; up to one knot spacing beyond the scan."""
         ends = []
         for plane, depth in enumerate(self.plane_depths_nm):
             fitted = self.coefficients[self.sets[plane]].flatten(1).any(dim=1).nonzero().flatten()
-            if not len(fitted):  # nothing left to explain: the Gaussian at every depth
+            if not len(fitted):  # no residuals: the Gaussian at every depth
                 continue
             defocus = self.knots.first_nm + self.knots.axial_nm * fitted[[0, -1]].double()
             ends.append((depth - float(defocus[1]), depth - float(defocus[0])))
         return max((e[0] for e in ends), default=-np.inf), min((e[1] for e in ends), default=np.inf)
 
     def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> SplinePSF:
-        """Every plane is turned and mirrored back by the nearest of the eight orientations.
+        """Rotate and mirror every plane back by the nearest of eight orientations.
 
-        What is left, a few degrees and per cent, does not show in a spot of a few pixels.
+        The remaining rotation and scaling, a few degrees and per cent, are negligible in a spot of a few pixels.
         """
         turned = []
         for plane, matrix in enumerate(matrices):
@@ -161,7 +160,7 @@ class SplinePSF(PSF):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], coefficients: Tensor) -> SplinePSF:
-        """The reverse of `as_dict` and `arrays`. Raises `ValueError`, `KeyError` or `TypeError` where they disagree."""
+        """The reverse of `as_dict` and `arrays`; raises `ValueError`, `KeyError` or `TypeError` where they disagree."""
         knots = Knots(**values["knots"])
         psf = cls(GaussianPSF.from_dict(values["gaussian"]), knots, coefficients, tuple(map(int, values["sets"])))
         expected = (knots.axial, knots.lateral, knots.lateral)

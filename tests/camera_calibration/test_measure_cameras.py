@@ -12,8 +12,8 @@ import tifffile
 import yaml
 from click.testing import CliRunner
 
-from planeloc.camera_calibration.measure import measure_cameras
-from planeloc.camera_calibration.quality import Movies
+from planeloc.camera_calibration.measure_cameras import measure_cameras
+from planeloc.camera_calibration.movie_statistics import CalibrationMovies
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope, Region, read_microscope
@@ -49,7 +49,7 @@ class Folder:
         ]
 
     def measure(self, **settings) -> Microscope:
-        movies = Movies(self.dark, self.bright, self.without_em)
+        movies = CalibrationMovies(self.dark, self.bright, self.without_em)
         scope = read_microscope(self.sheet)
         measure_cameras(movies, scope, self.sheet, self.output, self.figure, self.quality, CamerasSettings(**settings))
         return read_microscope(self.output)
@@ -190,7 +190,7 @@ def test_unusable_movies_are_one_line_with_file_and_remedy(tmp_path: Path) -> No
         pulsed = tifffile.imread(path)
         pulsed[1::2] = 100 + (pulsed[1::2] - 100) // 2
         write(path, pulsed)
-    assert "pulsed0.tif: camera left: the bright movie: the light changes by more than 10 %" in folder.failure()
+    assert "pulsed0.tif: camera left: the bright movie: the intensity changes by more than 10 %" in folder.failure()
     folder.bright = good
     folder.without_em = good
     assert "sheet.yaml: em_gain is 1, but a bright movie without EM gain is given" in folder.failure()
@@ -205,7 +205,7 @@ def test_a_failed_check_draws_its_figure_and_stops(tmp_path: Path) -> None:
 
 
 def test_large_sensors_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planeloc.camera_calibration.measure._MOST_PIXELS", 600)
+    monkeypatch.setattr("planeloc.camera_calibration.measure_cameras._MOST_PIXELS", 600)
     folder = Folder(tmp_path)
     found = folder.measure()
     assert [camera.electrons_per_count for camera in found.cameras] == pytest.approx([0.5, 0.46], rel=0.08)
