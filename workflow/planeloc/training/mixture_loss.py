@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from planeloc.networks.decoding import window_drift
 from planeloc.networks.frame_drift import Drift, estimate_drift
-from planeloc.networks.regression import background_of, read_pixels, sightings_of
+from planeloc.networks.regression import background_of, plane_positions, read_pixels
 
 _REACH = 2  # pixels from a molecule's own to the farthest that may place one there: REACH_PX, and deviations
 _LEAST_COUNT_VARIANCE = 0.1  # else certainty of an empty window would be rewarded without end
@@ -81,7 +81,7 @@ def _loss_alone(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple[flo
     """(n,) minus log-likelihood of the drift, and of the place where the drift is known, by each molecule's pixel."""
     rows, columns = maps.shape[2:]
     pixel = torch.stack([truth.position[:, a].long().clamp(0, side - 1) for a, side in enumerate((columns, rows))], 1)
-    seen = sightings_of(maps[truth.image, :, pixel[:, 1], pixel[:, 0]])
+    seen = plane_positions(maps[truth.image, :, pixel[:, 1], pixel[:, 0]])
     true_drift, number = truth.drift[truth.image], len(truth.image)
     each = torch.arange(number, device=maps.device)
     alone = estimate_drift(seen, torch.ones_like(seen.information[:, 0]), each, number, drift_sd_px)
