@@ -44,6 +44,10 @@ demo: $(READY) ## simulate an acquisition and process it: picture, table and rep
 test: $(READY) ## run the tests
 	pytest
 
+.PHONY: reference
+reference: $(READY) ## write docs/configuration.md and the schemas from the settings of the stages
+	python -m planeloc.cli.reference
+
 .PHONY: lint
 lint: $(READY) ## check style of Python and of the workflow
 	ruff check .

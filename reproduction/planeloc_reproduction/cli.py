@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from planeloc.cli.main import run
-from planeloc.cli.options import file_option, provenance_option, write_record
-from planeloc.core.settings import options
+from planeloc.cli.options import file_option, options, provenance_option, write_record
 from planeloc_reproduction.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
 from planeloc_reproduction.settings import PaperSettings
 

@@ -1,4 +1,4 @@
-"""A copy of the workflow with a stub in the place of planeloc, for tests of rules, configuration and sheets."""
+"""A copy of the workflow with a stub in the place of planeloc, for tests of rules, configuration and sample tables."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
-from preflight import schema as schemas
-from preflight.configuration import complete_configuration
+from preflight.configuration import read_all
 from preflight.errors import ConfigurationError
-from preflight.experiment import read_experiment
+from preflight.schema import YamlLines
 
 SNAKEMAKE_TIMEOUT_S = 120
 CAMERA = {
@@ -87,15 +86,18 @@ class Checkout:
     def verbs(self) -> list[str]:
         return sorted(call[0] for call in self.calls())
 
-    def message(self, monkeypatch: pytest.MonkeyPatch) -> str:
-        """What is wrong with the configuration and the sheets."""
+    def messages(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What is wrong with the configuration and the sample tables."""
         monkeypatch.chdir(self.folder)
         file = "config/config.yaml"
         with pytest.raises(ConfigurationError) as caught:
-            schemas.YamlLines([file])
-            config = complete_configuration(yaml.safe_load(Path(file).read_text()), [file])
-            read_experiment(config["samples"], config["calibrations"])
-        (line,) = str(caught.value).splitlines()
+            YamlLines([file])
+            read_all(yaml.safe_load(Path(file).read_text()), [file])
+        return str(caught.value).splitlines()
+
+    def message(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        """The one thing that is wrong."""
+        (line,) = self.messages(monkeypatch)
         return line
 
     def write_own_data(self, cameras: int = 2) -> None:
@@ -108,10 +110,10 @@ class Checkout:
             (self.folder / path).write_text("counts")
         microscope = {"pixel_size_nm": 100, "cameras": [{"name": str(i), **CAMERA} for i in range(cameras)]}
         (data / "microscope.yaml").write_text(yaml.safe_dump(microscope, sort_keys=False))
-        self.sheet("calibrations", "calibration microscope beads z_step_nm scan", *(
+        self.table("calibrations", "calibration microscope beads z_step_nm scan", *(
             [name, "my data/microscope.yaml", ";".join(files[f"beads-{name}"]), "50", "sample"] for name in "ab"
         ))  # fmt: skip
-        self.sheet("samples", "sample calibration movie truth", *(
+        self.table("samples", "sample calibration movie truth", *(
             [name, calibration, ";".join(files[name]), ""] for name, calibration in
             (("one", "a"), ("two", "a"), ("three", "b"))
         ))  # fmt: skip
@@ -132,7 +134,7 @@ class Checkout:
         assert found == 1
         file.write_text(text)
 
-    def sheet(self, name: str, header: str, *rows: list[str]) -> None:
+    def table(self, name: str, header: str, *rows: list[str]) -> None:
         lines = ["\t".join(cells) for cells in (header.split(), *rows)]
         (self.folder / "config" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
 

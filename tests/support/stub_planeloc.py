@@ -87,7 +87,7 @@ def main() -> None:
         for path in values.get("quality", []):
             checks = [{**QUALITY["checks"][0], "verdict": "fail"}]
             Path(path).with_suffix(".failed.json").write_text(json.dumps({**QUALITY, "checks": checks}))
-        print(f"planeloc: {verb} went wrong; mend it", file=sys.stderr)
+        print(f"planeloc: {verb} went wrong; correct it", file=sys.stderr)
         sys.exit(1)
     if verb == "simulate":
         simulate(Path(values["output"][0]))

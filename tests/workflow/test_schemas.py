@@ -1,4 +1,4 @@
-"""Schemas, command line, package and manual say the same of every setting."""
+"""Schemas, command line, package and reference say the same of every setting."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import typing
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,9 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
+from planeloc.cli import reference
+from planeloc.core.settings import setting, threshold
+from preflight.configuration import command_options, complete_configuration
 from preflight.schema import read_schema
 
 SECTIONS = {
@@ -27,9 +31,14 @@ SECTIONS = {
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
     "paper": ("planeloc_reproduction.settings", "PaperSettings"),
 }
-FROM_THREADS = {"threads", "workers"}  # given by the rules, from what Snakemake grants them
 FILES = {"train": {"start_from"}, "paper": {"robust", "nonrobust", "structure"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
+
+
+@pytest.mark.parametrize("path", reference.files(), ids=str)
+def test_the_committed_file_is_current(path: Path) -> None:
+    """Otherwise run: python -m planeloc.cli.reference"""
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == reference.files()[path]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -38,17 +47,61 @@ def test_configuration_and_command_line_agree(section: str) -> None:
     module, name = SECTIONS[section]
     cls = getattr(import_module(module), name)
     kinds = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in FROM_THREADS}
-    described = read_schema("config")["properties"][section]["properties"]
-    assert set(described) - FILES.get(section, set()) == set(fields)
+    fields = {f.name: f for f in dataclasses.fields(cls) if not f.metadata["command_line_only"]}
+    described = dict(read_schema("config")["properties"][section]["properties"])
+    thresholds = described.pop("thresholds", {"properties": {}})["properties"]
+    assert set(described) - FILES.get(section, set()) == {name for name, f in fields.items() if not f.metadata["group"]}
+    assert set(thresholds) == {name for name, f in fields.items() if f.metadata["group"]}
     for key, field in fields.items():
-        rule = described[key]
+        rule = thresholds[key] if field.metadata["group"] else described[key]
         assert rule["default"] == field.default, key
         assert rule["type"] == TYPES[kinds[key]], key
         assert rule["description"] == field.metadata["help"], key
         for bound in ("minimum", "maximum"):
             assert rule.get(bound) == field.metadata[bound], key
         assert rule.get("enum") == (list(field.metadata["choices"]) if field.metadata["choices"] else None), key
+
+
+def test_thresholds_are_in_their_group_and_their_old_places_known() -> None:
+    config = read_schema("config")
+    for section, rule in config["properties"].items():
+        for key in rule.get("properties", {}).get("thresholds", {}).get("properties", {}):
+            assert config["moved"][f"{section}.{key}"] == f"{section}.thresholds.{key}"
+        alarms = {"warn", "fail"} & {word for key in rule.get("properties", {}) for word in key.split("_")}
+        assert not alarms, section
+
+
+def test_the_reference_begins_with_the_settings_that_matter() -> None:
+    text = (REPOSITORY / reference.REFERENCE).read_text(encoding="utf-8")
+    first = text.partition("## Advanced settings")[0]
+    keys = [line.split("`")[1] for line in first.splitlines() if line.startswith("| `")]
+    assert 20 <= len(keys) <= 30, keys
+    assert {"start_from", "threshold", "minimum_probability", "model"} <= set(keys)
+
+
+def test_a_renamed_setting_is_in_the_table_of_moved_ones() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Example:
+        size: int = setting(3, "Size.", was=("extent",))
+        size_warn: int = threshold(9, "warn above", "size", was=("size_alarm",))
+
+    moved = dict(reference._moved("stage", dataclasses.fields(Example)))
+    assert moved == {
+        "stage.extent": "stage.size",
+        "stage.size_warn": "stage.thresholds.size_warn",
+        "stage.size_alarm": "stage.thresholds.size_warn",
+    }
+
+
+def test_options_are_what_differs_from_the_defaults_whatever_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    given = {"train": {"seed": 2, "registration_resampling": False, "samples": 2.0e5, "density": "1-2", "batch": 0}}
+    config = complete_configuration({**given, "calibrate": {"thresholds": {"step_warn": 0.4}, "model": "gaussian"}}, [])
+    expected = "--density=1-2 --no-registration-resampling --samples=200000 --seed=2"
+    assert command_options(config, "train") == expected
+    assert command_options(config, "train", ("seed",)) == "--seed=2"
+    assert command_options(config, "calibrate") == "--model=gaussian --step-warn=0.4"
+    assert command_options(config, "register") == ""
 
 
 def test_microscope_schema_agrees_with_the_package() -> None:
@@ -79,15 +132,16 @@ def test_microscope_schema_agrees_with_the_package() -> None:
 
 
 @pytest.mark.parametrize("name", ["config", "samples", "calibrations", "microscope"])
-def test_every_property_is_closed_described_and_in_the_manual(name: str) -> None:
-    manual = (REPOSITORY / "config" / "README.md").read_text()
+def test_every_property_is_closed_described_and_in_the_documents(name: str) -> None:
+    documents = (REPOSITORY / "config" / "README.md", REPOSITORY / reference.REFERENCE)
+    manual = "".join(document.read_text(encoding="utf-8") for document in documents)
 
     def look(schema: dict) -> None:
         assert schema["additionalProperties"] is False
         for key, rule in schema["properties"].items():
             assert rule.get("description"), key
             assert "default" in rule or key in schema["required"], key
-            assert f"`{key}`" in manual, f"{key} is not in config/README.md"
+            assert f"`{key}`" in manual, f"{key} is in no document"
             for below in (rule, rule.get("items", {})):
                 if "properties" in below:
                     look(below)

@@ -1,4 +1,4 @@
-"""What is wrong in configuration, sheets and microscope files is said in one line before anything runs."""
+"""What is wrong in configuration, sample tables and microscope files is said in a line each before anything runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,20 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localize:\n  device: gpu\n", "localize.device is 'gpu'; choose one of 'auto', 'cpu', 'cuda'"),
         ("localize: fast\n", "config.yaml:1: localize is 'fast'; give a group of keys"),
         ("samples: a\nsamples: b\n", "config.yaml:2: key samples was already given in line 1"),
-        ("samples: nowhere.tsv\n", "nowhere.tsv: no such sheet"),
+        ("samples: nowhere.tsv\n", "nowhere.tsv: no such table"),
         ("train:\n  network: upsamling\n", "train.network is 'upsamling'; choose one of 'upsampling', 'regression'"),
         ("train:\n  start_from: lost.safetensors\n", "config.yaml:2: train.start_from: lost.safetensors not found"),
         ("localize:\n\tthreshold: 1\n", "config.yaml:2: not valid YAML"),
+        (
+            "cameras:\n  gain_sd_warn: 0.1\n",
+            "config.yaml:2: cameras.gain_sd_warn is now cameras.thresholds.gain_sd_warn; move it",
+        ),
+        ("calibrate:\n  step_wran: 0.1\n", "calibrate.step_wran; did you mean thresholds.step_warn?"),
+        (
+            "calibrate:\n  thresholds:\n    step_wran: 0.1\n",
+            "config.yaml:3: unknown key calibrate.thresholds.step_wran; did you mean step_warn?",
+        ),
+        ("train:\n  samples: 2.5\n", "config.yaml:2: train.samples is 2.5; give a whole number"),
     ],
 )
 def test_mistakes_in_the_configuration(
@@ -39,7 +49,7 @@ def test_mistakes_in_the_configuration(
 
 
 @pytest.mark.parametrize(
-    ("sheet", "old", "new", "expected"),
+    ("table", "old", "new", "expected"),
     [
         ("samples", "two\ta", "two\tc", "samples.tsv:3: unknown calibration 'c'; known are a, b"),
         ("samples", "two\ta", "one\ta", "samples.tsv:3: sample 'one' is already in line 2"),
@@ -66,10 +76,10 @@ def test_mistakes_in_the_configuration(
         ("calibrations", "\tscan", "", "calibrations.tsv:1: column scan is missing"),
     ],
 )
-def test_mistakes_in_the_sheets(
-    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, sheet: str, old: str, new: str, expected: str
+def test_mistakes_in_the_tables(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch, table: str, old: str, new: str, expected: str
 ) -> None:
-    own_data.edit(f"config/{sheet}.tsv", old, new)
+    own_data.edit(f"config/{table}.tsv", old, new)
     assert expected in own_data.message(monkeypatch)
 
 
@@ -121,16 +131,22 @@ def test_mistakes_in_the_movies_of_the_cameras(
         (
             "pixel_size_nm: 100",
             "name: x",
-            "pixel_size_nm is missing; add it (Size of a camera pixel in the sample, in nm)",
+            "pixel_size_nm is missing; add it: a camera pixel in the sample: pixel pitch over magnification, nm, e.g. "
+            "pixel_size_nm: 100",
         ),
         ("em_gain: 1", "gain: 1", "unknown key cameras[0].gain; did you mean em_gain?"),
         (
             "  em_gain: 1\n",
             "",
-            "microscope.yaml:3: cameras[0].em_gain is missing; add it (Electron-multiplying gain; 1 for CCD and sCMOS)",
+            "microscope.yaml:3: cameras[0].em_gain is missing; add it: the EM gain that was set; em_gain: 1 for CCD "
+            "and sCMOS",
         ),
         ("pixel_size_nm: 100", "layout: regions\npixel_size_nm: 100", "0 regions for 2 cameras"),
-        ("pixel_size_nm: 100", "pixel_size_nm: 100\nregions: [{x: 0, y: 0}]", "regions[0].width is missing; add it"),
+        (
+            "pixel_size_nm: 100",
+            "pixel_size_nm: 100\nregions: [{x: 0, height: 9}]",
+            "regions[0].width is missing; add it",
+        ),
         (
             "pixel_size_nm: 100",
             "pixel_size_nm: 100\nlayout: regions\nregions: [{width: 5, height: 6}, {width: 5, height: 5}]",
@@ -143,3 +159,40 @@ def test_mistakes_in_the_microscope_file(
 ) -> None:
     own_data.edit("my data/microscope.yaml", old, new)
     assert expected in own_data.message(monkeypatch)
+
+
+def test_all_mistakes_are_told_at_once_by_file_and_line(own_data: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own_data.folder / "config" / "config.yaml").write_text(
+        "render:\n  gamma: 9\nlocalize:\n  treshold: 0.1\n  device: gpu\ntrain:\n  start_from: lost.safetensors\n"
+    )
+    own_data.edit("config/calibrations.tsv", "beads-a.0.tif", "lost.0.tif")
+    own_data.edit("config/samples.tsv", "two\ta", "two\tc")
+    own_data.edit("config/samples.tsv", "my data/three.0.tif", "my data/three.1.tif")
+    own_data.edit("my data/microscope.yaml", "pixel_size_nm: 100", "pixel_size_nm: 0")
+    told = [line.partition(": ")[::2] for line in own_data.messages(monkeypatch)]
+    assert [place for place, _ in told] == [
+        "config/calibrations.tsv:2",
+        "config/config.yaml:2",
+        "config/config.yaml:4",
+        "config/config.yaml:5",
+        "config/config.yaml:7",
+        "config/samples.tsv:3",
+        "config/samples.tsv:4",
+        "my data/microscope.yaml:1",
+    ]
+    assert "lost.0.tif not found" in told[0][1] and "three.1.tif twice" in told[6][1]
+
+
+def test_a_calibration_with_a_mistake_is_not_called_unknown(
+    own_data: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_data.edit("config/calibrations.tsv", "\t50", "\tfifty")
+    assert "z_step_nm is 'fifty'" in own_data.message(monkeypatch)
+
+
+def test_no_more_lines_than_can_be_read(own_data: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = "".join(f"  unknown_{i}: 1\n" for i in range(25))
+    (own_data.folder / "config" / "config.yaml").write_text(f"render:\n{keys}")
+    lines = own_data.messages(monkeypatch)
+    assert len(lines) == 21 and lines[-1] == "and 5 more"
+    assert lines[0].startswith("config/config.yaml:2: unknown key render.unknown_0")

@@ -111,7 +111,7 @@ def test_an_edited_message_runs_nothing_again(checkout: Checkout) -> None:
 def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -> None:
     run = checkout.demo(STUB_FAIL="localize")
     assert run.returncode == 1
-    assert "planeloc: localize went wrong; mend it" in run.stderr
+    assert "planeloc: localize went wrong; correct it" in run.stderr
     assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
     checkout.calls()
 
@@ -256,7 +256,7 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:
-    own_data.sheet("samples", "sample calibration movie")
+    own_data.table("samples", "sample calibration movie")
     run = own_data.snakemake("--dry-run", "--quiet", "rules")
     assert run.returncode == 0, run.stderr
     assert "calibrate" in run.stdout + run.stderr

@@ -1,47 +1,124 @@
-"""The configuration: checked, completed with the defaults, and its file names looked up."""
+"""The configuration: checked, completed with the defaults, and turned into options of the commands."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from preflight import schema as schemas
-from preflight.errors import ConfigurationError
+from preflight.errors import ConfigurationError, Mistakes
+from preflight.experiment import Experiment, read_experiment
 
 # The weights that come with planeloc, by kind of network: what `train: start_from: auto` means.
-_SHIPPED = {
-    "regression": "resources/regression.safetensors",
-    "upsampling": "resources/quadplane.safetensors",
-}
+_SHIPPED = {"regression": "resources/regression.safetensors", "upsampling": "resources/quadplane.safetensors"}
 
-# The sheets say more about a missing file themselves.
+# The sample and calibration tables say more about a missing file themselves.
 _FILES = (("simulation",), ("train", "start_from"), ("paper", "robust"), ("paper", "nonrobust"))
+
+
+def read_all(config: Mapping[str, Any], files: Iterable[str | Path]) -> tuple[dict[str, Any], Experiment]:
+    """The complete configuration, and the samples and calibrations that it names; `files`: those it was read from.
+
+    Raises
+    ------
+    ConfigurationError
+        With all mistakes in the configuration and in the tables.
+    """
+    mistakes, complete, experiment = Mistakes(), {}, None
+    with mistakes:
+        complete = complete_configuration(config, files)
+    if complete or _names_tables(config):
+        places = complete or schemas.with_defaults(config, schemas.read_schema("config"))
+        with mistakes:
+            experiment = read_experiment(places["samples"], places["calibrations"], simulated_folder(places))
+    mistakes.stop()
+    return complete, experiment
+
+
+def _names_tables(config: Mapping[str, Any]) -> bool:
+    """Whether the tables that are meant are known, in a configuration with mistakes."""
+    schema = schemas.read_schema("config")
+    places = {key: config.get(key) for key in ("samples", "calibrations", "simulation", "pathvars")}
+    return set(config) <= set(schema["properties"]) and schemas.is_valid(
+        schemas.with_defaults({key: value for key, value in places.items() if value is not None}, schema), schema
+    )
+
+
+def simulated_folder(config: Mapping[str, Any]) -> str | None:
+    """The folder that a simulation writes, with a slash at its end; None for real data."""
+    return f"{config['pathvars']['results']}/acquisition/" if config["simulation"] else None
 
 
 def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path]) -> dict[str, Any]:
     """Return `config` with every key that was left out; `files` are those it was read from.
 
-    Raises `ConfigurationError` for the first mistake.
+    Raises
+    ------
+    ConfigurationError
+        With all mistakes in it.
     """
     schema = schemas.read_schema("config")
     locate = schemas.YamlLines(files)
     complete = schemas.with_defaults(config, schema)
-    schemas.check(complete, schema, locate)
-    if complete["train"]["start_from"] == "auto":
-        complete["train"]["start_from"] = _SHIPPED[complete["train"]["network"]]
+    mistakes = Mistakes()
+    with mistakes:
+        schemas.check(complete, schema, locate)
+    if _value(complete, ("train", "start_from")) == "auto":
+        complete["train"]["start_from"] = _SHIPPED.get(str(complete["train"]["network"]), "")
     for path in _FILES:
-        named = _value(complete, path)
-        if named and not Path(named).is_file():
-            where = f"{locate(path)}: " if _value(config, path) else ""
-            otherwise = "to train it (hours: see config/paper/full.yaml)" if path[0] == "paper" else "for none"
-            raise ConfigurationError(
-                f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' {otherwise}"
-            )
-    return complete
+        with mistakes:
+            _check_file(_value(complete, path), path, f"{locate(path)}: " if _value(config, path) else "")
+    mistakes.stop()
+    return schemas.with_whole_numbers(complete, schema)
+
+
+def _check_file(named: Any, path: tuple[str, ...], where: str) -> None:
+    if isinstance(named, str) and named and not Path(named).is_file():
+        otherwise = "to train it (hours: see config/paper/full.yaml)" if path[0] == "paper" else "for none"
+        raise ConfigurationError(
+            f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' {otherwise}"
+        )
 
 
 def _value(config: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         config = config.get(key) if isinstance(config, Mapping) else None
     return config
+
+
+def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ...] = ()) -> str:
+    """The command line options for a section of a complete configuration, or `only` for these keys of it.
+
+    Defaults are left out, and the order is that of the names: what is written otherwise means the same, and repeats
+    nothing.
+    """
+    given = _flat(config[section])
+    words = []
+    for key, rule in sorted(_settings(schemas.read_schema("config")["properties"][section]).items()):
+        value = given[key]
+        if (only and key not in only) or value == rule["default"] or not rule.get("option", True):
+            continue
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words.append(f"--{name}={value}")
+    return shlex.join(words)
+
+
+def _flat(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a group and of those within it: on the command line they have no groups."""
+    flat: dict[str, Any] = {}
+    for key, value in group.items():
+        flat |= _flat(value) if isinstance(value, Mapping) else {key: value}
+    return flat
+
+
+def _settings(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules of a section and of the groups within it, by name."""
+    rules: dict[str, Any] = {}
+    for key, rule in schema["properties"].items():
+        rules |= _settings(rule) if "properties" in rule else {key: rule}
+    return rules

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from preflight import schema as schemas
-from preflight.errors import ConfigurationError
-from preflight.sheets import Row, read_sheet
+from preflight.errors import ConfigurationError, Mistakes
+from preflight.tables import Row, read_table
 
 # Columns of the calibrations from which the cameras are measured.
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
@@ -50,7 +50,7 @@ class Calibration:
 
     @property
     def measures_cameras(self) -> bool:
-        """Whether the cameras are measured, or what the microscope file says of them holds."""
+        """Whether the cameras are measured, or taken from the microscope file."""
         return bool(self.dark)
 
     @property
@@ -62,27 +62,27 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Sample:
-    """One movie, the calibration it belongs to, and the true positions where they are known."""
+    """One movie, the calibration it belongs to, and the ground truth where it is known."""
 
     name: str
     calibration: str
     movie: tuple[str, ...]
-    truth: tuple[str, ...]  # one path or none
+    truth: tuple[str, ...]  # ground truth: one path or none
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Both sheets by name."""
+    """Samples and calibrations by name."""
 
     samples: dict[str, Sample]
     calibrations: dict[str, Calibration]
 
     def samples_of(self, calibration: str) -> list[str]:
-        """Names of the samples that share a calibration, in the order of the sheet."""
+        """Names of the samples that share a calibration, in the order of the sample table."""
         return [sample.name for sample in self.samples.values() if sample.calibration == calibration]
 
     def files(self) -> list[str]:
-        """Every file that the sheets name, each once."""
+        """Every file that the tables name, each once."""
         calibrations, samples = self.calibrations.values(), self.samples.values()
         named = [path for c in calibrations for path in c.files]
         named += [path for s in samples for path in (*s.movie, *s.truth)]
@@ -94,31 +94,34 @@ class Experiment:
 
 
 def read_experiment(samples: str, calibrations: str, simulated: str | None = None) -> Experiment:
-    """Read both sheets and raise `ConfigurationError` for the first mistake in them.
+    """Read the sample table and the calibration table.
 
-    `simulated` is the folder that a simulation is going to write, with a slash at its end; the sheets call it
-    ``<simulated>/``, and files in it may be missing now.
+    Parameters
+    ----------
+    samples, calibrations : paths of the tables.
+    simulated : folder that a simulation is going to write, with a slash at its end. The tables call it
+        ``<simulated>/``, and files in it may be missing now.
+
+    Raises
+    ------
+    ConfigurationError
+        With all mistakes in the tables and in the microscope files that they name.
     """
-
-    def will_be_made(path: str) -> bool:
-        return simulated is not None and path.startswith(simulated)
-
-    calibration_rows, sample_rows = (
-        [_with_folder(row, simulated) for row in read_sheet(sheet, schemas.read_schema(name))]
-        for sheet, name in ((calibrations, "calibrations"), (samples, "samples"))
-    )
-    if not sample_rows and not calibration_rows:
+    mistakes = Mistakes()
+    calibration_rows = _rows(calibrations, "calibration", simulated, mistakes)
+    known = None if mistakes.lines else {row.values["calibration"]: row for row in calibration_rows}
+    sample_rows = _rows(samples, "sample", simulated, mistakes)
+    if not sample_rows and not calibration_rows and not mistakes.lines:
         raise ConfigurationError(
             f"{samples}: no samples yet; fill in {samples} and {calibrations} (config/README.md says how), "
             "or see the demo with: make demo"
         )
-    _refuse_repeated("calibration", calibration_rows)
-    _refuse_repeated("sample", sample_rows)
+    checks = _Checks(mistakes, simulated)
     for row in calibration_rows:
-        _check_calibration(row, will_be_made)
-    by_name = {row.values["calibration"]: row for row in calibration_rows}
+        checks.calibration(row)
     for row in sample_rows:
-        _check_sample(row, by_name, calibrations, will_be_made)
+        checks.sample(row, known, calibrations)
+    mistakes.stop()
     experiment = Experiment(
         {row.values["sample"]: _sample(row) for row in sample_rows},
         {row.values["calibration"]: _calibration(row) for row in calibration_rows},
@@ -136,7 +139,7 @@ def check_microscope(path: str) -> dict[str, Any]:
     locate = schemas.YamlLines([path])
     microscope = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(microscope, dict):
-        raise ConfigurationError(f"{path}: empty; it needs pixel_size_nm and cameras, see config/README.md")
+        raise ConfigurationError(f"{path}: empty; it needs pixel_size_nm and cameras, see docs/configuration.md")
     schemas.check(microscope, schema, locate)
     microscope = schemas.with_defaults(microscope, schema)
     cameras, regions = len(microscope["cameras"]), len(microscope["regions"])
@@ -150,6 +153,33 @@ def check_microscope(path: str) -> dict[str, Any]:
             f"{locate(('regions',))}: the regions differ in size; give all the same width and height"
         )
     return microscope
+
+
+def _rows(table: str, column: str, simulated: str | None, mistakes: Mistakes) -> list[Row]:
+    """The rows of a table, with the folder of simulated files in the place of its name, each with its own name."""
+    rows = read_table(table, schemas.read_schema(f"{column}s"), mistakes)
+    if simulated is not None:
+        rows = [_with_folder(row, simulated) for row in rows]
+    first: dict[str, int] = {}
+    for row in rows:
+        with mistakes:
+            _check_name(row, column, first)
+    return rows
+
+
+def _with_folder(row: Row, simulated: str) -> Row:
+    named = {key: v.replace(_SIMULATED, simulated) if isinstance(v, str) else v for key, v in row.values.items()}
+    return replace(row, values=named)
+
+
+def _check_name(row: Row, column: str, first: dict[str, int]) -> None:
+    """Some file systems do not distinguish upper from lower case, and the name becomes a folder."""
+    name = row.values[column]
+    if name.lower() in RESERVED_NAMES:
+        raise ConfigurationError(f"{row.where}: {column} cannot be called {name!r}, a folder of the results; rename it")
+    line = first.setdefault(name.lower(), row.line)
+    if line != row.line:
+        raise ConfigurationError(f"{row.where}: {column} {name!r} is already in line {line}; give each its own name")
 
 
 def _calibration(row: Row) -> Calibration:
@@ -169,68 +199,68 @@ def _sample(row: Row) -> Sample:
     return Sample(row.values["sample"], row.values["calibration"], row.files("movie"), row.files("truth"))
 
 
-def _with_folder(row: Row, simulated: str | None) -> Row:
-    """The row with the folder of simulated files in the place of its name."""
-    if simulated is None:
-        return row
-    named = {key: v.replace(_SIMULATED, simulated) if isinstance(v, str) else v for key, v in row.values.items()}
-    return replace(row, values=named)
+class _Checks:
+    """Rows against the disk and the microscope files, each of which is read once."""
 
+    def __init__(self, mistakes: Mistakes, simulated: str | None) -> None:
+        self._mistakes, self._simulated = mistakes, simulated
+        self._microscopes: dict[str, dict[str, Any] | None] = {}
 
-def _refuse_repeated(column: str, rows: Iterable[Row]) -> None:
-    first: dict[str, int] = {}
-    for row in rows:
-        name = row.values[column]
-        # Some file systems do not tell upper from lower case, and the name becomes a folder.
-        if name.lower() in RESERVED_NAMES:
-            raise ConfigurationError(
-                f"{row.where}: {column} cannot be called {name!r}, a folder of the results; rename it"
-            )
-        if name.lower() in first:
-            raise ConfigurationError(
-                f"{row.where}: {column} {name!r} is already in line {first[name.lower()]}; give each its own name"
-            )
-        first[name.lower()] = row.line
+    def sample(self, row: Row, calibrations: Mapping[str, Row] | None, table: str) -> None:
+        """Check a row of the sample table; `calibrations` is None where these have mistakes themselves."""
+        name = row.values["calibration"]
+        for column in ("movie", "truth"):
+            self._files(row, column)
+        with self._mistakes:
+            if len(row.files("truth")) > 1:
+                raise ConfigurationError(
+                    f"{row.where}: column truth names several files; give one table, or leave it empty"
+                )
+            if calibrations is not None and name not in calibrations:
+                unknown = schemas.unknown_name(f"calibration {name!r}", name, calibrations)
+                raise ConfigurationError(f"{row.where}: {unknown}; correct the name or add a line for it to {table}")
+        if calibrations and name in calibrations:
+            self._counts(row, ("movie",), calibrations[name].values["microscope"])
 
+    def calibration(self, row: Row) -> None:
+        """Check a row of the calibration table."""
+        recordings = ("beads", "registration_beads", *_CAMERA_MOVIES)
+        for column in ("microscope", *recordings):
+            self._files(row, column)
+        given = [column for column in _CAMERA_MOVIES if row.files(column)]
+        for column in ("dark", "bright"):
+            with self._mistakes:
+                if given and column not in given:
+                    raise ConfigurationError(
+                        f"{row.where}: column {column} is empty, but {given[0]} is not; cameras are measured from a "
+                        "dark and a bright movie together: give both, or neither"
+                    )
+        self._counts(row, recordings, row.values["microscope"])
 
-def _check_sample(row: Row, calibrations: Mapping[str, Row], sheet: str, will_be_made: Callable[[str], bool]) -> None:
-    name = row.values["calibration"]
-    if name not in calibrations:
-        unknown = schemas.unknown_name(f"calibration {name!r}", name, calibrations)
-        raise ConfigurationError(f"{row.where}: {unknown}; correct the name or add a line for it to {sheet}")
-    _check_files(row, "movie", will_be_made)
-    _check_files(row, "truth", will_be_made)
-    if len(row.files("truth")) > 1:
-        raise ConfigurationError(f"{row.where}: column truth names several files; give one table, or leave it empty")
-    microscope = calibrations[name].values["microscope"]
-    if not will_be_made(microscope):
-        _check_count(row, "movie", microscope)
+    def _will_be_made(self, path: str) -> bool:
+        return self._simulated is not None and path.startswith(self._simulated)
 
+    def _files(self, row: Row, column: str) -> None:
+        files = row.files(column)
+        for path in files:
+            with self._mistakes:
+                if files.count(path) > 1:
+                    raise ConfigurationError(
+                        f"{row.where}: column {column} names {path} twice; give one file per camera"
+                    )
+                if not Path(path).is_file() and not self._will_be_made(path):
+                    raise ConfigurationError(f"{row.where}: column {column}: {_missing(path)}")
 
-def _check_calibration(row: Row, will_be_made: Callable[[str], bool]) -> None:
-    recordings = ("beads", "registration_beads", *_CAMERA_MOVIES)
-    for column in ("microscope", *recordings):
-        _check_files(row, column, will_be_made)
-    given = [column for column in _CAMERA_MOVIES if row.files(column)]
-    for column in ("dark", "bright"):
-        if given and column not in given:
-            raise ConfigurationError(
-                f"{row.where}: column {column} is empty, but {given[0]} is not; cameras are measured from a dark and a "
-                "bright movie together: give both, or neither"
-            )
-    microscope = row.values["microscope"]
-    if not will_be_made(microscope):
-        for column in recordings:
-            _check_count(row, column, microscope)
-
-
-def _check_files(row: Row, column: str, will_be_made: Callable[[str], bool]) -> None:
-    files = row.files(column)
-    for path in files:
-        if files.count(path) > 1:
-            raise ConfigurationError(f"{row.where}: column {column} names {path} twice; give one file per camera")
-        if not Path(path).is_file() and not will_be_made(path):
-            raise ConfigurationError(f"{row.where}: column {column}: {_missing(path)}")
+    def _counts(self, row: Row, columns: Iterable[str], path: str) -> None:
+        """Check that columns name as many files as the layout of the microscope asks for."""
+        if path not in self._microscopes and not self._will_be_made(path) and Path(path).is_file():
+            self._microscopes[path] = None
+            with self._mistakes:
+                self._microscopes[path] = check_microscope(path)
+        if microscope := self._microscopes.get(path):
+            for column in columns:
+                with self._mistakes:
+                    _check_count(row, column, path, microscope)
 
 
 def _missing(path: str) -> str:
@@ -246,17 +276,15 @@ def _missing(path: str) -> str:
     return f"{path} not found; check the path (paths count from {Path.cwd()})"
 
 
-def _check_count(row: Row, column: str, microscope: str) -> None:
-    """As many files as the microscope's layout asks for."""
-    described = check_microscope(microscope)
-    cameras, layout, files = len(described["cameras"]), described["layout"], len(row.files(column))
+def _check_count(row: Row, column: str, path: str, microscope: Mapping[str, Any]) -> None:
+    cameras, layout, files = len(microscope["cameras"]), microscope["layout"], len(row.files(column))
     if files and layout == "files" and files != cameras:
         raise ConfigurationError(
-            f"{row.where}: column {column} names {files} file(s), but {microscope} lists {cameras} cameras; "
+            f"{row.where}: column {column} names {files} file(s), but {path} lists {cameras} cameras; "
             "give one file per camera in plane order, separated by ';'"
         )
     if files > 1 and layout != "files":
         raise ConfigurationError(
-            f"{row.where}: column {column} names {files} files, but {microscope} says layout {layout}; "
+            f"{row.where}: column {column} names {files} files, but {path} says layout {layout}; "
             "give the one file that holds all cameras, or set layout: files"
         )

@@ -1,10 +1,10 @@
-"""JSON Schema with messages that a microscopist understands, and with the line of the file that is to be mended."""
+"""JSON Schema with messages that a microscopist understands, and with the line of the file that is to be corrected."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,29 +55,69 @@ def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -
     return filled
 
 
+def with_whole_numbers(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with numbers such as 2.0e+5 as whole numbers, where the schema has these."""
+    rules = schema.get("properties", {})
+    return {key: _whole(value, rules.get(key, {})) for key, value in values.items()}
+
+
+def _whole(value: Any, rule: Mapping[str, Any]) -> Any:
+    if "properties" in rule and isinstance(value, Mapping):
+        return with_whole_numbers(value, rule)
+    return int(value) if rule.get("type") == "integer" and isinstance(value, float) else value
+
+
+def is_valid(values: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether there are no mistakes."""
+    return _Validator(schema).is_valid(values)
+
+
 def check(values: Any, schema: Mapping[str, Any], locate: Locate) -> None:
-    """Raise `ConfigurationError` for the first mistake; `locate` turns the path of a key into "file:line"."""
-    errors = sorted(_Validator(schema).iter_errors(values), key=lambda error: [str(p) for p in error.path])
-    # An unknown key first: it is what a typo looks like, and it may be the cause of the others.
-    errors.sort(key=lambda error: error.validator != "additionalProperties")
-    if errors:
-        raise ConfigurationError(explain(errors[0], locate))
+    """Raise `ConfigurationError` with all mistakes; `locate` turns the path of a key into "file:line"."""
+    errors = list(_Validator(schema).iter_errors(values))
+    # What looks as if it were missing may be what is misspelt beside it.
+    misspelt = {tuple(error.absolute_path) for error in errors if error.validator == "additionalProperties"}
+    lines = []
+    for error in errors:
+        if error.validator != "required" or tuple(error.absolute_path) not in misspelt:
+            lines += _explain(error, locate, schema.get("moved", {}))
+    if lines:
+        raise ConfigurationError(*lines)
 
 
 def _finite(value: float) -> bool:
     return -math.inf < value < math.inf
 
 
-def explain(error: ValidationError, locate: Locate) -> str:
-    """One line for one mistake."""
+def _explain(error: ValidationError, locate: Locate, moved: Mapping[str, str]) -> list[str]:
+    """One line for every mistake that an error stands for."""
     path = tuple(error.absolute_path)
     if error.validator == "additionalProperties":
-        unknown = next(key for key in error.instance if key not in error.schema.get("properties", {}))
-        return f"{locate((*path, unknown))}: {unknown_name(f'key {_dotted((*path, unknown))}', unknown, _known(error))}"
+        known = error.schema.get("properties", {})
+        unknown = [(*path, key) for key in error.instance if key not in known]
+        return [f"{locate(place)}: {_unknown_key(place, known, moved)}" for place in unknown]
     if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"{locate(path)}: {_dotted((*path, missing))} is missing; add it ({_described(error.schema, missing)})"
-    return f"{locate(path)}: {_dotted(path)} is {_shown(error.instance)}; {_remedy(error)}"
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return [
+            f"{locate(path)}: {_dotted((*path, key))} is missing; add it: {_described(error.schema, key)}"
+            for key in missing
+        ]
+    return [f"{locate(path)}: {_dotted(path)} is {_shown(error.instance)}; {_remedy(error)}"]
+
+
+def _unknown_key(path: tuple, known: Iterable[str], moved: Mapping[str, str]) -> str:
+    """What to do with a key that is unknown, also if it once was known or resembles one that was."""
+    name = _dotted(path)
+    if name in moved:
+        remedy = "move it" if moved[name].endswith(f".{path[-1]}") else "rename it"
+        return f"{name} is now {moved[name]}; {remedy}"
+    section = _dotted(path[:-1]) + "."
+    within = [new.removeprefix(section) for new in moved.values() if new.startswith(section)]
+    grouped = {new.rpartition(".")[2]: new for new in within}
+    close = difflib.get_close_matches(str(path[-1]), [*known, *grouped], n=1)
+    if close and close[0] in grouped:
+        return f"unknown key {name}; did you mean {grouped[close[0]]}?"
+    return unknown_name(f"key {name}", path[-1], known)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
@@ -87,12 +127,10 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what}; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}")
 
 
-def _known(error: ValidationError) -> list[str]:
-    return list(error.schema.get("properties", {}))
-
-
 def _described(schema: Mapping[str, Any], key: str) -> str:
-    return schema.get("properties", {}).get(key, {}).get("description", "see config/README.md").rstrip(".")
+    """What to write for a key that is missing."""
+    rule = schema.get("properties", {}).get(key, {})
+    return rule.get("remedy", rule.get("description", "see docs/configuration.md")).rstrip(".")
 
 
 def _dotted(path: Iterable[Any]) -> str:
@@ -127,9 +165,9 @@ def _remedy(error: ValidationError) -> str:
         case "minItems":
             return f"give at least {limit} entries"
         case "pattern" | "minLength":
-            return error.schema.get("errorHint", "see config/README.md for what it may be")
+            return error.schema.get("errorHint", "see docs/configuration.md for what it may be")
         case _:
-            return f"{error.message}; see config/README.md"
+            return f"{error.message}; see docs/configuration.md"
 
 
 def _number_hint(value: Any, types: list[str]) -> str:
@@ -179,25 +217,24 @@ def _compose(path: Path) -> yaml.Node | None:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigurationError(f"{path}: not a text file in UTF-8; save it again as plain text") from None
-    _refuse_repeated_keys(root, path)
+    if repeated := list(_repeated_keys(root, path)):
+        raise ConfigurationError(*repeated)
     return root
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+def _repeated_keys(node: yaml.Node | None, path: Path) -> Iterator[str]:
     """YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which."""
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            _refuse_repeated_keys(entry, path)
+            yield from _repeated_keys(entry, path)
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.value in lines:
-                raise ConfigurationError(
-                    f"{path}:{line}: key {key.value} was already given in line {lines[key.value]}; remove one"
-                )
+                yield f"{path}:{line}: key {key.value} was already given in line {lines[key.value]}; remove one"
             lines[key.value] = line
-            _refuse_repeated_keys(value, path)
+            yield from _repeated_keys(value, path)
 
 
 def _line_of(node: yaml.Node | None, path: tuple) -> int | None:

@@ -1,4 +1,4 @@
-# Bead z-stacks -> where every plane is focused, how the spot widens with defocus, how the light is shared.
+# Bead z-stacks -> depth and PSF of every plane, and how the photons are divided among the planes.
 rule calibrate:
     input:
         beads=of_calibration("beads"),

@@ -1,4 +1,4 @@
-# Dark and bright movies, where the sheet names them -> the microscope file with the cameras as measured.
+# Dark and bright movies, where the calibration table names them -> the microscope file with the cameras as measured.
 rule cameras:
     input:
         dark=of_calibration("dark"),

@@ -1,14 +1,13 @@
-# Read and check the configuration and the sheets, and the few functions that the rules share.
+# Read and check the configuration and the sample tables, and the few functions that the rules share.
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from preflight.configuration import complete_configuration
+from preflight.configuration import command_options, read_all, simulated_folder
 from preflight.errors import ConfigurationError
-from preflight.experiment import read_experiment
-from preflight.schema import SCHEMAS, YamlLines, read_schema, unknown_name
+from preflight.schema import SCHEMAS, YamlLines, unknown_name
 from preflight.stage_versions import REPRODUCTION, stage_version
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
@@ -16,8 +15,6 @@ os.environ.update(
     PATH=os.pathsep.join([os.environ.get("PATH", ""), os.path.dirname(sys.executable)])
 )
 
-# Keys of the configuration that name an input file of the rule; all others are command line options.
-FILE_KEYS = {"train": ["start_from"], "paper": ["robust", "nonrobust", "structure"]}
 # As a relative path: an absolute one would differ in a container, and after moving the folder.
 SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
 
@@ -37,9 +34,9 @@ ALL_CORES = 64
 
 
 def or_stop(function, *arguments):
-    """Call a check; a mistake becomes one line on the terminal and exit code 1.
+    """Call a check; its mistakes become lines on the terminal, and exit code 1.
 
-    A `WorkflowError` would show it between two lines about this file, where there is nothing to mend.
+    A `WorkflowError` would show them between two lines about this file, where there is nothing to correct.
     """
     try:
         return function(*arguments)
@@ -48,11 +45,10 @@ def or_stop(function, *arguments):
 
 
 def read_everything():
-    """The configuration with its defaults filled in (in place), and the sheets, all checked."""
+    """The configuration with its defaults filled in (in place), and the sample tables, all checked."""
     files = workflow.overwrite_configfiles or workflow.configfiles
-    config.update(complete_configuration(config, map(os.path.relpath, files)))
-    made = acquisition("") if config["simulation"] else None
-    experiment = read_experiment(config["samples"], config["calibrations"], made)
+    complete, experiment = read_all(config, map(os.path.relpath, files))
+    config.update(complete)
     structure = config["paper"]["structure"]
     if structure and structure not in experiment.samples:
         raise ConfigurationError(
@@ -62,28 +58,9 @@ def read_everything():
     return experiment
 
 
-def acquisition(file):
-    """Path of a file that the demo's simulated microscope writes."""
-    return f"{config['pathvars']['results']}/acquisition/{file}"
-
-
 def options(section, *only):
-    """The command line options for a section of the configuration, or `only` for these keys of it.
-
-    What has its default is left out.
-    """
-    defaults = read_schema("config")["properties"][section]["properties"]
-    words = []
-    for key, value in config[section].items():
-        if only and key not in only:
-            continue
-        if key not in FILE_KEYS.get(section, []) and value != defaults[key]["default"]:
-            name = key.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--no-{name}")
-            else:
-                words.append(f"--{name}={value}")
-    return shlex.join(words)
+    """The command line options for a section of the configuration, or `only` for these keys of it."""
+    return command_options(config, section, only)
 
 
 def repeated(option, name):
@@ -105,7 +82,7 @@ def of_calibration(field):
 
 
 def microscope_of(calibration):
-    """The microscope file that holds for a calibration: with measured cameras where movies are for it."""
+    """The microscope file of a calibration: the one with measured cameras where there are movies for it."""
     given = experiment.calibrations[calibration]
     if given.measures_cameras:
         return f"<results>/calibration/{calibration}/microscope.yaml"

@@ -1,4 +1,4 @@
-# Camera files -> one compressed, checksummed store of the raw counts, and the manifest that vouches for it.
+# Camera files -> one compressed movie of raw counts, and the manifest with its checksums.
 rule convert:
     input:
         movie=of_sample("movie"),

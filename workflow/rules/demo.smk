@@ -5,13 +5,13 @@ if config["simulation"]:
         input:
             settings=config["simulation"],
         output:
-            experiment.files_in(acquisition("")),
+            experiment.files_in(simulated_folder(config)),
         log:
             "<logs>/simulate.log",
         benchmark:
             "<benchmarks>/simulate.tsv"
         params:
-            folder=lambda wildcards: acquisition(""),
+            folder=lambda wildcards: simulated_folder(config),
             version=stage_version("simulate"),
         shell:
             "planeloc simulate --settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"

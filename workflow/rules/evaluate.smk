@@ -1,4 +1,4 @@
-# Filtered localizations, and the truth where it is known -> metrics.
+# Filtered localizations, and the ground truth where it is known -> metrics.
 rule evaluate:
     input:
         localizations=rules.filter.output.localizations,

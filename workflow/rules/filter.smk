@@ -1,4 +1,4 @@
-# Localizations -> those worth keeping, also in the formats of Picasso and ThunderSTORM.
+# Localizations -> those that pass the filter, also in the formats of Picasso and ThunderSTORM.
 rule filter:
     input:
         localizations=rules.localize.output.localizations,

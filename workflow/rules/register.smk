@@ -1,4 +1,4 @@
-# Bead images of all cameras -> the map from the reference camera to every other.
+# Bead images of all cameras -> the transform from the reference camera to every other.
 rule register:
     input:
         beads=of_calibration("registration_beads"),

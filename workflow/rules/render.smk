@@ -1,4 +1,4 @@
-# Filtered localizations -> pictures to look at (PNG) and to measure in (OME-TIFF).
+# Filtered localizations -> images to look at (PNG) and to measure in (OME-TIFF).
 rule render:
     input:
         localizations=rules.filter.output.localizations,

@@ -1,12 +1,12 @@
-# PSF, and the light of the movies that will be localized -> a network for this microscope.
-# Given weights that fit are adopted as they are, which takes seconds.
+# PSF, and photon counts and background of the first movie -> a network for this microscope.
+# Given weights that fit are used as they are, which takes seconds.
 rule train:
     input:
         psf=rules.calibrate.output.psf,
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
         registration=rules.register.output.registration,
-        # The light is measured in the calibration's first sample alone, whatever its age: a sample that is added later,
-        # or converted again, must not train anew.
+        # Photon counts and background are measured in the calibration's first sample alone, whatever its age: a sample
+        # that is added later, or converted again, must not train a network again.
         movies=lambda wildcards: ancient(
             expand(
                 "<results>/{sample}/movie.manifest.json",

@@ -19,14 +19,14 @@ class Camera:
     """What the data sheet, or a photon transfer measurement, says of one camera."""
 
     name: str = setting("camera", "Name used in messages and figures.")
-    offset_counts: float = setting(100.0, "Counts that the camera reads in the dark.", minimum=0)
+    offset_counts: float = setting(100.0, "Counts that the camera reads in the dark.", unit="counts", minimum=0)
     electrons_per_count: float = setting(1.0, "Electrons per count, before EM gain.", minimum=1e-6)
     em_gain: float = setting(1.0, "Electron-multiplying gain; 1 for CCD and sCMOS.", minimum=1)
     quantum_efficiency: float = setting(1.0, "Photoelectrons per photon.", minimum=1e-3, maximum=1)
     read_noise_electrons: float = setting(
-        0.0, "Read noise at the output, after the EM gain (not divided by it), rms electrons.", minimum=0
+        0.0, "Rms read noise at the output, after the EM gain (not divided by it).", unit="electrons", minimum=0
     )
-    saturation_counts: float = setting(65535.0, "Counts at which a pixel is saturated.", minimum=1)
+    saturation_counts: float = setting(65535.0, "Counts at which a pixel is saturated.", unit="counts", minimum=1)
 
     @property
     def photons_per_count(self) -> float:

@@ -38,10 +38,10 @@ REQUIRED_OF_REGIONS = {"width": "columns of the region", "height": "rows of the 
 class Region:
     """A rectangle of a shared sensor, in camera pixels: columns x … x+width−1, rows y … y+height−1."""
 
-    x: int = setting(0, "First column.", minimum=0)
-    y: int = setting(0, "First row.", minimum=0)
-    width: int = setting(1, "Columns.", minimum=1)
-    height: int = setting(1, "Rows.", minimum=1)
+    x: int = setting(0, "First column.", unit="px", minimum=0)
+    y: int = setting(0, "First row.", unit="px", minimum=0)
+    width: int = setting(1, "Columns.", unit="px", minimum=1)
+    height: int = setting(1, "Rows.", unit="px", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Microscope:
     """Everything that the stages ask about the instrument."""
 
     name: str
-    pixel_size_nm: float = setting(100.0, "Camera pixel in the sample, nm.", minimum=1)
+    pixel_size_nm: float = setting(100.0, "Size of a camera pixel in the sample.", unit="nm", minimum=1)
     layout: str = setting(
         "files",
-        "files: one file per camera; channels: one file with a channel axis; regions: one sensor, split.",
+        "files: one file per camera; channels: one file with a channel axis; regions: one sensor, split in rectangles.",
         choices=LAYOUTS,
     )
     cameras: tuple[Camera, ...] = ()
@@ -72,13 +72,13 @@ def read_microscope(path: str | Path) -> Microscope:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PlanelocError(f"{path}: microscope file not found; see config/README.md for its keys") from None
+        raise PlanelocError(f"{path}: microscope file not found; see docs/configuration.md for its keys") from None
     except OSError as error:
         raise unreadable(path, error) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PlanelocError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise PlanelocError(f"{path}: expected keys such as pixel_size_nm and cameras; see config/README.md")
+        raise PlanelocError(f"{path}: expected keys such as pixel_size_nm and cameras; see docs/configuration.md")
     values = {"name": path.stem, **content}
     for key, kind, required in (("cameras", Camera, REQUIRED_OF_CAMERAS), ("regions", Region, REQUIRED_OF_REGIONS)):
         entries = values.get(key, [])

@@ -1,4 +1,4 @@
-"""The command line: finds the verb, turns expected errors into one line and exit code 1."""
+"""The command line: finds the command, turns expected errors into one line and exit code 1."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from planeloc.core import messages
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import unreadable
 
-_VERBS = {
-    "simulate": "Write an acquisition as a microscope would leave it, with the truth beside it.",
+_COMMANDS = {
+    "simulate": "Simulate an acquisition: camera files as a microscope writes them, and the ground truth.",
     "cameras": "Measure offset, gain and noise of every camera by photon transfer.",
-    "register": "Find how the cameras' fields lie on each other, from images of the same beads.",
+    "register": "Determine the transforms between the cameras from images of the same beads.",
     "calibrate": "Fit the PSF of every plane to z-stacks of beads.",
-    "convert": "Gather camera files into one compressed, checksummed movie of raw counts.",
-    "train": "Provide the network for a microscope: adopt given weights if they fit it, else train.",
-    "localize": "Find the molecules in every frame of a movie.",
-    "filter": "Keep the localizations that can be trusted, and export them.",
-    "render": "Draw the super-resolution pictures.",
-    "evaluate": "Measure a table, against the truth where it is known.",
+    "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
+    "train": "Provide a network for a microscope: use the given weights if they fit, or else train.",
+    "localize": "Localize the molecules in every frame of a movie.",
+    "filter": "Filter localizations, and export them to Picasso and ThunderSTORM.",
+    "render": "Render the super-resolution images.",
+    "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
 }
 
 
-class _Verbs(click.Group):
-    """Verbs of which only the one that is called is loaded: loading PyTorch alone takes seconds."""
+class _Commands(click.Group):
+    """Commands of which only the one that is called is loaded: loading PyTorch alone takes seconds."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(_VERBS)
+        return list(_COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in _VERBS:
+        if name not in _COMMANDS:
             return None
         command = import_module(f"planeloc.cli.{name}").command
         if torch := sys.modules.get("torch"):
@@ -43,22 +43,22 @@ class _Verbs(click.Group):
         return command
 
     def resolve_command(self, context: click.Context, words: list[str]) -> tuple[Any, Any, list[str]]:
-        if words and words[0] not in _VERBS and (near := get_close_matches(words[0], _VERBS, 1)):
+        if words and words[0] not in _COMMANDS and (near := get_close_matches(words[0], _COMMANDS, 1)):
             context.fail(f"No such command {words[0]!r}; did you mean {near[0]}?")
         return super().resolve_command(context, words)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_VERBS.items()))
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, package_name="planeloc")
 def planeloc() -> None:
     """3D super-resolution images from the movies of a multi-plane microscope.
 
-    The verbs stand in the order in which they are used. The Snakemake workflow calls them for every sample of a
-    sheet; see README.md. `simulate` makes the demo's acquisition.
+    The commands are listed in the order of their use. The Snakemake workflow runs them for every sample of the sample
+    table; see README.md. `simulate` makes the acquisition of the demo.
     """
 
 

@@ -1,29 +1,186 @@
-"""What the verbs of the command line share: files as options, and the record of a run."""
+"""What the commands share: files and settings as options, their order in the help, and the record of a run."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import typing
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from planeloc.core.provenance import write_provenance
+from planeloc.core.settings import from_mapping
 
-FILE = click.Path(path_type=Path)
+_FILES, _OPTIONS, _ADVANCED, _THRESHOLDS = "Files", "Options", "Advanced options", "Thresholds"
+
+
+class _Option(click.Option):
+    """An option that says under which heading the help lists it."""
+
+    def __init__(self, *arguments: Any, heading: str = _OPTIONS, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.heading = heading
+
+
+class _WholeNumber(click.ParamType):
+    """A whole number, which may be written 2.0e+5."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        try:
+            return int(str(value))
+        except ValueError:
+            pass
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.5
+        if not number.is_integer():
+            self.fail(f"{value!r} is not a whole number", param, context)
+        return int(number)
+
+
+class StageCommand(click.Command):
+    """A command whose help lists files first, then the settings by how often they are changed."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list] = {heading: [] for heading in (_FILES, _OPTIONS, _ADVANCED, _THRESHOLDS)}
+        for option in self.get_params(context):
+            if row := option.get_help_record(context):
+                rows[getattr(option, "heading", _OPTIONS)].append(row)
+        for heading, listed in rows.items():
+            if listed:
+                with formatter.section(heading):
+                    formatter.write_dl(listed)
 
 
 def file_option(name: str, help: str, *, required: bool = True, multiple: bool = False) -> Callable:
     """An option that names a file, or several if it may be repeated."""
-    return click.option(name, type=FILE, help=help, required=required, multiple=multiple)
+    return click.option(
+        name,
+        cls=_Option,
+        heading=_FILES,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=help,
+        required=required,
+        multiple=multiple,
+    )
 
 
-beads_option = file_option("--beads", "Bead stack; repeat the option for each camera, in plane order.", multiple=True)
-figure_option = file_option("--figure", "Figure (PNG).")
-microscope_option = file_option("--microscope", "Microscope file (YAML).")
 provenance_option = file_option("--provenance", "Record of this run (JSON).", required=False)
-quality_option = file_option("--quality", "Quality values and verdicts (JSON).")
+
+
+def options(cls: type, *only: str) -> Callable:
+    """Turn every field of a settings dataclass, or `only` the named ones, into a click option.
+
+    The command gets them as one `settings` argument.
+    """
+    kinds = typing.get_type_hints(cls)
+    fields = [field for field in dataclasses.fields(cls) if not only or field.name in only]
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def wrapper(**arguments: Any) -> Any:
+            values = {field.name: arguments.pop(field.name) for field in fields}
+            return command(settings=from_mapping(cls, values, "command line"), **arguments)
+
+        for each in reversed(fields):
+            wrapper = _setting_option(each, kinds[each.name])(wrapper)
+        return wrapper
+
+    return decorate
+
+
+def _setting_option(field: dataclasses.Field, kind: type) -> Callable:
+    name, about = field.name.replace("_", "-"), field.metadata
+    heading = _THRESHOLDS if about["group"] else _ADVANCED if about["advanced"] else _OPTIONS
+    types = {int: _WholeNumber(), float: click.FLOAT, str: click.STRING, bool: click.BOOL}
+    return click.option(
+        f"--{name}/--no-{name}" if kind is bool else f"--{name}",
+        field.name,
+        cls=_Option,
+        heading=heading,
+        type=click.Choice(about["choices"]) if about["choices"] else types[kind],
+        metavar=about["unit"].upper() or None,
+        default=field.default,
+        show_default=True,
+        help=about["help"],
+    )
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a command reads or writes, as an option."""
+
+    option: str
+    help: str
+    required: bool = True
+    multiple: bool = False
+    written: bool = False
+
+    @property
+    def argument(self) -> str:
+        return self.option.removeprefix("--").replace("-", "_")
+
+
+output = functools.partial(File, written=True)
+
+BEADS = File("--beads", "Bead z-stack; one file per camera, in plane order.", multiple=True)
+MICROSCOPE = File("--microscope", "Microscope file (YAML).")
+FIGURE = output("--figure", "Figure (PNG).")
+QUALITY = output("--quality", "Quality values and verdicts (JSON).")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What only the run itself knows, for its record: values, SHA-256 of inputs by path, and further outputs."""
+
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
+    outputs: tuple[Path, ...] = ()
+
+
+def stage_command(name: str, settings: type, *files: File) -> Callable[[Callable[..., Used | None]], click.Command]:
+    """Make a function the command of a stage, with options for its files, its settings and the record of the run.
+
+    Parameters
+    ----------
+    name : name of the command.
+    settings : dataclass of the stage's settings.
+    files : files that the stage reads and writes; they stand in the record in this order.
+
+    Returns
+    -------
+    A decorator. The function gets a path for every file, a tuple of paths where there may be several, None where none
+    is given; and `settings`. It may return what it `Used`.
+    """
+
+    def decorate(function: Callable[..., Used | None]) -> click.Command:
+        @functools.wraps(function)
+        def command(*, provenance: Path | None, settings: Any, **arguments: Any) -> None:
+            used = function(settings=settings, **arguments) or Used()
+            inputs, outputs = (_named(files, arguments, written=written) for written in (False, True))
+            outputs = [*outputs, *used.outputs]
+            write_record(provenance, name, settings, inputs, outputs, used.values, used.checksums)
+
+        wrapped = provenance_option(options(settings)(command))
+        for file in reversed(files):
+            wrapped = file_option(file.option, file.help, required=file.required, multiple=file.multiple)(wrapped)
+        return click.command(name, cls=StageCommand)(wrapped)
+
+    return decorate
+
+
+def _named(files: tuple[File, ...], arguments: dict[str, Any], *, written: bool) -> list[Path]:
+    """The paths that were given for the files that are written, or read."""
+    given = [arguments[file.argument] for file in files if file.written == written]
+    return [path for paths in given if paths for path in (paths if isinstance(paths, tuple) else (paths,))]
 
 
 def write_record(
@@ -37,5 +194,5 @@ def write_record(
 ) -> None:
     """Write the provenance of a run to `path`, if one is asked for; `settings` is a dataclass or a mapping."""
     if path:
-        values = asdict(settings) if is_dataclass(settings) else settings
-        write_provenance(path, stage, values, list(inputs), outputs, used, known)
+        values = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings
+        write_provenance(path, stage, values, inputs, outputs, used, known)

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
-from planeloc.cli.options import file_option, provenance_option, write_record
-from planeloc.core.settings import options
+from planeloc.cli.options import File, Used, output, stage_command
 from planeloc.rendering.render import render
 from planeloc.rendering.settings import RenderSettings
 
 
-@click.command("render")
-@file_option("--localizations", "Filtered table.")
-@file_option("--depth-image", "Depth-coloured picture (PNG).")
-@file_option("--voxel-image", "Picture of the voxels seen more than once (PNG).")
-@file_option("--tiff", "Rendered density (OME-TIFF).")
-@file_option("--voxel-tiff", "Frames per voxel (OME-TIFF).")
-@provenance_option
-@options(RenderSettings)
+@stage_command(
+    "render",
+    RenderSettings,
+    File("--localizations", "Filtered localization table."),
+    output("--depth-image", "Depth-coloured image (PNG)."),
+    output("--voxel-image", "Image of the voxels that hold a molecule in several frames (PNG)."),
+    output("--tiff", "Rendered density (OME-TIFF)."),
+    output("--voxel-tiff", "Number of frames per voxel (OME-TIFF)."),
+)
 def command(
-    localizations: Path,
-    depth_image: Path,
-    voxel_image: Path,
-    tiff: Path,
-    voxel_tiff: Path,
-    provenance: Path | None,
-    settings: RenderSettings,
-) -> None:
-    """Draw the super-resolution pictures."""
-    used = render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings)
-    write_record(provenance, "render", settings, [localizations], [depth_image, voxel_image, tiff, voxel_tiff], used)
+    localizations: Path, depth_image: Path, voxel_image: Path, tiff: Path, voxel_tiff: Path, settings: RenderSettings
+) -> Used:
+    """Render the super-resolution images."""
+    return Used(render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings))

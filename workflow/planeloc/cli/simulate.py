@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli.options import file_option
+from planeloc.cli.options import StageCommand, file_option
 from planeloc.simulation.simulate import simulate
 
 
-@click.command("simulate")
+@click.command("simulate", cls=StageCommand)
 @file_option("--settings", "What to simulate (YAML).")
-@file_option("--output", "Folder for the camera files, the microscope file and the truth.")
+@file_option("--output", "Folder for the camera files, the microscope file and the ground truth.")
 def command(settings: Path, output: Path) -> None:
-    """Write an acquisition as a microscope would leave it, with the truth beside it."""
+    """Simulate an acquisition: camera files as a microscope writes them, and the ground truth."""
     simulate(settings, output)

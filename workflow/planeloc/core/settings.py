@@ -1,7 +1,9 @@
-"""Settings of the stages: dataclasses whose fields carry help and bounds, checked strictly.
+"""Settings of the stages: dataclasses whose fields say everything about a setting, once, and are checked strictly.
 
-A typo must not become a silent default, so unknown names are errors. The command line and the configuration file use
-the same names: ``threshold`` in ``config.yaml`` under ``localize:`` is ``planeloc localize --threshold``.
+A field holds the default, unit, bounds, choices, help and rank of a setting. The command line (`cli.options`), the
+schema of the configuration and its reference (`cli.reference`) are made from it, with the same names: ``threshold``
+under ``localize:`` in ``config.yaml`` is ``planeloc localize --threshold``. Unknown names are errors, so that a typo
+never becomes a silent default.
 """
 
 from __future__ import annotations
@@ -9,25 +11,80 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import click
-
 from planeloc.core.errors import PlanelocError
+
+THRESHOLDS = "thresholds"
+
+KIND_NAMES = {float: "a number (write 1.0e-3, not 1e-3)", int: "a whole number", bool: "true or false", str: "text"}
 
 
 def setting(
     default: Any,
     help: str,
     *,
+    unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    advanced: bool = False,
+    command_line_only: bool = False,
+    was: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with a help text (say the unit) and the values it may take."""
+    """Declare a setting as a dataclass field.
+
+    Parameters
+    ----------
+    default : value of the setting where none is given.
+    help : what it sets: short sentences, without the unit.
+    unit : unit of the value.
+    minimum, maximum : bounds, which are allowed values themselves.
+    choices : the words that are allowed.
+    advanced : whether the reference and the help list it after the settings that matter to everyone.
+    command_line_only : whether the workflow sets it, such as the number of threads, and not the configuration.
+    was : names that the setting had in earlier versions; the configuration refuses them with the new name.
+    """
     return dataclasses.field(
-        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+        default=default,
+        metadata={
+            "help": help,
+            "unit": unit,
+            "minimum": minimum,
+            "maximum": maximum,
+            "choices": choices,
+            "advanced": advanced,
+            "command_line_only": command_line_only,
+            "was": was,
+            "group": "",
+        },
+    )
+
+
+def threshold(
+    default: Any,
+    when: str,
+    quantity: str,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    was: tuple[str, ...] = (),
+) -> Any:
+    """Declare the threshold of a quality value, which the configuration lists under ``thresholds:`` of its stage.
+
+    Parameters
+    ----------
+    default, unit, minimum, maximum, was : as for `setting`.
+    when : "warn above", "warn below", "stop above" or "stop below".
+    quantity : what is compared with the threshold, in lower case and without an article.
+    """
+    field = setting(
+        default, f"{when.capitalize()} this {quantity}.", unit=unit, minimum=minimum, maximum=maximum, was=was
+    )
+    return dataclasses.field(
+        default=default, metadata={**field.metadata, "group": THRESHOLDS, "when": when, "quantity": quantity}
     )
 
 
@@ -37,7 +94,7 @@ def check(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if not _is_a(value, kinds[field.name]):
-            raise PlanelocError(f"setting {field.name}: {value!r} is not {_KINDS[kinds[field.name]]}")
+            raise PlanelocError(f"setting {field.name}: {value!r} is not {KIND_NAMES[kinds[field.name]]}")
         minimum, maximum = field.metadata.get("minimum"), field.metadata.get("maximum")
         choices = field.metadata.get("choices")
         if choices and value not in choices:
@@ -48,65 +105,40 @@ def check(settings: Any) -> None:
             raise PlanelocError(f"setting {field.name}: {value} is above its maximum of {maximum}")
 
 
-_KINDS = {float: "a number (write 1.0e-3, not 1e-3)", int: "a whole number", bool: "true or false", str: "text"}
-
-
 def _is_a(value: Any, kind: type) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return kind not in _KINDS or isinstance(value, kind)
+    return kind not in KIND_NAMES or isinstance(value, kind)
 
 
 def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    """Build a settings dataclass from a mapping; unknown names raise `PlanelocError` quoting `where` and what
-    is known.
+    """Build a settings dataclass from a mapping and check it.
+
+    Parameters
+    ----------
+    cls : the dataclass.
+    values : value of each setting by name. A whole number may be a float without a fraction, as 2.0e+5 is to YAML.
+    where : where the values come from; begins the messages.
+
+    Raises
+    ------
+    PlanelocError
+        If a name is unknown, or a value is of the wrong kind or out of its bounds.
     """
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise PlanelocError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    kinds = typing.get_type_hints(cls)
     try:
-        settings = cls(**values)
+        settings = cls(**{name: _whole(value) if kinds[name] is int else value for name, value in values.items()})
         check(settings)
     except (TypeError, PlanelocError) as error:
         raise PlanelocError(f"{where}: {error}") from None
     return settings
 
 
-def options(cls: type, *only: str) -> Callable:
-    """Turn every field of a settings dataclass, or `only` the named ones, into a click option.
-
-    The command gets them as one `settings` argument.
-    """
-    types = typing.get_type_hints(cls)
-    fields = [field for field in dataclasses.fields(cls) if not only or field.name in only]
-
-    def decorate(command: Callable) -> Callable:
-        def wrapper(**arguments: Any) -> Any:
-            values = {field.name: arguments.pop(field.name) for field in fields}
-            return command(settings=from_mapping(cls, values, "command line"), **arguments)
-
-        wrapper.__name__ = command.__name__
-        wrapper.__doc__ = command.__doc__
-        wrapper.__click_params__ = list(getattr(command, "__click_params__", []))
-        for field in reversed(fields):
-            wrapper = _option(field, types[field.name])(wrapper)
-        return wrapper
-
-    return decorate
-
-
-def _option(field: dataclasses.Field, kind: type) -> Callable:
-    name = field.name.replace("_", "-")
-    choices = field.metadata.get("choices")
-    flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-    return click.option(
-        flag,
-        field.name,
-        type=click.Choice(choices) if choices else kind,
-        default=field.default,
-        show_default=True,
-        help=field.metadata.get("help"),
-    )
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -17,16 +17,24 @@ ON_MISMATCH = ("warn", "stop")
 class ClusterSettings:
     """Where blocks run."""
 
-    workers: int = setting(0, "Processes on this machine; 0: one per GPU, or per CPU core.", minimum=0)
+    workers: int = setting(
+        0, "Worker processes on this machine. 0: one per GPU, or per CPU core.", minimum=0, command_line_only=True
+    )
     cluster: str = setting(
         "local",
-        "What starts workers: this machine; cuda: it, by dask-cuda; slurm: jobs, by dask-jobqueue.",
+        "Where workers run. local: on this machine; cuda: on its GPUs, by dask-cuda; slurm: as jobs, by dask-jobqueue.",
         choices=CLUSTERS,
     )
-    slurm_jobs: int = setting(4, "With cluster slurm: jobs, one worker each.", minimum=1)
-    scheduler: str = setting("", "Address or scheduler file of a running Dask cluster; empty: start one.")
-    allow_unencrypted: bool = setting(False, "Accept a scheduler without TLS: whoever reaches it can run code as you.")
-    dashboard: bool = setting(False, "Dask's dashboard, for this machine only, on port 8787; needs bokeh.")
+    slurm_jobs: int = setting(4, "Number of Slurm jobs with one worker each (cluster slurm).", minimum=1, advanced=True)
+    scheduler: str = setting(
+        "", "Address or scheduler file of a running Dask cluster; empty: start one.", advanced=True
+    )
+    allow_unencrypted: bool = setting(
+        False, "Accept a scheduler without TLS. Anyone who reaches it can run code as you.", advanced=True
+    )
+    dashboard: bool = setting(
+        False, "Show Dask's dashboard on port 8787, for this machine only; needs bokeh.", advanced=True
+    )
 
 
 @dataclass(frozen=True)
@@ -35,33 +43,43 @@ class LocalizeSettings(ClusterSettings):
 
     threshold: float = setting(
         0.0,
-        "Probability of a molecule (regression), or of a voxel from which its surroundings are looked at (upsampling);"
-        " from 0.0001 on; 0: 0.3 or 0.005.",
+        "Minimum detection probability: of a molecule (regression), or of a voxel around which molecules are searched"
+        " (upsampling); 0.0001 or more. 0: 0.3 or 0.005.",
         minimum=0,
         maximum=0.999,
     )
     mode: str = setting(
-        "sparse", "sparse: the network looks closely only where a filter sees light; dense: everywhere.", choices=MODES
+        "sparse",
+        "sparse: the full network runs only where a filter finds candidates; dense: everywhere.",
+        choices=MODES,
+        advanced=True,
     )
     candidate_threshold: float = setting(
-        4.0, "sparse: light of a candidate over the noise, in standard deviations.", minimum=0
+        4.0,
+        "Minimum signal-to-noise ratio of a candidate (mode sparse), in standard deviations.",
+        minimum=0,
+        advanced=True,
     )
     on_domain_mismatch: str = setting(
         "warn",
-        "If background, brightness, spot sizes or density of the movie are not what the network was trained for."
-        " warn: say so and go on; stop: end before anything is computed.",
+        "If background, brightness, spot width or density of the movie differ from the training data."
+        " warn: continue with a warning; stop: end before anything is computed.",
         choices=ON_MISMATCH,
     )
     refine: str = setting(
         "likelihood",
-        "likelihood: fit all molecules of a frame to the images, starting from the network's; none: do not.",
+        "likelihood: maximum-likelihood fit of all molecules of a frame, starting from the network's; none: no fit.",
         choices=REFINEMENTS,
     )
     drift_nm: float = setting(
         -1.0,
-        "Standard deviation of a plane's drift per frame along one axis, nm; -1: as the network was trained.",
+        "Standard deviation of the inter-camera drift per frame along one axis. -1: as in the network's training.",
+        unit="nm",
         minimum=-1,
+        advanced=True,
     )
-    block_frames: int = setting(100, "Frames in one task; multiples of 20 waste nothing.", minimum=1)
+    block_frames: int = setting(100, "Frames per task; prefer multiples of 20.", minimum=1, advanced=True)
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)
-    precision: str = setting("auto", "auto: bfloat16 where the hardware has it.", choices=PRECISIONS)
+    precision: str = setting(
+        "auto", "Floating-point format. auto: bfloat16 where the hardware has it.", choices=PRECISIONS, advanced=True
+    )

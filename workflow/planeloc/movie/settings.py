@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How the store is laid out, and what is warned of; the counts in it are the same whatever is chosen here."""
+    """How the movie is stored, and which warnings are given; none of these settings changes the stored counts."""
 
-    chunk_frames: int = setting(0, "Frames per chunk of the store; 0: automatic, at most 100 and 16 MiB.", minimum=0)
+    chunk_frames: int = setting(
+        0, "Frames per chunk of the movie. 0: automatic, at most 100 and 16 MiB.", minimum=0, advanced=True
+    )
     compression_level: int = setting(
-        1, "Level of the zstd compression; higher is slower, hardly smaller.", minimum=1, maximum=9
+        1,
+        "Level of the zstd compression; higher levels are slower and hardly smaller.",
+        minimum=1,
+        maximum=9,
+        advanced=True,
     )
-    threads: int = setting(2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1)
-    noise_warn: float = setting(
-        1.3, "Factor between the variance of the movie's noise and the declared one that warns.", minimum=1
+    threads: int = setting(
+        2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1, command_line_only=True
     )
-    below_offset_warn_counts: float = setting(
-        1.0, "Background below the declared offset that warns, counts.", minimum=0
+    noise_warn: float = threshold(
+        1.3, "warn above", "factor between the movie's noise variance and the declared one", minimum=1
     )
-    saturated_warn: float = setting(0.0001, "Share of saturated pixels that warns.", minimum=0, maximum=1)
-    duplicates_warn: float = setting(0.01, "Share of frames like the one before that warns.", minimum=0, maximum=1)
+    below_offset_warn_counts: float = threshold(
+        1.0, "warn above", "distance of the background below the declared offset", unit="counts", minimum=0
+    )
+    saturated_warn: float = threshold(0.0001, "warn above", "fraction of saturated pixels", minimum=0, maximum=1)
+    duplicates_warn: float = threshold(
+        0.01, "warn above", "fraction of frames that repeat the previous one", minimum=0, maximum=1
+    )

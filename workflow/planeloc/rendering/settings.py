@@ -10,16 +10,35 @@ from planeloc.rendering import figure as figures
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How localizations become pictures."""
+    """How localizations are rendered."""
 
-    pixel_nm: float = setting(10.0, "Pixel of the Gaussian rendering, nm.", minimum=0.1)
-    depth_slices: int = setting(32, "Slices of the Gaussian rendering along depth.", minimum=1, maximum=1024)
-    sigma_nm: float = setting(15.0, "Width of a localization whose standard deviation is unknown, nm.", minimum=0.1)
-    minimum_sigma_nm: float = setting(5.0, "No localization is drawn narrower than this, nm.", minimum=0.1)
-    maximum_sigma_nm: float = setting(100.0, "No localization is drawn wider than this, nm.", minimum=0.1)
-    minimum_frames: int = setting(2, "Frames in which a voxel must hold a molecule to be shown.", minimum=1)
-    saturation_percent: float = setting(
-        5.0, "Share of the lit pixels of the depth picture that may be fully bright, percent.", minimum=0, maximum=50
+    pixel_nm: float = setting(10.0, "Pixel size of the rendered images.", unit="nm", minimum=0.1)
+    depth_slices: int = setting(32, "Number of z slices.", minimum=1, maximum=1024, advanced=True)
+    sigma_nm: float = setting(
+        15.0,
+        "Standard deviation of the Gaussian for a localization of unknown precision.",
+        unit="nm",
+        minimum=0.1,
+        advanced=True,
     )
-    gamma: float = setting(0.6, "Exponent of the brightness; below 1 lifts thin structures.", minimum=0.1, maximum=5)
-    colour_map: str = setting("depth", "Colours of the depths.", choices=figures.COLOUR_MAPS)
+    minimum_sigma_nm: float = setting(
+        5.0, "Smallest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
+    )
+    maximum_sigma_nm: float = setting(
+        100.0, "Largest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
+    )
+    minimum_frames: int = setting(
+        2, "Minimum number of frames in which a voxel holds a molecule, to be shown.", minimum=1, advanced=True
+    )
+    saturation_percent: float = setting(
+        5.0,
+        "Percentage of the non-empty pixels that may be saturated in the depth-coloured image.",
+        unit="%",
+        minimum=0,
+        maximum=50,
+        advanced=True,
+    )
+    gamma: float = setting(
+        0.6, "Gamma of the depth-coloured image; below 1 brightens thin structures.", minimum=0.1, maximum=5
+    )
+    colour_map: str = setting("depth", "Colour map of the depths.", choices=figures.COLOUR_MAPS)

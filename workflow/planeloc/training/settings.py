@@ -15,60 +15,104 @@ class TrainSettings:
 
     network: str = setting(
         "regression",
-        "regression: molecules with uncertainties, fast; upsampling: the paper's, probabilities of fine voxels.",
+        "Kind of network. regression: positions with uncertainties, fast; upsampling: the paper's, probabilities of"
+        " fine voxels.",
         choices=network_kinds(),
     )
     samples: int = setting(
         0,
-        "Training images to present; 0: 40,000 (upsampling; the paper used 2,700,000) or 200,000 (regression).",
+        "Number of training images. 0: 200,000 (regression) or 40,000 (upsampling; the paper used 2,700,000).",
         minimum=0,
     )
-    batch: int = setting(0, "Images per optimizer step; 0: 8 (the paper used 100).", minimum=0)
+    batch: int = setting(0, "Training images per optimizer step. 0: 8 (the paper used 100).", minimum=0, advanced=True)
     learning_rate: float = setting(
         0.0,
-        "Adam's initial learning rate, which falls to 0 along a cosine; 0: 0.001 (upsampling) or 0.003 (regression).",
+        "Initial learning rate of Adam, with cosine decay. 0: 0.003 (regression) or 0.001 (upsampling).",
         minimum=0,
+        advanced=True,
     )
     channels: str = setting(
         "auto",
-        "Channels after the first convolution and each doubling (upsampling; auto: 128,64,32,16), or on the camera's"
-        " pixels and after each halving (regression; auto: 24,48,64).",
+        "Channels at the camera's pixels and after each halving (regression; auto: 24,48,64), or after the first"
+        " convolution and each doubling (upsampling; auto: 128,64,32,16).",
+        advanced=True,
     )
-    first_kernel: int = setting(9, "Side of the first convolution's kernel, pixels; odd.", minimum=1, maximum=31)
-    first_layers: int = setting(1, "Convolutions on the camera's pixels; those after the first are 3×3.", minimum=1)
-    upsampling_kernel: int = setting(4, "Side of the doubling layers' kernels; even.", minimum=2, maximum=16)
-    last_kernel: int = setting(3, "Side of the last convolution's kernel, voxels; odd.", minimum=1, maximum=31)
-    emitters: int = setting(3, "Emitters per 16×16 training image (Table 2); upsampling.", minimum=1)
-    density: str = setting("0.06-4", "Emitters per 16×16 pixels, fewest-most, drawn for every image; regression.")
-    window_px: int = setting(40, "Side of the training images, pixels; regression.", minimum=16, maximum=512)
+    first_kernel: int = setting(
+        9, "Kernel size of the first convolution; odd.", unit="px", minimum=1, maximum=31, advanced=True
+    )
+    first_layers: int = setting(
+        1, "Number of convolutions at the camera's pixels; those after the first are 3×3.", minimum=1, advanced=True
+    )
+    upsampling_kernel: int = setting(
+        4, "Kernel size of the upsampling layers; even.", minimum=2, maximum=16, advanced=True
+    )
+    last_kernel: int = setting(
+        3, "Kernel size of the last convolution; odd.", unit="voxels", minimum=1, maximum=31, advanced=True
+    )
+    emitters: int = setting(
+        3, "Emitters per 16×16 training image (upsampling; Table 2 of the paper).", minimum=1, advanced=True
+    )
+    density: str = setting(
+        "0.06-4", "Emitters per 16×16 pixels, lowest-highest, drawn for every training image (regression)."
+    )
+    window_px: int = setting(
+        40, "Side of the training images (regression).", unit="px", minimum=16, maximum=512, advanced=True
+    )
     background_error: float = setting(
-        0.5, "How wrong the subtracted background is, relative standard deviation; regression.", minimum=0, maximum=1
+        0.5,
+        "Relative standard deviation of the error of the subtracted background (regression).",
+        minimum=0,
+        maximum=1,
+        advanced=True,
     )
     photons: str = setting(
-        "auto", "Photons per emitter, all planes together: low-high, or auto: measured from the movies."
+        "auto",
+        "Photons per emitter, summed over all planes: lowest-highest, or auto: measured in the movies.",
+        advanced=True,
     )
-    background: str = setting("auto", "Background photons per pixel: low-high, or auto: measured from the movies.")
+    background: str = setting(
+        "auto", "Background photons per pixel: lowest-highest, or auto: measured in the movies.", advanced=True
+    )
     drift_voxels: int = setting(
-        2, "Random shift between cameras, voxels; 0 trains the paper's non-robust network.", minimum=0
+        2,
+        "Largest random inter-camera drift. 0 trains the paper's non-robust network.",
+        unit="voxels",
+        minimum=0,
+        advanced=True,
     )
-    registration_resampling: bool = setting(True, "Show the network the interpolation that localization will use.")
-    upsampling: int = setting(8, "Voxels per pixel along x and y; a power of 2.", minimum=2, maximum=32)
-    voxel_depth_nm: float = setting(50.0, "Voxel size along z, nm.", minimum=1)
-    depth_range_nm: float = setting(0.0, "Depth covered, nm; 0: the planes' span plus one spacing.", minimum=0)
-    on_mismatch: str = setting("train", "If the given weights do not fit the microscope.", choices=("train", "stop"))
+    registration_resampling: bool = setting(
+        True, "Resample the training images as localization resamples the movie's.", advanced=True
+    )
+    upsampling: int = setting(8, "Voxels per pixel along x and y; a power of 2.", minimum=2, maximum=32, advanced=True)
+    voxel_depth_nm: float = setting(50.0, "Voxel size along z.", unit="nm", minimum=1, advanced=True)
+    depth_range_nm: float = setting(
+        0.0, "Depth range. 0: the span of the planes plus one spacing.", unit="nm", minimum=0, advanced=True
+    )
+    on_mismatch: str = setting(
+        "train", "What to do if the given weights do not fit the microscope.", choices=("train", "stop")
+    )
     maximum_depth_error_nm: float = setting(
-        25.0, "Weights fit if the PSF they were made for mistakes no depth by more than this.", minimum=0
+        25.0,
+        "Largest depth error caused by the difference between the weights' PSF and the calibrated one.",
+        unit="nm",
+        minimum=0,
+        advanced=True,
     )
-    validation: int = setting(256, "Images in the fixed validation set.", minimum=1)
-    validate_every: int = setting(20_000, "Training images between validations.", minimum=1)
+    validation: int = setting(256, "Number of validation images.", minimum=1, advanced=True)
+    validate_every: int = setting(20_000, "Training images between validations.", minimum=1, advanced=True)
     patience: int = setting(
-        8, "Stop after so many validations without a better one, and keep the best weights; 0: never.", minimum=0
+        8,
+        "Stop after this number of validations without an improvement, and keep the best weights. 0: never.",
+        minimum=0,
+        advanced=True,
     )
-    checkpoint_every_s: float = setting(60.0, "Seconds between checkpoints.", minimum=1)
-    threads: int = setting(1, "CPU threads.", minimum=1)
-    device: str = setting("auto", "Where to train.", choices=DEVICES)
-    precision: str = setting("auto", "auto: bfloat16 where the hardware has it.", choices=PRECISIONS)
-    seed: int = setting(1, "Names the training data and the first weights.", minimum=0)
+    checkpoint_every_s: float = setting(60.0, "Time between checkpoints.", unit="s", minimum=1, advanced=True)
+    threads: int = setting(1, "Number of CPU threads.", minimum=1, command_line_only=True)
+    device: str = setting("auto", "Where the training runs.", choices=DEVICES)
+    precision: str = setting(
+        "auto", "Floating-point format. auto: bfloat16 where the hardware has it.", choices=PRECISIONS, advanced=True
+    )
+    seed: int = setting(1, "Random seed of the training data and the initial weights.", minimum=0, advanced=True)
 
     def resolved(self) -> TrainSettings:
         """With the values of the kind of network where they were left to it."""

@@ -1,4 +1,4 @@
-"""The two sheets: tab-separated tables, one row per sample or calibration, kept with its line for the messages."""
+"""Sample table and calibration table: tab-separated, one row each, kept with its line for the messages."""
 
 from __future__ import annotations
 
@@ -9,36 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from preflight import schema as schemas
-from preflight.errors import ConfigurationError
+from preflight.errors import ConfigurationError, Mistakes
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: values by column, and where it stands."""
+    """One row of a table: values by column, and where it stands."""
 
-    sheet: str
+    table: str
     line: int
     values: dict[str, Any]
 
     @property
     def where(self) -> str:
-        return f"{self.sheet}:{self.line}"
+        return f"{self.table}:{self.line}"
 
     def files(self, column: str) -> tuple[str, ...]:
         """The paths in a cell, separated by semicolons."""
         return tuple(path.strip() for path in self.values[column].split(";") if path.strip())
 
 
-def read_sheet(path: str | Path, schema: Mapping[str, Any]) -> list[Row]:
-    """Read and check a sheet. Empty lines and lines that begin with # are skipped; columns may come in any order."""
-    lines = _lines(path)
-    if not lines:
-        raise ConfigurationError(
-            f"{path}: the sheet has no header; its first line names the columns: {_columns(schema)}"
-        )
-    (header_line, header), *body = lines
-    _check_header(f"{path}:{header_line}", header, schema)
-    return [_row(str(path), line, header, cells, schema) for line, cells in body]
+def read_table(path: str | Path, schema: Mapping[str, Any], mistakes: Mistakes) -> list[Row]:
+    """The rows of a table that have no mistake, which go to `mistakes`.
+
+    Empty lines and lines that begin with # are skipped; columns may come in any order.
+    """
+    rows: list[Row] = []
+    with mistakes:
+        lines = _lines(path)
+        if not lines:
+            raise ConfigurationError(
+                f"{path}: the table has no header; its first line names the columns: {_columns(schema)}"
+            )
+        (header_line, header), *body = lines
+        _check_header(f"{path}:{header_line}", header, schema)
+        for line, cells in body:
+            with mistakes:
+                rows.append(_row(str(path), line, header, cells, schema))
+    return rows
 
 
 def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
@@ -47,7 +55,9 @@ def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(file, delimiter="\t", quotechar='"')
             numbered = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except FileNotFoundError:
-        raise ConfigurationError(f"{path}: no such sheet; make it, or correct its path in the configuration") from None
+        raise ConfigurationError(
+            f"{path}: no such table; create it, or correct its path in the configuration"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); check the path and who may read it"
@@ -61,29 +71,31 @@ def _check_header(where: str, header: list[str], schema: Mapping[str, Any]) -> N
     known = list(schema["properties"])
     if len(header) == 1 and len(known) > 1 and header[0] not in known:
         raise ConfigurationError(f"{where}: no tabs in the header; separate the columns by tabs: {_columns(schema)}")
-    for column in header:
-        if column not in known:
-            raise ConfigurationError(f"{where}: {schemas.unknown_name(f'column {column!r}', column, known)}")
-        if header.count(column) > 1:
-            raise ConfigurationError(f"{where}: column {column} is there twice; remove one")
-    for column in schema["required"]:
-        if column not in header:
-            raise ConfigurationError(f"{where}: column {column} is missing; the sheet needs {_columns(schema)}")
+    if unknown := [column for column in header if column not in known]:
+        names = (schemas.unknown_name(f"column {column!r}", column, known) for column in unknown)
+        raise ConfigurationError(*(f"{where}: {name}" for name in names))
+    twice = [f"{where}: column {column} is there twice; remove one" for column in header if header.count(column) > 1]
+    missing = [
+        f"{where}: column {column} is missing; the table needs {_columns(schema)}"
+        for column in schema["required"]
+        if column not in header
+    ]
+    if twice or missing:
+        raise ConfigurationError(*twice, *missing)
 
 
-def _row(sheet: str, line: int, header: list[str], cells: list[str], schema: Mapping[str, Any]) -> Row:
+def _row(table: str, line: int, header: list[str], cells: list[str], schema: Mapping[str, Any]) -> Row:
     if len(cells) > len(header) and any(cells[len(header) :]):
         raise ConfigurationError(
-            f"{sheet}:{line}: {len(cells)} cells for {len(header)} columns; check the tabs of this line"
+            f"{table}:{line}: {len(cells)} cells for {len(header)} columns; check the tabs of this line"
         )
     given = {column: cell for column, cell in zip(header, cells, strict=False) if cell}
     values = {column: _converted(cell, schema["properties"][column]) for column, cell in given.items()}
-    for column in schema["required"]:
-        if column not in values:
-            raise ConfigurationError(f"{sheet}:{line}: column {column} is empty; fill it in")
+    if empty := [column for column in schema["required"] if column not in values]:
+        raise ConfigurationError(*(f"{table}:{line}: column {column} is empty; fill it in" for column in empty))
     values = schemas.with_defaults(values, schema)
-    schemas.check(values, schema, lambda path: f"{sheet}:{line}")
-    return Row(sheet, line, values)
+    schemas.check(values, schema, lambda path: f"{table}:{line}")
+    return Row(table, line, values)
 
 
 def _converted(cell: str, rule: Mapping[str, Any]) -> Any:
