@@ -58,14 +58,10 @@ def disagreements(
 
     Parameters
     ----------
-    record
-        Of the network.
-    psf, scene
-        The microscope, its photons and background, and the settings that are asked for.
-    maximum_depth_error_nm
-        Of the network's PSF on this microscope.
-    kind
-        Name of the kind of network that is asked for.
+    record : of the network.
+    psf, scene : the microscope, its photons and background, and the settings that are asked for.
+    maximum_depth_error_nm : of the network's PSF on this microscope.
+    kind : name of the kind of network that is asked for.
     """
     if record.kind != kind:
         return [f"it is of kind {record.kind}; network: {kind} is asked for"]

@@ -8,7 +8,6 @@ probable one, if it gives another position. Only these pixels are decoded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -54,20 +53,13 @@ class Found:
     photons: Tensor  # (n,) of all planes
     photons_sd: Tensor  # (n,)
     background: Tensor  # (n,) photons per pixel beyond those that were subtracted
-    background_sd: Tensor  # (n,)
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device | str) -> Found:
-        return self._each(lambda values: values.to(device))
-
     def at(self, rows: Tensor) -> Found:
         """Return some of the molecules, by number or mask."""
-        return self._each(lambda values: values[rows])
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Found:
-        return Found(*(change(getattr(self, field.name)) for field in fields(self)))
+        return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | None = None) -> Found:
@@ -92,7 +84,6 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     scale = place.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
     lateral, axial = units.deviation_factors
     factors = place.new_tensor([lateral, lateral, axial])
-    background, background_sd = background_of(pixels)
     return Found(
         image=image,
         position_nm=place * scale + place.new_tensor([0.0, 0.0, units.middle_nm]),
@@ -100,8 +91,7 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
         probability=probability,
         photons=(reading.mean[:, 3] * units.photons).clamp(min=0),
         photons_sd=reading.sd[:, 3] * units.photons,
-        background=background,
-        background_sd=background_sd,
+        background=background_of(pixels)[0],
     ).at(kept)
 
 

@@ -39,16 +39,11 @@ def training_scene(
 
     Parameters
     ----------
-    psf, microscope
-        Of the movies; no microscope: the paper's cameras.
-    movies
-        To measure photons and background from.
-    registration
-        Transforms of the cameras.
-    usual
-        Scene whose photons and background are assumed where the movies have too few molecules; None: an error.
-    settings
-        Resolved settings.
+    psf, microscope : of the movies; no microscope: the paper's cameras.
+    movies : to measure photons and background in.
+    registration : transforms of the cameras.
+    usual : photons and background to assume where the movies have too few molecules; None: an error.
+    settings : resolved.
     """
     photons, background = PAPER_PHOTONS, PAPER_BACKGROUND
     if movies and "auto" in (settings.photons, settings.background):
