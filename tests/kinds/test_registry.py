@@ -15,19 +15,22 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.kinds import NetworkKind, network_kind, network_kinds
 from support.repository import REPOSITORY
 
+sys.path.insert(0, str(REPOSITORY / "workflow"))
+
+from preflight.configuration import _SHIPPED
+
 PACKAGE = REPOSITORY / "workflow" / "planeloc"
 OWN = ("upsampling", "regression")
-USE = """
+LOCALIZE = """
 import sys
-import torch
-from planeloc.networks.kinds import network_kind, network_kinds
-from planeloc.networks.record import load_network
+from pathlib import Path
+from planeloc.localization.worker import localize_frames
+from planeloc.networks.kinds import network_kinds
+from support.movies import localizer_of, write_files
 
-network, record = load_network(sys.argv[1])
-kind = network_kind(record.kind)
-finder = kind.finder(None, network, "sparse", kind.detection_threshold, 4.0)
-(found,) = finder(None, 1e4 * torch.ones(2, 4, 16, 16), None)
-print(*network_kinds(), record.kind, type(record.architecture).__module__, found.shape[0])
+localizer = localizer_of(write_files(Path(sys.argv[1])), weights=sys.argv[2], refine="none")
+table = localize_frames(localizer, 0, 6)
+print(*network_kinds(), type(localizer.finder).__module__, *table["frame"])
 """
 
 
@@ -41,23 +44,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         distribution.mkdir()
         (distribution / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-kind\nVersion: 1.0\n")
         (distribution / "entry_points.txt").write_text(f"[planeloc.network_kinds]\n{name} = {module}:KIND\n")
-    path = os.pathsep.join([str(folder), str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, PACKAGE.parent, REPOSITORY / "tests")))}
 
 
 def call(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_kind_from_outside_is_trained_and_finds(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_kind_from_outside_is_trained_and_localizes(environment: dict[str, str], tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     made = {"output": weights, "record": tmp_path / "training.json", "figure": tmp_path / "training.png"}
     files = [f"--{name}={path}" for name, path in made.items()]
     few = ["--network=toy", "--validation=8", "--validate-every=16", "--device=cpu"]
     trained = call(environment, "-m", "planeloc.cli.main", "train", *few, *files)
     assert trained.returncode == 0, trained.stderr
-    used = call(environment, "-c", USE, str(weights))
-    assert used.stdout.split() == [*OWN, "broken", "toy", "toy", "toy_package", "2"], used.stderr
+    used = call(environment, "-c", LOCALIZE, str(tmp_path), str(weights))
+    assert used.stdout.split() == [*OWN, "broken", "toy", "toy_package", *"012345"], used.stderr
 
 
 def test_a_kind_whose_package_is_gone_is_one_line(environment: dict[str, str]) -> None:
@@ -72,6 +74,7 @@ def test_own_kinds_are_found_by_name() -> None:
         assert isinstance(kind, NetworkKind) and (kind.name, kind.architecture.kind) == (name, name)
         assert (REPOSITORY / kind.shipped_weights).is_file()
         assert kind.training_defaults.keys() == {"samples", "batch", "learning_rate", "channels"}
+    assert {name: network_kind(name).shipped_weights for name in OWN} == _SHIPPED  # the workflow loads no package
     with pytest.raises(PlanelocError, match=r"no kind 'regresion'; install .* or use one of upsampling, regression"):
         network_kind("regresion")
 

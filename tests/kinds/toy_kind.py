@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from planeloc.localization.detections import Detections
 from planeloc.networks.kinds import NetworkKind
 from planeloc.networks.record import NetworkRecord
 from planeloc.scenes.draw import draw_batch
@@ -42,11 +43,15 @@ class Finder:
     """The brightest pixel of every frame."""
 
     def __init__(self, context, network, threshold):
-        self._network, self._threshold = network, threshold
+        self._context, self._network, self._threshold = context, network, threshold
 
-    def __call__(self, images, registered, level):
-        brightness = self._network(registered / 100).flatten(1)
-        return [brightness.argmax(dim=1)[brightness.max(dim=1).values > self._threshold]]
+    def __call__(self, images, registered, background):
+        pixel_nm, columns = self._context.psf.pixel_size_nm, registered.shape[-1]
+        brightness, pixel = self._network(registered / 100).flatten(1).max(dim=1)
+        place = torch.stack((pixel % columns + 0.5, pixel // columns + 0.5, 0 * pixel), dim=1) * pixel_nm
+        sd, ones = torch.full_like(place, 100.0), torch.ones(len(pixel))
+        found = Detections(torch.arange(len(pixel)), place, sd, ones, 100 * brightness, ones)
+        return [found.at(brightness > self._threshold)]
 
 
 class Toy(NetworkKind):

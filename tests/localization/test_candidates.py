@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from planeloc.localization.candidates import CandidateSearch, bright_tiles, candidate_pixels, spot_side_px
-from planeloc.networks.tiles import PageGrid
+from planeloc.networks.tiles import TileGrid
 from planeloc.psf import paper_psf
 from planeloc.scenes.draw import draw_batch, expected_images
 from planeloc.scenes.scene import PAPER_BACKGROUND, Scene
@@ -131,7 +131,7 @@ def test_molecules_that_the_best_filter_sees_well_light_their_pages(pixel_nm, si
     """At eight deviations of the best filter, wherever they lie, whatever the size of a pixel."""
     psf = replace(paper_psf(), pixel_size_nm=pixel_nm)
     assert spot_side_px(psf) == side
-    number, field, grid = 60, (32, 40), PageGrid(8, (32, 40))
+    number, field, grid = 60, (32, 40), TileGrid(8, (32, 40))
     random = np.random.default_rng(5)
     x, y = (torch.from_numpy(random.uniform(8, size - 8, number)) for size in (40, 32))
     z = torch.from_numpy(random.uniform(-800, 800, number))

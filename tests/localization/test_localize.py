@@ -14,7 +14,7 @@ from planeloc.localization.localize import localize
 from planeloc.localization.settings import MODES, LocalizeSettings
 from planeloc.localization.worker import localize_frames
 from planeloc.movie.writer import write_movie
-from planeloc.networks.tiled_upsampling import RegionNetwork
+from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
 from planeloc.scenes.matching import Points, match
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.movies import (
@@ -92,7 +92,7 @@ def test_looking_where_there_is_light_finds_what_looking_everywhere_does(files, 
 
 def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, capsys):
     """The batch is halved until it fits, and stays so."""
-    real, tried = RegionNetwork.__call__, []
+    real, tried = TiledUpsamplingNetwork.__call__, []
 
     def small(self, windows, corners):
         tried.append(len(windows))
@@ -100,14 +100,16 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(self, windows, corners)
 
-    monkeypatch.setattr(RegionNetwork, "__call__", small)
+    monkeypatch.setattr(TiledUpsamplingNetwork, "__call__", small)
     found = localizer_of(files)
     localization_table.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(found, 0, 22)), {})
     assert localization_table.read(tmp_path / "o.h5")[0].equals(localization_table.read(whole)[0])
     assert [n for n in tried if n > 9] == [32, 16]
     assert "going on with 8 regions at once" in capsys.readouterr().err
 
-    monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
+    monkeypatch.setattr(
+        TiledUpsamplingNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
+    )
     with pytest.raises(PlanelocError, match="not enough memory for one region"):
         localize_frames(found, 0, 1)
 

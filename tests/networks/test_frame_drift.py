@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.networks.frame_drift import Sightings, estimate_drift
+from planeloc.networks.frame_drift import PlanePositions, estimate_drift
 
 SD_PX = 0.18
 BATCH, PLANES, MOLECULES = 3, 4, 12
@@ -17,7 +17,7 @@ def random_sightings(seed=0):
     image = torch.arange(MOLECULES) % 2
     position = torch.randn(MOLECULES, PLANES, 2, dtype=torch.float64, generator=generator)
     information = 200 * torch.rand(MOLECULES, PLANES, dtype=torch.float64, generator=generator)
-    return Sightings(position, information), image
+    return PlanePositions(position, information), image
 
 
 def solved_at_once(seen, image, of, sd_px):
@@ -65,7 +65,7 @@ def test_likelihood_is_that_of_the_normal_distribution():
 def test_what_may_not_exist_counts_by_its_probability():
     seen, image = random_sightings()
     half = estimate_drift(seen, torch.full((MOLECULES,), 0.5).double(), image, BATCH, SD_PX)
-    fewer = Sightings(seen.position, 0.5 * seen.information)
+    fewer = PlanePositions(seen.position, 0.5 * seen.information)
     assert torch.allclose(half.mean, estimate_drift(fewer, torch.ones(MOLECULES), image, BATCH, SD_PX).mean)
 
 
@@ -79,7 +79,7 @@ def test_many_molecules_average_their_errors():
     place = torch.randn(images * each, 2, generator=generator)
     information = 400 * torch.rand(images * each, PLANES, generator=generator)
     noise = torch.randn(images * each, PLANES, 2, generator=generator) / information[..., None].sqrt()
-    seen = Sightings(place[:, None] + drift[image] + noise, information)
+    seen = PlanePositions(place[:, None] + drift[image] + noise, information)
     found = estimate_drift(seen, torch.ones(images * each), image, images, SD_PX)
     pull = (found.mean - drift[:, 1:]) / found.covariance.diagonal(dim1=1, dim2=2).sqrt()[..., None]
     assert pull.std().item() == pytest.approx(1.0, abs=0.05)

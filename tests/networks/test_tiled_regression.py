@@ -7,7 +7,7 @@ import torch
 from planeloc.localization.candidates import bright_tiles
 from planeloc.networks import tiled_regression
 from planeloc.networks.regression import Architecture, RegressionNetwork
-from planeloc.networks.tiled_regression import PAGE_PX, maps_on_pages, page_grid
+from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles, tile_grid
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,11 @@ def test_pages_agree_with_the_whole_frame(network, rows, columns, monkeypatch):
     monkeypatch.setattr(tiled_regression, "_WORTH_IT", 1.0)
     generator = torch.Generator().manual_seed(rows)
     photons = 40 * torch.rand(2, 3, rows, columns, generator=generator, dtype=torch.float64)
-    marks = torch.rand(2, *page_grid((rows, columns)).shape, generator=generator) < 0.5
+    marks = torch.rand(2, *tile_grid((rows, columns)).shape, generator=generator) < 0.5
     marks[0, -1, -1], marks[1] = True, marks[1] & False
     with torch.inference_mode():
-        whole, paged = network(photons), maps_on_pages(network, photons, marks)
-    inside = marks.repeat_interleave(PAGE_PX, 1).repeat_interleave(PAGE_PX, 2)[:, :rows, :columns]
+        whole, paged = network(photons), maps_on_tiles(network, photons, marks)
+    inside = marks.repeat_interleave(TILE_PX, 1).repeat_interleave(TILE_PX, 2)[:, :rows, :columns]
     assert paged.shape == whole.shape
     torch.testing.assert_close(paged.movedim(1, -1)[inside], whole.movedim(1, -1)[inside], rtol=1e-12, atol=1e-12)
     assert (paged[:, 0][~inside] < -10).all()
@@ -38,7 +38,7 @@ def test_where_most_is_marked_the_whole_frame_is_computed(network):
     photons = 40 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     marks = torch.tensor([[[True, True], [True, False]]])
     with torch.inference_mode():
-        assert torch.equal(maps_on_pages(network, photons, marks), network(photons))
+        assert torch.equal(maps_on_tiles(network, photons, marks), network(photons))
 
 
 @pytest.mark.parametrize("reach", [0, 1, 3])
@@ -48,7 +48,7 @@ def test_light_marks_pages_as_counted_pixel_by_pixel(reach):
     variance = 5 + 10 * torch.rand(4, rows, columns, generator=generator)
     photons = torch.randn(2, 4, rows, columns, generator=generator) * variance.sqrt()
     photons[0, 2, 9, 16] += 60
-    grid = page_grid((rows, columns))
+    grid = tile_grid((rows, columns))
     marks = bright_tiles(photons, variance, threshold, grid, reach, 3).numpy()
     expected = np.zeros_like(marks)
     for image in range(2):
@@ -58,7 +58,7 @@ def test_light_marks_pages_as_counted_pixel_by_pixel(reach):
                 light = photons[image].numpy()[:, *square].sum()
                 if light > threshold * np.sqrt(variance.numpy()[:, *square].sum()):
                     near = [
-                        np.arange(max(place - reach, 0), min(place + reach, size - 1) + 1) // PAGE_PX
+                        np.arange(max(place - reach, 0), min(place + reach, size - 1) + 1) // TILE_PX
                         for place, size in ((row, rows), (column, columns))
                     ]
                     expected[image][np.ix_(*near)] = True

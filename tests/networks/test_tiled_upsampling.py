@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from planeloc.networks.record import NetworkRecord
-from planeloc.networks.tiled_upsampling import RegionNetwork
+from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
 from planeloc.networks.upsampling import Architecture
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
@@ -32,7 +32,7 @@ def trained(**choices):
 def by_regions(network, image, side, precision=torch.float32):
     """Logits (depth, rows, columns) of a field (planes, y, x), put together from its regions."""
     rows, columns = image.shape[1:]
-    regions = RegionNetwork(network, side, (rows, columns), torch.device("cpu"), precision)
+    regions = TiledUpsamplingNetwork(network, side, (rows, columns), torch.device("cpu"), precision)
     margin, scale = regions.margin_px, network.architecture.upsampling
     corners = torch.tensor([(y, x) for y in range(0, rows, side) for x in range(0, columns, side)])
     padded = torch.nn.functional.pad(image, (margin, margin + side, margin, margin + side))
@@ -76,7 +76,7 @@ def test_bfloat16_is_near():
 def test_margin_is_the_reach_of_the_network(choices):
     """A pixel one beyond the margin changes nothing in the region; the outermost of the margin does."""
     network = trained(**choices)
-    region = RegionNetwork(network, 4, (100, 100), torch.device("cpu"), torch.float32)
+    region = TiledUpsamplingNetwork(network, 4, (100, 100), torch.device("cpu"), torch.float32)
     size = 4 + 2 * region.margin_px
     dark, lit = torch.zeros(1, 4, size, size), torch.zeros(1, 4, size, size)
     lit[:, :, 0, :] = 1000.0
@@ -104,6 +104,6 @@ def test_operations_are_counted():
     """Without margins, a pixel costs what its layers' weights say."""
     network = trained()  # 4 planes; 12, 8, 6 channels; kernels 9, 4, 4, 3; 8 slices
     per_pixel = 81 * 4 * 12 + 4 * (4 * 12 * 8) + 16 * (4 * 8 * 6) + 16 * (9 * 6 * 8)
-    region = RegionNetwork(network, 400, (400, 400), torch.device("cpu"), torch.float32)
+    region = TiledUpsamplingNetwork(network, 400, (400, 400), torch.device("cpu"), torch.float32)
     assert region.operations == pytest.approx(400**2 * per_pixel, rel=0.02)
     assert region.operations > 400**2 * per_pixel

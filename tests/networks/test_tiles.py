@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.networks.tiles import PagedVolume, PageGrid
+from planeloc.networks.tiles import TiledVolume, TileGrid
 from planeloc.networks.voxel_peaks import NOWHERE, find_peaks
 
 LIMIT = math.log(0.005 / 0.995)
@@ -34,7 +34,7 @@ def paged(volume, side, marks):
     for number, (image, row, column) in enumerate(pages.tolist()):
         part = beyond[image, :, row * side : (row + 1) * side, column * side : (column + 1) * side]
         values[number] = part.permute(1, 2, 0)
-    return PagedVolume.of_pages(values, pages, images, tuple(marks.shape[1:]), (rows, columns))
+    return TiledVolume.from_tiles(values, pages, images, tuple(marks.shape[1:]), (rows, columns))
 
 
 def sorted_rows(peaks):
@@ -45,7 +45,7 @@ def sorted_rows(peaks):
 @pytest.mark.parametrize("side", [5, 8, 16])
 def test_peaks_do_not_see_the_pages(side):
     volume = clouds()
-    grid = PageGrid(side, (40, 56))
+    grid = TileGrid(side, (40, 56))
     whole, in_pages = find_peaks(volume, 0.005), find_peaks(paged(volume, side, grid.everywhere(2)), 0.005)
     assert len(whole.image) > 8
     assert torch.equal(sorted_rows(whole), sorted_rows(in_pages))
@@ -63,7 +63,7 @@ def test_voxels_above_are_all_those_of_the_pages():
 
 def test_a_look_beyond_a_page_is_a_look_into_the_next():
     volume = clouds(1)
-    marks = PageGrid(8, (40, 56)).everywhere(2)
+    marks = TileGrid(8, (40, 56)).everywhere(2)
     marks[:, 2, 3] = False
     pages = paged(volume, 8, marks)
     voxels = torch.tensor([[0, 3, 15, 24], [1, 0, 0, 0], [1, 11, 39, 55], [0, 5, 16, 23]])
@@ -80,7 +80,7 @@ def test_a_look_beyond_a_page_is_a_look_into_the_next():
 @pytest.mark.parametrize("reach", [0, 1, 4])
 def test_pages_around_points(side, reach):
     points = torch.tensor([[0, 0, 0], [0, 9, 14], [2, 21, 29], [2, 5, 20], [2, 11, 11]])
-    marks = PageGrid(side, (22, 30)).around(points, reach, 3)
+    marks = TileGrid(side, (22, 30)).around(points, reach, 3)
     expected = torch.zeros_like(marks)
     for image, row, column in points.tolist():
         for y in range(max(row - reach, 0), min(row + reach, 21) + 1):

@@ -146,7 +146,7 @@ def test_weights_are_refused_only_where_the_maps_error_matters(drift_voxels, tra
     record = NetworkRecord(Architecture(4, 32), paper_psf(), made_for, 100.0)
     reasons = disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=sd_nm), 25.0)
     assert (reasons == []) is fits
-    assert fits or f"the cameras' maps are known to {sd_nm:.1f} nm" in reasons[0]
+    assert fits or f"has a standard deviation of {sd_nm:.1f} nm" in reasons[0]
 
 
 def test_train_takes_the_registration(tmp_path: Path) -> None:

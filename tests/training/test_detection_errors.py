@@ -17,7 +17,7 @@ def test_every_true_molecule_is_matched_once() -> None:
     )  # fmt: skip
     place = torch.tensor([[2010.0, 1990, 130], [500, 500, 400], [1000, 1020, 0]])
     one = torch.ones(3)
-    found = Found(torch.tensor([0, 1, 1]), place, 10 * torch.ones(3, 3), one, one, one, one, one)
+    found = Found(torch.tensor([0, 1, 1]), place, 10 * torch.ones(3, 3), one, one, one, one)
     errors = detection_errors(found, truth)
     np.testing.assert_allclose(errors.error_nm[1], [10, -10, 30], atol=1e-3)
     assert (

@@ -12,7 +12,7 @@ from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.scene import Scene
 from planeloc.training import accuracy_table, loop
 from planeloc.training import train as train_module
-from planeloc.training.loop import fit_network, verdict
+from planeloc.training.loop import fit_network
 from planeloc.training.regression_task import RegressionTask
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
@@ -132,22 +132,6 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, monkeypatch, ca
     assert "stopped early" in said and "stopped after 64 of 1000 images, at 99% of the learning rate" in said
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, states[1][name]), name
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([10, 5, 4.5, 3], "more samples would help"),
-        ([10, 5, 5, 4.99], "help little"),
-        ([10, 12, 13, 14], "help little"),
-        ([10, 9], "too few"),
-    ],
-)
-def test_verdict_on_the_learning_curve(losses, expected):
-    history = [{"samples": 100.0 * (i + 1), "validation_loss": loss} for i, loss in enumerate(losses)]
-    line = verdict(history)
-    assert expected in line and "\n" not in line
-    assert ("little" in line) == ("little" in expected)
 
 
 @pytest.fixture(scope="module")

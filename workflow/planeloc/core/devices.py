@@ -1,6 +1,4 @@
-"""Which device computes, and in which precision. A GPU that was asked for and is not there is an error, never a
-slow surprise.
-"""
+"""Choice of the device and the precision to compute with."""
 
 from __future__ import annotations
 
@@ -15,7 +13,13 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``: a GPU if there is one; ``cpu``; ``cuda``: a GPU or a `PlanelocError`."""
+    """Return the device for a setting: ``auto``, a GPU if there is one; ``cpu``; ``cuda``.
+
+    Raises
+    ------
+    PlanelocError
+        ``cuda`` is asked for and there is no usable GPU.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         built = (
             "this PyTorch is built without CUDA" if torch.version.cuda is None else "no usable GPU or driver was found"
@@ -27,16 +31,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words, for records."""
+    """Return the device in words, for records."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return f"cpu: {torch.backends.cpu.get_cpu_capability()}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bfloat16 where the hardware multiplies it natively (measured 8 to 50 times slower where it does
-    not).
-    """
+    """Return the type for a setting; ``auto``: bfloat16 where the hardware has it, else it is 8 to 50 times slower."""
     if name == "auto":
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
@@ -46,5 +48,5 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
-    """Mixed precision for `bfloat16`, nothing for `float32`."""
+    """Return a context of mixed precision for `bfloat16`, of nothing for `float32`."""
     return torch.autocast(device.type, precision) if precision != torch.float32 else nullcontext()

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from planeloc.networks.tiles import PageGrid
+from planeloc.networks.tiles import TileGrid
 from planeloc.psf import PSF
 
 _WINDOW_PX = 9
@@ -76,7 +76,7 @@ def candidate_pixels(test_values: Tensor, threshold: float) -> Tensor:
 
 
 def bright_tiles(
-    photons: Tensor, variance: Tensor, threshold: float, grid: PageGrid, reach_px: int, side_px: int
+    photons: Tensor, variance: Tensor, threshold: float, grid: TileGrid, reach_px: int, side_px: int
 ) -> Tensor:
     """Find the tiles of a grid that are not dark.
 

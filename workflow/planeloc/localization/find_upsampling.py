@@ -19,8 +19,8 @@ from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
 from planeloc.localization.photometry import fit_photons
-from planeloc.networks.tiled_upsampling import RegionNetwork
-from planeloc.networks.tiles import PagedVolume, PageGrid
+from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
+from planeloc.networks.tiles import TiledVolume, TileGrid
 from planeloc.networks.upsampling import UpsamplingNetwork
 from planeloc.networks.voxel_peaks import NOWHERE, REACH_ROWS, find_peaks
 
@@ -54,8 +54,8 @@ class UpsamplingFinder:
         self._context, self._device = context, context.device
         self._mode, self._threshold, self._candidate_threshold = mode, threshold, candidate_threshold
         device, depths_nm = context.device, context.record.scene.depth_range_nm
-        self.grid = PageGrid(_TILE_PX[mode], context.field_px)
-        self.network = RegionNetwork(network, self.grid.side_px, context.field_px, device, context.precision)
+        self.grid = TileGrid(_TILE_PX[mode], context.field_px)
+        self.network = TiledUpsamplingNetwork(network, self.grid.side_px, context.field_px, device, context.precision)
         self.regions = 0
         size = _BATCH_PX[device.type] // self.grid.side_px**2
         self.batch = AdaptiveBatch(size, device, "localizing", "localize in mode sparse", "region")
@@ -136,7 +136,7 @@ class UpsamplingFinder:
         deviation = peaks.deviation.flip(1) * voxel
         return Detections(peaks.image, position, deviation, peaks.probability, photons, level)
 
-    def _volume(self, windows: Tensor, tiles: Tensor, images: int) -> PagedVolume:
+    def _volume(self, windows: Tensor, tiles: Tensor, images: int) -> TiledVolume:
         """Logits in tiles (n, 3) of the frames; `tiles` are on the CPU."""
         scale = self.network.architecture.upsampling
         side = self.grid.side_px * scale
@@ -150,7 +150,7 @@ class UpsamplingFinder:
             start += len(logits)
         self.regions += len(tiles)
         rows, columns = self.grid.field_px
-        return PagedVolume.of_pages(
+        return TiledVolume.from_tiles(
             values, tiles.to(self._device), images, self.grid.shape, (rows * scale, columns * scale)
         )
 

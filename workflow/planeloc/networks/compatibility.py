@@ -1,6 +1,4 @@
-"""Does a network fit the microscope at hand? Said in what a microscopist would notice: depths that come out wrong,
-and light.
-"""
+"""Compatibility of a network with a microscope: errors in depth, photons and noise, settings of its training."""
 
 from __future__ import annotations
 
@@ -15,19 +13,19 @@ from planeloc.scenes.scene import Scene
 
 _WINDOW_PX = 15
 _DEPTH_STEP_NM = 5.0
-_BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
-_PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
+_BEYOND_NM = 200.0  # depths may be found outside the network's range
+_PHOTONS_FACTOR = 2.0  # of the movie's dimmest and brightest molecules, from those of training
 _SHOT_NOISE_FACTOR = 1.5
-_PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of what the shipped networks find is noise
+_PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of the shipped networks' detections are noise
 _FIELD_UNITS = {"upsampling": " voxels per pixel", "voxel_depth_nm": " nm"}
-_SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
+_SHARE_OF_DRIFT = 1 / 3  # largest error of a transform, of the displacements in training: adds 5 % to them
 
 
 def mistaken_depths(truth: PSF, model: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
-    """By how much depths come out wrong (nm, one per depth) if images of PSF `truth` are read with PSF `model`.
+    """Return the error (nm) at each depth if images of PSF `truth` are analysed with PSF `model`.
 
     Noise-free least squares over depth and photons, the emitter in the middle of a pixel. The pixel sizes may differ: a
-    network sees pixels, not nanometres.
+    network has pixels as input, not nanometres.
     """
     candidates = np.arange(depths_nm.min() - _BEYOND_NM, depths_nm.max() + _BEYOND_NM, _DEPTH_STEP_NM)
     seen, library = _unit_images(truth, depths_nm), _unit_images(model, candidates)
@@ -40,7 +38,7 @@ def mistaken_depths(truth: PSF, model: PSF, depths_nm: NDArray) -> NDArray[np.fl
 
 
 def worst_mistaken_depth(record: NetworkRecord, psf: PSF) -> float:
-    """The largest error in depth, nm, over a network's range on a microscope with another PSF."""
+    """Return the largest error in depth, nm, over a network's range on a microscope with another PSF."""
     low, high = record.scene.depth_range_nm
     return float(np.abs(mistaken_depths(psf, record.psf, np.arange(low, high + 1, 50.0))).max())
 
@@ -56,9 +54,14 @@ def _unit_images(psf: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
 def disagreements(
     record: NetworkRecord, psf: PSF, scene: Scene, maximum_depth_error_nm: float, kind: str = "upsampling"
 ) -> list[str]:
-    """Why a network should not be used with a microscope and its light: one sentence for each reason, none if it fits.
+    """Return why a network should not be used with a microscope: one sentence for each reason, none if it fits.
 
-    `psf` and `scene` describe what is at hand, `kind` what is wanted; `record` says what the network was made for.
+    Parameters
+    ----------
+    record : of the network.
+    psf, scene : the microscope, its photons and background, and the settings that are asked for.
+    maximum_depth_error_nm : of the network's PSF on this microscope.
+    kind : name of the kind of network that is asked for.
     """
     if record.kind != kind:
         return [f"it is of kind {record.kind}; network: {kind} is asked for"]
@@ -68,12 +71,12 @@ def disagreements(
         *_scene_reasons(record.scene, scene, network_kind(kind)),
         *_registration_reasons(record, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
-        *_light_reasons(record.scene, scene),
+        *_brightness_reasons(record.scene, scene),
     ]
 
 
 def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> list[str]:
-    """What the settings ask for and the network has not learned."""
+    """What the settings ask for and the network was not trained with."""
     reasons = []
     for name in kind.fixed_scene_fields:
         have, want = getattr(made_for, name), getattr(scene, name)
@@ -91,7 +94,7 @@ def _covers(seen: tuple[float, float] | None, wanted: tuple[float, float] | None
 
 
 def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
-    """Maps that are so uncertain that it matters beside the displacements of planes which the network has seen."""
+    """Transforms whose standard deviation matters beside the displacements of planes in training."""
     made_for = record.scene
     voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
     # A whole number of voxels, uniform in ± reach, has the variance reach (reach + 1) / 3; without drift, it is the
@@ -103,8 +106,8 @@ def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
     worst = int(excess.argmax())
     if excess[worst] <= 1:
         return []
-    displaced = f"it has seen that plane displaced by {seen[worst]:.1f} nm rms"
-    return [f"the cameras' maps are known to {have[worst]:.1f} nm (plane {worst + 1}); {displaced}"]
+    displaced = f"it was trained with displacements of {seen[worst]:.1f} nm rms"
+    return [f"the transform of plane {worst + 1} has a standard deviation of {have[worst]:.1f} nm; {displaced}"]
 
 
 def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:
@@ -122,37 +125,39 @@ def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float)
     return reasons
 
 
-def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
+def _brightness_reasons(made_for: Scene, scene: Scene) -> list[str]:
     reasons = []
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if other_brightness(made_for, scene):
-        reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
+        reasons.append(
+            f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it was trained with {low:.0f} to {high:.0f}"
+        )
     if scene.noise.slope > made_for.noise.slope * _SHOT_NOISE_FACTOR:
-        reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
+        reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than in its training")
     if too_noisy(made_for, scene):
         have, want = pixel_noise(made_for), pixel_noise(scene)
-        reasons.append(f"a pixel's noise is {want:.1f} photons; it has seen up to {have:.1f}")
+        reasons.append(f"a pixel's noise is {want:.1f} photons; it was trained with up to {have:.1f}")
     return reasons
 
 
 def other_brightness(made_for: Scene, scene: Scene) -> bool:
-    """Are there molecules much dimmer or brighter than a network has seen?"""
+    """Return whether there are molecules much dimmer or brighter than in a network's training."""
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     return dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR
 
 
 def too_noisy(made_for: Scene, scene: Scene) -> bool:
-    """Is there so much background, or read noise, that a network would take noise for molecules?"""
+    """Return whether background or read noise are so large that a network would detect noise as molecules."""
     return pixel_noise(scene) > pixel_noise(made_for) * _PIXEL_NOISE_FACTOR
 
 
 def pixel_noise(scene: Scene) -> float:
-    """Standard deviation of a dark pixel, photons, at the brightest background."""
+    """Return the standard deviation of a pixel without molecules, photons, at the brightest background."""
     return float(np.sqrt(scene.noise.variance(scene.background[1])))
 
 
 def side_by_side(record: NetworkRecord, psf: PSF, scene: Scene) -> str:
-    """A table of what a network was made for and what is at hand; lines that differ are marked."""
+    """Return a table of a network's training beside the configuration; lines that differ are marked."""
     made_for, at_hand = _description(record.psf, record.scene), _description(psf, scene)
     heads = ("", "weights", "configuration")
     rows = [heads, *((name, made_for[name], at_hand[name]) for name in made_for)]

@@ -1,39 +1,37 @@
-"""From the regression network's maps to molecules, on the device.
+"""From the output of the regression network to molecules, on the device.
 
-A molecule's probability is its pixel's own and, where it lies near the border of pixels, also its neighbours'. One
-molecule is reported for every maximum whose 3×3 pixels together are more probable than the threshold. A pixel that is
-probable by itself is a molecule also beside a more probable one, if it gives another place. Only these pixels are read
-out, so that the cost is that of one pass over the probabilities.
+Near the border of pixels, a molecule's probability is divided among them. One molecule is reported for every maximum
+whose 3×3 pixels together exceed the threshold. A pixel that is probable on its own is a molecule also beside a more
+probable one, if it gives another position. Only these pixels are decoded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from planeloc.networks.frame_drift import Drift, estimate_drift
-from planeloc.networks.regression import background_of, read_pixels, sightings_of
+from planeloc.networks.regression import background_of, plane_positions, read_pixels
 
-_ALONE = 0.6  # more probable than this, a pixel needs no neighbours and fears none
-_SAME_PLACE = 9.0  # squared distance of two places in deviations, x, y and z together, that two molecules exceed
+_ALONE = 0.6  # a more probable pixel may be a molecule whatever its neighbours
+_SAME_PLACE = 9.0  # squared distance of two molecules in standard deviations, x, y and z together, at least
 _OWN = 4  # of 3×3 pixels, the middle
 _SURE = 1 - 1e-6
-_TELLING = -2.0  # logit; pixels below it say nothing of the drift
+_TELLING = -2.0  # logit of the pixels that the drift is estimated from
 
 
 @dataclass(frozen=True)
 class Units:
-    """What the network's numbers mean on a microscope."""
+    """Units of the network's output on a microscope."""
 
     pixel_size_nm: float
     depth_range_nm: tuple[float, float]
     photons: float  # of the brightest molecule of training
     drift_sd_px: float | tuple[float, ...]  # of planes 1… along either axis, one of all or one of each
-    deviation_factors: tuple[float, float] = (1.0, 1.0)  # rms error over the network's deviation, lateral and axial
+    deviation_factors: tuple[float, float] = (1.0, 1.0)  # rms normalised error, lateral and axial
 
     @property
     def middle_nm(self) -> float:
@@ -55,29 +53,23 @@ class Found:
     photons: Tensor  # (n,) of all planes
     photons_sd: Tensor  # (n,)
     background: Tensor  # (n,) photons per pixel beyond those that were subtracted
-    background_sd: Tensor  # (n,)
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device | str) -> Found:
-        return self._each(lambda values: values.to(device))
-
     def at(self, rows: Tensor) -> Found:
-        """Those of the molecules that are named, by number or by (n,) true and false."""
-        return self._each(lambda values: values[rows])
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Found:
-        return Found(*(change(getattr(self, field.name)) for field in fields(self)))
+        """Return some of the molecules, by number or mask."""
+        return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | None = None) -> Found:
-    """Molecules whose probability exceeds `threshold`.
+    """Return the molecules whose probability exceeds `threshold`.
 
     Parameters
     ----------
-    maps : (batch, numbers, rows, columns), of the network.
-    drift : of every image; None: as its molecules tell.
+    maps : (batch, channels, rows, columns), output of the network.
+    units : of the output.
+    drift : inter-camera drift of every image; None: estimated from its molecules.
     """
     drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
     image, row, column, around = _candidates(maps[:, 0].float(), threshold)
@@ -87,12 +79,11 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     place = torch.cat((reading.mean[:, :2] + centre, reading.mean[:, 2:3]), dim=1)
     neighbour = _neighbours(image, row, column, maps.shape[2:])
     kept = _distinct(place, reading.sd[:, :3], around, neighbour)
-    others = (neighbour >= 0) & kept[neighbour]  # molecules of their own
+    others = (neighbour >= 0) & kept[neighbour]  # molecules themselves
     probability = around.masked_fill(others, 0.0).sum(dim=1).clamp(max=_SURE)
     scale = place.new_tensor([units.pixel_size_nm, units.pixel_size_nm, units.half_depth_nm])
     lateral, axial = units.deviation_factors
     factors = place.new_tensor([lateral, lateral, axial])
-    background, background_sd = background_of(pixels)
     return Found(
         image=image,
         position_nm=place * scale + place.new_tensor([0.0, 0.0, units.middle_nm]),
@@ -100,25 +91,24 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
         probability=probability,
         photons=(reading.mean[:, 3] * units.photons).clamp(min=0),
         photons_sd=reading.sd[:, 3] * units.photons,
-        background=background,
-        background_sd=background_sd,
+        background=background_of(pixels)[0],
     ).at(kept)
 
 
 def window_drift(maps: Tensor, prior_sd_px: float | tuple[float, ...]) -> Drift:
-    """Drift of the planes in every image of a batch, from the pixels that may hold molecules."""
+    """Return the inter-camera drift in every image of a batch, from the pixels that may hold molecules."""
     image, row, column = torch.nonzero(maps[:, 0] > _TELLING, as_tuple=True)
     telling = maps[image, :, row, column]
     telling = telling if telling.dtype == torch.float64 else telling.float()
     exists = torch.sigmoid(telling[:, 0]).detach()
-    return estimate_drift(sightings_of(telling), exists, image, len(maps), prior_sd_px)
+    return estimate_drift(plane_positions(telling), exists, image, len(maps), prior_sd_px)
 
 
 def _candidates(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Index in the batch, row and column of the pixels that may be reported, and the probabilities (n, 9) around them.
 
-    Only pixels that could win are looked at: of nine that exceed the threshold together, the largest exceeds a ninth of
-    it. Of two equal neighbours the first in the image is the maximum.
+    Of nine pixels that exceed the threshold together, the largest exceeds a ninth of it. Of two equal neighbours the
+    first in the image is the maximum.
     """
     rows, columns = logit.shape[1:]
     least = threshold / 9
@@ -134,7 +124,7 @@ def _candidates(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor
 
 
 def _neighbours(image: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -> Tensor:
-    """(n, 9) which of the listed pixels are around each, itself left out; −1 where none is."""
+    """(n, 9) index of the listed pixels around each, except itself; −1 where there is none."""
     steps = torch.arange(-1, 2, device=image.device)
     number = (image * (shape[0] + 2) + row + 1) * (shape[1] + 2) + column + 1  # ascending, as the pixels are
     wanted = (number[:, None, None] + steps[:, None] * (shape[1] + 2) + steps).flatten(1)
@@ -145,10 +135,9 @@ def _neighbours(image: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -
 
 
 def _distinct(place: Tensor, sd: Tensor, around: Tensor, neighbour: Tensor) -> Tensor:
-    """Whether pixels (n,) report what no more probable neighbour does.
+    """Whether pixels (n,) report a molecule that no more probable neighbour does.
 
-    A molecule near the border of two pixels may be quite probable in both. Both then give the same place, nearer to
-    each other than two molecules' deviations would have them.
+    A molecule near the border of two pixels may be probable in both, which then give the same position.
     """
     order = torch.arange(9, device=place.device) < _OWN  # the first of equals is the more probable
     own = around[:, _OWN, None]

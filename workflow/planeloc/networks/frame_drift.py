@@ -1,11 +1,10 @@
-"""Where a molecule is, from where the planes see it; and the drift of the planes, from all molecules of a frame.
+"""Inter-camera drift of a frame from all its molecules, and each molecule's position from those on the planes.
 
-Plane p sees a molecule at x_p = x + d_p, with information i_p; d is the drift of the planes 1… against plane 0 and the
-same for all molecules of the frame. All is linear and, with the prior d ~ N(0, σ²), normal, so that drift and molecules
-are solved for together, each molecule eliminated by a Schur complement (bundle adjustment in one step). A molecule
-gives the drift the information diag(i) − i iᵀ / Σi and the moment i (x_p − Σ i x / Σ i). Its own x then is the mean of
-x_p − d_p with weights w = i / Σi, and has the variance 1/Σi + wᵀ C w, with C the covariance of the drift. One molecule
-alone cannot be placed better than its planes agree; many together can.
+A molecule's position on plane p is x_p = x + d_p, with information i_p; d is the drift of planes 1… against plane 0,
+the same for all molecules of the frame. The model is linear and, with the prior d ~ N(0, σ²), Gaussian, so drift and
+molecules are solved for together, each molecule eliminated by a Schur complement (bundle adjustment in one step). A
+molecule gives the drift the information diag(i) − i iᵀ / Σi and the moment i (x_p − Σ i x / Σ i). Its x is the mean of
+x_p − d_p with weights w = i / Σi and has the variance 1/Σi + wᵀ C w, where C is the covariance of the drift.
 """
 
 from __future__ import annotations
@@ -15,55 +14,60 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_LEAST_PRIOR_SD_PX = 0.01  # also where planes do not drift
+_LEAST_PRIOR_SD_PX = 0.01  # also without drift
 
 
 class Drift(NamedTuple):
-    """Of planes 1… against plane 0, px; the same for x and y but for the mean."""
+    """Inter-camera drift of planes 1… against plane 0, px; x and y share precision and covariance."""
 
     mean: Tensor  # (batch, planes − 1, 2)
     precision: Tensor  # (batch, planes − 1, planes − 1)
     covariance: Tensor  # (batch, planes − 1, planes − 1)
 
     def of(self, image: Tensor) -> Drift:
-        """Of each image that is named."""
+        """Return the drift of some images, by number."""
         return Drift(*(values[image] for values in self))
 
     def minus_log_likelihood(self, drift: Tensor) -> Tensor:
-        """(batch,) without the constant; `drift` (batch, planes − 1, 2) px."""
+        """Return (batch,) without the constant, of `drift` (batch, planes − 1, 2) px."""
         error = drift - self.mean
         squares = torch.einsum("bpa,bpq,bqa->b", error, self.precision, error)
         return 0.5 * squares - torch.linalg.slogdet(self.precision).logabsdet  # of two axes
 
 
-class Sightings(NamedTuple):
-    """Where every plane sees molecules, one by one."""
+class PlanePositions(NamedTuple):
+    """Positions of molecules on every plane."""
 
     position: Tensor  # (n, planes, 2) px
     information: Tensor  # (n, planes) of either axis, 1/px²
 
     @property
     def weight(self) -> Tensor:
-        """(n, planes) adding up to 1."""
+        """(n, planes), sums to 1."""
         return self.information / self.information.sum(dim=1, keepdim=True)
 
     def place(self, drift: Tensor) -> Tensor:
-        """(n, 2) px: where the molecules are, with the planes' drift (n, planes − 1, 2)."""
+        """Return the molecules' positions (n, 2) px, given the drift (n, planes − 1, 2)."""
         seen = self.position - torch.cat((torch.zeros_like(drift[:, :1]), drift), dim=1)
         return (self.weight[..., None] * seen).sum(dim=1)
 
     def variance(self, covariance: Tensor) -> Tensor:
-        """(n,) px² of either axis, with the covariance of the drift (n, planes − 1, planes − 1)."""
+        """Return their variance (n,) px² on either axis, given the drift's covariance (n, planes − 1, planes − 1)."""
         weight = self.weight[:, 1:]
         return 1 / self.information.sum(dim=1) + torch.einsum("np,npq,nq->n", weight, covariance, weight)
 
 
 def estimate_drift(
-    seen: Sightings, probability: Tensor, image: Tensor, batch: int, prior_sd_px: float | tuple[float, ...]
+    seen: PlanePositions, probability: Tensor, image: Tensor, batch: int, prior_sd_px: float | tuple[float, ...]
 ) -> Drift:
-    """Posterior of the drift in each of `batch` images.
+    """Return the posterior of the inter-camera drift in each of `batch` images.
 
-    `probability` (n,) is that a molecule exists; `prior_sd_px` of planes 1…, one of all or one of each.
+    Parameters
+    ----------
+    seen : of n molecules.
+    probability : (n,) that a molecule exists.
+    image : (n,) index in the batch.
+    prior_sd_px : of planes 1…, one of all or one of each.
     """
     information = seen.information[:, 1:]
     shared = information[:, :, None] * seen.weight[:, None, 1:]

@@ -34,49 +34,23 @@ _OWN = {
 
 
 class NetworkKind:
-    """All that distinguishes one kind of network from the others.
+    """All that distinguishes one kind of network from the others."""
 
-    Attributes
-    ----------
-    name
-        As in the setting ``network`` and in weight files.
-    architecture
-        Frozen dataclass of the network's shape: numbers, text and tuples of them, among these `planes` and `channels`;
-        with a class attribute `kind`, the name.
-    training_defaults
-        Values of the settings of `train` that are left to the kind: samples, batch, learning_rate, channels.
-    detection_threshold
-        Probability above which `localize` reports a molecule, where no threshold is given.
-    shipped_weights
-        Weight file that comes with planeloc, relative to the repository; empty: none.
-    scene_settings
-        Settings of `train` that describe the training scenes of this kind alone.
-    fixed_scene_fields
-        Fields of `Scene` that given weights must share with what is asked for.
-    calibrated
-        The network states standard deviations. After training they are calibrated and an accuracy table is made, by
-        the task's `examine`.
-    learns_faintest
-        Training begins at the faintest molecules that a movie shows, not at the usual ones.
-    transfers_between_planes
-        Weights for another number of planes are a better start of a training than none.
-    loss_label, error_label, loss_has_zero
-        Axes of the learning curve.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # in the setting `network` and in weight files
+    # Frozen dataclass of the shape: numbers, text and tuples, with `planes`, `channels` and a class attribute `kind`.
     architecture: ClassVar[type[Any]]
-    training_defaults: ClassVar[Mapping[str, Any]]
-    detection_threshold: ClassVar[float]
-    shipped_weights: ClassVar[str] = ""
-    scene_settings: ClassVar[tuple[str, ...]] = ()
+    training_defaults: ClassVar[Mapping[str, Any]]  # samples, batch, learning_rate, channels
+    detection_threshold: ClassVar[float]  # probability of a molecule that `localize` reports, by default
+    shipped_weights: ClassVar[str] = ""  # file of planeloc's repository
+    scene_settings: ClassVar[tuple[str, ...]] = ()  # settings that describe the training scenes of this kind alone
+    # Fields of `Scene` in which weights must agree with the settings to be adopted.
     fixed_scene_fields: ClassVar[tuple[str, ...]] = ("drift_voxels", "registration_resampling", "background_error")
-    calibrated: ClassVar[bool] = False
-    learns_faintest: ClassVar[bool] = False
-    transfers_between_planes: ClassVar[bool] = True
+    calibrated: ClassVar[bool] = False  # `Task.examine` exists: deviations are calibrated, an accuracy table is made
+    learns_faintest: ClassVar[bool] = False  # trains from the faintest molecules of a movie on, not the usual ones
+    transfers_between_planes: ClassVar[bool] = True  # weights for other numbers of planes are better than none
     loss_label: ClassVar[str] = "loss per image"
     error_label: ClassVar[str] = "error in validation, nm"
-    loss_has_zero: ClassVar[bool] = False
+    loss_has_zero: ClassVar[bool] = False  # the learning curve begins at 0
 
     def build(self, record: NetworkRecord) -> nn.Module:
         """Return a network of the record's shape with fresh weights."""
@@ -93,16 +67,11 @@ class NetworkKind:
 
         Parameters
         ----------
-        context
-            `planeloc.localization.context.LocalizationContext`: the movie's microscope, and where to compute.
-        network
-            As `build` makes it, with its weights.
-        mode
-            ``sparse`` or ``dense``: whether the network may leave out dark regions.
-        threshold
-            Probability of a molecule that is reported.
-        candidate_threshold
-            Signal over noise of regions that are not dark, standard deviations.
+        context : `planeloc.localization.context.LocalizationContext` of the movie.
+        network : as `build` makes it, with its weights.
+        mode : ``sparse`` or ``dense``: whether dark regions may be left out.
+        threshold : probability of a molecule that is reported.
+        candidate_threshold : signal over noise of regions that are not dark, standard deviations.
         """
         raise NotImplementedError
 

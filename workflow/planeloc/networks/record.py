@@ -1,7 +1,7 @@
 """Networks and their weight files.
 
-A weight file is safetensors: tensors, and a JSON record of the network's shape, of the microscope it was made for and
-of what it has seen in training. Nothing in it is executed when it is read.
+A weight file is safetensors: tensors, and a JSON record of the network's shape, its microscope and its training scenes.
+Nothing in it is executed when it is read.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _FIRST_KIND = "upsampling"  # of records from before there were several
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """What must be known to use a network rightly."""
+    """What must be known to use a network."""
 
     architecture: Any  # the kind's own dataclass (`NetworkKind.architecture`)
     psf: PSF
     scene: Scene
     input_scale: float  # photons that the network sees as 1 (upsampling); variance of a dark pixel (regression)
-    deviation_factors: tuple[float, float] | None = None  # `Units`, of a regression network that has been trained
+    deviation_factors: tuple[float, float] | None = None  # of calibrated deviations: lateral, axial
 
     @property
     def kind(self) -> str:
@@ -45,14 +45,14 @@ class NetworkRecord:
 
     @property
     def units(self) -> Units:
-        """Of the numbers that a regression network gives."""
+        """Units of the output of a regression network."""
         pixel = self.psf.pixel_size_nm
         drift = tuple(sd / pixel for sd in self.scene.drift_sds_nm(pixel, self.psf.planes))
         factors = self.deviation_factors or (1.0, 1.0)
         return Units(pixel, self.scene.depth_range_nm, self.scene.photons[1], drift, factors)
 
     def build(self) -> nn.Module:
-        """A network of this shape with fresh weights."""
+        """Return a network of this shape with random weights."""
         return network_kind(self.kind).build(self)
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,12 +106,19 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_network(path: str | Path, network: nn.Module, record: NetworkRecord) -> None:
+    """Write a weight file, atomically."""
     arrays = {f"{_PSF}{name}": array for name, array in record.psf.arrays.items()}
     save_tensors(path, {**network.state_dict(), **arrays}, record.as_dict())
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
-    """Read a network, ready for inference. Raises `PlanelocError` where file and record do not fit together."""
+    """Read a network, ready for inference.
+
+    Raises
+    ------
+    PlanelocError
+        The file is missing or damaged, its record contradicts the weights, or its kind of network is not installed.
+    """
     tensors, values = load_tensors(path)
     try:
         arrays = {name.removeprefix(_PSF): tensors.pop(name) for name in list(tensors) if name.startswith(_PSF)}

@@ -1,11 +1,9 @@
-"""A network that stays on the camera's pixels and says of each whether a molecule lies there, where, how surely.
+"""The regression network: for every camera pixel the probability of a molecule, its position, photons and precision.
 
-The idea is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), written anew from the papers and for any number of
+The method is that of DECODE (Speiser et al. 2021) and LiteLoc (2025), implemented from the papers for any number of
 planes: a U-Net with two halvings whose output has, for every pixel, the probability of a molecule, its position,
-photons, background, and a standard deviation of each. Cost is set by the camera's pixels and not by fine voxels.
-
-Cameras drift, and all molecules of a frame share the drift. So x and y are given for every plane as it sees the
-molecule, each with its own deviation. How drift and position follow from them is in `drift`.
+photons, background, and a standard deviation of each. All molecules of a frame share the inter-camera drift, so x and
+y are given for every plane, each with its own standard deviation; `frame_drift` combines them.
 """
 
 from __future__ import annotations
@@ -17,13 +15,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from planeloc.networks.frame_drift import Drift, Sightings
+from planeloc.networks.frame_drift import Drift, PlanePositions
 
-REACH_PX = 1.5  # how far from its centre a pixel may place a molecule
-SEEN_PX = 19  # how far from a pixel the network looks along an axis, at most
+REACH_PX = 1.5  # largest distance of a molecule from its pixel's centre
+SEEN_PX = 19  # receptive field: pixels on either side along an axis
 _LEAST_SD, _MOST_SD = 0.004, 3.0
 _HALVINGS = 2
-_SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; background, its deviation
+_PLANES_FROM = 7  # channels before x and y: logit; z, photons; their deviations; background, its deviation
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,13 @@ class Architecture:
 
     @property
     def maps(self) -> int:
-        """Numbers that are given for every pixel; the last are x, y and their deviation on every plane."""
-        return _SIGHTINGS + 3 * self.planes
+        """Channels of the output; the last are x, y and their deviation on every plane."""
+        return _PLANES_FROM + 3 * self.planes
 
 
 class Reading(NamedTuple):
-    """Numbers of n pixels in the network's units: x and y in px from the pixel's centre, z in half depth ranges from
-    their middle, photons in those of the brightest molecule of training.
+    """Molecules of n pixels: x and y in px from the pixel's centre, z in half depth ranges from the middle, photons
+    over those of the brightest molecule of training.
     """
 
     logit: Tensor  # (n,)
@@ -52,7 +50,7 @@ class Reading(NamedTuple):
 
 
 class RegressionNetwork(nn.Module):
-    """Photons above background (batch, planes, y, x) of registered planes, any size → maps (batch, numbers, y, x)."""
+    """Photons above background (batch, planes, y, x) of registered planes, any size → (batch, channels, y, x)."""
 
     def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
         """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel."""
@@ -79,8 +77,9 @@ class RegressionNetwork(nn.Module):
         return maps[..., :rows, :columns]
 
     def encode(self, photons: Tensor) -> tuple[Tensor, Tensor]:
-        """Features on the camera's pixels, padded to whole pixels of the coarsest grid, and on those of twice the
-        size: what `forward` makes its maps from (`paged_decoder` has another way).
+        """Return features on the camera's pixels, padded to whole pixels of the coarsest grid, and on the next grid.
+
+        `forward` decodes them everywhere, `tiled_regression` only on tiles.
         """
         rows, columns = photons.shape[-2:]
         side = 2**_HALVINGS
@@ -89,7 +88,7 @@ class RegressionNetwork(nn.Module):
         return fine, self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
 
     def _stabilized(self, photons: Tensor) -> Tensor:
-        """In units of the noise, which grows as the root: dim and bright pixels are alike in it (Anscombe)."""
+        """In units of the noise, which is then alike in dim and bright pixels (Anscombe)."""
         return photons * torch.rsqrt(photons.abs() + self.input_scale)
 
     def _initialize(self, density: float) -> None:
@@ -105,8 +104,8 @@ class RegressionNetwork(nn.Module):
 
 
 def read_pixels(pixels: Tensor, drift: Drift) -> Reading:
-    """`pixels` (n, numbers) and the drift of the planes in each."""
-    seen = sightings_of(pixels)
+    """Decode the output of some pixels (n, channels), given the inter-camera drift in each."""
+    seen = plane_positions(pixels)
     lateral_sd = seen.variance(drift.covariance).sqrt()[:, None].expand(-1, 2)
     return Reading(
         logit=pixels[:, 0],
@@ -115,19 +114,19 @@ def read_pixels(pixels: Tensor, drift: Drift) -> Reading:
     )
 
 
-def sightings_of(pixels: Tensor) -> Sightings:
-    """Where the planes see molecules, px from the centres of `pixels` (n, numbers)."""
-    x, y, raw_sd = pixels[:, _SIGHTINGS:].unflatten(1, (3, -1)).unbind(1)
-    return Sightings(REACH_PX * torch.tanh(torch.stack((x, y), dim=2) / REACH_PX), _deviation(raw_sd) ** -2)
+def plane_positions(pixels: Tensor) -> PlanePositions:
+    """Return positions on every plane, px from the centres of `pixels` (n, channels)."""
+    x, y, raw_sd = pixels[:, _PLANES_FROM:].unflatten(1, (3, -1)).unbind(1)
+    return PlanePositions(REACH_PX * torch.tanh(torch.stack((x, y), dim=2) / REACH_PX), _deviation(raw_sd) ** -2)
 
 
 def background_of(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Photons per pixel beyond those subtracted, and the deviation, of `pixels` (n, numbers)."""
+    """Return photons per pixel beyond those subtracted, and their standard deviation, of `pixels` (n, channels)."""
     return pixels[:, 5], _deviation(pixels[:, 6])
 
 
 def _deviation(raw: Tensor) -> Tensor:
-    """A standard deviation that is neither zero nor endless."""
+    """A bounded standard deviation."""
     return (_LEAST_SD + nn.functional.softplus(raw)).clamp(max=_MOST_SD)
 
 

@@ -1,10 +1,9 @@
-"""The paper's network as it is run: on square regions of the field, each with the margin that its result depends on.
+"""The paper's network for inference: on square regions of the field, each with the margin that its result depends on.
 
-The network of `planeloc.networks.upsampling` is rewritten for inference, without changing what it computes. A
-transposed convolution of stride 2 is a convolution on the coarse pixels whose channels are then dealt out as 2×2 fine
-ones (Shi et al. 2016), so no layer needs padding, and a region of the field costs its own pixels and a thin rim. What
-batch normalisation does to its input is put into the weights of the next layer. Where a region reaches over the edge of
-the field, its features there are set to what padding with zeros gives, so that regions and the whole field agree.
+It computes the same as `planeloc.networks.upsampling`. A transposed convolution of stride 2 is a convolution on the
+coarse pixels whose channels become 2×2 fine pixels (Shi et al. 2016), so no layer needs padding, and a region costs its
+own pixels and a thin rim. Batch normalisation is merged into the weights of the next layer. Where a region extends over
+the edge of the field, features are set to what padding with zeros gives: regions and the whole field agree.
 """
 
 from __future__ import annotations
@@ -20,25 +19,26 @@ from planeloc.networks.upsampling import UpsamplingNetwork
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution without padding; where its output lies is counted in its own pixels from the region's corner."""
+    """A convolution without padding; positions of its output are in its own pixels from the region's corner."""
 
     weight: Tensor
     bias: Tensor
     doubles: bool  # output channels are (row parity, column parity, channel)
-    skip: int  # rows and columns that come before what is needed
+    skip: int  # rows and columns before the output that is needed
     first: int  # where the output that is needed begins
     stop: int  # where it ends
     scale: int  # output pixels per camera pixel
     beyond: Tensor | None  # what stands for zeros beyond the field's edge; None: the last layer
 
 
-class RegionNetwork:
+class TiledUpsamplingNetwork:
     """Photons above background in windows → logits of the regions in their middle.
 
-    Attributes:
-        side_px: side of a region, camera pixels.
-        precision: type of the logits.
-        margin_px: what a window has beyond the region on every side.
+    Attributes
+    ----------
+    side_px : side of a region, camera pixels.
+    precision : type of the logits.
+    margin_px : margin of a window around the region, camera pixels.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RegionNetwork:
         device: torch.device,
         precision: torch.dtype,
     ) -> None:
-        """`field_px`: rows and columns of the field, beyond which the network sees nothing."""
+        """`field_px`: rows and columns of the field, beyond which features are as padded."""
         self.side_px = side_px
         self.field_px = field_px
         self.architecture = network.architecture
@@ -112,7 +112,7 @@ def _deal_out(values: Tensor) -> Tensor:
 
 
 def _layers(network: UpsamplingNetwork, side_px: int) -> tuple[list[_Layer], int]:
-    """The layers for regions of a size, and where the window that they need begins (camera pixels, negative)."""
+    """The layers for regions of a size, and the first pixel of the window that they need (negative)."""
     modules = list(network.layers)
     convolutions = [m for m in modules if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
@@ -144,7 +144,7 @@ def _layers(network: UpsamplingNetwork, side_px: int) -> tuple[list[_Layer], int
 
 
 def _as_convolution(module: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor, bool]:
-    """Weight and bias in double precision of a convolution, or of the one that stands for a transposed one."""
+    """Weight and bias in double precision of a convolution, or of the equivalent of a transposed one."""
     weight, bias = module.weight.detach().double(), module.bias.detach().double()
     if isinstance(module, nn.Conv2d):
         return weight, bias, False
@@ -156,7 +156,7 @@ def _as_convolution(module: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Ten
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a trained batch normalisation does: gain · x + shift, gains kept off zero."""
+    """A trained batch normalisation as gain · x + shift, with gains that are not zero."""
     gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
     gain = torch.where(gain.abs() < 1e-6, 1e-6, gain)
     return gain, norm.bias.detach().double() - norm.running_mean.double() * gain

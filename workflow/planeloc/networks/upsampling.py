@@ -1,9 +1,8 @@
 """The paper's network (Fig. 4): from k planes to the probability that an emitter lies in each fine voxel.
 
 A convolution on the camera's pixels, stride-2 transposed convolutions that each double the lateral resolution (followed
-by ReLU and then batch normalisation), and a convolution to the depth slices. The text gives neither kernel sizes nor
-channels; the defaults put the width where pixels are few and cheap, since nine tenths of the arithmetic is spent at
-full resolution.
+by ReLU and batch normalisation), and a convolution to the depth slices. The paper gives neither kernel sizes nor
+channels; the defaults have many channels where pixels are few, since full resolution takes nine tenths of the time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From voxel probabilities to molecules, on the device.
 
-The network spreads a molecule's probability over the few voxels where it may be. Their sum is the probability that it
-is there, their centroid its position, their spread its uncertainty. Only the surroundings of voxels above the threshold
-are ever looked at.
+The network distributes a molecule's probability over a few voxels. Their sum is the molecule's probability, their
+centroid its position, their spread its standard deviation. Only voxels around those above the threshold are read.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planeloc.networks.tiles import PagedVolume
+from planeloc.networks.tiles import TiledVolume
 
 NOWHERE = -80.0  # logit of voxels that were not computed
 _REACH = (2, 3, 3)  # slices, rows, columns around a peak that belong to it
-_SMOOTHING = (1, 2, 2)  # reach of the sums whose maxima are peaks: as far as an unknown drift spreads a molecule
-_APART = (2, 4, 4)  # no two peaks are nearer than this
+_SMOOTHING = (1, 2, 2)  # reach of the sums whose maxima are peaks: as far as inter-camera drift spreads a molecule
+_APART = (2, 4, 4)  # least distance of two peaks
 REACH_ROWS = _APART[1] + _SMOOTHING[1]  # voxels that a maximum depends on
 _VOXELS_AT_ONCE = 1 << 13  # 5 MB for every thousand
 
@@ -33,15 +32,16 @@ class Peaks:
     probability: Tensor  # (n,)
 
 
-def find_peaks(logits: Tensor | PagedVolume, threshold: float, rows: tuple[int, int] | None = None) -> Peaks:
-    """Local maxima of the probability summed over 3×5×5 voxels, among voxels whose own probability exceeds `threshold`.
+def find_peaks(logits: Tensor | TiledVolume, threshold: float, rows: tuple[int, int] | None = None) -> Peaks:
+    """Find local maxima of the probability summed over 3×5×5 voxels.
 
     Parameters
     ----------
-    logits : (batch, depth, rows, columns), or pages of such a volume.
-    rows : only maxima in voxels of these rows, [first, stop); what lies `REACH_ROWS` beside them must be there, too.
+    logits : (batch, depth, rows, columns), or tiles of such a volume.
+    threshold : probability that a maximum's own voxel exceeds.
+    rows : only maxima in these rows of voxels, [first, stop); `REACH_ROWS` rows on either side must be there, too.
     """
-    volume = logits if isinstance(logits, PagedVolume) else PagedVolume.dense(logits, NOWHERE)
+    volume = logits if isinstance(logits, TiledVolume) else TiledVolume.dense(logits, NOWHERE)
     kept = _maxima(volume, volume.above(math.log(threshold / (1 - threshold))))
     if rows:
         kept = kept[(kept[:, 2] >= rows[0]) & (kept[:, 2] < rows[1])]
@@ -59,34 +59,34 @@ def find_peaks(logits: Tensor | PagedVolume, threshold: float, rows: tuple[int, 
     return Peaks(kept[:, 0], position, torch.stack(variance, dim=1).sqrt(), total.clamp(max=1.0))
 
 
-def _maxima(volume: PagedVolume, voxels: Tensor) -> Tensor:
+def _maxima(volume: TiledVolume, voxels: Tensor) -> Tensor:
     """Those of the voxels whose score no other within `_APART` exceeds.
 
-    Only these voxels compete: the sum may be largest in the empty middle between two molecules, and nobody would win. A
-    voxel's own probability counts twice, so that the fullest wins; of two equal voxels the first in the volume does.
+    Only these voxels compete: the sum may be largest in the empty middle between two molecules. A voxel's own
+    probability counts twice, so that the most probable wins; of two equal voxels the first in the volume does.
     """
     scores = volume.zeros_at(voxels)
     for part in voxels.split(_VOXELS_AT_ONCE):
         cubes = _probabilities(volume, part, _SMOOTHING)
         own = cubes[:, *_SMOOTHING]
         scores.values.view(-1)[_own_place(scores, part)] = cubes.sum(dim=(1, 2, 3)) + own
-    for reach in ((1, 1, 1), _APART):  # most lose already against their neighbours
+    for reach in ((1, 1, 1), _APART):  # most lose against their direct neighbours
         voxels = torch.cat([part[_wins(scores, part, reach)] for part in voxels.split(_VOXELS_AT_ONCE)])
     return voxels
 
 
-def _wins(scores: PagedVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
+def _wins(scores: TiledVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
     """Whether voxels have the first of the highest scores within `reach`."""
     around = _around(scores, voxels, reach, 0.0).flatten(1)
     return around.argmax(dim=1) == around.shape[1] // 2
 
 
-def _probabilities(volume: PagedVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
+def _probabilities(volume: TiledVolume, voxels: Tensor, reach: tuple[int, int, int]) -> Tensor:
     """(n, depth, rows, columns) around voxels; 0 outside the volume."""
     return torch.sigmoid(_around(volume, voxels, reach, NOWHERE).float())
 
 
-def _around(volume: PagedVolume, voxels: Tensor, reach: tuple[int, int, int], beyond: float) -> Tensor:
+def _around(volume: TiledVolume, voxels: Tensor, reach: tuple[int, int, int], beyond: float) -> Tensor:
     """Values (n, depth, rows, columns) around voxels; `beyond` above and below the volume."""
     steps = [torch.arange(-r, r + 1, device=voxels.device) for r in reach]
     places, flat = volume.places(voxels, steps[1], steps[2]), volume.values.view(-1)
@@ -99,7 +99,7 @@ def _around(volume: PagedVolume, voxels: Tensor, reach: tuple[int, int, int], be
     return torch.stack(slices, dim=1)
 
 
-def _own_place(volume: PagedVolume, voxels: Tensor) -> Tensor:
-    """Where in the flat values the voxels themselves are."""
+def _own_place(volume: TiledVolume, voxels: Tensor) -> Tensor:
+    """Flat index of the voxels themselves."""
     here = torch.zeros(1, dtype=torch.long, device=voxels.device)
     return volume.places(voxels, here, here)[:, 0, 0] + voxels[:, 1]

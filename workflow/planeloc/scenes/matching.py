@@ -1,8 +1,8 @@
-"""Which localization belongs to which true molecule.
+"""Matching of localizations with the ground truth.
 
 The protocol of the 2016 SMLM challenge (Sage et al. 2019): in every frame, a localization and a molecule may be paired
-if the molecule lies within a cylinder about it (250 nm laterally, 500 nm axially). Of all one-to-one pairings those
-with the most pairs are taken, and of these the one whose distances in 3D add up to the least.
+within a cylinder (250 nm laterally, 500 nm axially). Of all one-to-one pairings with the most pairs, the one with the
+least sum of 3D distances is taken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Row `found[k]` of the localizations belongs to row `truth[k]` of the molecules."""
+    """Row `found[k]` of the localizations matches row `truth[k]` of the ground truth."""
 
     found: NDArray[np.int64]
     truth: NDArray[np.int64]
@@ -42,8 +42,8 @@ class Pairs:
 def match(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> Pairs:
     """Pair localizations with molecules, one to one, in every frame: most pairs first, then least total 3D distance.
 
-    The pairs that are possible at all fall into small connected groups, even in crowded frames. Every group is solved
-    by itself; groups of one localization and one molecule, by far the most, need no solving.
+    Possible pairs form small connected groups, even in dense frames, which are solved independently. Groups of one
+    localization and one molecule, by far the most, need no solving.
     """
     candidates, distance = _candidates(found, truth, lateral_nm, axial_nm)
     if not len(candidates):
@@ -75,7 +75,7 @@ def _candidates(found: Points, truth: Points, lateral_nm: float, axial_nm: float
     difference = found.position_nm[pairs.found] - truth.position_nm[pairs.truth]
     within = np.abs(difference[:, 2]) <= axial_nm
     distance = np.sqrt((difference**2).sum(axis=1))
-    order = np.lexsort((pairs.truth[within], pairs.found[within]))  # the tree's order is no promise of anybody's
+    order = np.lexsort((pairs.truth[within], pairs.found[within]))  # the order of the tree is not defined
     return Pairs(pairs.found[within][order], pairs.truth[within][order]), distance[within][order]
 
 
@@ -91,7 +91,7 @@ def _assign(found: NDArray[np.int64], truth: NDArray[np.int64], distance: NDArra
     """Which of a group's candidate pairs are taken."""
     row_of, rows = np.unique(found, return_inverse=True)
     column_of, columns = np.unique(truth, return_inverse=True)
-    # an impossible pair costs more than all possible ones together, so that no possible pair is given up for distance
+    # an impossible pair costs more than all possible ones together: no possible pair is lost for distance
     impossible = distance.sum() + 1.0
     cost = np.full((len(row_of), len(column_of)), impossible)
     cost[rows, columns] = distance

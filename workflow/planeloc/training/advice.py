@@ -33,16 +33,11 @@ def training_advice(
 
     Parameters
     ----------
-    remedy
-        Settings of `train` that differ from those of the network's own training.
-    spot_size_differs
-        The movie's spots have another width than those of the network's PSF.
-    record
-        Of the network.
-    psf
-        The calibration in the frame of the reference camera.
-    movie, registration, calibration, weights, output
-        What `planeloc localize` was given; the trained weights go beside `output`.
+    remedy : settings of `train` that differ from those of the network's own training.
+    spot_size_differs : the movie's spots have another width than those of the network's PSF.
+    record : of the network.
+    psf : the calibration in the frame of the reference camera.
+    movie, registration, calibration, weights, output : of `planeloc localize`; new weights go beside `output`.
     """
     settings = {**_own_training(record), **remedy}
     files = {"psf": calibration, "registration": registration, "movie": movie, "start-from": weights}

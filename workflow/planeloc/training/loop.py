@@ -38,25 +38,17 @@ class DivergedError(PlanelocError):
 def fit_network(
     psf: PSF, scene: Scene, start: nn.Module | None, checkpoint: Path, settings: TrainSettings
 ) -> tuple[nn.Module, NetworkRecord, History]:
-    """Train until `settings.samples` images have been seen.
+    """Train until `settings.samples` images have been seen, or until validations get no better.
 
     Parameters
     ----------
-    psf, scene
-        Of the training images.
-    start
-        Network to inherit weights from.
-    checkpoint
-        File to resume from, where it is of the same training, and to save to.
+    psf, scene : of the training images.
+    start : network to inherit weights from.
+    checkpoint : file to save to, and to resume from where it is of the same training.
 
     Returns
     -------
-    network
-        With the weights of the best validation.
-    record
-        What must be known to use it.
-    history
-        The learning curve, one entry per validation.
+    The network with the weights of the best validation, its record, and the learning curve.
 
     Raises
     ------
@@ -104,7 +96,7 @@ class _Loop:
         self._plain, self._mixed = plain, mixed
 
     def run(self, checkpoint: Checkpoint) -> None:
-        """Train to the end, or until validations get no better."""
+        """Train to the end."""
         settings, state = self._settings, self._state
         every = max(1, settings.validate_every // settings.batch)
         saved = time.monotonic()

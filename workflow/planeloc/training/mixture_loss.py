@@ -1,9 +1,9 @@
-"""The likelihood of the true molecules under what the regression network says of a window (Speiser et al. 2021).
+"""Loss of the regression network: minus the log-likelihood of the ground truth (Speiser et al. 2021).
 
-Every pixel holds a molecule with its own probability p. Their number is a sum of Bernoulli variables, nearly normal
-with mean Σ p and variance Σ p (1 − p). Where they lie is a mixture over the pixels: a true molecule u has density
-Σ_k p_k / Σp · N(u; mean_k, sd_k) in x, y, z and photons. Minus the logarithm of both is the loss. Being a likelihood it
-is smallest where deviations are as large as the errors, which is what calibrates them.
+Every pixel has a molecule with its own probability p. Their number is a sum of Bernoulli variables, nearly Gaussian
+with mean Σ p and variance Σ p (1 − p). Their positions are a mixture over the pixels: a true molecule u has density
+Σ_k p_k / Σp · N(u; mean_k, sd_k) in x, y, z and photons. The likelihood is largest where standard deviations equal the
+errors, which calibrates them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.nn.functional import logsigmoid
 
 from planeloc.networks.decoding import window_drift
 from planeloc.networks.frame_drift import Drift, estimate_drift
-from planeloc.networks.regression import background_of, read_pixels, sightings_of
+from planeloc.networks.regression import background_of, plane_positions, read_pixels
 
-_REACH = 2  # pixels from a molecule's own to the farthest that may place one there: REACH_PX, and deviations
-_LEAST_COUNT_VARIANCE = 0.1  # else certainty of an empty window would be rewarded without end
-_ALONE_WEIGHT = 0.5  # of what each molecule says by itself, which guides what all say together
+_REACH = 2  # largest distance of a molecule's own pixel from one that may predict it: REACH_PX, and deviations
+_LEAST_COUNT_VARIANCE = 0.1  # else the likelihood of an empty window has no bound
+_ALONE_WEIGHT = 0.5  # of the terms of each molecule alone, which guide the joint estimate
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
@@ -36,10 +36,16 @@ class GroundTruth:
 
 
 def regression_loss(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
-    """Minus the log-likelihood of the truth, averaged over the windows of a batch.
+    """Return minus the log-likelihood of the ground truth, averaged over the windows of a batch.
 
-    Beside number and molecules, that of background and drift, and of what each molecule says of both by itself.
-    `maps` (batch, numbers, rows, columns).
+    It is that of the number and values of molecules, of background and inter-camera drift, and of the estimates that
+    each molecule gives alone.
+
+    Parameters
+    ----------
+    maps : (batch, channels, rows, columns), output of the network.
+    truth : of the batch.
+    drift_sd_px : prior of the drift of planes 1…, one of all or one of each.
     """
     drift = window_drift(maps, drift_sd_px)
     level, level_sd = background_of(maps)
@@ -51,7 +57,7 @@ def regression_loss(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple
 
 
 def count_loss(logit: Tensor, truth: GroundTruth) -> Tensor:
-    """(batch,) minus log-likelihood of the number of molecules of every window; `logit` (batch, rows, columns)."""
+    """Return (batch,) minus log-likelihood of the number of molecules; `logit` (batch, rows, columns)."""
     number = torch.bincount(truth.image, minlength=len(logit)).to(logit.dtype)
     p = torch.sigmoid(logit)
     variance = (p * (1 - p)).sum(dim=(1, 2)) + _LEAST_COUNT_VARIANCE
@@ -59,7 +65,7 @@ def count_loss(logit: Tensor, truth: GroundTruth) -> Tensor:
 
 
 def mixture_loss(maps: Tensor, truth: GroundTruth, drift: Drift) -> Tensor:
-    """(n,) minus log-density of every true molecule under the mixture; pixels beyond `_REACH` cannot place it."""
+    """Return (n,) minus log-density of every true molecule under the mixture of the pixels within `_REACH`."""
     rows, columns = maps.shape[2:]
     steps = torch.arange(-_REACH, _REACH + 1, device=truth.image.device)
     y_step, x_step = (step.flatten() for step in torch.meshgrid(steps, steps, indexing="ij"))
@@ -78,10 +84,10 @@ def mixture_loss(maps: Tensor, truth: GroundTruth, drift: Drift) -> Tensor:
 
 
 def _loss_alone(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple[float, ...]) -> Tensor:
-    """(n,) minus log-likelihood of the drift, and of the place where the drift is known, by each molecule's pixel."""
+    """(n,) minus log-likelihood of the drift, and of the position given the drift, from each molecule's pixel."""
     rows, columns = maps.shape[2:]
     pixel = torch.stack([truth.position[:, a].long().clamp(0, side - 1) for a, side in enumerate((columns, rows))], 1)
-    seen = sightings_of(maps[truth.image, :, pixel[:, 1], pixel[:, 0]])
+    seen = plane_positions(maps[truth.image, :, pixel[:, 1], pixel[:, 0]])
     true_drift, number = truth.drift[truth.image], len(truth.image)
     each = torch.arange(number, device=maps.device)
     alone = estimate_drift(seen, torch.ones_like(seen.information[:, 0]), each, number, drift_sd_px)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +21,16 @@ from planeloc.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How the weights for a microscope came about.
+    """How the weights for a microscope came about."""
 
-    Attributes
-    ----------
-    decision
-        ``adopted`` or ``trained``.
-    reasons
-        Why given weights were not adopted.
-    network
-        Record of the weights.
-    psf, scene
-        The microscope that they are for.
-    history
-        Learning curve, one entry per validation.
-    accuracy
-        Accuracy table; empty of kinds of network that have none.
-    """
-
-    decision: str
-    reasons: list[str]
-    network: NetworkRecord
-    psf: PSF
+    decision: str  # adopted or trained
+    reasons: list[str]  # why given weights were not adopted
+    network: NetworkRecord  # of the weights
+    psf: PSF  # of the microscope
     scene: Scene
     settings: TrainSettings
-    history: History = field(default_factory=list)
-    accuracy: list[Row] = field(default_factory=list)
+    history: History  # one entry per validation
+    accuracy: list[Row]  # empty of kinds of network without an accuracy table
 
     def write(self, record: Path, figure: Path) -> dict[str, Any]:
         """Write record and figure; return what provenance keeps of them."""

@@ -39,20 +39,15 @@ def training_scene(
 
     Parameters
     ----------
-    psf, microscope
-        Of the movies; no microscope: the paper's cameras.
-    movies
-        To measure photons and background from.
-    registration
-        Transforms of the cameras.
-    usual
-        Scene whose photons and background are assumed where the movies have too few molecules; None: an error.
-    settings
-        Resolved settings.
+    psf, microscope : of the movies; no microscope: the paper's cameras.
+    movies : to measure photons and background in.
+    registration : transforms of the cameras.
+    usual : photons and background to assume where the movies have too few molecules; None: an error.
+    settings : resolved.
     """
     photons, background = PAPER_PHOTONS, PAPER_BACKGROUND
     if movies and "auto" in (settings.photons, settings.background):
-        photons, background = _measured_light(movies, psf, usual, settings)
+        photons, background = _measured(movies, psf, usual, settings)
     cameras = microscope.cameras if microscope else (PAPER_CAMERA,)
     extent = settings.depth_range_nm or natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
@@ -82,29 +77,29 @@ def _registration_sd_nm(registration: Registration) -> float | tuple[float, ...]
     return known if any(known) else 0.0
 
 
-def _measured_light(
+def _measured(
     movies: list[Movie], psf: PSF, usual: Scene | None, settings: TrainSettings
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Photons and background to train on; dim molecules cost a kind that does not need them some of its accuracy."""
     try:
-        light = measure_brightness_and_background(movies, psf)
+        measured = measure_brightness_and_background(movies, psf)
     except PlanelocError as error:
         if usual is None:
             raise
         _LOG.warning(f"{error}; using photons and background of the given weights")
         return usual.photons, usual.background
-    photons = light.photons
+    photons = measured.photons
     if network_kind(settings.network).learns_faintest:
-        photons = (max(BOUNDS["photons"].least, min(photons[0], light.faintest)), photons[1])
+        photons = (max(BOUNDS["photons"].least, min(photons[0], measured.faintest)), photons[1])
     _LOG.info(
-        f"measured {light.photons[0]:.0f} to {light.photons[1]:.0f} photons per molecule,"
-        f" background {light.background[0]:.1f} to {light.background[1]:.1f} photons per pixel"
-        f" ({light.emitters} molecules); training begins at {photons[0]:.0f} photons"
+        f"measured {measured.photons[0]:.0f} to {measured.photons[1]:.0f} photons per molecule,"
+        f" background {measured.background[0]:.1f} to {measured.background[1]:.1f} photons per pixel"
+        f" ({measured.emitters} molecules); training begins at {photons[0]:.0f} photons"
     )
-    for name, high in (("photons", photons[1]), ("background", light.background[1])):
+    for name, high in (("photons", photons[1]), ("background", measured.background[1])):
         if high > BOUNDS[name].most:
             raise PlanelocError(
                 f"{movies[0].manifest}: {high:.3g} {BOUNDS[name].unit} were measured; check offset and gain in the"
                 f" microscope file, or give {name}"
             )
-    return photons, light.background
+    return photons, measured.background

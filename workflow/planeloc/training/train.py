@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +44,22 @@ def train(
 
     Parameters
     ----------
-    psf
-        From `planeloc calibrate`; None: the paper's microscope.
-    microscope
-        Its cameras' noise; None: that of the first movie, or of Table 2 where there is none.
-    movies
-        Manifests of movies to measure photons and background from, where settings say ``auto``.
-    start_from
-        Weights to adopt, or to begin with.
-    output, record, figure
-        Weights, training record (JSON) and its figure, to write.
-    settings
-        How to train.
-    registration
-        Transforms of the cameras, whose standard deviations the network learns.
+    psf : from `planeloc calibrate`; None: the paper's microscope.
+    microscope : its cameras' noise; None: that of the first movie, or of Table 2 where there is none.
+    movies : manifests; photons and background are measured in them where settings say ``auto``.
+    start_from : weights to adopt, or to begin with.
+    output, record, figure : weights, training record (JSON) and its figure, to write.
+    settings : how to train.
+    registration : transforms of the cameras, whose standard deviations the network learns.
 
     Returns
     -------
-    dict
-        What was decided, for the provenance.
+    What was decided, for the provenance.
 
     Raises
     ------
     PlanelocError
-        The inputs contradict each other, settings cannot be learned, weights do not fit where a mismatch is to stop,
-        or training diverged.
+        The files do not fit each other, settings cannot be learned, weights that do not fit, or diverging training.
     """
     settings = settings.resolved()
     check_scene_settings(settings)
@@ -77,46 +67,36 @@ def train(
     start, made_for = load_network(start_from) if start_from else (None, None)
     opened = [Movie.open(path) for path in movies]
     of_movie = opened[0].microscope if opened else None
-    scene = training_scene(
-        measured,
-        read_microscope(microscope) if microscope else of_movie,
-        opened,
-        transforms,
-        made_for.scene if made_for else None,
-        settings,
-    )
-    cameras = microscope or (movies[0] if movies else None)
-    target = _Target(measured, scene, str(psf or "the paper's microscope"), cameras)
+    cameras = read_microscope(microscope) if microscope else of_movie
+    usual = made_for.scene if made_for else None
+    scene = training_scene(measured, cameras, opened, transforms, usual, settings)
     reasons = []
     if start_from:
         reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm, settings.network)
         if not reasons:
-            result = _adopt(start_from, output, made_for, target, settings)
-            return result.write(record, figure)
-        start = _start(start_from, start, made_for, reasons, target, settings)
+            _LOG.info(f"{start_from} fits this microscope; no training needed")
+            with atomic_path(output) as partial:
+                shutil.copyfile(start_from, partial)
+            adopted = TrainingResult("adopted", [], made_for, measured, scene, settings, *shipped_results(start_from))
+            return adopted.write(record, figure)
+        start = _start(start_from, start, made_for, reasons, measured, scene, settings)
+    check_depths(measured, scene, str(psf or "the paper's microscope"))
+    _LOG.info(_describe(measured, scene, microscope or (movies[0] if movies else None)))
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    result = _train(start, output, checkpoint, reasons, target, settings)
+    result = _train(measured, scene, start, output, checkpoint, reasons, settings)
     used = result.write(record, figure)
     checkpoint.unlink(missing_ok=True)
     return used
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The microscope and scene that weights are wanted for, and the files that describe them."""
-
-    psf: PSF
-    scene: Scene
-    psf_name: str
-    cameras: Path | None
-
-    def describe(self) -> str:
-        (dimmest, brightest), (least, most) = self.scene.photons, self.scene.background
-        noise = f"cameras of {self.cameras}" if self.cameras else "the paper's cameras (give --microscope for yours)"
-        return (
-            f"training for {self.psf.planes} planes, {dimmest:g} to {brightest:g} photons on a background of {least:g}"
-            f" to {most:g}, {noise}"
-        )
+def _describe(psf: PSF, scene: Scene, cameras: Path | None) -> str:
+    """The images of a training, in one line."""
+    (dimmest, brightest), (least, most) = scene.photons, scene.background
+    noise = f"cameras of {cameras}" if cameras else "the paper's cameras (give --microscope for yours)"
+    return (
+        f"training for {psf.planes} planes, {dimmest:g} to {brightest:g} photons on a background of {least:g} to"
+        f" {most:g}, {noise}"
+    )
 
 
 def _optics(psf: Path | None, registration: Path | None) -> tuple[PSF, Registration]:
@@ -131,50 +111,39 @@ def _optics(psf: Path | None, registration: Path | None) -> tuple[PSF, Registrat
     return measured.seen_through(transforms.matrices), transforms
 
 
-def _adopt(
-    start_from: Path, output: Path, made_for: NetworkRecord, target: _Target, settings: TrainSettings
-) -> TrainingResult:
-    _LOG.info(f"{start_from} fits this microscope; no training needed")
-    with atomic_path(output) as partial:
-        shutil.copyfile(start_from, partial)
-    return TrainingResult("adopted", [], made_for, target.psf, target.scene, settings, *shipped_results(start_from))
-
-
 def _start(
     start_from: Path,
     network: nn.Module,
     made_for: NetworkRecord,
     reasons: list[str],
-    target: _Target,
+    psf: PSF,
+    scene: Scene,
     settings: TrainSettings,
 ) -> nn.Module | None:
     """The network to begin with, of weights that do not fit; None where random weights learn faster."""
     message = f"{start_from} does not fit this microscope: {'; '.join(reasons)}"
     if settings.on_mismatch == "stop":
         raise PlanelocError(
-            f"{message}; give weights made for it, or set on_mismatch: train\n"
-            f"{side_by_side(made_for, target.psf, target.scene)}"
+            f"{message}; give weights made for it, or set on_mismatch: train\n{side_by_side(made_for, psf, scene)}"
         )
-    same_planes = made_for.psf.planes == target.psf.planes
-    helps = same_planes or network_kind(settings.network).transfers_between_planes
+    helps = made_for.psf.planes == psf.planes or network_kind(settings.network).transfers_between_planes
     start = network if made_for.kind == settings.network and helps else None
     _LOG.info(f"{message}; training, {'beginning with these weights' if start else 'from the beginning'}")
     return start
 
 
 def _train(
+    psf: PSF,
+    scene: Scene,
     start: nn.Module | None,
     output: Path,
     checkpoint: Path,
     reasons: list[str],
-    target: _Target,
     settings: TrainSettings,
 ) -> TrainingResult:
     """Train, calibrate, save the weights."""
-    check_depths(target.psf, target.scene, target.psf_name)
-    _LOG.info(target.describe())
     try:
-        network, record, history = fit_network(target.psf, target.scene, start, checkpoint, settings)
+        network, record, history = fit_network(psf, scene, start, checkpoint, settings)
     except DivergedError as error:
         kept = output.with_suffix(".last_good.safetensors")
         save_network(kept, error.network, error.record)
@@ -182,4 +151,4 @@ def _train(
     record = calibrate_deviations(network, record, settings)
     save_network(output, network, record)
     accuracy = accuracy_table(network, record, settings)
-    return TrainingResult("trained", reasons, record, target.psf, target.scene, settings, history, accuracy)
+    return TrainingResult("trained", reasons, record, psf, scene, settings, history, accuracy)
