@@ -18,41 +18,31 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Paths:
-    """Files that a localization reads."""
-
-    movie: Path
-    registration: Path
-    psf: Path
-    weights: Path
-
-
-@dataclass(frozen=True)
 class Inputs:
     """Contents of the files."""
 
-    paths: Paths
+    paths: dict[str, Path]  # movie, registration, psf, weights
     movie: Movie
     registration: Registration
     psf: PSF
     record: NetworkRecord  # of the network
 
     @classmethod
-    def read(cls, paths: Paths) -> Inputs:
+    def read(cls, movie: Path, registration: Path, psf: Path, weights: Path) -> Inputs:
         """Read the files.
 
         Raises
         ------
         PlanelocError : a file cannot be read, or the files disagree.
         """
-        movie, psf = Movie.open(paths.movie), read_psf(paths.psf)
-        _, record = load_network(paths.weights)
-        inputs = cls(paths, movie, Registration.read(paths.registration), psf, record)
+        paths = {"movie": movie, "registration": registration, "psf": psf, "weights": weights}
+        _, record = load_network(weights)
+        inputs = cls(paths, Movie.open(movie), Registration.read(registration), read_psf(psf), record)
         inputs._check()
         worst = worst_mistaken_depth(inputs.record, inputs.reference_psf)
         if worst > inputs.record.scene.voxel_depth_nm:
             _LOG.warning(
-                f"{paths.weights} was trained for another PSF: depths will be wrong by up to {worst:.0f} nm;"
+                f"{weights} was trained for another PSF: depths will be wrong by up to {worst:.0f} nm;"
                 " see `planeloc train`"
             )
         return inputs
@@ -67,17 +57,17 @@ class Inputs:
         paths, movie, psf = self.paths, self.movie, self.psf
         planes = (movie.planes, self.registration.planes, psf.planes, self.record.architecture.planes)
         if len(set(planes)) > 1:
-            listed = ", ".join(f"{path} has {n}" for path, n in zip(vars(paths).values(), planes, strict=True))
+            listed = ", ".join(f"{path} has {n}" for path, n in zip(paths.values(), planes, strict=True))
             raise PlanelocError(f"number of planes differs: {listed}; calibrate and train for the movie's microscope")
         field, registered = (movie.height, movie.width), self.registration.field_px
         if registered and registered != field:
             found, has = ("×".join(str(n) for n in reversed(size)) for size in (registered, field))
             raise PlanelocError(
-                f"{paths.registration}: found from images of {found} pixels and the movie has {has}; register with"
+                f"{paths['registration']}: found from images of {found} pixels and the movie has {has}; register with"
                 " beads recorded on the same part of the sensor"
             )
         if not math.isclose(psf.pixel_size_nm, movie.microscope.pixel_size_nm, rel_tol=1e-3):
             raise PlanelocError(
-                f"{paths.psf}: pixels of {psf.pixel_size_nm:g} nm and the movie has {movie.microscope.pixel_size_nm:g}"
-                " nm; use one microscope file for both"
+                f"{paths['psf']}: pixels of {psf.pixel_size_nm:g} nm, but {movie.microscope.pixel_size_nm:g} nm in the"
+                " movie; use one microscope file for both"
             )
