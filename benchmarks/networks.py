@@ -35,7 +35,7 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
 from planeloc.evaluation.metrics import compare, scores
-from planeloc.fitting.multi_emitter import fit_frames
+from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import LocalizationContext
@@ -140,7 +140,7 @@ class FilterFinder:
         photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
         axes = self._instrument.axes_of_planes(position)
         start = InitialMolecules(image, position, photons.double().clamp(min=100.0), mapped, axes)
-        fit = fit_frames(psf, self._noise, images, level, start, 0.0, iterations=12)
+        fit = MultiEmitterFit(psf, self._noise, images, level, start, 0.0).fit(12)
         deviation = torch.diagonal(fit.covariance, dim1=1, dim2=2).sqrt()
         kept = fit.fitted & (fit.photons > self.least_light * deviation[:, 3])
         one = torch.ones_like(fit.photons)

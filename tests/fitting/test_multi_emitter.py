@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.fitting.multi_emitter import MultiEmitterFit, fit_frames
+from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules, window_side
 from planeloc.psf.fisher_information import bound, fisher_information, plane_information
 from planeloc_reproduction.drift_information import covariance_with_drift
@@ -230,5 +230,6 @@ def test_frames_do_not_see_each_other():
     start.photons[-1] *= 30.0  # trouble in the last frame
     together = made.fit(30.0, start=start)
     first = frame == 0
-    alone = fit_frames(PSF, NOISE, made.images[:1], made.level, InitialMolecules(*(v[first] for v in start)), 30.0)
+    start = InitialMolecules(*(values[first] for values in start))
+    alone = MultiEmitterFit(PSF, NOISE, made.images[:1], made.level, start, 30.0).fit()
     assert torch.allclose(alone.position, together.position[first], atol=1.0)

@@ -3,33 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization import find_upsampling, scheduler
-from planeloc.localization.localize import localize
-from planeloc.localization.settings import MODES, LocalizeSettings
-from planeloc.localization.worker import localize_frames
+from planeloc.localization import scheduler
+from planeloc.localization.settings import MODES
 from planeloc.movie.writer import write_movie
-from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
-from planeloc.scenes.matching import Points, match
-from planeloc.transforms.camera_transform import Affine, Registration
-from support.movies import (
-    CAMERAS,
-    MAPS,
-    MICROSCOPE,
-    SIDE,
-    Source,
-    draw_emitters,
-    expose,
-    localizer_of,
-    run,
-    write_files,
-)
-from support.repository import QUADPLANE_WEIGHTS
+from support.movies import CAMERAS, MICROSCOPE, Source, draw_emitters, expose, run, write_files
 
 
 @pytest.fixture(scope="module")
@@ -75,66 +57,6 @@ def test_an_interrupted_run_goes_on(files, whole, tmp_path, monkeypatch):
     assert (tmp_path / "cut.h5").read_bytes() == whole.read_bytes()
 
 
-def near(table, other):
-    """How many rows of a table have a row of the other in the same frame within half a voxel."""
-    points = [Points(t.frame.to_numpy(), t[["x", "y", "z"]].to_numpy()) for t in (table, other)]
-    return len(match(*points, 12.0, 25.0))
-
-
-def test_looking_where_there_is_light_finds_what_looking_everywhere_does(files, whole, tmp_path):
-    """The same localizations, but for some that are hardly above the threshold."""
-    run(files, tmp_path / "dense.h5", mode="dense")
-    dense, sparse = (localization_table.read(path)[0] for path in (tmp_path / "dense.h5", whole))
-    assert near(sparse, dense) == len(sparse)
-    clear = dense[dense.probability > 0.05]
-    assert len(clear) > 50 and near(clear, sparse) == len(clear)
-
-
-def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, capsys):
-    """The batch is halved until it fits, and stays so."""
-    real, tried = TiledUpsamplingNetwork.__call__, []
-
-    def small(self, windows, corners):
-        tried.append(len(windows))
-        if len(windows) > 9:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(self, windows, corners)
-
-    monkeypatch.setattr(TiledUpsamplingNetwork, "__call__", small)
-    found = localizer_of(files)
-    localization_table.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(found, 0, 22)), {})
-    assert localization_table.read(tmp_path / "o.h5")[0].equals(localization_table.read(whole)[0])
-    assert [n for n in tried if n > 9] == [32, 16]
-    assert "going on with 8 regions at once" in capsys.readouterr().err
-
-    monkeypatch.setattr(
-        TiledUpsamplingNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
-    )
-    with pytest.raises(PlanelocError, match="not enough memory for one region"):
-        localize_frames(found, 0, 1)
-
-
-def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch):
-    """Maxima beside the border of a band are neither lost nor found twice."""
-    in_one = localize_frames(localizer_of(files), 0, 20)
-    monkeypatch.setattr(find_upsampling, "_PIXELS_AT_MOST", 2 * SIDE * 4)  # two rows of pages
-    in_bands = localize_frames(localizer_of(files), 0, 20)
-    assert len(in_one["x"]) > 50
-    for name, values in in_one.items():
-        assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
-
-
-@pytest.mark.parametrize("shift_px", [-0.9, -2.98, -2.9999])
-def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shift_px):
-    """Where only a sliver of a pixel is covered, its noise is not that of the sliver."""
-    shifted = Affine(np.eye(2), np.array([shift_px, 0.0]))
-    Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
-    found = localizer_of(files, "shifted.json")
-    level = torch.full((4, SIDE, SIDE), 4.0)
-    noise = found.finder.search.noise(found.context.variance(level))
-    assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
-
-
 def test_cameras_without_read_noise_and_background(files, tmp_path):
     """Photon counters in the dark: a pixel without any light has some noise all the same, and molecules are found."""
     ideal = tuple(replace(camera, read_noise_electrons=0.0, offset_counts=0.0) for camera in CAMERAS)
@@ -156,24 +78,10 @@ def test_dark_frames_are_an_empty_table(files, tmp_path, mode):
     assert not (table.probability > 0.1).any()
 
 
-def test_planes_that_disagree_are_named(files, tmp_path):
-    Registration.identity(3).write(tmp_path / "r.json")
-    with pytest.raises(PlanelocError, match=r"number of planes differs: .*r\.json has 3"):
-        localize(files / "m.json", tmp_path / "r.json", files / "psf.h5", QUADPLANE_WEIGHTS, tmp_path / "o.h5",
-                 LocalizeSettings(device="cpu"))  # fmt: skip
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_an_error(files, tmp_path):
     with pytest.raises(PlanelocError, match="device cuda"):
         run(files, tmp_path / "o.h5", device="cuda")
-
-
-def test_a_registration_of_another_field_is_refused(files, tmp_path):
-    MAPS.write(tmp_path / "r.json", {"height_px": 64, "width_px": 80})
-    with pytest.raises(PlanelocError, match=r"r\.json: found from images of 80×64 pixels and the movie has 48×48"):
-        localize(files / "m.json", tmp_path / "r.json", files / "psf.h5", QUADPLANE_WEIGHTS, tmp_path / "o.h5",
-                 LocalizeSettings(device="cpu"))  # fmt: skip
 
 
 def test_shipped_network_finds_molecules(whole):

@@ -241,15 +241,6 @@ def test_blocks_in_any_order(files, whole, tmp_path, monkeypatch, in_process):
     assert (tmp_path / "o.h5").read_bytes() == whole
 
 
-def test_overlapping_checkpoints_give_no_frame_twice(tmp_path):
-    for start, stop in ((0, 50), (0, 100), (50, 75), (120, 130)):
-        checkpoints.write(tmp_path, "x", start, stop, localization_table.empty())
-    found = checkpoints.finished(tmp_path, "x")
-    assert [checkpoint.frames for checkpoint in found] == [range(0, 50), range(50, 75), range(120, 130)]
-    missing = checkpoints.missing_blocks(found, 203, 40)
-    assert missing == [range(75, 80), range(80, 120), range(130, 160), range(160, 200), range(200, 203)]
-
-
 def test_two_runs_of_one_table_exclude_each_other(files, whole, tmp_path, in_process):
     output = tmp_path / "o.h5"
     code = f"""if True:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.multi_emitter import fit_frames
+from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.psf import paper_psf
 from support.movies import MAPS
@@ -34,9 +34,9 @@ class Scene(NamedTuple):
         position, photons = self.position + errors, self.photons * (1 + errors[:, 0] / 250)
         return InitialMolecules(self.frame, position, photons, *on_planes(position, maps))
 
-    def fit(self, drift_sd_nm=0.0, psf=PSF, start=None, **settings):
+    def fit(self, drift_sd_nm=0.0, psf=PSF, start=None, ceiling=None):
         start = self.start() if start is None else start
-        return fit_frames(psf, NOISE, self.images, self.level, start, drift_sd_nm, **settings)
+        return MultiEmitterFit(psf, NOISE, self.images, self.level, start, drift_sd_nm, ceiling).fit()
 
 
 def on_planes(position, maps=None):

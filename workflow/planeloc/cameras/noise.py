@@ -37,6 +37,13 @@ class NoiseModel:
         """Variance of pixels of any shape; never zero."""
         return np.maximum(self.slope * np.maximum(expected, 0.0) + self.read_variance, 1e-6 * self.slope)
 
+    def deviance(self, photons: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Deviance of every pixel; see `PixelNoise.deviance`, whose logarithm is rounded differently."""
+        shift = self.read_variance / self.slope
+        mean = np.maximum(expected + shift, 1e-6) / self.slope
+        seen = np.maximum(photons + shift, 0.0) / self.slope
+        return 2 * (mean - seen - seen * np.log(mean / np.where(seen > 0, seen, mean)))
+
     def in_counts(self, camera: Camera) -> NoiseModel:
         """The photon transfer line: variance in counts² over counts above the offset."""
         unit = camera.photons_per_count

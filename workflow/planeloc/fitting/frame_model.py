@@ -78,7 +78,7 @@ class FrameModel:
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None = None,
     ) -> None:
-        """The parameters are those of `planeloc.fitting.multi_emitter.fit_frames`."""
+        """The parameters are those of `planeloc.fitting.multi_emitter.MultiEmitterFit`."""
         self._psf, self._molecules, self._frames, planes = psf, molecules, len(images), images.shape[1]
         self._noise = noise.to(images)
         position, photons = molecules.position, molecules.photons[:, None]

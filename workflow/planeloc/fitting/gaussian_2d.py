@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from planeloc.cameras.noise import NoiseModel, PixelNoise
+from planeloc.cameras.noise import NoiseModel
 from planeloc.fitting.levenberg_marquardt import Damping, minimise
 
 Array = NDArray[np.float64]
@@ -171,12 +171,8 @@ class _Problem:
 
     def _cost(self, values: Array) -> Tensor:
         """Sum of squares or deviance, (n,)."""
-        if not self.likelihood:
-            return torch.from_numpy(np.sum(self.use * (self.data - values) ** 2, axis=1))
-        deviance = PixelNoise.from_models([self.noise]).deviance(
-            *(torch.from_numpy(v)[:, None] for v in (self.data, values))
-        )
-        return torch.from_numpy(np.sum(self.use * deviance[:, 0].numpy(), axis=1))
+        of_pixels = self.noise.deviance(self.data, values) if self.likelihood else (self.data - values) ** 2
+        return torch.from_numpy(np.sum(self.use * of_pixels, axis=1))
 
     def step(self, parameters: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         now = parameters.numpy()

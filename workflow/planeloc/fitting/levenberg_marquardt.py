@@ -18,14 +18,12 @@ _HOPELESS = 1e8  # damping beyond which no step improves a fit
 class Problem(Protocol):
     """Fits of n rows with p parameters each."""
 
-    def rows(self, chosen: Tensor) -> Self:
-        """Return the problem of some of the rows."""
+    def rows(self, chosen: Tensor) -> Self: ...
+
+    def cost(self, parameters: Tensor) -> Tensor: ...
 
     def step(self, parameters: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the parameters (n, p) after a damped step, the cost (n,) before it, and whether it is tiny (n,)."""
-
-    def cost(self, parameters: Tensor) -> Tensor:
-        """Return the cost (n,) that is minimised."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,9 @@ class Damping:
 
 
 def minimise(problem: Problem, start: Tensor, schedule: Damping, iterations: int) -> tuple[Tensor, Tensor]:
-    """Minimise the cost of every row; rows leave the batch when they have converged.
+    """Minimise the cost of every row, from `start` (n, p); rows leave the batch when they have converged.
 
-    Parameters
-    ----------
-    start : (n, p) first guess, float64.
-    iterations : the most steps of a row.
-
-    Returns
-    -------
-    parameters (n, p), and whether each row converged (n,).
+    Returns the parameters (n, p), and whether each row converged (n,).
     """
     parameters = start.clone()
     converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)

@@ -52,33 +52,17 @@ class MoleculeFits(NamedTuple):
         return MoleculeFits(*(values[rows] for values in self[:-1]), self.drift_nm)
 
 
-def fit_frames(
-    psf: PSF,
-    noise: PixelNoise,
-    images: Tensor,
-    background: Tensor,
-    start: InitialMolecules,
-    drift_sd_nm: float | tuple[float, ...],
-    *,
-    ceiling: Tensor | None = None,
-    iterations: int = 6,
-) -> MoleculeFits:
-    """Fit molecules to frames.
+class MultiEmitterFit:
+    """Maximises the posterior of a `FrameModel`.
 
     Parameters
     ----------
     images : (frames, planes, rows, columns) photons above the background.
     background : (planes, rows, columns) photons.
-    start : the molecules, by frame.
-    drift_sd_nm : standard deviation of the inter-camera drift of planes 1… along each axis, one of all or one of each;
-        0: they do not drift.
+    start : the molecules before the fit.
+    drift_sd_nm : inter-camera drift of planes 1… along each axis, standard deviation of all or of each; 0: none.
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
     """
-    return MultiEmitterFit(psf, noise, images, background, start, drift_sd_nm, ceiling).fit(iterations)
-
-
-class MultiEmitterFit:
-    """Maximises the posterior of a `FrameModel`; the parameters are those of `fit_frames`."""
 
     def __init__(
         self,
@@ -95,7 +79,7 @@ class MultiEmitterFit:
         self._model = FrameModel(psf, noise, images, background, self._start, drift_sd_nm, ceiling)
         self._last = self._model.start
 
-    def fit(self, iterations: int) -> MoleculeFits:
+    def fit(self, iterations: int = 6) -> MoleculeFits:
         """Iterate until nearly all steps are small."""
         model, frame = self._model, self._start.frame
         now = model.evaluate(model.start)

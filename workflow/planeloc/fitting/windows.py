@@ -51,16 +51,10 @@ class MoleculeWindows:
         side: int,
         ceiling: Tensor | None = None,
     ) -> MoleculeWindows:
-        """Cut windows out of images; pixels that are saturated, not finite or beyond the sensor are not used.
+        """Cut windows of `side` pixels around molecules in `frame` (n,) at `mapped_px` (n, planes, 2).
 
-        Parameters
-        ----------
-        images : (frames, planes, rows, columns) photons above background.
-        background : (planes, rows, columns) photons.
-        frame : (n,) of each molecule.
-        mapped_px : (n, planes, 2) position of each molecule on every camera.
-        side : pixels along a window.
-        ceiling : (planes,) photons from which on a pixel is saturated.
+        Pixels that are saturated, not finite or beyond the sensor are not used; `images`, `background` and `ceiling`
+        are those of `planeloc.fitting.multi_emitter.MultiEmitterFit`.
         """
         planes, rows, columns = images.shape[1:]
         corner = mapped_px.floor().long() - side // 2

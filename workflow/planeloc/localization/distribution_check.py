@@ -80,7 +80,7 @@ def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dic
     ------
     PlanelocError : something is outside and `on_mismatch` is ``stop``.
     """
-    movie, weights = inputs.paths.movie, inputs.paths.weights
+    movie, weights = inputs.paths["movie"], inputs.paths["weights"]
     measured = measure(inputs.movie, inputs.registration, inputs.psf, inputs.record)
     quantities = compare(measured, inputs.record, inputs.movie)
     outside = [quantity for quantity in quantities if quantity.outside]

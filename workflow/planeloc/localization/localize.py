@@ -29,7 +29,7 @@ from planeloc.core.progress import progress_bar
 from planeloc.core.stage_version import stage_version
 from planeloc.localization import checkpoints, cluster, distribution_check, scheduler
 from planeloc.localization.checkpoints import Checkpoint
-from planeloc.localization.inputs import Inputs, Paths
+from planeloc.localization.inputs import Inputs
 from planeloc.localization.results import summary_line, table_metadata, write_table
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.worker import Job, Localizer, group_frames, localize_frames
@@ -73,7 +73,7 @@ def localize(
     ------
     PlanelocError : files that cannot be used together, a file or a device that fails, or a cluster that is lost.
     """
-    inputs = Inputs.read(Paths(movie, registration, psf, weights))
+    inputs = Inputs.read(movie, registration, psf, weights)
     settings = replace(settings, threshold=_threshold(settings.threshold, inputs.record.kind))
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
@@ -150,7 +150,7 @@ def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str,
 
 def _job(inputs: Inputs, settings: LocalizeSettings, device: str, precision: str) -> Job:
     """The job of all blocks; its fingerprint identifies inputs, settings and version, but not the blocks."""
-    paths = {name: str(path.resolve()) for name, path in vars(inputs.paths).items()}
+    paths = {name: str(path.resolve()) for name, path in inputs.paths.items()}
     how = (settings.mode, settings.threshold, settings.candidate_threshold, settings.refine, settings.drift_nm)
     job = Job(*paths.values(), *how, device, precision)
     content = {

@@ -26,7 +26,6 @@ _LEAST_PHOTONS = 0.1  # of the dimmest molecule of training, to start from
 _LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that an added one has after the fit
 _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
 _HIGHEST_PROBABILITY = 1 - 1e-6
-_ITERATIONS = 6
 _MOLECULES_AT_ONCE = 1024  # unless one frame has more
 _MOST_COUNTS = 65535  # of 16 bits
 
@@ -87,7 +86,7 @@ class Refinement:
         problem = MultiEmitterFit(
             context.psf, self._noise, images[frames], background, start, context.drift_sd_nm, self._ceiling
         )
-        return problem, problem.fit(_ITERATIONS)
+        return problem, problem.fit()
 
     def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
         """Detections with the values of successful fits."""

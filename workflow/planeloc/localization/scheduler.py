@@ -24,10 +24,8 @@ def run(
 ) -> Iterator[tuple[range, Any]]:
     """Call `function(start, stop)` for all blocks of frames on the workers; yield (block, result) as they finish.
 
-    Only a few calls per worker run at any time. Dask repeats the call of a worker that died on another one. A block on
-    which workers died repeatedly, or whose memory did not suffice, is a suspect. Another block on the same machine may
-    be the cause, so it is tried alone; if that fails, too, it is halved, and no later block is larger than such a half.
-    The yielded blocks may therefore be pieces of the given ones, but every frame is yielded once.
+    Only a few calls per worker run at any time. Dask repeats the call of a worker that died on another one. Blocks that
+    fail may be yielded in pieces (`_Blocks`), but every frame is yielded once.
 
     Parameters
     ----------
@@ -37,50 +35,71 @@ def run(
     ------
     PlanelocError : `least` frames need too much memory, the cluster was lost, or `function` raised it.
     """
-    waiting, suspects = deque(blocks), deque()
-    largest = _rounded_up(max(map(len, waiting), default=1), least)
+    pending = _Blocks(blocks, least)
     running: dict[Future, range] = {}
     finished: SimpleQueue[Future] = SimpleQueue()
-    alone = False  # the running block is a suspect
-
-    def submit(queue: deque[range]) -> None:
-        block = queue.popleft()
-        end = block.start - block.start % least + largest
-        if block.stop > end:
-            queue.appendleft(range(end, block.stop))
-            block = range(block.start, end)
-        future = client.submit(function, block.start, block.stop, pure=False)
-        running[future] = block
-        future.add_done_callback(finished.put)
-
-    while waiting or suspects or running:
-        if suspects and not running:
-            alone = True
-            submit(suspects)
-        elif not suspects:
-            alone = False
-            while waiting and len(running) < _IN_FLIGHT_PER_WORKER * max(1, _workers(client)):
-                submit(waiting)
+    while pending or running:
+        while block := pending.next(len(running), client):
+            future = client.submit(function, block.start, block.stop, pure=False)
+            running[future] = block
+            future.add_done_callback(finished.put)
         future = _next(client, finished)
         block = running.pop(future)
         try:
             yield block, future.result()
         except CancelledError:
             raise PlanelocError("the Dask cluster was lost; start it and run again: finished blocks are kept") from None
-        except (KilledWorker, MemoryError) as error:
-            what = "workers died repeatedly" if isinstance(error, KilledWorker) else "memory did not suffice"
-            smaller = _rounded_up((len(block) + 1) // 2, least)
-            if alone and smaller >= len(block):
-                raise PlanelocError(
-                    f"{_in_words(block)}: {what}, even alone; use fewer workers (snakemake --cores, or --workers) and"
-                    " run again: finished blocks are kept"
-                ) from None
-            if alone:
-                largest = smaller
-                suspects.appendleft(block)
-            else:
-                suspects.append(block)
-            _LOG.info(f"{_in_words(block)}: {what}; trying {'half of them' if alone else 'them alone'}")
+        except KilledWorker:
+            pending.failed(block, "workers died repeatedly")
+        except MemoryError:
+            pending.failed(block, "memory did not suffice")
+
+
+class _Blocks:
+    """Blocks that are not yet computed.
+
+    A block on which workers died repeatedly, or whose memory did not suffice, is a suspect. Another block on the same
+    machine may be the cause, so it is tried alone; if that fails, too, it is halved, and no later block is larger than
+    such a half.
+    """
+
+    def __init__(self, blocks: Iterable[range], least: int) -> None:
+        self._waiting, self._suspects, self._least = deque(blocks), deque(), least
+        self._largest = _rounded_up(max(map(len, self._waiting), default=1), least)
+        self._alone = False  # the running block is a suspect
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._suspects)
+
+    def next(self, running: int, client: Client) -> range | None:
+        """Take the next block; None while running ones must finish first."""
+        if running and (self._suspects or self._alone):
+            return None
+        queue = self._suspects or self._waiting
+        if not queue or (running and running >= _IN_FLIGHT_PER_WORKER * max(1, _workers(client))):
+            return None
+        self._alone = queue is self._suspects
+        block = queue.popleft()
+        end = block.start - block.start % self._least + self._largest
+        if block.stop > end:
+            queue.appendleft(range(end, block.stop))
+            block = range(block.start, end)
+        return block
+
+    def failed(self, block: range, why: str) -> None:
+        """Take back a block that failed."""
+        half = _rounded_up((len(block) + 1) // 2, self._least)
+        if self._alone and half >= len(block):
+            raise PlanelocError(
+                f"{_in_words(block)}: {why}, even alone; use fewer workers (snakemake --cores, or --workers) and run"
+                " again: finished blocks are kept"
+            ) from None
+        if self._alone:
+            self._largest = half
+            self._suspects.appendleft(block)
+        else:
+            self._suspects.append(block)
+        _LOG.info(f"{_in_words(block)}: {why}; trying {'half of them' if self._alone else 'them alone'}")
 
 
 def _rounded_up(frames: int, least: int) -> int:

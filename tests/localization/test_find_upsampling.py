@@ -1,0 +1,93 @@
+"""Detections by the upsampling network: the same in any mode, batch and band."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from planeloc.core.errors import PlanelocError
+from planeloc.io import localization_table
+from planeloc.localization import find_upsampling
+from planeloc.localization.worker import localize_frames
+from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
+from planeloc.scenes.matching import Points, match
+from planeloc.transforms.camera_transform import Affine, Registration
+from support.movies import (
+    SIDE,
+    localizer_of,
+    run,
+    write_files,
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A short movie and everything to localize it with."""
+    return write_files(tmp_path_factory.mktemp("movie"))
+
+
+@pytest.fixture(scope="module")
+def whole(files):
+    """The table of one undisturbed run."""
+    run(files, files / "whole.h5")
+    return files / "whole.h5"
+
+
+def near(table, other):
+    """How many rows of a table have a row of the other in the same frame within half a voxel."""
+    points = [Points(t.frame.to_numpy(), t[["x", "y", "z"]].to_numpy()) for t in (table, other)]
+    return len(match(*points, 12.0, 25.0))
+
+
+def test_looking_where_there_is_light_finds_what_looking_everywhere_does(files, whole, tmp_path):
+    """The same localizations, but for some that are hardly above the threshold."""
+    run(files, tmp_path / "dense.h5", mode="dense")
+    dense, sparse = (localization_table.read(path)[0] for path in (tmp_path / "dense.h5", whole))
+    assert near(sparse, dense) == len(sparse)
+    clear = dense[dense.probability > 0.05]
+    assert len(clear) > 50 and near(clear, sparse) == len(clear)
+
+
+def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, capsys):
+    """The batch is halved until it fits, and stays so."""
+    real, tried = TiledUpsamplingNetwork.__call__, []
+
+    def small(self, windows, corners):
+        tried.append(len(windows))
+        if len(windows) > 9:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(self, windows, corners)
+
+    monkeypatch.setattr(TiledUpsamplingNetwork, "__call__", small)
+    found = localizer_of(files)
+    localization_table.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(found, 0, 22)), {})
+    assert localization_table.read(tmp_path / "o.h5")[0].equals(localization_table.read(whole)[0])
+    assert [n for n in tried if n > 9] == [32, 16]
+    assert "going on with 8 regions at once" in capsys.readouterr().err
+
+    monkeypatch.setattr(
+        TiledUpsamplingNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
+    )
+    with pytest.raises(PlanelocError, match="not enough memory for one region"):
+        localize_frames(found, 0, 1)
+
+
+def test_large_frames_are_searched_in_bands(files, whole, tmp_path, monkeypatch):
+    """Maxima beside the border of a band are neither lost nor found twice."""
+    in_one = localize_frames(localizer_of(files), 0, 20)
+    monkeypatch.setattr(find_upsampling, "_PIXELS_AT_MOST", 2 * SIDE * 4)  # two rows of pages
+    in_bands = localize_frames(localizer_of(files), 0, 20)
+    assert len(in_one["x"]) > 50
+    for name, values in in_one.items():
+        assert in_bands[name] == pytest.approx(values, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("shift_px", [-0.9, -2.98, -2.9999])
+def test_a_sensor_that_ends_within_the_field_blinds_nobody(files, tmp_path, shift_px):
+    """Where only a sliver of a pixel is covered, its noise is not that of the sliver."""
+    shifted = Affine(np.eye(2), np.array([shift_px, 0.0]))
+    Registration((Affine.identity(), shifted, shifted, shifted), (0.0,) * 4).write(files / "shifted.json")
+    found = localizer_of(files, "shifted.json")
+    level = torch.full((4, SIDE, SIDE), 4.0)
+    noise = found.finder.search.noise(found.context.variance(level))
+    assert noise.max() < 1.1 * noise[:, :, SIDE // 2].max()
