@@ -164,7 +164,7 @@ def reference(config: Schema, scope: Schema) -> str:
         "## Thresholds",
         "Thresholds of the quality values, under `thresholds:` of their section, such as\n\n"
         "```yaml\ncalibrate:\n  thresholds:\n    step_warn: 0.4\n```\n\n"
-        "A value above or below the first threshold gives a warning, and one above or below the second stops the run.",
+        "The run warns, or stops, when the quality value is above or below its threshold.",
     ]
     base = _base()["properties"]
     for name, section in sections.items():
@@ -224,7 +224,7 @@ def _threshold_table(limits: Mapping[str, Schema], fields: Mapping[str, dataclas
         if row is None:
             rows.append(row := {"quantity": quantity, "direction": direction, "unit": rule.get("unit", "")})
         row[what] = cell + (f" (model {only}" if only else "")
-    lines = ["| quality value | unit | | warns | stops |", "|---|---|---|---|---|"]
+    lines = ["| quality value | unit | when | warns | stops |", "|---|---|---|---|---|"]
     for row in rows:
         quantity = row["quantity"][:1].upper() + row["quantity"][1:]
         cells = (quantity, row["unit"], row["direction"], row.get("warn", ""), row.get("stop", ""))
