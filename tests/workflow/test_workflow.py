@@ -215,7 +215,9 @@ def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
         words = shlex.split(command.split(" 2>&1")[0])
         if words[0] != "planeloc":
             continue
-        verb = planeloc.get_command(click.Context(planeloc), words[1])
-        with verb.make_context(words[1], words[2:]):
+        verb, given = planeloc.get_command(click.Context(planeloc), words[1]), words[2:]
+        if isinstance(verb, click.Group):
+            verb, given = verb.commands[given[0]], given[1:]
+        with verb.make_context(words[1], given):
             seen.add(words[1])
-    assert seen == set(CHAIN), run.stderr
+    assert seen == {*CHAIN, "report"}, run.stderr
