@@ -145,10 +145,10 @@ def test_as_scan_is_the_bead_on_one_plane() -> None:
 
 
 @pytest.mark.parametrize("matrix", [[[1, 0], [0, 1]], [[-1, 0], [0, 1]], [[0, -1], [1, 0]], [[0, 1], [1, 0]]])
-def test_seen_through_a_turned_camera(matrix: list[list[int]]) -> None:
+def test_in_reference_frame_a_turned_camera(matrix: list[list[int]]) -> None:
     """An emitter's image on a camera, looked up through the map, is the model's image in the reference frame."""
     psf, turn = random_spline(sets=(0, 0, 0, 0)), np.array(matrix, dtype=float)
-    seen = psf.seen_through([turn + 0.02] * 4)
+    seen = psf.in_reference_frame([turn + 0.02] * 4)
     side = 9
     emitter = np.array([4.5, 4.5]) * PIXEL_NM + (31.0, -52.0)
     z, photons = torch.tensor(80.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)

@@ -75,7 +75,7 @@ def test_weights_remember_it_and_training_sees_it_through_the_maps(tmp_path):
     assert torch.equal(record.psf.coefficients[2], psf.coefficients[2])
     assert json.loads((tmp_path / "training.json").read_text())["microscope_psf"]["model"] == "spline"
     depths = np.arange(-400.0, 401.0, 100.0)
-    assert np.abs(mistaken_depths(record.psf, psf.seen_through(maps.matrices), depths)).max() < 1.0
+    assert np.abs(mistaken_depths(record.psf, psf.in_reference_frame(maps.matrices), depths)).max() < 1.0
 
 
 def test_weights_with_a_spline_round_trip(tmp_path):

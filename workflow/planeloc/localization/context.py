@@ -40,7 +40,7 @@ class LocalizationContext:
     @property
     def reference_psf(self) -> PSF:
         """The PSF in the reference camera's frame."""
-        return self.psf.seen_through(self.registration.matrices)
+        return self.psf.in_reference_frame(self.registration.matrices)
 
     def variance(self, background: Tensor) -> Tensor:
         """Variance of background (planes, y, x) on the reference camera's pixels; 0 where a plane has no sensor."""

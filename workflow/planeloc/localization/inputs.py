@@ -50,7 +50,7 @@ class Inputs:
     @property
     def reference_psf(self) -> PSF:
         """The PSF in the reference camera's frame."""
-        return self.psf.seen_through(self.registration.matrices)
+        return self.psf.in_reference_frame(self.registration.matrices)
 
     def _check(self) -> None:
         """All files must agree in planes, field and pixel size."""

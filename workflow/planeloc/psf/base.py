@@ -65,7 +65,7 @@ class PSF(ABC):
         """Depths of the beads that the model was measured on; None for a formula, which holds at every depth."""
         return None
 
-    def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> PSF:
+    def in_reference_frame(self, matrices: Sequence[NDArray[np.float64]]) -> PSF:
         """The model in the reference camera's frame; a round model is the same in every frame.
 
         Parameters

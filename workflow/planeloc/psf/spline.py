@@ -127,7 +127,7 @@ class SplinePSF(PSF):
             ends.append((depth - float(defocus[1]), depth - float(defocus[0])))
         return max((e[0] for e in ends), default=-np.inf), min((e[1] for e in ends), default=np.inf)
 
-    def seen_through(self, matrices: Sequence[NDArray[np.float64]]) -> SplinePSF:
+    def in_reference_frame(self, matrices: Sequence[NDArray[np.float64]]) -> SplinePSF:
         """Rotate and mirror every plane back by the nearest of eight orientations.
 
         The remaining rotation and scaling, a few degrees and per cent, are negligible in a spot of a few pixels.

@@ -108,7 +108,7 @@ def _optics(psf: Path | None, registration: Path | None) -> tuple[PSF, Registrat
             f"{registration} has {transforms.planes} planes and {psf or 'the paper'} {measured.planes}; calibrate and"
             " register beads of the same cameras"
         )
-    return measured.seen_through(transforms.matrices), transforms
+    return measured.in_reference_frame(transforms.matrices), transforms
 
 
 def _start(
