@@ -179,4 +179,4 @@ def test_one_plane_with_a_bad_map_is_named() -> None:
     record = NetworkRecord(Architecture(4, 32), paper_psf(), made_for, 100.0)
     assert disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=(2.0, 19.0, 2.0)), 25.0) == []
     (reason,) = disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=(2.0, 2.0, 19.0)), 25.0)
-    assert "19.0 nm (plane 3)" in reason
+    assert "plane 3 has a standard deviation of 19.0 nm" in reason
