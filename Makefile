@@ -38,7 +38,7 @@ demo: $(READY) ## simulate an acquisition and process it: picture, table and rep
 	    { code=$$?; [[ $$code != 75 ]] || echo 'make demo is already running in this folder; wait for it' >&2; exit $$code; }
 	snakemake --cores 1 --nolock --configfile config/demo/config.yaml --report $(DEMO)/report.html >$(DEMO)/logs/report.log 2>&1 || \
 	    { cat $(DEMO)/logs/report.log >&2; exit 1; }
-	@$(VENV)/bin/python workflow/scripts/summary.py $(DEMO)/filaments $(DEMO)/report.html
+	@planeloc report summary $(DEMO)/filaments $(DEMO)/report.html
 
 .PHONY: test
 test: $(READY) ## run the tests
@@ -49,7 +49,7 @@ lint: $(READY) ## check style of Python and of the workflow
 	ruff check .
 	ruff format --check .
 	lint-imports --no-cache
-	snakefmt --check Snakefile workflow
+	snakefmt --check Snakefile workflow reproduction/Snakefile reproduction/rules
 	snakemake --lint --configfile config/demo/config.yaml
 
 .PHONY: clean

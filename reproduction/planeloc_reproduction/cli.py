@@ -21,7 +21,7 @@ _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required
 def paper() -> None:
     """The experiments of the paper (Aritake and others, 2021), recomputed.
 
-    `snakemake paper --configfile config/paper/config.yaml` runs them all; docs/paper.md says what is what.
+    `snakemake --snakefile reproduction/Snakefile` runs them all; reproduction/README.md explains them.
     """
 
 

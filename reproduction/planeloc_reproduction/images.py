@@ -64,7 +64,7 @@ def recipe_of(data: str) -> Recipe:
     """The recipe of a data set with one molecule per image.
 
     ``paper``: the paper's test. ``voxel_centres``: the same with every molecule in the middle of a voxel.
-    ``additive_noise``: and with noise that does not grow with the signal, another reading of Table 2 (docs/paper.md).
+    ``additive_noise``: and with noise that does not grow with the signal, another reading of Table 2 (README.md).
     ``camera``: another forward model than the one that is fitted: pixels integrate, and the drift is no whole number of
     voxels, but of the same variance.
     """

@@ -13,7 +13,7 @@ from support.repository import RESOURCES
 IMAGES = 200
 SEED = 77
 TOL_MEAN_SD = 4.0  # standard errors of a mean
-LATERAL_LIMIT_NM, AXIAL_LIMIT_NM = 15.6, 11.2  # docs/paper.md: drift in steps unknown, molecules anywhere in the window
+LATERAL_LIMIT_NM, AXIAL_LIMIT_NM = 15.6, 11.2  # README.md: drift in steps unknown, molecules anywhere in the window
 
 
 def errors(name, recipe):

@@ -9,9 +9,8 @@ import pytest
 
 from support.repository import REPOSITORY
 
-DOCUMENTS = sorted(
-    path for folder in (".", "config", "containers", "docs") for path in (REPOSITORY / folder).glob("*.md")
-)
+FOLDERS = (".", "config", "containers", "docs", "reproduction")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).glob("*.md"))
 
 
 def relative_links(document: Path) -> list[str]:

@@ -37,13 +37,14 @@ ENTRIES = {
     "filter": ["planeloc.postprocessing.filter"],
     "render": ["planeloc.rendering.render"],
     "evaluate": ["planeloc.evaluation.evaluate"],
+    "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.
     "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines"],
     "sweep": ["planeloc_reproduction.sweeps", "planeloc_reproduction.baselines"],
     "helix": ["planeloc_reproduction.helix", "planeloc_reproduction.network_estimator"],
     "speed": ["planeloc_reproduction.speed"],
     "bound": ["planeloc_reproduction.bound"],
-    "report": ["planeloc_reproduction.report"],
+    "paper_report": ["planeloc_reproduction.report"],
 }
 # Modules in which nothing is computed that a table or a network holds.
 _NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_version", "logs")

@@ -13,7 +13,7 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
-from preflight.stage_versions import REPRODUCTION, stage_version
+from preflight.stage_versions import stage_version
 
 _specification = importlib.util.spec_from_file_location("fingerprints", Path(__file__).with_name("fingerprints.py"))
 fingerprints = importlib.util.module_from_spec(_specification)
@@ -39,7 +39,8 @@ def test_every_stage_has_a_version_and_a_fingerprint() -> None:
 
 def test_workflow_and_package_read_the_same_versions() -> None:
     assert stage_version("localize") == of_package("localize") == fingerprints.versions()["localize"]
-    assert stage_version("helix", REPRODUCTION) == fingerprints.versions()["helix"]
+    of_reproduction = REPOSITORY / "reproduction" / "planeloc_reproduction" / "stage_versions.toml"
+    assert stage_version("helix", of_reproduction) == fingerprints.versions()["helix"]
     with pytest.raises(KeyError):
         stage_version("no_such_stage")
 

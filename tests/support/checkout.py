@@ -45,19 +45,12 @@ class Checkout:
             shutil.copytree(REPOSITORY / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(REPOSITORY / "Snakefile", self.folder)
         (self.folder / "resources").mkdir()
-        for name in (
-            *("regression.safetensors", "quadplane.safetensors", "robust.safetensors", "nonrobust.safetensors"),
-            "architecture.json",
-        ):
+        for name in ("regression.safetensors", "quadplane.safetensors"):
             (self.folder / "resources" / name).write_text("weights")
-        versions = Path("reproduction") / "planeloc_reproduction" / "stage_versions.toml"
-        (self.folder / versions).parent.mkdir(parents=True)
-        shutil.copy(REPOSITORY / versions, self.folder / versions)
         (self.folder / "bin").mkdir()
-        for command in ("planeloc", "planeloc-reproduction"):
-            stub = self.folder / "bin" / command
-            stub.write_text(f"#!{sys.executable}\n" + Path(stub_planeloc.__file__).read_text())
-            stub.chmod(0o755)
+        stub = self.folder / "bin" / "planeloc"
+        stub.write_text(f"#!{sys.executable}\n" + Path(stub_planeloc.__file__).read_text())
+        stub.chmod(0o755)
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         path = os.pathsep.join([str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])

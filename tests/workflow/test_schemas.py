@@ -25,10 +25,9 @@ SECTIONS = {
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
-    "paper": ("planeloc_reproduction.settings", "PaperSettings"),
 }
 FROM_THREADS = {"threads", "workers"}  # given by the rules, from what Snakemake grants them
-FILES = {"train": {"start_from"}, "paper": {"robust", "nonrobust", "structure"}}
+FILES = {"train": {"start_from"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 

@@ -41,7 +41,7 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
     page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
     assert "a check" in page
-    assert [title for title in QUALITY_TITLES if f"<h2>{title}</h2>" in page] == QUALITY_TITLES
+    assert [title for title in QUALITY_TITLES if f"<h2>{title} " in page] == QUALITY_TITLES
     verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
     assert verdicts["verdict"] == "warn"
     assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]
@@ -131,74 +131,6 @@ def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(check
     assert content["stages"]["registration"]["verdict"] == "warn"
 
 
-@pytest.mark.slow
-def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout: Checkout) -> None:
-    """At the small size: every estimator on every data set and sweep, with the weights that are shipped."""
-    paper = ("paper", "--cores", "2", "--configfile", "config/paper/small.yaml")
-    run = checkout.snakemake(*paper)
-    assert run.returncode == 0, run.stderr
-    calls = checkout.calls()
-    assert Counter(call[0].removeprefix("paper ") for call in calls) == {
-        "train": 2,
-        "one-molecule": 4 * 7,
-        "sweep": 6 + 6 + 4,
-        "helix": 2,
-        **dict.fromkeys(("speed", "bound", "report"), 1),
-    }
-    for call in calls:
-        if "--estimator" in call:
-            is_network = call[call.index("--estimator") + 1] in ("robust", "nonrobust")
-            assert is_network == ("--weights" in call), call
-    drifts = {call[call.index("--drift-voxels") + 1] for call in calls if call[0] == "train"}
-    assert drifts == {"2", "0"}
-    assert "Nothing to be done" in checkout.snakemake(*paper).stderr
-
-    results = checkout.folder / "results" / "paper-small" / "experiments"
-    (results / "sweeps" / "drift" / "robust.json").unlink()
-    (results.parent / "report.html").unlink()
-    assert checkout.snakemake(*paper).returncode == 0
-    assert [call[0] for call in checkout.calls()] == ["paper sweep", "paper report"]
-
-    # A change of what finds molecules repeats what it was used for.
-    for experiment in ("one_molecule", "sweep"):
-        checkout.raise_version(experiment, "reproduction/planeloc_reproduction")
-    assert checkout.snakemake(*paper).returncode == 0
-    assert Counter(call[0].removeprefix("paper ") for call in checkout.calls()) == {
-        "one-molecule": 4 * 7,
-        "sweep": 6 + 6 + 4,
-        "report": 1,
-    }
-
-
-def test_the_paper_in_full_trains_its_networks(checkout: Checkout) -> None:
-    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", "config/paper/full.yaml")
-    assert run.returncode == 0, run.stderr
-    commands = [line for line in run.stdout.splitlines() if "planeloc train" in line and "experiments/training" in line]
-    assert len(commands) == 2
-    for command in commands:
-        assert "--samples=2700000 --batch=100" in command and "--start-from" not in command
-    assert any("--structure results/paper-full/filaments/voxels.png" in line for line in run.stdout.splitlines())
-    assert "--structure-localizations results/paper-full/filaments/localizations.h5" in run.stdout
-
-
-@pytest.mark.parametrize("size", ["config", "full"])
-def test_the_paper_s_structure_is_found_by_the_paper_s_network_alone(checkout: Checkout, size: str) -> None:
-    run = checkout.snakemake("paper", "--dry-run", "--printshellcmds", "--configfile", f"config/paper/{size}.yaml")
-    assert run.returncode == 0, run.stderr
-    commands = [line for line in run.stdout.splitlines() if "results/" in line and "planeloc" in line]
-    (train,) = (line for line in commands if "planeloc train" in line and "/networks/" in line)
-    (localize,) = (line for line in commands if "planeloc localize" in line)
-    assert "--start-from resources/quadplane.safetensors" in train and "--network=upsampling" in train
-    assert "--refine=none" in localize and "--threshold=0.05" in localize
-
-
-def test_a_structure_that_is_no_sample_is_named(checkout: Checkout) -> None:
-    checkout.edit("config/paper/config.yaml", "structure: filaments", "structure: filament")
-    run = checkout.snakemake("paper", "--dry-run", "--configfile", "config/paper/config.yaml")
-    assert run.returncode == 1
-    assert "config.yaml:18: paper.structure: unknown sample 'filament'; did you mean filaments?" in run.stderr
-
-
 def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
     """With the workflow's own weights at hand, which rule `train` cannot start from."""
     _, record = load_network(REGRESSION_WEIGHTS)
@@ -246,7 +178,7 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
             expected = "results/calibration/a/microscope.yaml" if measured else "my data/microscope.yaml"
             assert given == expected, call
     pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
-    assert ["<h2>Cameras</h2>" in page for page in pages] == [True, False]
+    assert ["<h2>Cameras " in page for page in pages] == [True, False]
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:

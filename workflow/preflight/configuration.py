@@ -16,7 +16,7 @@ _SHIPPED = {
 }
 
 # The sheets say more about a missing file themselves.
-_FILES = (("simulation",), ("train", "start_from"), ("paper", "robust"), ("paper", "nonrobust"))
+_FILES = (("simulation",), ("train", "start_from"))
 
 
 def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path]) -> dict[str, Any]:
@@ -34,9 +34,8 @@ def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path
         named = _value(complete, path)
         if named and not Path(named).is_file():
             where = f"{locate(path)}: " if _value(config, path) else ""
-            otherwise = "to train it (hours: see config/paper/full.yaml)" if path[0] == "paper" else "for none"
             raise ConfigurationError(
-                f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' {otherwise}"
+                f"{where}{'.'.join(path)}: {named} not found; correct the path, or give '' for none"
             )
     return complete
 

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 PRODUCT = Path(__file__).resolve().parents[1] / "planeloc" / "stage_versions.toml"
-REPRODUCTION = PRODUCT.parents[2] / "reproduction" / "planeloc_reproduction" / "stage_versions.toml"
 
 
 def stage_version(stage: str, table: Path = PRODUCT) -> int:

@@ -1,6 +1,7 @@
 # Read and check the configuration and the sheets, and the few functions that the rules share.
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 from preflight.configuration import complete_configuration
 from preflight.errors import ConfigurationError
 from preflight.experiment import read_experiment
-from preflight.schema import SCHEMAS, YamlLines, read_schema, unknown_name
-from preflight.stage_versions import REPRODUCTION, stage_version
+from preflight.schema import YamlLines, read_schema
+from preflight.stage_versions import stage_version
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -17,9 +18,7 @@ os.environ.update(
 )
 
 # Keys of the configuration that name an input file of the rule; all others are command line options.
-FILE_KEYS = {"train": ["start_from"], "paper": ["robust", "nonrobust", "structure"]}
-# As a relative path: an absolute one would differ in a container, and after moving the folder.
-SCRIPTS = Path(os.path.relpath(SCHEMAS.parent / "scripts"))
+FILE_KEYS = {"train": ["start_from"]}
 
 # What a calibration is judged by: name in qc.json, and how the stage's files begin.
 QUALITY_STAGES = {
@@ -27,10 +26,6 @@ QUALITY_STAGES = {
     "registration": "registration",
     "calibration": "psf",
 }
-
-# Where the paper's experiments go, and which of their estimators are networks.
-PAPER = "<results>/experiments"
-PAPER_NETWORKS = ["robust", "nonrobust"]
 
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
@@ -52,14 +47,7 @@ def read_everything():
     files = workflow.overwrite_configfiles or workflow.configfiles
     config.update(complete_configuration(config, map(os.path.relpath, files)))
     made = acquisition("") if config["simulation"] else None
-    experiment = read_experiment(config["samples"], config["calibrations"], made)
-    structure = config["paper"]["structure"]
-    if structure and structure not in experiment.samples:
-        raise ConfigurationError(
-            f"{YamlLines(files)(('paper', 'structure'))}: paper.structure: "
-            f"{unknown_name(f'sample {structure!r}', structure, experiment.samples)}"
-        )
-    return experiment
+    return read_experiment(config["samples"], config["calibrations"], made)
 
 
 def acquisition(file):
@@ -147,21 +135,12 @@ def write_failed_verdicts():
                 files[stage] = found
         if any(file.name.endswith(".failed.json") for file in files.values()):
             arguments = [f"{stage}={file}" for stage, file in files.items()]
-            script = [sys.executable, SCRIPTS / "qc.py", folder / "qc.json", *arguments]
-            subprocess.run(script, check=False)
-
-
-def paper_weights(wildcards):
-    """An input function: the network's weights where the estimator is one."""
-    name = wildcards.get("estimator", wildcards.get("network"))
-    return f"{PAPER}/training/{name}.safetensors" if name in PAPER_NETWORKS else []
-
-
-def history_of_weights(wildcards):
-    """An input function: the record that lies beside given weights of one of the paper's networks, if one does."""
-    given = config["paper"][wildcards.network]
-    record = Path(given).with_suffix(".training.json") if given else Path()
-    return str(record) if record.is_file() else []
+            verdicts = folder / "qc.json"
+            verdicts.unlink(missing_ok=True)
+            # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
+            if shutil.which("planeloc"):
+                command = ["planeloc", "report", "qc", "--output", verdicts, *arguments]
+                subprocess.run(command, check=False)
 
 
 def gpus(section):

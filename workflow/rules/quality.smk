@@ -7,7 +7,6 @@ rule qc:
         ),
         calibration=rules.calibrate.output.quality,
         registration=rules.register.output.quality,
-        script=SCRIPTS / "qc.py",
     output:
         qc="<results>/calibration/{calibration}/qc.json",
     log:
@@ -18,8 +17,9 @@ rule qc:
         cameras=lambda wildcards, input: " ".join(
             shlex.quote(f"cameras={file}") for file in [input.cameras] if file
         ),
+        version=stage_version("report"),
     shell:
-        "python3 {input.script:q} {output.qc:q} {params.cameras} calibration={input.calibration:q} "
+        "planeloc report qc --output {output.qc:q} {params.cameras} calibration={input.calibration:q} "
         "registration={input.registration:q} 2>&1 | tee {log:q}"
 
 
@@ -33,7 +33,6 @@ rule quality:
         registration=made_for_sample(rules.register.output.quality),
         movie=rules.convert.output.quality,
         evaluation=rules.evaluate.output.metrics,
-        script=SCRIPTS / "quality_page.py",
     output:
         page=report(
             "<results>/{sample}/quality.html",
@@ -47,8 +46,9 @@ rule quality:
         "<benchmarks>/quality/{sample}.tsv"
     params:
         cameras=lambda wildcards, input: " ".join(
-            shlex.quote(f"Cameras={file}") for file in [input.cameras] if file
+            shlex.quote(f"cameras={file}") for file in [input.cameras] if file
         ),
+        version=stage_version("report"),
     shell:
-        "python3 {input.script:q} {output.page:q} {params.cameras} Calibration={input.calibration:q} "
-        "Registration={input.registration:q} Movie={input.movie:q} Evaluation={input.evaluation:q} 2>&1 | tee {log:q}"
+        "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
+        "registration={input.registration:q} movie={input.movie:q} evaluation={input.evaluation:q} 2>&1 | tee {log:q}"

@@ -25,6 +25,7 @@ _VERBS = {
     "filter": "Keep the localizations that can be trusted, and export them.",
     "render": "Draw the super-resolution pictures.",
     "evaluate": "Measure a table, against the truth where it is known.",
+    "report": "Gather quality values: verdicts in one file, a page, a summary.",
 }
 
 

@@ -1,0 +1,68 @@
+"""HTML pages from Jinja2 templates: one file each, without scripts, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from planeloc.core.files import atomic_path
+
+NOTHING = "—"
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def write_page(
+    output: Path,
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    package: str = __package__,
+    filters: Mapping[str, Callable] | None = None,
+) -> None:
+    """Fill a template and write the page.
+
+    Parameters
+    ----------
+    output : the HTML file.
+    template : name of a file in the folder ``templates`` of `package`. It may extend ``page.html.j2``.
+    values : what the template calls by name; text is escaped.
+    package : the package that has the template.
+    filters : filters of the template, besides `number`, `sentence` and `picture`.
+    """
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader(__package__)])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "sentence": sentence, "picture": picture, **(filters or {})}
+    page = environment.get_template(template).render(values)
+    with atomic_path(output) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits, thousands with commas, a true minus sign; "—" for NaN."""
+    if not math.isfinite(value):
+        return NOTHING
+    if value and abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace("-", "−")
+    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter at its beginning and a full stop at its end."""
+    text = " ".join(text.split()).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('?', '!')) else '.'}" if text else ""
+
+
+def picture(path: Path) -> str:
+    """A PNG as a `data:` address."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
