@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -74,7 +75,7 @@ def study(name: str, samples: int, precision: str) -> dict:
         network, record, history = fit_network(psf, scene, None, Path(folder) / "checkpoint.safetensors", settings)
     seconds = time.process_time() - start
     return {
-        "architecture": record.architecture.as_dict(),
+        "architecture": asdict(record.architecture),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": samples,
         "milliseconds_per_image": 1e3 * seconds / samples,

@@ -41,9 +41,10 @@ from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import Windows, fit_emitters
 from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
-from planeloc.psf.fisher_information import PixelNoise, bound, fisher_information
+from planeloc.psf.fisher_information import bound, fisher_information
 from planeloc.registration.register import register
 from planeloc.simulation.imaging import MeasuredPSF, read_bead_stack
 from planeloc.transforms.camera_transform import Registration

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from planeloc.psf import GaussianPSF
-from planeloc.scenes.scene import Scene, draw_batch, paper_scene
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import Scene, paper_scene
 from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
 from planeloc_reproduction.compressed_sensing import default_penalty, solve_lasso
 from planeloc_reproduction.forward_operator import Array, Indices, Molecules, Observation

@@ -13,7 +13,8 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.movie.store import write_movie
 from planeloc.psf import PSF, write_psf
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import Scene
 from planeloc.transforms.camera_transform import Registration
 
 CAMERA = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=3.0)

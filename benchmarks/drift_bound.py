@@ -23,7 +23,8 @@ from torch import Tensor
 
 from planeloc.fitting.single_emitter import EmitterFits
 from planeloc.psf import PSF
-from planeloc.scenes.scene import Batch, Scene, draw_batch, paper_scene
+from planeloc.scenes.draw import Batch, draw_batch
+from planeloc.scenes.scene import Scene, paper_scene
 from planeloc_reproduction.drift_fit import fit_with_drift, fit_without_drift
 from planeloc_reproduction.drift_limit import ErrorLimit, scene_limit
 

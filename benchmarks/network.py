@@ -19,7 +19,8 @@ import torch
 
 from planeloc.networks.record import load_network
 from planeloc.networks.voxel_peaks import find_peaks
-from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.network_estimator import most_probable_voxel
 
 

@@ -32,6 +32,7 @@ import torch
 from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import choose_precision
 from planeloc.diagnostics.light import fit_photons
 from planeloc.evaluation.metrics import compare, scores
@@ -41,7 +42,7 @@ from planeloc.localization.context import Findings, Instrument
 from planeloc.localization.worker import Job, Localizer, localize_frames
 from planeloc.networks.record import load_network
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise, plane_information
+from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.drift_information import covariance_with_drift
 

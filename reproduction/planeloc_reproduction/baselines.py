@@ -12,7 +12,8 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterFits
-from planeloc.scenes.scene import paper_scene, voxel_of
+from planeloc.scenes.draw import voxel_of
+from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
 from planeloc_reproduction.drift_fit import fit_with_drift, fit_without_drift
 from planeloc_reproduction.estimators import Estimator, Found

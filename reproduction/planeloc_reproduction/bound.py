@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.files import write_json
 from planeloc.core.progress import progress_bar
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise
 from planeloc.scenes.scene import Scene, paper_scene
 from planeloc_reproduction.drift_limit import ErrorLimit, scene_limit
 from planeloc_reproduction.sweeps import values_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise
 from planeloc_reproduction.template_search import first_guess
 
 _LEAST_PHOTONS = 1.0  # to start from

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise, plane_information
+from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import Scene
 from planeloc_reproduction.drift_information import (
     covariance_with_drift,

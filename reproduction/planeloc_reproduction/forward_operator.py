@@ -164,9 +164,7 @@ def _profiles(psf: GaussianPSF, scene: Scene, plane: int, shift_nm: float) -> Ar
 
 def noise_variance(scene: Scene) -> float:
     """Of a pixel that sees background alone, photons²."""
-    excess = 2.0 if scene.em_multiplication else 1.0
-    shot = excess * sum(scene.background) / 2 / scene.quantum_efficiency
-    return shot + scene.read_noise_photons**2
+    return float(scene.noise.variance(sum(scene.background) / 2))
 
 
 def checked_images(images: Tensor | ArrayLike, psf: PSF, scene: Scene) -> Array:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import GaussianPSF
-from planeloc.scenes.scene import PAPER_PHOTONS, Scene, add_noise, draw_drift, expected_images, paper_scene, voxel_of
+from planeloc.scenes.draw import add_noise, draw_drift, expected_images, voxel_of
+from planeloc.scenes.scene import PAPER_PHOTONS, Scene, paper_scene
 from planeloc_reproduction.names import DATA_SETS
 
 # A spot of this waist and depth of focus, integrated over pixels, is as wide as the paper's at the pixels' centres:

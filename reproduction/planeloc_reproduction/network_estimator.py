@@ -15,7 +15,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.compatibility import disagreements, side_by_side
 from planeloc.networks.record import load_network
 from planeloc.networks.voxel_peaks import Peaks, find_peaks
-from planeloc.scenes.scene import paper_scene, voxel_of
+from planeloc.scenes.draw import voxel_of
+from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.estimators import Estimator, Found
 from planeloc_reproduction.images import TestImages, centre_of
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise
 
 _PHASES = (0.25, 0.75)  # of a pixel: where templates stand along each axis
 _DEPTH_STEP_NM = 100.0

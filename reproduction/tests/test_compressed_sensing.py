@@ -11,7 +11,8 @@ from sklearn.linear_model import Lasso
 
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import SplinePSF
-from planeloc.scenes.scene import draw_batch, paper_scene
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
 from planeloc_reproduction.compressed_sensing import Sparse, default_penalty, solve_lasso, strongest_groups
 from planeloc_reproduction.drift_alternation import alternate, best_drift

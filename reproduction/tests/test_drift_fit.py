@@ -9,7 +9,8 @@ import torch
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterFits, Windows
 from planeloc.psf.fisher_information import plane_information
-from planeloc.scenes.scene import draw_batch, paper_scene
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.drift_fit import fit_with_drift, fit_without_drift
 from planeloc_reproduction.drift_information import covariance_with_drift, mean_axial_error, mean_lateral_error
 from planeloc_reproduction.drift_limit import scene_limit

@@ -13,7 +13,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.record import load_network, save_network
 from planeloc.networks.voxel_peaks import find_peaks
 from planeloc.psf import paper_psf
-from planeloc.scenes.scene import paper_scene, voxel_of
+from planeloc.scenes.draw import voxel_of
+from planeloc.scenes.scene import paper_scene
 from planeloc.training.loop import fit_network
 from planeloc.training.settings import TrainSettings
 from planeloc_reproduction.baselines import build

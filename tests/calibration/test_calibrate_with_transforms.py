@@ -13,10 +13,10 @@ import torch
 
 from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import Windows, fit_emitters
 from planeloc.psf import read_psf
-from planeloc.psf.fisher_information import PixelNoise
 from planeloc.registration.register import register
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.bead_scans import PSF, gaussian_spots, microscope_of, scattered, turned

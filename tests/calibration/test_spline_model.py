@@ -8,10 +8,10 @@ import torch
 
 from planeloc.beads.bead_stack import BeadScan, explained_by, misfit
 from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes, light_in_focus, sharpest_depth
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import Windows, fit_emitters
 from planeloc.psf import SplinePSF, read_psf, write_psf
-from planeloc.psf.fisher_information import PixelNoise
 from planeloc.psf.spline import cubic_basis, cubic_basis_slope
 from support.bead_scans import PSF, gaussian_spots, pupil_spots
 from support.splines import random_spline

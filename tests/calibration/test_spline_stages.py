@@ -14,7 +14,8 @@ from planeloc.networks.compatibility import mistaken_depths
 from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture
 from planeloc.psf import paper_psf, write_psf
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.scene import Scene
 from planeloc.simulation.config import read_settings
 from planeloc.simulation.simulate import Scene as Light
 from planeloc.simulation.simulate import build_instrument, simulate

@@ -1,4 +1,4 @@
-"""A device that has too little memory: the same training, in smaller portions."""
+"""A device that has too little memory: the same training, in smaller batches."""
 
 from dataclasses import replace
 
@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.memory import Portions, memory_for, out_of_memory
+from planeloc.core.memory import AdaptiveBatch, memory_for, out_of_memory
 from planeloc.psf import paper_psf
 from planeloc.scenes import random_density
-from planeloc.scenes.random_density import draw_crowds
-from planeloc.scenes.scene import Scene, draw_batch
+from planeloc.scenes.draw import draw_batch
+from planeloc.scenes.random_density import draw_dense_scenes
+from planeloc.scenes.scene import Scene
 from planeloc.training.loop import fit_network
 from planeloc.training.mixture_loss import regression_loss
 from planeloc.training.regression_task import MoleculeTask, truth_in_units
@@ -54,7 +55,7 @@ def memory_of(monkeypatch, task, images, error=torch.OutOfMemoryError):
     monkeypatch.setattr(task, "validate", small_validate)
 
 
-def test_a_training_in_portions_is_the_same_training(tmp_path, monkeypatch, capsys):
+def test_a_training_in_smaller_batches_is_the_same_training(tmp_path, monkeypatch, capsys):
     whole, _, history = fit(tmp_path, "whole")
     capsys.readouterr()
     memory_of(monkeypatch, MoleculeTask, 3)
@@ -70,8 +71,8 @@ def test_a_training_in_portions_is_the_same_training(tmp_path, monkeypatch, caps
     ]
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 5])
-def test_gradients_of_the_portions_add_up(at_once):
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_gradients_of_the_parts_add_up(size):
     """In double precision, to rounding: the loss averages over windows, also count, background and drift."""
     task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
     batch = task.draw(8, torch.Generator().manual_seed(4))
@@ -86,7 +87,7 @@ def test_gradients_of_the_portions_add_up(at_once):
     whole = loss(batch, maps)
     (expected,) = torch.autograd.grad(whole, maps)
     total, start, gradient = 0.0, 0, torch.zeros_like(maps)
-    for part in Portions(at_once, CPU, "").of(batch):
+    for part in AdaptiveBatch(size, CPU, "").split(batch):
         value = loss(part, maps[start : start + len(part)]) * (len(part) / len(batch))
         gradient += torch.autograd.grad(value, maps)[0]
         total, start = total + float(value.detach()), start + len(part)
@@ -95,12 +96,12 @@ def test_gradients_of_the_portions_add_up(at_once):
     assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_portions_of_validation_together_are_the_whole():
+def test_parts_of_validation_together_are_the_whole():
     task = MoleculeTask(paper_psf(), SCENE, TINY, torch.Generator())
     batch = task.draw(10, torch.Generator().manual_seed(4))
     network = task.record.build().eval()
     with torch.inference_mode():
-        whole, parts = (task.validate(network, Portions(n, CPU, "").of(batch)) for n in (10, 4))
+        whole, parts = (task.validate(network, AdaptiveBatch(n, CPU, "").split(batch)) for n in (10, 4))
     assert parts == {key: pytest.approx(value, rel=TOL_LOSS) for key, value in whole.items()}
 
 
@@ -133,20 +134,20 @@ def test_which_errors_mean_memory():
 
 def test_molecules_drawn_some_at_a_time_are_the_same(monkeypatch):
     def draw():
-        return draw_crowds(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
+        return draw_dense_scenes(paper_psf(), SCENE, 20, torch.Generator().manual_seed(3)).images
 
     whole = draw()
     monkeypatch.setattr(random_density, "_BYTES_AT_ONCE", 7 * 4 * 4 * 22**2)
     assert torch.equal(whole, draw())
 
 
-@pytest.mark.parametrize("draw", [draw_crowds, draw_batch])
+@pytest.mark.parametrize("draw", [draw_dense_scenes, draw_batch])
 def test_parts_of_a_batch(draw):
     batch = draw(paper_psf(), SCENE, 6, torch.Generator().manual_seed(3))
-    parts = list(Portions(4, CPU, "").of(batch))
+    parts = list(AdaptiveBatch(4, CPU, "").split(batch))
     assert [len(part) for part in parts] == [4, 2]
     assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
     assert torch.equal(torch.cat([part.positions_nm for part in parts]), batch.positions_nm)
-    if draw is draw_crowds:
+    if draw is draw_dense_scenes:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
-    assert next(iter(Portions(6, CPU, "").of(batch))) is batch
+    assert next(iter(AdaptiveBatch(6, CPU, "").split(batch))) is batch

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.evaluation import metrics
 from planeloc.evaluation.evaluate import evaluate, read_truth
 from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table
 from planeloc.psf import paper_psf
-from planeloc.psf.fisher_information import PixelNoise, position_bound
+from planeloc.psf.fisher_information import position_bound
 
 METADATA = {
     "frames": 50,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from planeloc.fitting.gaussian_2d import NoiseModel, fit_gaussians, gaussian_model
+from planeloc.cameras.noise import NoiseModel
+from planeloc.fitting.gaussian_2d import fit_gaussians, gaussian_model
 
 SIDE = 15
 NOISE = NoiseModel(slope=1.0, read_variance=2.25)

@@ -8,8 +8,9 @@ import torch
 
 from planeloc import psf as psf_models
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import Windows, fit_emitters
-from planeloc.psf.fisher_information import PixelNoise, bound, fisher_information
+from planeloc.psf.fisher_information import bound, fisher_information
 from support.bead_scans import PSF
 
 SHAPE = (13, 13)

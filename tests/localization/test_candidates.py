@@ -10,7 +10,8 @@ import torch
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels, lit_pages, spot_side_px
 from planeloc.networks.tiles import PageGrid
 from planeloc.psf import paper_psf
-from planeloc.scenes.scene import PAPER_BACKGROUND, Scene, draw_batch, expected_images
+from planeloc.scenes.draw import draw_batch, expected_images
+from planeloc.scenes.scene import PAPER_BACKGROUND, Scene
 
 CPU = torch.device("cpu")
 PIXEL_NM = 192.0

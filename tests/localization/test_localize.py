@@ -110,7 +110,7 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
     assert "going on with 8 regions at once" in capsys.readouterr().err
 
     monkeypatch.setattr(RegionNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
-    with pytest.raises(PlanelocError, match="not enough memory for a region"):
+    with pytest.raises(PlanelocError, match="not enough memory for one region"):
         localize_frames(found, 0, 1)
 
 

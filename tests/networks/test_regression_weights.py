@@ -8,8 +8,9 @@ import torch
 
 from planeloc.networks.decoding import find_molecules
 from planeloc.networks.record import load_network
+from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.matching import Points, match
-from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS, draw_batch
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc.training.loop import examine_network, with_true_deviations
 from planeloc.training.settings import TrainSettings
 from support.repository import REGRESSION_WEIGHTS

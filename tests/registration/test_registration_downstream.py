@@ -22,7 +22,8 @@ from planeloc.networks.compatibility import disagreements
 from planeloc.networks.record import NetworkRecord
 from planeloc.networks.upsampling import Architecture
 from planeloc.psf import paper_psf, write_psf
-from planeloc.scenes.scene import Scene, draw_batch, draw_drift
+from planeloc.scenes.draw import draw_batch, draw_drift
+from planeloc.scenes.scene import Scene
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
 from planeloc.transforms.camera_transform import Affine, MapUncertainty, Registration

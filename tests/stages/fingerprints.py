@@ -26,23 +26,27 @@ RECORD = Path(__file__).with_name("fingerprints.yaml")
 SAME_NUMBERS = "same numbers, checked by "
 
 PACKAGES = {"planeloc": REPOSITORY / "workflow", "planeloc_reproduction": REPOSITORY / "reproduction"}
+# Kinds of network are found by name, and bring what each stage needs of them by imports within functions.
+_KINDS = ["planeloc.kinds.regression", "planeloc.kinds.upsampling"]
+_TASKS = ["planeloc.training.regression_task", "planeloc.training.upsampling_task"]
+_FINDERS = ["planeloc.localization.find_regression", "planeloc.localization.find_upsampling"]
 ENTRIES = {
     "simulate": ["planeloc.simulation.simulate"],
     "cameras": ["planeloc.camera_calibration.measure"],
     "register": ["planeloc.registration.register"],
     "calibrate": ["planeloc.calibration.calibrate"],
     "convert": ["planeloc.movie.convert"],
-    "train": ["planeloc.training.train"],
-    "localize": ["planeloc.localization.localize"],
+    "train": ["planeloc.training.train", *_KINDS, *_TASKS],
+    "localize": ["planeloc.localization.localize", *_KINDS, *_FINDERS],
     "filter": ["planeloc.postprocessing.filter"],
     "render": ["planeloc.rendering.render"],
     "evaluate": ["planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.
-    "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines"],
-    "sweep": ["planeloc_reproduction.sweeps", "planeloc_reproduction.baselines"],
-    "helix": ["planeloc_reproduction.helix", "planeloc_reproduction.network_estimator"],
-    "speed": ["planeloc_reproduction.speed"],
+    "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines", *_KINDS],
+    "sweep": ["planeloc_reproduction.sweeps", "planeloc_reproduction.baselines", *_KINDS],
+    "helix": ["planeloc_reproduction.helix", "planeloc_reproduction.network_estimator", *_KINDS],
+    "speed": ["planeloc_reproduction.speed", *_KINDS],
     "bound": ["planeloc_reproduction.bound"],
     "paper_report": ["planeloc_reproduction.report"],
 }
@@ -129,8 +133,9 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _imported(path: Path, packages: dict[str, Path]) -> Iterator[str]:
-    """Names that a file imports, wherever in it the import stands."""
-    for node in ast.walk(_parsed(path)):
+    """Names that a file imports, wherever in it the import stands; of a kind of network, those at its top."""
+    tree = _parsed(path)
+    for node in tree.body if path.parent.name == "kinds" else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.multi_emitter import Start, fit_frames
 from planeloc.psf import paper_psf
-from planeloc.psf.fisher_information import PixelNoise
 from support.movies import MAPS
 
 PSF = paper_psf()

@@ -9,7 +9,7 @@ import torch
 from planeloc.networks.decoding import Found
 from planeloc.psf import paper_psf
 from planeloc.psf.fisher_information import position_bound
-from planeloc.scenes.random_density import Crowds
+from planeloc.scenes.random_density import DenseScenes
 from planeloc.scenes.scene import Scene
 from planeloc.training.accuracy_table import LAYERS, tabulate
 from planeloc.training.regression_task import Pairing, pair, score
@@ -62,7 +62,7 @@ def test_rows_without_molecules_say_so() -> None:
 
 
 def test_pairs_hold_every_true_molecule_once() -> None:
-    truth = Crowds(
+    truth = DenseScenes(
         torch.zeros(2, 4, 16, 16), torch.tensor([0, 0, 1]),
         torch.tensor([[1000.0, 1000, 0], [2000, 2000, 100], [500, 500, -300]]), torch.tensor([900.0, 800, 700]),
         torch.zeros(2), torch.zeros(2, 4, 2),

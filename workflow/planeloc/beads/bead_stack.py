@@ -15,9 +15,9 @@ from torch import Tensor
 
 from planeloc.beads.detection import Beads, cut_out
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise
 
 Array = NDArray[np.float64]
 

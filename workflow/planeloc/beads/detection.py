@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.gaussian_2d import NoiseModel, fit_gaussians
+from planeloc.fitting.gaussian_2d import fit_gaussians
 from planeloc.io.camera_files import CameraSource
 
 Array = NDArray[np.float64]
@@ -101,7 +102,7 @@ class BeadFits:
 
 def noise_model(camera: Camera) -> NoiseModel:
     """Pixel variance in photons: shot noise of the photoelectrons with its EM excess, and read noise."""
-    return NoiseModel(camera.excess_noise / camera.quantum_efficiency, camera.read_noise_photons() ** 2)
+    return NoiseModel.of(camera)
 
 
 def odd_window(window_nm: float, pixel_size_nm: float) -> int:

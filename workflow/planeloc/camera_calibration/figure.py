@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from planeloc.camera_calibration.photon_transfer import Levels, Line, Measurement
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import VERDICT_COLOURS, plane_colour
 from planeloc.core.files import atomic_path
@@ -117,8 +118,8 @@ def _draw_residuals(axes: Axes, m: Measurement, plane: int, *, label: bool) -> N
 
 def _declared(camera: Camera, light: np.ndarray) -> np.ndarray:
     """The line that the microscope file expects."""
-    slope = camera.excess_noise * camera.em_gain / camera.electrons_per_count
-    return (camera.read_noise_electrons / camera.electrons_per_count) ** 2 + slope * light
+    noise = NoiseModel.of(camera).in_counts(camera)
+    return noise.read_variance + noise.slope * light
 
 
 def _title(m: Measurement) -> str:

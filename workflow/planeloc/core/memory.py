@@ -1,4 +1,4 @@
-"""Computing a batch in portions: whole as long as memory suffices, then in halves, quarters…"""
+"""Memory-adaptive batches: whole while memory suffices, then in halves, quarters…"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planeloc.core.errors import PlanelocError
 
 _LOG = logging.getLogger(__name__)
 
-_SAID_BY_PYTORCH = (  # where memory runs out in a library or on the CPU, the error has no class of its own
+_PYTORCH_MESSAGES = (  # where memory runs out in a library or on the CPU, the error has no class of its own
     "can't allocate memory",
     "not enough memory",
     "out of memory",
@@ -23,8 +23,8 @@ _SAID_BY_PYTORCH = (  # where memory runs out in a library or on the CPU, the er
 Result = TypeVar("Result")
 
 
-class Divisible(Protocol):
-    """Images that can be taken some at a time."""
+class Sliceable(Protocol):
+    """Images of which some can be taken."""
 
     def __len__(self) -> int: ...
 
@@ -32,59 +32,80 @@ class Divisible(Protocol):
         """Images [start, stop)."""
 
 
-class Portions:
-    """How many images are computed at once; fewer from the time on that memory did not suffice.
+class AdaptiveBatch:
+    """How many images are computed at once; halved whenever the device runs out of memory.
 
-    Attributes:
-        at_once: images.
+    Parameters
+    ----------
+    size
+        Images at once, to begin with.
+    device
+        Where they are computed.
+    what, remedy, image
+        What is computed, what helps where not even one image fits, and what an image is called, for messages.
+
+    Attributes
+    ----------
+    size
+        Images at once.
     """
 
     def __init__(
-        self, at_once: int, device: torch.device, what: str, remedy: str = "give a smaller window_px or fewer channels"
+        self,
+        size: int,
+        device: torch.device,
+        what: str,
+        remedy: str = "give a smaller window_px or fewer channels",
+        image: str = "image",
     ) -> None:
-        """`what` is computed and `remedy` helps where not even one image can be, for the messages."""
-        self.at_once, self._device, self._what, self._remedy = at_once, device, what, remedy
+        self.size, self._device, self._what, self._remedy, self._image = size, device, what, remedy, image
 
-    def of(self, batch: Divisible) -> Iterator[Divisible]:
-        """The batch itself if it is small enough, else its parts."""
-        if len(batch) <= self.at_once:
+    def split(self, batch: Sliceable) -> Iterator[Sliceable]:
+        """Yield the batch itself if it is small enough, else its parts."""
+        if len(batch) <= self.size:
             yield batch
             return
-        for start in range(0, len(batch), self.at_once):
-            yield batch.part(start, min(start + self.at_once, len(batch)))
+        for start in range(0, len(batch), self.size):
+            yield batch.part(start, min(start + self.size, len(batch)))
 
-    def run(self, compute: Callable[[], Result]) -> Result:
-        """`compute()`, which goes through `of`; again with smaller portions where memory did not suffice."""
+    def retry(self, compute: Callable[[], Result]) -> Result:
+        """Return `compute()`, which uses `split` or `size`; it is called again with a smaller size if memory runs out.
+
+        Raises
+        ------
+        PlanelocError
+            Memory does not suffice for one image.
+        """
         while True:
             try:
                 return compute()
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            self._halve()  # not in the handler: the error holds on to what was computed
+            self._halve()  # not in the handler: the error keeps references to what was computed
 
     def _halve(self) -> None:
-        if self.at_once == 1:
+        if self.size == 1:
             raise PlanelocError(
-                f"{self._what}: {self._device} has not enough memory for one image; {self._remedy},"
+                f"{self._what}: {self._device} has not enough memory for one {self._image}; {self._remedy},"
                 " end other programs on this device, or set device: cpu"
             )
-        self.at_once = (self.at_once + 1) // 2
+        self.size = (self.size + 1) // 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        _LOG.info(f"{self._what}: {self._device} ran out of memory; going on with {self.at_once} images at once")
+        _LOG.info(f"{self._what}: {self._device} ran out of memory; going on with {self.size} {self._image}s at once")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on any device."""
+    """Return whether an error says that memory did not suffice, on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_BY_PYTORCH)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _PYTORCH_MESSAGES)
 
 
 @contextmanager
 def memory_for(what: str) -> Iterator[None]:
-    """`PlanelocError` in one line where memory does not suffice for what cannot be divided."""
+    """Raise `PlanelocError` where memory does not suffice for what cannot be divided."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -9,6 +9,7 @@ of the light, which are taken off (as in the analysis of fluorescence fluctuatio
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 from planeloc.diagnostics.light import Stretch
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
@@ -80,13 +82,16 @@ def _light_cumulants(photons: NDArray[np.float32], cameras: tuple[Camera, ...]) 
     away = photons - mean.astype(np.float32)
     square = np.einsum("fpyx,fpyx->pyx", away, away, dtype=np.float64) / (n - 1)
     cube = np.einsum("fpyx,fpyx,fpyx->pyx", away, away, away, dtype=np.float64) * n / ((n - 1) * (n - 2))
-    excess = np.array([camera.excess_noise for camera in cameras])[:, None, None]
-    efficiency = np.array([camera.quantum_efficiency for camera in cameras])[:, None, None]
-    read = np.array([camera.read_noise_photons() for camera in cameras])[:, None, None]
-    step = np.array([camera.photons_per_count for camera in cameras])[:, None, None]
-    m2, m3 = excess / efficiency, excess * (2 * excess - 1) / efficiency**2
-    second = square - m2 * mean - read**2 - step**2 / 12
+    noise = [NoiseModel.of(camera) for camera in cameras]
+    m2 = _per_plane(model.slope for model in noise)
+    m3 = _per_plane(c.excess_noise * (2 * c.excess_noise - 1) / c.quantum_efficiency**2 for c in cameras)
+    rounding = _per_plane(camera.photons_per_count**2 / 12 for camera in cameras)
+    second = square - m2 * mean - _per_plane(model.read_variance for model in noise) - rounding
     return mean, second, cube - 3 * m2 * second - m3 * mean
+
+
+def _per_plane(values: Iterable[float]) -> Array:
+    return np.array(list(values))[:, None, None]
 
 
 def _tiles(second: Array) -> Array:

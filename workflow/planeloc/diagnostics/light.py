@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.gaussian_2d import GaussianFits, NoiseModel, fit_gaussians
+from planeloc.fitting.gaussian_2d import GaussianFits, fit_gaussians
 from planeloc.movie.store import Movie
 from planeloc.psf import PSF
 
@@ -185,8 +186,9 @@ def windows_around(residual: NDArray[np.float32], frame: NDArray, y: NDArray, x:
 
 def fit_spots(windows: NDArray[np.float32], background: NDArray[np.float32], camera: Camera) -> GaussianFits:
     """Round Gaussians in windows of photons above a background, by least squares: rings do not widen them."""
-    variance = camera.read_noise_photons() ** 2 + camera.excess_noise * float(np.median(background).clip(min=0))
-    return fit_gaussians(windows, noise=NoiseModel(camera.excess_noise, variance), estimator="least_squares")
+    noise = NoiseModel(camera.excess_noise, camera.read_noise_photons() ** 2)
+    noise = replace(noise, read_variance=float(noise.variance(float(np.median(background)))))
+    return fit_gaussians(windows, noise=noise, estimator="least_squares")
 
 
 def flux_in_focus(fits: GaussianFits, psf: PSF) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from planeloc.diagnostics.light import (
     windows_around,
 )
 from planeloc.psf import PSF
-from planeloc.scenes.random_density import draw_crowds
+from planeloc.scenes.random_density import draw_dense_scenes
 from planeloc.scenes.scene import Scene
 from planeloc.transforms.camera_transform import Registration
 
@@ -172,6 +172,8 @@ def draw_stretch(psf: PSF, scene: Scene, density: float, seed: int = 0) -> Stret
     )
     generator = torch.Generator().manual_seed(seed)
     rounds = int(np.ceil(_DRAWN / (density * _FRAME_PX**2 * _FRAMES_AT_ONCE)))
-    images = torch.cat([draw_crowds(psf, scene, _FRAMES_AT_ONCE, generator).images for _ in range(rounds)]).numpy()
+    images = torch.cat(
+        [draw_dense_scenes(psf, scene, _FRAMES_AT_ONCE, generator).images for _ in range(rounds)]
+    ).numpy()
     level = np.full((psf.planes, _FRAME_PX, _FRAME_PX), background, dtype=np.float32)
     return Stretch(images + level, level, (0, 0))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from planeloc.cameras.microscope import read_microscope
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.checks import Check, check_at_least, check_at_most, quality_dict
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import write_json
@@ -21,7 +22,7 @@ from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.psf import read_psf
-from planeloc.psf.fisher_information import PixelNoise, position_bound
+from planeloc.psf.fisher_information import position_bound
 
 TRUTH_COLUMNS: dict[str, str] = {"frame": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "photons": "photons"}
 """Columns of planeloc's own truth tables → quantities; frames from 0."""

@@ -15,23 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from planeloc.cameras.noise import NoiseModel
+
 Array = NDArray[np.float64]
 
 ESTIMATORS = ("least_squares", "likelihood")
 _SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all light falls on one pixel and the width is undefined
 _START_WIDTHS = 8
 _LARGEST_STEP_PX = 1.0
-
-
-@dataclass(frozen=True)
-class NoiseModel:
-    """Variance of a pixel = slope · signal + read_variance, signal and its square root in the units of the windows."""
-
-    slope: float = 1.0
-    read_variance: float = 0.0
-
-    def variance(self, signal: Array) -> Array:
-        return np.maximum(self.slope * np.maximum(signal, 0.0) + self.read_variance, 1e-6 * self.slope)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.normal_equations import System, Vector
 from planeloc.fitting.windows import Views, find_pairs, look, pixel_of_partner, window_side
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise
 
 _FIRST_DAMPING, _HOLD = 1e-3, 1e12
 _LARGEST_STEP_PX, _LARGEST_STEP_Z_NM = 0.5, 150.0

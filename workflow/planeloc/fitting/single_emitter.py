@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.psf import PSF
-from planeloc.psf.fisher_information import PixelNoise, without_backgrounds
+from planeloc.psf.fisher_information import without_backgrounds
 
 _BATCH_BYTES = 256 << 20  # of derivatives at once
 _LARGEST_STEP_PX = 0.5

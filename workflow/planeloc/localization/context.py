@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from planeloc.cameras.noise import PixelNoise
 from planeloc.core.stopwatch import Stopwatch
 from planeloc.movie.store import Movie
 from planeloc.networks.record import NetworkRecord
@@ -46,9 +47,7 @@ class Instrument:
     def variance(self, level: Tensor) -> Tensor:
         """Of the background (planes, y, x), on the reference's pixels; 0 where a plane's sensor does not reach."""
         cameras = self.movie.microscope.cameras
-        slope = level.new_tensor([camera.excess_noise / camera.quantum_efficiency for camera in cameras])
-        floor = level.new_tensor([camera.read_noise_photons() ** 2 for camera in cameras])
-        variance = level.clamp(min=_LEAST_BACKGROUND) * slope[:, None, None] + floor[:, None, None]
+        variance = PixelNoise.of(cameras).to(level).variance(level.clamp(min=_LEAST_BACKGROUND))
         variance, covered = self.resampler(torch.stack((variance, torch.ones_like(variance))))
         return torch.where(covered > 0.5, variance / covered, 0.0)
 

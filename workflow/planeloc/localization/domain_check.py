@@ -25,8 +25,7 @@ from planeloc.movie.store import Movie
 from planeloc.networks.compatibility import other_brightness, pixel_noise, too_noisy, worst_mistaken_depth
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF
-from planeloc.scenes.scene import Scene
-from planeloc.training.scene_from_movie import natural_depth_range
+from planeloc.scenes.scene import Scene, natural_depth_range
 from planeloc.training.settings import TrainSettings
 from planeloc.transforms.camera_transform import Registration
 

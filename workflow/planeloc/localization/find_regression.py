@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planeloc.core.devices import autocast
-from planeloc.core.memory import Portions
+from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import lit_pages, spot_side_px
 from planeloc.localization.context import Findings, Instrument, under
 from planeloc.networks.decoding import find_molecules
@@ -41,7 +41,7 @@ class MoleculeFinder:
         self._network = network.to(instrument.device, memory_format=torch.channels_last)
         self._grid, self._spot_px = page_grid(instrument.field_px), spot_side_px(instrument.psf)
         device = instrument.device
-        self._portions = Portions(_FRAMES_AT_ONCE[device.type], device, "localizing", "record a smaller field")
+        self._batch = AdaptiveBatch(_FRAMES_AT_ONCE[device.type], device, "localizing", "record a smaller field")
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
         """Molecules in photons above background (frames, planes, y, x), raw and registered, and the background."""
@@ -49,13 +49,13 @@ class MoleculeFinder:
         marks = self._marks(registered, level) if self._sparse else None
         with autocast(instrument.device, instrument.precision):  # around all frames: weights are converted once
             while first < len(registered):
-                parts.append(self._portions.run(partial(self._find, registered, marks, level, first)))
-                first += self._portions.at_once
+                parts.append(self._batch.retry(partial(self._find, registered, marks, level, first)))
+                first += self._batch.size
         return parts
 
     def _find(self, registered: Tensor, marks: Tensor | None, level: Tensor, first: int) -> Findings:
         """Molecules of as many frames as are computed at once, from `first` on."""
-        some = slice(first, first + self._portions.at_once)
+        some = slice(first, first + self._batch.size)
         frames = registered[some].contiguous(memory_format=torch.channels_last)
         maps = self._maps(frames, None if marks is None else marks[some])
         with torch.autocast(self._instrument.device.type, enabled=False):

@@ -6,15 +6,15 @@ A cheap filter says where molecules may be; the network computes the pages of vo
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from planeloc.core.errors import PlanelocError
+from planeloc.core.memory import AdaptiveBatch
 from planeloc.diagnostics.light import fit_photons
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import Findings, Instrument, under
@@ -22,8 +22,6 @@ from planeloc.networks.tiled_upsampling import RegionNetwork
 from planeloc.networks.tiles import PagedVolume, PageGrid
 from planeloc.networks.upsampling import UpsamplingNetwork
 from planeloc.networks.voxel_peaks import NOWHERE, REACH_ROWS, find_peaks
-
-_LOG = logging.getLogger(__name__)
 
 _PAGE_PX = {"sparse": 4, "dense": 8}
 _REACH_PX = 1  # around a candidate, beside what the pages have anyway
@@ -39,7 +37,7 @@ class VoxelFinder:
 
     Attributes:
         regions: how many regions the network has computed.
-        batch: how many it computes at once.
+        batch: how many it computes at once (`AdaptiveBatch`).
     """
 
     def __init__(
@@ -57,7 +55,8 @@ class VoxelFinder:
         self.grid = PageGrid(_PAGE_PX[mode], instrument.field_px)
         self.network = RegionNetwork(network, self.grid.side_px, instrument.field_px, device, instrument.precision)
         self.regions = 0
-        self.batch = _BATCH_PX[device.type] // self.grid.side_px**2
+        at_once = _BATCH_PX[device.type] // self.grid.side_px**2
+        self.batch = AdaptiveBatch(at_once, device, "localizing", "localize in mode sparse", "region")
         self.search = CandidateSearch(instrument.seen_psf, scene.depth_range_nm, instrument.drift_sd_nm, device)
 
     def __call__(self, images: Tensor, registered: Tensor, level: Tensor) -> list[Findings]:
@@ -144,27 +143,16 @@ class VoxelFinder:
         values[-1] = NOWHERE
         start = 0
         while start < len(pages):
-            part = pages[start : start + self.batch]
-            try:
-                logits = self.network(windows[part.to(self._device).unbind(-1)], part[:, 1:] * self.grid.side_px)
-            except torch.cuda.OutOfMemoryError:
-                self._halve_batch()
-                continue
-            values[start : start + len(part)] = logits
-            start += len(part)
+            logits = self.batch.retry(partial(self._logits, windows, pages, start))
+            values[start : start + len(logits)] = logits
+            start += len(logits)
         self.regions += len(pages)
         rows, columns = self.grid.field_px
         return PagedVolume.of_pages(
             values, pages.to(self._device), images, self.grid.shape, (rows * scale, columns * scale)
         )
 
-    def _halve_batch(self) -> None:
-        """After the device ran out of memory: less at once from now on."""
-        if self.batch == 1:
-            raise PlanelocError(
-                f"{self._device}: not enough memory for a region of {self.grid.side_px} px; end other programs on"
-                " this device, or set device: cpu"
-            )
-        self.batch //= 2
-        torch.cuda.empty_cache()
-        _LOG.info(f"{self._device} ran out of memory; going on with {self.batch} regions at once")
+    def _logits(self, windows: Tensor, pages: Tensor, start: int) -> Tensor:
+        """Of as many pages as are computed at once, from `start` on."""
+        some = pages[start : start + self.batch.size]
+        return self.network(windows[some.to(self._device).unbind(-1)], some[:, 1:] * self.grid.side_px)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.multi_emitter import Fit, FrameFit, Start
 from planeloc.fitting.residual_search import find_missed
 from planeloc.localization.context import Findings, Instrument, under
-from planeloc.psf.fisher_information import PixelNoise
 
 _LEAST_PROBABILITY = 0.1  # molecules less probable would take light of others that they are only shadows of
 _LEAST_PHOTONS = 0.1  # of the dimmest molecule of training, to start from

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
@@ -18,6 +19,7 @@ _BEYOND_NM = 200.0  # wrong depths may lie outside the network's range
 _PHOTONS_FACTOR = 2.0  # how far the movie's dimmest and brightest molecules may be from those of training
 _SHOT_NOISE_FACTOR = 1.5
 _PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of what the shipped networks find is noise
+_FIELD_UNITS = {"upsampling": " voxels per pixel", "voxel_depth_nm": " nm"}
 _SHARE_OF_DRIFT = 1 / 3  # that the error of a map may be of the displacements seen in training: adds 5 % to them
 
 
@@ -63,28 +65,20 @@ def disagreements(
     if record.psf.planes != psf.planes:
         return [f"it was made for {record.psf.planes} planes and the microscope has {psf.planes}"]
     return [
-        *_scene_reasons(record.scene, scene, kind),
+        *_scene_reasons(record.scene, scene, network_kind(kind)),
         *_registration_reasons(record, scene),
         *_psf_reasons(record, psf, scene, maximum_depth_error_nm),
         *_light_reasons(record.scene, scene),
     ]
 
 
-def _scene_reasons(made_for: Scene, scene: Scene, kind: str) -> list[str]:
-    """What was asked for in the settings and is not what the network has learned; voxels and a number of emitters are
-    the upsampling network's alone.
-    """
+def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> list[str]:
+    """What the settings ask for and the network has not learned."""
     reasons = []
-    have = (made_for.upsampling, made_for.voxel_depth_nm)
-    want = (scene.upsampling, scene.voxel_depth_nm)
-    of_voxels = kind == "upsampling"
-    if of_voxels and have != want:
-        wanted = f"1/{want[0]} and {want[1]:g} nm are asked for"
-        reasons.append(f"its voxels are 1/{have[0]} pixel and {have[1]:g} nm deep; {wanted}")
-    learned = ("emitters",) if of_voxels else ()
-    for name in ("drift_voxels", *learned, "registration_resampling", "background_error"):
-        if getattr(made_for, name) != getattr(scene, name):
-            reasons.append(f"it was trained with {name} {getattr(made_for, name)}; {getattr(scene, name)} is asked for")
+    for name in kind.fixed_scene_fields:
+        have, want = getattr(made_for, name), getattr(scene, name)
+        if have != want:
+            reasons.append(f"it was trained with {name} {have}{_FIELD_UNITS.get(name, '')}; {want} is asked for")
     if not _covers(made_for.density, scene.density):
         reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
     return reasons
@@ -133,7 +127,7 @@ def _light_reasons(made_for: Scene, scene: Scene) -> list[str]:
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if other_brightness(made_for, scene):
         reasons.append(f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it has seen {low:.0f} to {high:.0f}")
-    if _shot_noise(scene) > _shot_noise(made_for) * _SHOT_NOISE_FACTOR:
+    if scene.noise.slope > made_for.noise.slope * _SHOT_NOISE_FACTOR:
         reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than it has seen")
     if too_noisy(made_for, scene):
         have, want = pixel_noise(made_for), pixel_noise(scene)
@@ -154,12 +148,7 @@ def too_noisy(made_for: Scene, scene: Scene) -> bool:
 
 def pixel_noise(scene: Scene) -> float:
     """Standard deviation of a dark pixel, photons, at the brightest background."""
-    return float(np.sqrt(scene.background[1] * _shot_noise(scene) + scene.read_noise_photons**2))
-
-
-def _shot_noise(scene: Scene) -> float:
-    """Variance of the shot noise, photons² per photon."""
-    return (2.0 if scene.em_multiplication else 1.0) / scene.quantum_efficiency
+    return float(np.sqrt(scene.noise.variance(scene.background[1])))
 
 
 def side_by_side(record: NetworkRecord, psf: PSF, scene: Scene) -> str:

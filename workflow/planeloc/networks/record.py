@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,21 @@ from torch import Tensor, nn
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
-from planeloc.networks import regression, upsampling
 from planeloc.networks.decoding import Units
+from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF, psf_from_record
 from planeloc.scenes.scene import Scene
 
 _FORMAT = "planeloc network 1"
 _PSF = "psf."  # begins the names of the PSF's own tensors
-_ARCHITECTURES = {"upsampling": upsampling.Architecture, "regression": regression.Architecture}
-KINDS = tuple(_ARCHITECTURES)
+_FIRST_KIND = "upsampling"  # of records from before there were several
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
     """What must be known to use a network rightly."""
 
-    architecture: upsampling.Architecture | regression.Architecture
+    architecture: Any  # the kind's own dataclass (`NetworkKind.architecture`)
     psf: PSF
     scene: Scene
     input_scale: float  # photons that the network sees as 1 (upsampling); variance of a dark pixel (regression)
@@ -41,8 +40,8 @@ class NetworkRecord:
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`."""
-        return next(kind for kind, shape in _ARCHITECTURES.items() if isinstance(self.architecture, shape))
+        """Name of its `NetworkKind`."""
+        return self.architecture.kind
 
     @property
     def units(self) -> Units:
@@ -54,15 +53,12 @@ class NetworkRecord:
 
     def build(self) -> nn.Module:
         """A network of this shape with fresh weights."""
-        if isinstance(self.architecture, regression.Architecture):
-            return regression.RegressionNetwork(self.architecture, self.input_scale, sum(self.scene.density) / 2)
-        voxels = (self.scene.window_px * self.scene.upsampling) ** 2 * self.scene.depth_slices
-        return upsampling.UpsamplingNetwork(self.architecture, self.input_scale, self.scene.emitters / voxels)
+        return network_kind(self.kind).build(self)
 
     def as_dict(self) -> dict[str, Any]:
         values = {
             "kind": self.kind,
-            "architecture": self.architecture.as_dict(),
+            "architecture": asdict(self.architecture),
             "psf": self.psf.as_dict(),
             "scene": self.scene.as_dict(),
             "input_scale": self.input_scale,
@@ -71,15 +67,20 @@ class NetworkRecord:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], psf_arrays: Mapping[str, Tensor]) -> NetworkRecord:
-        """The reverse of `as_dict`; records from before there were two kinds are of the first."""
+        """The reverse of `as_dict`."""
         factors = values.get("deviation_factors")
         return cls(
-            _ARCHITECTURES[values.get("kind", "upsampling")].from_dict(values["architecture"]),
+            network_kind(values.get("kind", _FIRST_KIND)).architecture(**_with_tuples(values["architecture"])),
             psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
             tuple(map(float, factors)) if factors else None,
         )
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where dataclasses have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:

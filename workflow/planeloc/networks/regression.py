@@ -11,8 +11,8 @@ molecule, each with its own deviation. How drift and position follow from them i
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ _SIGHTINGS = 7  # channels before: logit; z, photons; their deviations; backgrou
 class Architecture:
     """Shape of the network; `channels` on the camera's pixels and after each halving."""
 
+    kind: ClassVar[str] = "regression"
+
     planes: int
     channels: tuple[int, int, int] = (24, 48, 64)
 
@@ -37,13 +39,6 @@ class Architecture:
     def maps(self) -> int:
         """Numbers that are given for every pixel; the last are x, y and their deviation on every plane."""
         return _SIGHTINGS + 3 * self.planes
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        return cls(**{**values, "channels": tuple(values["channels"])})
 
 
 class Reading(NamedTuple):

@@ -9,8 +9,8 @@ full resolution.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Architecture:
     """Shape of the network; `channels` has one entry after the first convolution and one after each doubling."""
+
+    kind: ClassVar[str] = "upsampling"
 
     planes: int
     depth_slices: int
@@ -31,13 +33,6 @@ class Architecture:
     @property
     def upsampling(self) -> int:
         return 2 ** (len(self.channels) - 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        return cls(**{**values, "channels": tuple(values["channels"])})
 
 
 class UpsamplingNetwork(nn.Module):

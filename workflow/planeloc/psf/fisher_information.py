@@ -7,58 +7,16 @@ bound). Each plane's background is unknown, too, and eliminated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import PixelNoise
 from planeloc.psf.base import PSF
 
 _WINDOW_NM = 3000.0  # of the images that a bound is worked out for
 _AT_ONCE = 200  # emitters: bounds the memory of the derivatives
-_DARKEST_PHOTONS = 0.05  # taken for darker pixels, which without read noise would count without limit
-
-
-@dataclass(frozen=True)
-class PixelNoise:
-    """Variance of a pixel, photons²: slope · expected + read variance, one of each per plane."""
-
-    slope: Tensor  # (planes,)
-    read_variance: Tensor  # (planes,)
-
-    @classmethod
-    def of(cls, cameras: Sequence[Camera]) -> PixelNoise:
-        """Shot noise of the photoelectrons with its EM excess, and read noise."""
-        slopes = [camera.excess_noise / camera.quantum_efficiency for camera in cameras]
-        variances = [camera.read_noise_photons() ** 2 for camera in cameras]
-        return cls(torch.tensor(slopes, dtype=torch.float64), torch.tensor(variances, dtype=torch.float64))
-
-    def repeated(self, plane: int, times: int) -> PixelNoise:
-        """The noise of one plane's camera for every slice of its scan."""
-        return PixelNoise(self.slope[plane].expand(times), self.read_variance[plane].expand(times))
-
-    def to(self, like: Tensor) -> PixelNoise:
-        return PixelNoise(self.slope.to(like), self.read_variance.to(like))
-
-    def variance(self, expected: Tensor) -> Tensor:
-        """Of expected photons (..., planes, rows, columns), never quite zero."""
-        slope, read = self.slope[:, None, None], self.read_variance[:, None, None]
-        return slope * expected.clamp(min=_DARKEST_PHOTONS) + read
-
-    def deviance(self, photons: Tensor, expected: Tensor) -> Tensor:
-        """Of pixels as of Poisson variables shifted by the read variance (Huang et al. 2013); shapes as in `variance`.
-
-        Twice what the logarithm of the likelihood lacks of its value where what is expected is seen.
-        """
-        slope = self.slope[:, None, None]
-        shift = self.read_variance[:, None, None] / slope
-        mean = (expected + shift).clamp(min=1e-6) / slope
-        seen = (photons + shift).clamp(min=0) / slope
-        return 2 * (mean - seen - seen * torch.log(mean / torch.where(seen > 0, seen, mean)))
 
 
 def without_backgrounds(

@@ -1,7 +1,7 @@
-"""Training scenes for the regression network: windows with any number of molecules, none to crowded.
+"""Training scenes for the regression network: windows from empty to dense.
 
-A density is drawn for every image, and molecules are strewn over the window and somewhat beyond it, so that those
-outside shine in as they do at the border of a sensor. What lies outside is nobody's to find.
+A density is drawn for every image, and molecules are placed at random in the window and a border around it, so that
+those outside contribute photons as at the edge of a sensor. Molecules outside need not be found.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import PSF
-from planeloc.scenes.scene import Scene, draw_shifts, observe, uniform
+from planeloc.scenes.draw import draw_positions, draw_shifts, observe, uniform
+from planeloc.scenes.scene import Scene
 
-_BEYOND_PX = 2.0  # molecules farther outside than this are not drawn
-MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: nothing could tell them apart
+_BORDER_PX = 2.0  # molecules farther outside than this are not drawn
+MOST_PER_PIXEL = 0.1  # closer than a PSF's width on average: molecules cannot be resolved
 _BYTES_AT_ONCE = 256 << 20  # of the images of single molecules
 
 
 @dataclass(frozen=True)
-class Crowds:
+class DenseScenes:
     """Simulated images and the molecules within them."""
 
     images: Tensor  # (batch, planes, rows, columns), photons above the background
@@ -34,37 +35,29 @@ class Crowds:
     def __len__(self) -> int:
         return len(self.images)
 
-    def part(self, start: int, stop: int) -> Crowds:
-        """Images [start, stop) and their molecules."""
+    def part(self, start: int, stop: int) -> DenseScenes:
+        """Return images [start, stop) and their molecules."""
         of, own = slice(start, stop), (self.image >= start) & (self.image < stop)
-        return Crowds(
-            self.images[of],
-            self.image[own] - start,
-            self.positions_nm[own],
-            self.photons[own],
-            self.background[of],
-            self.drift_nm[of],
-        )
+        molecules = (self.image[own] - start, self.positions_nm[own], self.photons[own])
+        return DenseScenes(self.images[of], *molecules, self.background[of], self.drift_nm[of])
 
 
-def draw_crowds(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Crowds:
-    """Draw `size` images on the generator's device; between the ends of `scene.density`, its root is uniform."""
+def draw_dense_scenes(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> DenseScenes:
+    """Draw `size` images on the generator's device; the root of the density is uniform within `scene.density`."""
     low, high = _density(scene)
-    device = generator.device
-    side = scene.window_px + 2 * _BEYOND_PX
+    side = scene.window_px + 2 * _BORDER_PX
     density = uniform((size,), low**0.5, high**0.5, generator) ** 2
     number = torch.poisson(density * side**2, generator=generator).long()
-    image = torch.repeat_interleave(torch.arange(size, device=device), number)
-    n = (len(image),)
-    border_nm, extent_nm = _BEYOND_PX * psf.pixel_size_nm, scene.window_px * psf.pixel_size_nm
-    lateral = [uniform(n, -border_nm, extent_nm + border_nm, generator) for _ in range(2)]
-    positions = torch.stack((*lateral, uniform(n, *scene.depth_range_nm, generator)), dim=-1)
-    photons = uniform(n, *scene.photons, generator)
+    image = torch.repeat_interleave(torch.arange(size, device=generator.device), number)
+    positions = draw_positions((len(image),), psf, scene, _BORDER_PX, generator)
+    photons = uniform((len(image),), *scene.photons, generator)
     shifts = draw_shifts(psf, scene, size, generator)
     expected = _expected(psf, scene, image, positions, photons, shifts.total_nm(psf), shifts.margin_px)
-    images, left = observe(expected, scene, shifts, generator)
+    images, residual = observe(expected, scene, shifts, generator)
+    extent_nm = scene.window_px * psf.pixel_size_nm
     inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
-    return Crowds(images, image[inside], positions[inside], photons[inside], left.mean(dim=1), shifts.drift_nm)
+    molecules = (image[inside], positions[inside], photons[inside])
+    return DenseScenes(images, *molecules, residual.mean(dim=1), shifts.drift_nm)
 
 
 def _density(scene: Scene) -> tuple[float, float]:

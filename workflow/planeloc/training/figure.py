@@ -9,14 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from planeloc.core.files import atomic_path
+from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.networks.record import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.training.accuracy_table import Row
-
-_AXES = {  # of the learning curve: loss, errors
-    "upsampling": ("cross-entropy per image", "mean voxel error in validation, nm"),
-    "regression": ("minus log-likelihood per image", "rms error in validation, nm"),
-}
 
 
 def draw_training(
@@ -34,7 +30,7 @@ def draw_training(
     figure = Figure(figsize=(11, 8.4 if examined else 4.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if examined else 1, 2, squeeze=False)
-    _draw_learning_curve(axes[0, 0], history, network.kind)
+    _draw_learning_curve(axes[0, 0], history, network_kind(network.kind))
     _draw_psf_comparison(axes[0, 1], network.psf, psf)
     if examined:
         _draw_errors(axes[1, 0], examined)
@@ -46,9 +42,8 @@ def draw_training(
         figure.savefig(partial, metadata={"Software": None})
 
 
-def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> None:
-    loss_label, error_label = _AXES[kind]
-    axes.set(xlabel="training images, thousands", ylabel=loss_label, title="Learning curve")
+def _draw_learning_curve(axes, history: list[dict[str, float]], kind: NetworkKind) -> None:
+    axes.set(xlabel="training images, thousands", ylabel=kind.loss_label, title="Learning curve")
     if not history:
         axes.text(0.5, 0.5, "no record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
@@ -59,8 +54,8 @@ def _draw_learning_curve(axes, history: list[dict[str, float]], kind: str) -> No
     errors.plot(samples, [e["lateral_nm"] for e in history], "o--", ms=3, color="C1", label="lateral error")
     errors.plot(samples, [e["axial_nm"] for e in history], "o--", ms=3, color="C2", label="axial error")
     highest = max(max(entry["lateral_nm"], entry["axial_nm"]) for entry in history)
-    errors.set(ylabel=error_label, ylim=(0, 1.5 * highest or None))  # the legend has its place above
-    if kind == "upsampling":  # a density's likelihood has no zero
+    errors.set(ylabel=kind.error_label, ylim=(0, 1.5 * highest or None))  # the legend has its place above
+    if kind.loss_has_zero:
         axes.set_ylim(0, None)
     lines = axes.get_lines() + errors.get_lines()
     axes.legend(lines, [line.get_label() for line in lines], frameon=False)

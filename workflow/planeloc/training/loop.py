@@ -21,15 +21,15 @@ from torch import Tensor, nn
 
 from planeloc.core.devices import autocast, choose_device, choose_precision
 from planeloc.core.errors import PlanelocError
-from planeloc.core.memory import Portions, memory_for
+from planeloc.core.memory import AdaptiveBatch, memory_for
 from planeloc.core.progress import progress_bar
+from planeloc.networks.kinds import network_kind
 from planeloc.networks.record import NetworkRecord, load_tensors, save_tensors
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.training.accuracy_table import Row, tabulate
-from planeloc.training.regression_task import MoleculeTask, Pairing, examine, score
+from planeloc.training.regression_task import Pairing, score
 from planeloc.training.settings import TrainSettings
-from planeloc.training.upsampling_task import VoxelTask
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Task(Protocol):
     warmup: int  # steps over which the learning rate rises
 
     def draw(self, size: int, generator: torch.Generator) -> Any:
-        """Images and their truth, which can be divided (`portions.Divisible`)."""
+        """Images and their truth, which can be divided (`memory.Sliceable`)."""
 
     def loss(self, forward: Forward, batch: Any) -> Tensor:
         """Averaged over the images."""
@@ -61,8 +61,8 @@ class Task(Protocol):
     def validate(self, forward: Forward, batches: Iterable[Any]) -> dict[str, float]:
         """Numbers of all batches together for the learning curve, with `validation_loss`, `lateral_nm`, `axial_nm`."""
 
-
-_TASKS = {"upsampling": VoxelTask, "regression": MoleculeTask}
+    def examine(self, network: Forward, batch: Any, record: NetworkRecord) -> Pairing:
+        """Match what a trained network finds with the batch's ground truth; only of kinds that are `calibrated`."""
 
 
 class DivergedError(PlanelocError):
@@ -108,9 +108,7 @@ def fit_network(
     precision = choose_precision(settings.precision, device)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    task: Task = _TASKS[settings.network](
-        psf, scene, settings, _generator(settings.seed, _SCALE_SEED_OFFSET, torch.device("cpu"))
-    )
+    task = _task(psf, scene, settings, _SCALE_SEED_OFFSET)
     network = task.record.build()
     if start is not None:
         inherit_weights(network, start)
@@ -125,6 +123,11 @@ def fit_network(
     return network.eval(), task.record, state.history
 
 
+def _task(psf: PSF, scene: Scene, settings: TrainSettings, step: int) -> Task:
+    generator = _generator(settings.seed, step, torch.device("cpu"))
+    return network_kind(settings.network).task(psf, scene, settings, generator)
+
+
 def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> NetworkRecord:
     """The record of a trained regression network with the factors that its deviations lack; of another as it is.
 
@@ -132,7 +135,7 @@ def with_true_deviations(network: nn.Module, record: NetworkRecord, settings: Tr
     molecules are further away: neighbours that were not told apart. So errors over deviations are measured (rms), on
     images of their own, and the deviations multiplied by that (as temperatures are; Guo et al. 2017).
     """
-    if record.kind != "regression":
+    if not network_kind(record.kind).calibrated:
         return record
     _LOG.info("examining the network on other images")
     pairing = _pairing(network, replace(record, deviation_factors=None), settings, _DEVIATION_SEED_OFFSET)
@@ -149,7 +152,7 @@ def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSe
 
     More images than validation has, since each row has few of their molecules.
     """
-    if record.kind != "regression":
+    if not network_kind(record.kind).calibrated:
         return []
     return tabulate(_pairing(network, record, settings, _EXAMINATION_SEED_OFFSET), record.psf, record.scene)
 
@@ -157,16 +160,16 @@ def examine_network(network: nn.Module, record: NetworkRecord, settings: TrainSe
 def _pairing(network: nn.Module, record: NetworkRecord, settings: TrainSettings, seed_offset: int) -> Pairing:
     """What is found of the molecules of some validations' worth of images that have their own seeds."""
     device = choose_device(settings.device)
-    task = MoleculeTask(record.psf, record.scene, settings, _generator(settings.seed, 0, torch.device("cpu")))
+    task = _task(record.psf, record.scene, settings, 0)
     network = network.to(device, memory_format=torch.channels_last).eval()
-    portions = Portions(settings.validation, device, "examination")
+    adaptive = AdaptiveBatch(settings.validation, device, "examination")
     pairings = []
     for number in range(_EXAMINED_VALIDATIONS):
         with memory_for(f"drawing a validation of {settings.validation} images"):
             batch = task.draw(settings.validation, _generator(settings.seed, seed_offset + number, device))
         with torch.inference_mode():
-            parts = portions.run(
-                lambda batch=batch: [examine(network, part, record.units) for part in portions.of(batch)]
+            parts = adaptive.retry(
+                lambda batch=batch: [task.examine(network, part, record) for part in adaptive.split(batch)]
             )
         pairings += parts
     return Pairing.joined(pairings)
@@ -192,8 +195,8 @@ def _train(
             return plain(images)
 
     steps = math.ceil(settings.samples / settings.batch)
-    portions = Portions(settings.batch, device, "training")
-    validating = Portions(settings.validation, device, "validation")
+    adaptive = AdaptiveBatch(settings.batch, device, "training")
+    validating = AdaptiveBatch(settings.validation, device, "validation")
     with memory_for(f"drawing a validation of {settings.validation} images"):
         validation = task.draw(settings.validation, _generator(settings.seed, _VALIDATION_SEED_OFFSET, device))
     every = max(1, settings.validate_every // settings.batch)
@@ -207,14 +210,14 @@ def _train(
             network.train()
             with memory_for(f"drawing a batch of {settings.batch} images"):
                 batch = task.draw(settings.batch, _generator(settings.seed, state.step, device))
-            losses.append(_descend(task, state, mixed, batch, portions))
+            losses.append(_descend(task, state, mixed, batch, adaptive))
             bar.update()
             if state.step % every == 0 or state.step == steps:
                 seen = {"samples": float(state.step * settings.batch)}
                 seen["training_loss"] = float(torch.stack(losses).mean())
                 network.eval()
                 with torch.inference_mode():
-                    reached = validating.run(lambda: task.validate(plain, validating.of(validation)))
+                    reached = validating.retry(lambda: task.validate(plain, validating.split(validation)))
                 state.history.append(seen | reached)
                 losses.clear()
                 going = state.judge(settings.patience)
@@ -232,10 +235,10 @@ def _schedule(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: Portions) -> Tensor:
+def _descend(task: Task, state: _State, forward: Forward, batch: Any, adaptive: AdaptiveBatch) -> Tensor:
     """One step of the optimizer, or `DivergedError` with the weights untouched; returns the batch's loss.
 
-    Losses are means over images: those of the portions, weighted by size, add up to the batch's, and so do gradients.
+    Losses are means over images: those of the parts, weighted by size, add up to the batch's, and so do gradients.
     """
     before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
 
@@ -244,13 +247,13 @@ def _descend(task: Task, state: _State, forward: Forward, batch: Any, portions: 
         for name, buffer in state.network.named_buffers():  # normalisation has noted what it saw
             buffer.copy_(before[name])
         parts = []
-        for part in portions.of(batch):
+        for part in adaptive.split(batch):
             loss = task.loss(forward, part) * (len(part) / len(batch))
             loss.backward()
             parts.append(loss.detach())
         return torch.stack(parts).sum()
 
-    loss = portions.run(gradient)
+    loss = adaptive.retry(gradient)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), task.gradient_limit)
     if not torch.isfinite(loss + norm):
         raise DivergedError(

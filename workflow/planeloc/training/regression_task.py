@@ -17,7 +17,7 @@ from planeloc.networks.record import NetworkRecord
 from planeloc.networks.regression import Architecture
 from planeloc.psf import PSF
 from planeloc.scenes.matching import Points, match
-from planeloc.scenes.random_density import Crowds, draw_crowds
+from planeloc.scenes.random_density import DenseScenes, draw_dense_scenes
 from planeloc.scenes.scene import Scene
 from planeloc.training.mixture_loss import Truth, regression_loss
 from planeloc.training.settings import TrainSettings
@@ -42,14 +42,14 @@ class MoleculeTask:
         self.record = NetworkRecord(_architecture(psf, settings), psf, scene, float(f"{dark:.1e}"))
         self._units = self.record.units
 
-    def draw(self, size: int, generator: torch.Generator) -> Crowds:
-        return draw_crowds(self._psf, self._scene, size, generator)
+    def draw(self, size: int, generator: torch.Generator) -> DenseScenes:
+        return draw_dense_scenes(self._psf, self._scene, size, generator)
 
-    def loss(self, forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
+    def loss(self, forward: Callable[[Tensor], Tensor], batch: DenseScenes) -> Tensor:
         maps = forward(batch.images).float()
         return regression_loss(maps, truth_in_units(batch, self._units), self._units.drift_sd_px)
 
-    def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[Crowds]) -> dict[str, float]:
+    def validate(self, forward: Callable[[Tensor], Tensor], batches: Iterable[DenseScenes]) -> dict[str, float]:
         """Loss; Jaccard index and rms errors of what is found; rms pulls, which are 1 where deviations are true."""
         images, loss, pairings, drift_error = 0, 0.0, [], []
         for batch in batches:
@@ -65,18 +65,17 @@ class MoleculeTask:
             "drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
         }
 
+    def examine(self, network: Callable[[Tensor], Tensor], batch: DenseScenes, record: NetworkRecord) -> Pairing:
+        """What a trained network finds of the molecules of a batch; its record knows its deviations."""
+        return pair(find_molecules(_maps(network, batch), record.units, _THRESHOLD), batch)
 
-def _maps(forward: Callable[[Tensor], Tensor], batch: Crowds) -> Tensor:
+
+def _maps(forward: Callable[[Tensor], Tensor], batch: DenseScenes) -> Tensor:
     """What the network says of all images of a batch."""
     return torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
 
 
-def examine(network: Callable[[Tensor], Tensor], batch: Crowds, units: Units) -> Pairing:
-    """What is found of the molecules of a batch by a trained network, whose `units` know its deviations."""
-    return pair(find_molecules(_maps(network, batch), units, _THRESHOLD), batch)
-
-
-def truth_in_units(batch: Crowds, units: Units) -> Truth:
+def truth_in_units(batch: DenseScenes, units: Units) -> Truth:
     """The molecules of a batch as the loss wants them."""
     lateral = batch.positions_nm[:, :2] / units.pixel_size_nm
     depth = (batch.positions_nm[:, 2:] - units.middle_nm) / units.half_depth_nm
@@ -106,7 +105,7 @@ class Pairing:
         return cls(*arrays, sum(part.invented for part in parts))
 
 
-def pair(found: Found, truth: Crowds) -> Pairing:
+def pair(found: Found, truth: DenseScenes) -> Pairing:
     """Match what was found with what is there."""
     found_points, true_points = (
         Points(image.cpu().numpy(), position.double().cpu().numpy())

@@ -11,42 +11,22 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.light import measure_light
 from planeloc.movie.store import Movie
-from planeloc.networks.regression import SEEN_PX
+from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF
-from planeloc.scenes.random_density import MOST_PER_PIXEL
-from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene
+from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene, natural_depth_range
+from planeloc.training.intervals import BOUNDS, interval
 from planeloc.training.settings import TrainSettings
 from planeloc.transforms.camera_transform import Registration
 
 _LOG = logging.getLogger(__name__)
-
-_DENSITY_PX = 16  # densities are given per square of so many pixels
-_LEAST = {"photons": 1.0, "background": 0.0, "density": 0.0}
-_MOST = {"photons": 1e7, "background": 1e6, "density": MOST_PER_PIXEL * _DENSITY_PX**2}
-_UNITS = {
-    "photons": "photons per molecule",
-    "background": "photons per pixel",
-    "density": "molecules per 16×16 pixels",
-}
 
 
 def check_scene_settings(settings: TrainSettings) -> None:
     """`PlanelocError` for what cannot be drawn or learned, before anything is read or measured."""
     for name in ("photons", "background"):
         if getattr(settings, name) != "auto":
-            _interval(settings, name)
-    if settings.network == "regression":
-        if _interval(settings, "density")[1] == 0:
-            raise PlanelocError("setting density: 0-0 leaves nothing to learn from; give a density above 0")
-        if settings.window_px <= 2 * SEEN_PX:
-            _LOG.warning(
-                f"setting window_px: {settings.window_px}; the network looks {SEEN_PX} pixels far"
-                " and would see a border from everywhere, as it will not in a movie; better are"
-                f" {2 * SEEN_PX + 2} or more"
-            )
-    elif settings.emitters > MOST_PER_PIXEL * Scene.window_px**2:
-        most = f"{int(MOST_PER_PIXEL * Scene.window_px**2)} emitters per {Scene.window_px}×{Scene.window_px} pixels"
-        raise PlanelocError(f"setting emitters: {settings.emitters}; more than {most} cannot be told apart; give fewer")
+            interval(settings, name)
+    network_kind(settings.network).check_settings(settings)
 
 
 def training_scene(
@@ -64,19 +44,10 @@ def training_scene(
     cameras = microscope.cameras if microscope else (PAPER_CAMERA,)
     extent = settings.depth_range_nm or natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
-    own = {}
-    if settings.network == "regression":
-        fewest, most = (number / _DENSITY_PX**2 for number in _interval(settings, "density"))
-        own = {
-            "window_px": settings.window_px,
-            "density": (fewest, most),
-            "background_error": settings.background_error,
-        }
     return Scene(
-        **own,
-        emitters=settings.emitters,
-        photons=photons if settings.photons == "auto" else _interval(settings, "photons"),
-        background=background if settings.background == "auto" else _interval(settings, "background"),
+        **network_kind(settings.network).scene_fields(settings),
+        photons=photons if settings.photons == "auto" else interval(settings, "photons"),
+        background=background if settings.background == "auto" else interval(settings, "background"),
         read_noise_photons=max(camera.read_noise_photons() for camera in cameras),
         quantum_efficiency=min(camera.quantum_efficiency for camera in cameras),
         em_multiplication=any(camera.em_gain > 1 for camera in cameras),
@@ -115,44 +86,17 @@ def _measured_light(
         _LOG.warning(f"{error}; taking the light of the given weights")
         return usual.photons, usual.background
     photons = light.photons
-    if settings.network == "regression":
-        photons = (max(_LEAST["photons"], min(photons[0], light.faintest)), photons[1])
+    if network_kind(settings.network).learns_faintest:
+        photons = (max(BOUNDS["photons"].least, min(photons[0], light.faintest)), photons[1])
     _LOG.info(
         f"measured light: {light.photons[0]:.0f} to {light.photons[1]:.0f} photons per molecule,"
         f" background {light.background[0]:.1f} to {light.background[1]:.1f} photons per pixel"
         f" ({light.emitters} molecules); training begins at {photons[0]:.0f} photons"
     )
     for name, high in (("photons", photons[1]), ("background", light.background[1])):
-        if high > _MOST[name]:
+        if high > BOUNDS[name].most:
             raise PlanelocError(
-                f"{movies[0].manifest}: {high:.3g} {_UNITS[name]} were measured; check offset and gain in the"
+                f"{movies[0].manifest}: {high:.3g} {BOUNDS[name].unit} were measured; check offset and gain in the"
                 f" microscope file, or give {name}"
             )
     return photons, light.background
-
-
-def natural_depth_range(psf: PSF) -> float:
-    """The planes' span and half a spacing beyond each end: the paper's slabs."""
-    span = max(psf.plane_depths_nm) - min(psf.plane_depths_nm)
-    return span * psf.planes / (psf.planes - 1)
-
-
-def _interval(settings: TrainSettings, name: str) -> tuple[float, float]:
-    """``"1600-5400"`` → (1600.0, 5400.0)."""
-    text = getattr(settings, name)
-    try:
-        low, high = (float(part) for part in text.split("-"))
-    except ValueError:
-        low, high = 1.0, 0.0
-    if not 0 <= low <= high < math.inf:
-        raise PlanelocError(
-            f"setting {name}: {text!r} is neither auto nor an interval such as 1600-5400, the lower end first"
-        )
-    if low < _LEAST[name]:
-        raise PlanelocError(f"setting {name}: {text!r} begins below {_LEAST[name]:g}; give {_UNITS[name]} that show")
-    if high > _MOST[name]:
-        raise PlanelocError(
-            f"setting {name}: {text!r} ends above {_MOST[name]:g} {_UNITS[name]}, the most that is drawn;"
-            f" give a smaller {name}"
-        )
-    return low, high

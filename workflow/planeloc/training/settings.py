@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 
 from planeloc.core.devices import DEVICES, PRECISIONS
 from planeloc.core.settings import setting
-from planeloc.networks.record import KINDS
-
-_OWN = {
-    "upsampling": {"samples": 40_000, "batch": 8, "learning_rate": 1e-3, "channels": "128,64,32,16"},
-    "regression": {"samples": 200_000, "batch": 8, "learning_rate": 3e-3, "channels": "24,48,64"},
-}
+from planeloc.networks.kinds import network_kind, network_kinds
 
 
 @dataclass(frozen=True)
@@ -21,7 +16,7 @@ class TrainSettings:
     network: str = setting(
         "regression",
         "regression: molecules with uncertainties, fast; upsampling: the paper's, probabilities of fine voxels.",
-        choices=KINDS,
+        choices=network_kinds(),
     )
     samples: int = setting(
         0,
@@ -77,5 +72,5 @@ class TrainSettings:
 
     def resolved(self) -> TrainSettings:
         """With the values of the kind of network where they were left to it."""
-        own = _OWN[self.network]
+        own = network_kind(self.network).training_defaults
         return replace(self, **{name: own[name] for name in own if getattr(self, name) in (0, "auto")})

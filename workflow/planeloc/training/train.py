@@ -17,6 +17,7 @@ from planeloc.core.files import atomic_path, read_json, write_json
 from planeloc.diagnostics.depth_ambiguity import check_depths
 from planeloc.movie.store import Movie
 from planeloc.networks.compatibility import disagreements, side_by_side
+from planeloc.networks.kinds import network_kind
 from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.psf import PSF, paper_psf, read_psf
 from planeloc.scenes.scene import Scene
@@ -113,13 +114,10 @@ def train(
 
 
 def _worth_beginning_with(made_for: NetworkRecord, psf: PSF, settings: TrainSettings) -> bool:
-    """Whether a training begins better with such weights than with none.
-
-    Of another number of planes a regression network's first and last layers are lost, and it learns more slowly than
-    from nothing (docs/networks.md).
-    """
-    same_planes = made_for.psf.planes == psf.planes
-    return made_for.kind == settings.network and (same_planes or settings.network != "regression")
+    """Whether a training begins better with such weights than with none."""
+    if made_for.kind != settings.network:
+        return False
+    return made_for.psf.planes == psf.planes or network_kind(settings.network).transfers_between_planes
 
 
 def _trained_for(psf: PSF, scene: Scene, cameras: Path | None) -> str:

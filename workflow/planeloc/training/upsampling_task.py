@@ -12,7 +12,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.record import NetworkRecord
 from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
 from planeloc.psf import PSF
-from planeloc.scenes.scene import Batch, Scene, draw_batch
+from planeloc.scenes.draw import Batch, draw_batch
+from planeloc.scenes.scene import Scene
 from planeloc.training.settings import TrainSettings
 
 _INPUT_SCALE_QUANTILE = 0.99

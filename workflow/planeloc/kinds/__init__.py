@@ -1,0 +1,1 @@
+"""The kinds of network that come with planeloc, a file each; see `planeloc.networks.kinds`."""
