@@ -269,7 +269,7 @@ def _descend(task: Task, state: _State, forward: Forward, batch: Any, adaptive: 
 def verdict(history: History, samples: int = 0) -> str:
     """In one line, whether more training would help.
 
-    Twice as many images gain about what the second half of those seen has gained (measured in docs/networks.md). The
+    Twice as many images gain about what the second half of those seen has gained (measured in docs/benchmarks.md). The
     last part of a training tells less: its learning rate falls to 0, and it gains little whatever there is to gain. Of
     a training that was to have `samples` images and stopped before, it is open what a falling rate would gain.
     """
