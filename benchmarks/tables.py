@@ -3,8 +3,8 @@
     python benchmarks/tables.py           rewrite the marked parts of all documents
     python benchmarks/tables.py --check   exit with code 1 if a document is not current
 
-A marked part begins with ``<!-- table: NAME -->`` and ends with ``<!-- end -->``. Below each table stands where its numbers come
-from. Numbers transcribed from earlier documents are kept as text, with the digits that were printed.
+A marked part begins with ``<!-- table: NAME -->`` and ends with ``<!-- end -->``. Below each table stands where
+its numbers come from. Numbers transcribed from earlier documents are kept as text, with the digits that were printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Documents: links lead somewhere, commands and modules exist, tables are current, every release says what runs again."""
+"""Documents: links, commands and modules exist, tables are current, every release says what runs again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,7 @@ def wrong_planeloc(words: list[str]) -> list[str]:
 
 
 def wrong_snakemake(words: list[str]) -> list[str]:
-    named = [
-        b for a, b in zip(words, words[1:], strict=False) if a in ("--configfile", "--snakefile", "--workflow-profile")
-    ]
+    named = [b for a, b in pairwise(words) if a in ("--configfile", "--snakefile", "--workflow-profile")]
     examples = ("FILE", "my-project/config.yaml")
     return [path for path in named if path not in examples and not (REPOSITORY / path).exists()]
 
@@ -118,7 +117,7 @@ def test_readme_holds_the_two_commands_and_the_chain() -> None:
     assert ["snakemake", "--snakefile", "reproduction/Snakefile"] in found
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if d.name != "CHANGELOG.md"], ids=name_of)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_modules_that_documents_name_exist(document: Path) -> None:
     missing = []
     for name in sorted(
