@@ -164,6 +164,38 @@ def test_a_result_file_says_where_its_numbers_come_from(file: Path) -> None:
     assert all(key in measurement for key in needed)
 
 
+BENCHMARKS = sorted(
+    path
+    for folder in ("benchmarks/speed", "benchmarks/accuracy", "benchmarks/support", "reproduction/benchmarks")
+    for path in (REPOSITORY / folder).glob("*.py")
+)
+
+
+@pytest.mark.parametrize("script", BENCHMARKS, ids=name_of)
+def test_a_benchmark_can_be_imported(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY)
+    assert import_module(name_of(script).removesuffix(".py").replace("/", "."))
+
+
+def test_a_benchmark_records_what_its_numbers_depend_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY)
+    record, column = import_module("benchmarks.support.record"), import_module("benchmarks.tables").Column
+    monkeypatch.setattr(record, "_git", lambda *words: "" if words[0] == "status" else "0" * 40)
+    for extend in (False, True):
+        rows = record.Record("unused", tmp_path / "a.json", extend=extend)
+        rows.add(method="fit", error_nm=1.234)
+    rows.show(column("method", "method"), column("error, nm", "error_nm", ".1f"))
+    content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert content["results"] == [{"method": "fit", "error_nm": 1.234}] * 2
+    measurement = content["measurement"]
+    assert measurement["commit"] == "0" * 40 and measurement["clean"] is True
+    assert {"model", "instruction_sets", "cores"} == set(measurement["processor"])
+    assert {"python", "torch", "numpy"} == set(measurement["versions"])
+    assert "fit     1.2" in capsys.readouterr().out
+
+
 def test_every_release_says_what_runs_again() -> None:
     text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     releases = re.split(r"^## ", text, flags=re.MULTILINE)[1:]

@@ -1,4 +1,4 @@
-"""Movies of simulated molecules, in files as the pipeline takes them, with their truth."""
+"""Movies of simulated molecules, in files as the pipeline takes them, with their ground truth."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Both networks, refined or not, and a plain detector with a fit: the same frames, the same evaluation, one core.
 
-    PYTHONPATH=workflow taskset -c 0 python benchmarks/networks.py
+    taskset -c 0 python -m benchmarks.accuracy.networks_side_by_side
 
 Movies of the paper's microscope (background 4, read noise 3; light ×1: 1,628 to 5,425 photons a molecule on all planes)
 are drawn and go through `localize`, from the compressed store to the table. With drift, planes 1… are shifted anew in
@@ -9,11 +9,11 @@ localizations and molecules are matched within 250 nm laterally and 500 nm axial
 after all is loaded.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
-- `+ refinement`: with `refine: likelihood`;
-- `filter + fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes that are
-  taken not to drift: the classical way; what the fit does not explain is left out;
+- `refined`: with `refine: likelihood`;
+- `matched filter and fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes
+  that are taken not to drift: the classical way; what the fit does not explain is left out;
 - `Cramér–Rao bound`: of molecules that do not overlap, with the drift unknown where there is one, else known;
-- `(known)`: told that the planes do not drift, in movies where they do not.
+- `known`: told that the planes do not drift, in movies where they do not.
 
 A peer's numbers on such movies stand beside them.
 """
@@ -29,7 +29,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
+from benchmarks.support.drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import TABLES, Column
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
@@ -81,15 +83,15 @@ class Way:
 
 WAYS = (
     Way("upsampling", "upsampling", 0.1),
-    Way("upsampling + refinement", "upsampling", 0.1, "likelihood"),
+    Way("upsampling, refined", "upsampling", 0.1, "likelihood"),
     Way("regression", "regression", 0.3),
-    Way("regression + refinement", "regression", 0.3, "likelihood"),
-    Way("filter + fit", "", 0.0),
+    Way("regression, refined", "regression", 0.3, "likelihood"),
+    Way("matched filter and fit", "", 0.0),
 )
 KNOWN = (
-    Way("upsampling + refinement (known)", "upsampling", 0.1, "likelihood", 0.0),
-    Way("regression (known)", "regression", 0.3, "none", 0.0),
-    Way("regression + refinement (known)", "regression", 0.3, "likelihood", 0.0),
+    Way("upsampling, refined, known", "upsampling", 0.1, "likelihood", 0.0),
+    Way("regression, known", "regression", 0.3, "none", 0.0),
+    Way("regression, refined, known", "regression", 0.3, "likelihood", 0.0),
 )
 
 # storm-analysis, tuned on the same model; registration known where there is no drift. One core. Errors are those of
@@ -228,19 +230,10 @@ def measure(
             yield {**known, "way": way.name, **values, "frames_per_s": speed}
 
 
-def line(row: dict) -> str:
-    if "jaccard" not in row:
-        return f"{row['way']:62}{row['rmse_lateral_nm']:8.1f}{row['rmse_axial_nm']:8.1f}"
-    pulls = " ".join(f"{row[f'pull_{axis}']:5.2f}" for axis in "xyz")
-    return (
-        f"{row['way']:34}{row['jaccard']:9.3f}{row['recall']:8.3f}{row['precision']:11.3f}"
-        f"{row['rmse_lateral_nm']:9.1f}{row['rmse_axial_nm']:8.1f}   {pulls}{row['frames_per_s']:10.1f}"
-    )
-
-
-def peer_line(case: Case, drift: bool) -> str:
+def peer_row(case: Case, light: float, drift: bool) -> dict:
     jaccard, lateral, axial, speed = PEER_NUMBERS[case.name, drift]
-    return f"{PEER:34}{jaccard:9.3f}{'':19}{lateral:9.1f}{axial:8.1f}{'':20}{speed or '':>10}"
+    row = {"case": case.name, "light": light, "drift": drift, "way": PEER, "jaccard": f"{jaccard:g}"}
+    return row | {"rmse_lateral_nm": lateral, "rmse_axial_nm": axial, "frames_per_s": speed or ""}
 
 
 def main() -> None:
@@ -256,30 +249,21 @@ def main() -> None:
         default="none",
         help="images of another model than the calibration's: waist and read noise 5 %% larger; or pixels integrate",
     )
-    parser.add_argument("--output", type=Path, help="write the rows: .csv or .json")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     weights = {"upsampling": options.upsampling, "regression": options.regression}
-    rows = []
+    record = Record("networks_side_by_side", options.json)
     for case in CASES:
         if options.cases and case.name not in options.cases:
             continue
         for light in options.lights:
             for drift in (False, True):
-                print(f"\n{case.name}, light ×{light:g}, {'drift in every frame' if drift else 'no drift'}")
-                print(f"{'':36}Jaccard  recall  precision  lateral   axial   pulls x, y, z    frames/s")
                 for row in measure(case, light, drift, weights, options.mismatch, options.frames):
-                    rows.append(row)
-                    print(line(row), flush=True)
+                    record.add(**row, mismatch=options.mismatch)
                 if light == 1 and (case.name, drift) in PEER_NUMBERS:
-                    print(peer_line(case, drift), flush=True)
-    if options.output:
-        table = pd.DataFrame(rows).assign(mismatch=options.mismatch)
-        write = table.to_json if options.output.suffix == ".json" else table.to_csv
-        write(
-            options.output,
-            **({"orient": "records", "indent": 1} if options.output.suffix == ".json" else {"index": False}),
-        )
+                    record.add(**peer_row(case, light, drift), mismatch=options.mismatch)
+    record.show(Column("photons ×", "light", "g"), Column("drift", "drift"), *TABLES["side_by_side_drift"].columns)
 
 
 if __name__ == "__main__":

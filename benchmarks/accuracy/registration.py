@@ -11,8 +11,7 @@ parameters are the beads' places, and, since a scan's sideways path cannot be kn
 out, a free common path of all beads and cameras over the slices. It is printed with and without that path. All are
 root-mean-square distances (both axes together) over the whole field of the reference, also where no bead is.
 
-Run: PYTHONPATH=workflow:tests python benchmarks/registration.py [accuracy] [beads] [photons] [step] [diffraction]
-     [blind] [--repeats N]
+    python -m benchmarks.accuracy.registration [accuracy] [beads] [photons] [step] [diffraction] [blind] [--repeats N]
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from bead_scans import microscope_of, pupil_spots
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
+from tests.support.bead_scans import microscope_of, pupil_spots
 
 from planeloc.beads.point_matching import ORIENTATIONS
 from planeloc.cameras.camera import Camera
@@ -266,21 +267,25 @@ def measure(
     return {name: np.array(values) for name, values in rows.items() if values}
 
 
-def report(name: str, rows: dict[str, np.ndarray]) -> None:
+def report(record: Record, name: str, rows: dict[str, np.ndarray]) -> None:
+    """A row for every plane but the first. The mean square is what the bound bounds; one draw scatters about it."""
     error = rows["error"]
-    wrong, refused = int(np.sum(error > WRONG_NM)), int(np.sum(np.isnan(error).any(axis=1)))
-    line = f"{name:<26} wrong {wrong}, refused {refused}; error "
-    line += " ".join(f"{v:.2f}" for v in np.nanmedian(error, axis=0))
-    line += f" worst {np.nanmax(error):.2f} nm"
-    if "with path" in rows:
-        ratio = error / rows["with path"]
-        line += "; bound " + " ".join(f"{v:.2f}" for v in np.median(rows["with path"], axis=0))
-        line += " (no path " + " ".join(f"{v:.2f}" for v in np.median(rows["without"], axis=0)) + ")"
-        # The mean square is what the bound bounds; one draw scatters about it.
-        rms = np.sqrt(np.nanmean(ratio**2, axis=0))
-        line += "; ratio rms " + " ".join(f"{v:.2f}" for v in rms)
-        line += f" median {np.nanmedian(ratio):.2f} worst {np.nanmax(ratio):.2f}"
-    print(line, flush=True)
+    for plane in range(1, error.shape[1] + 1):
+        of_plane = error[:, plane - 1]
+        row = {
+            "error_nm": float(np.nanmedian(of_plane)),
+            "worst_nm": float(np.nanmax(of_plane)),
+            "wrong": int(np.sum(of_plane > WRONG_NM)),
+            "refused": int(np.sum(np.isnan(of_plane))),
+        }
+        if "with path" in rows:
+            bound = rows["with path"][:, plane - 1]
+            row |= {
+                "bound_nm": float(np.median(bound)),
+                "bound_without_path_nm": float(np.median(rows["without"][:, plane - 1])),
+                "over_bound": float(np.sqrt(np.nanmean((of_plane / bound) ** 2))),
+            }
+        record.add(condition=name, plane=plane, repeats=len(error), **row)
 
 
 PARTS: dict[str, list[tuple[str, Condition]]] = {
@@ -299,12 +304,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", default=["accuracy"])
     parser.add_argument("--repeats", type=int, default=10)
+    add_json_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    record = Record("registration", arguments.json)
     for part in arguments.parts:
-        print(f"{part}, planes 1, 2, 3, {arguments.repeats} repeats", flush=True)
         for name, condition in PARTS.get(part, []):
-            report(name, measure(condition, arguments.repeats))
+            report(record, name, measure(condition, arguments.repeats))
         if part == "diffraction":
             for name, aberration in (
                 ("none", {}),
@@ -312,13 +318,23 @@ def main() -> None:
                 ("astigmatism", {"astigmatism_rad": 0.5}),
             ):
                 report(
+                    record,
                     f"diffraction, {name}",
                     measure(Condition(step_nm=100.0), arguments.repeats, diffraction_light(**aberration)),
                 )
         if part == "blind":
             for beads in (8, 16):
                 condition = Condition(beads=beads, step_nm=200.0)
-                report(f"{beads} beads, step 200 nm", measure(condition, arguments.repeats, seed=1))
+                report(record, f"{beads} beads, step 200 nm", measure(condition, arguments.repeats, seed=1))
+
+    record.show(
+        Column("condition", "condition"),
+        Column("plane", "plane"),
+        Column("median, worst error, nm", "error_nm worst_nm", ".2f"),
+        Column("bound, without path, nm", "bound_nm bound_without_path_nm", ".2f"),
+        Column("rms over bound", "over_bound", ".2f"),
+        Column("wrong, refused", "wrong refused"),
+    )
 
 
 if __name__ == "__main__":
