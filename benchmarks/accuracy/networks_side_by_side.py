@@ -10,8 +10,8 @@ after all is loaded.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
 - `refined`: with `refine: likelihood`;
-- `matched filter and fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes
-  that are taken not to drift: the classical way; what the fit does not explain is left out;
+- `matched filter and fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with
+  planes that are taken not to drift: the classical way; what the fit does not explain is left out;
 - `Cramér–Rao bound`: of molecules that do not overlap, with the drift unknown where there is one, else known;
 - `known`: told that the planes do not drift, in movies where they do not.
 
