@@ -51,6 +51,7 @@ lint: $(READY) ## check style of Python and of the workflow
 	lint-imports --no-cache
 	snakefmt --check Snakefile workflow reproduction/Snakefile reproduction/rules
 	snakemake --lint --configfile config/demo/config.yaml
+	snakemake --lint --snakefile reproduction/Snakefile
 
 .PHONY: clean
 clean: ## remove the demo's results and all caches; your own results stay

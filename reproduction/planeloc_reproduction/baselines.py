@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterFits
@@ -23,89 +23,55 @@ from planeloc_reproduction.names import NETWORKS
 from planeloc_reproduction.network_estimator import NetworkEstimator
 
 
+@dataclass
 class SparseEstimator(Estimator):
-    """Few voxels that explain an image; how many molecules there are is known."""
+    """Few voxels that explain an image; the number of molecules is given."""
+
+    name: str
+    search: Callable[..., Molecules]  # in images (n, planes, rows, columns), by PSF, scene and numbers of molecules
 
     def locate(self, test: TestImages) -> Found:
         start = time.perf_counter()
         counts = np.array(test.counts)
-        lit = np.flatnonzero(counts)  # what is known to be empty is not looked at
-        found = self.search(test.images[lit], counts[lit].tolist()) if len(lit) else Molecules.joined([])
+        lit = np.flatnonzero(counts)  # images without molecules are not searched
+        found = Molecules.joined([])
+        if len(lit):
+            found = self.search(test.images[lit], *paper_scene(), counts[lit].tolist())
         seconds = time.perf_counter() - start
         image, position, voxel = (torch.from_numpy(rows) for rows in (lit[found.image], found.position_nm, found.voxel))
         return Found(image, position, voxel, seconds)
 
-    @abstractmethod
-    def search(self, images: Tensor, counts: list[int]) -> Molecules:
-        """Molecules of images (n, planes, rows, columns), `counts` of them."""
 
-
-class CompressedSensing(SparseEstimator):
-    """Eq. 3, which takes the planes for still."""
-
-    name = "compressed_sensing"
-
-    def search(self, images: Tensor, counts: list[int]) -> Molecules:
-        return compressed_sensing.locate(images, *paper_scene(), counts)
-
-
-class Alternating(SparseEstimator):
-    """Eq. 9: every image has a drift of its own, which is looked for in turn with the molecules."""
-
-    name = "alternating"
-
-    def search(self, images: Tensor, counts: list[int]) -> Molecules:
-        return drift_alternation.locate(images, *paper_scene(), counts).molecules
-
-
-class MatchingPursuit(SparseEstimator):
-    """Greedy: one voxel after the other, each the one that explains most of what is left."""
-
-    name = "matching_pursuit"
-
-    def search(self, images: Tensor, counts: list[int]) -> Molecules:
-        return matching_pursuit.locate(images, *paper_scene(), counts)
-
-
+@dataclass
 class FitEstimator(Estimator):
     """A fit of one emitter with the model of the PSF, not bound to voxels."""
+
+    name: str
+    fit: Callable[..., EmitterFits]
+    prior: bool  # whether the fit uses the standard deviation of the inter-camera drift
 
     def locate(self, test: TestImages) -> Found:
         if any(count != 1 for count in test.counts):
             raise PlanelocError(f"{self.name}: a fit of one emitter needs images with one molecule each")
-        start = time.perf_counter()
-        position = self.fit(test.images + test.background, test.background).positions_nm
-        seconds = time.perf_counter() - start
         psf, scene = paper_scene()
+        start = time.perf_counter()
+        prior = [scene.drift_sd_nm(psf.pixel_size_nm)] if self.prior else []
+        images, noise = test.images + test.background, scene.pixel_noise(psf.planes)
+        position = self.fit(images, psf, noise, *prior, background=test.background).positions_nm
+        seconds = time.perf_counter() - start
         return Found(torch.arange(len(position)), position, voxel_of(position, psf.pixel_size_nm, scene), seconds)
 
-    @abstractmethod
-    def fit(self, images: Tensor, background: float) -> EmitterFits:
-        """Fits of images with their background."""
 
-
-class FitWithoutDrift(FitEstimator):
-    """Maximum likelihood that takes the planes for still."""
-
-    name = "fit_without_drift"
-
-    def fit(self, images: Tensor, background: float) -> EmitterFits:
-        psf, scene = paper_scene()
-        return fit_without_drift(images, psf, scene.pixel_noise(psf.planes), background=background)
-
-
-class FitWithDrift(FitEstimator):
-    """Maximum a posteriori: position and drift together, the drift with a normal prior of the paper's variance."""
-
-    name = "fit_with_drift"
-
-    def fit(self, images: Tensor, background: float) -> EmitterFits:
-        psf, scene = paper_scene()
-        sd_nm = scene.drift_sd_nm(psf.pixel_size_nm)
-        return fit_with_drift(images, psf, scene.pixel_noise(psf.planes), sd_nm, background=background)
-
-
-_BASELINES = {cls.name: cls for cls in (CompressedSensing, Alternating, MatchingPursuit, FitWithoutDrift, FitWithDrift)}
+_BASELINES = (
+    SparseEstimator("compressed_sensing", compressed_sensing.locate),  # Eq. 3, without inter-camera drift
+    # Eq. 9: every image has its own inter-camera drift, estimated in turn with the molecules.
+    SparseEstimator("alternating", lambda *arguments: drift_alternation.locate(*arguments).molecules),
+    # Greedy: in every step the voxel that explains most of the residual.
+    SparseEstimator("matching_pursuit", matching_pursuit.locate),
+    FitEstimator("fit_without_drift", fit_without_drift, prior=False),  # maximum likelihood without inter-camera drift
+    # Maximum a posteriori: position and inter-camera drift, with a normal prior of the paper's variance.
+    FitEstimator("fit_with_drift", fit_with_drift, prior=True),
+)
 
 
 def build(name: str, weights: Path | None, device: str) -> Estimator:
@@ -116,4 +82,4 @@ def build(name: str, weights: Path | None, device: str) -> Estimator:
         return NetworkEstimator(name, weights, device)
     if weights:
         raise PlanelocError(f"{name} is no network: leave --weights out")
-    return _BASELINES[name]()
+    return next(baseline for baseline in _BASELINES if baseline.name == name)

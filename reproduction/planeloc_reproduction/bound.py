@@ -31,9 +31,9 @@ _AXIAL_RMS = math.sqrt(math.pi / 2)
 
 
 def write_bound(output: Path, draws: int = _DRAWS) -> None:
-    """Limits by depth and on average, with the drift known, unknown with its prior, and shared; and against light.
+    """Write limits by depth and on average, inter-camera drift known, unknown, and shared; and against photons.
 
-    Molecules lie anywhere in the window, as those of the test images do: at its edge some of their light is lost.
+    Molecules lie anywhere in the window, as those of the test images do: at its edge some of their photons are lost.
     """
     psf, scene = paper_scene()
     limits: dict[str, ErrorLimit] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from planeloc_reproduction.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
 from planeloc_reproduction.settings import PaperSettings
 
 _output = file_option("--output", "Result (JSON).")
-_weights = file_option("--weights", "The network's weights; only for networks.", required=False)
+_weights = file_option("--weights", "Weights; only for networks.", required=False)
 _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required=True, help="What finds molecules.")
 
 
@@ -26,30 +27,24 @@ def paper() -> None:
 
 
 @paper.command("one-molecule")
-@click.option("--data", type=click.Choice(DATA_SETS), default="paper", help="What the images are like.")
+@click.option("--data", type=click.Choice(DATA_SETS), default="paper", help="Kind of the images.")
 @_estimator
 @_weights
 @_output
-@file_option("--seconds", "How long it took (JSON), apart from the result, which is the same in every run.")
+@file_option("--seconds", "Duration (JSON), apart from the result, which is the same in every run.")
 @provenance_option
 @options(PaperSettings, "images", "device")
 def one_molecule_command(
-    data: str,
-    estimator: str,
-    weights: Path | None,
-    output: Path,
-    seconds: Path,
-    provenance: Path | None,
-    settings: PaperSettings,
+    data: str, estimator: str, weights: Path | None, output: Path, seconds: Path, **record
 ) -> None:
     """Locate one molecule per image (Table 3, figures 7 and 8)."""
     from planeloc_reproduction.baselines import build
     from planeloc_reproduction.one_molecule import SEED, one_molecule
 
-    built = build(estimator, weights, settings.device)
-    one_molecule(data, built, settings.images, output, seconds)
+    built = build(estimator, weights, record["settings"].device)
+    one_molecule(data, built, record["settings"].images, output, seconds)
     used = {"data": data, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
-    write_record(provenance, "paper one-molecule", settings, _given(weights), [output, seconds], used)
+    _record("one-molecule", [weights], [output, seconds], used, **record)
 
 
 @paper.command("sweep")
@@ -59,39 +54,32 @@ def one_molecule_command(
 @_output
 @provenance_option
 @options(PaperSettings, "molecules", "device")
-def sweep_command(
-    name: str,
-    estimator: str,
-    weights: Path | None,
-    output: Path,
-    provenance: Path | None,
-    settings: PaperSettings,
-) -> None:
-    """Errors against drift, density or photons."""
+def sweep_command(name: str, estimator: str, weights: Path | None, output: Path, **record: Any) -> None:
+    """Measure errors against inter-camera drift, density or photons."""
     from planeloc_reproduction.baselines import build
     from planeloc_reproduction.sweeps import SEED, sweep
 
-    built = build(estimator, weights, settings.device)
-    sweep(name, built, settings.molecules, output)
+    built = build(estimator, weights, record["settings"].device)
+    sweep(name, built, record["settings"].molecules, output)
     used = {"sweep": name, "estimator": estimator, "seed": SEED, "device": built.device_in_words}
-    write_record(provenance, "paper sweep", settings, _given(weights), [output], used)
+    _record("sweep", [weights], [output], used, **record)
 
 
 @paper.command("helix")
-@click.option("--network", type=click.Choice(NETWORKS), required=True, help="Which network the weights are of.")
+@click.option("--network", type=click.Choice(NETWORKS), required=True, help="The network that has these weights.")
 @file_option("--weights", "The network's weights.")
 @_output
 @provenance_option
 @options(PaperSettings, "frames", "device")
-def helix_command(network: str, weights: Path, output: Path, provenance: Path | None, settings: PaperSettings) -> None:
+def helix_command(network: str, weights: Path, output: Path, **record: Any) -> None:
     """Find molecules along a helix (figure 9)."""
     from planeloc_reproduction.helix import SEED, helix
     from planeloc_reproduction.network_estimator import NetworkEstimator
 
-    built = NetworkEstimator(network, weights, settings.device)
-    helix(built, settings.frames, output)
+    built = NetworkEstimator(network, weights, record["settings"].device)
+    helix(built, record["settings"].frames, output)
     used = {"network": network, "seed": SEED, "device": built.device_in_words}
-    write_record(provenance, "paper helix", settings, [weights], [output], used)
+    _record("helix", [weights], [output], used, **record)
 
 
 @paper.command("speed")
@@ -99,31 +87,31 @@ def helix_command(network: str, weights: Path, output: Path, provenance: Path | 
 @_output
 @provenance_option
 @options(PaperSettings, "largest_px", "device")
-def speed_command(weights: Path, output: Path, provenance: Path | None, settings: PaperSettings) -> None:
+def speed_command(weights: Path, output: Path, **record: Any) -> None:
     """Measure frames per second for sizes of images (figure 10)."""
     from planeloc_reproduction.speed import measure_speed
 
-    measure_speed(weights, settings.largest_px, output, settings.device)
-    write_record(provenance, "paper speed", settings, [weights], [output])
+    measure_speed(weights, record["settings"].largest_px, output, record["settings"].device)
+    _record("speed", [weights], [output], {}, **record)
 
 
 @paper.command("bound")
 @_output
 @provenance_option
 def bound_command(output: Path, provenance: Path | None) -> None:
-    """Work out what the images can tell at all."""
+    """Compute the information limits of the images."""
     from planeloc_reproduction.bound import SEED, write_bound
 
     write_bound(output)
-    write_record(provenance, "paper bound", {}, [], [output], {"seed": SEED})
+    _record("bound", [], [output], {"seed": SEED}, {}, provenance)
 
 
 @paper.command("report")
-@file_option("--results", "Folder of the results of the other verbs.")
+@file_option("--results", "Folder of the results of the other commands.")
 @file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
-@file_option("--structure-localizations", "Table of the structure (HDF5), which names its threshold.", required=False)
+@file_option("--structure-localizations", "Table of the structure (HDF5), which states its threshold.", required=False)
 @file_option("--architecture", "Study of architectures (JSON), by architecture.py.", required=False)
-@file_option("--output", "Report (HTML, in one file); its figures are left beside it, too.")
+@file_option("--output", "Report (HTML, in one file); its figures are also written beside it.")
 @provenance_option
 def report_command(
     results: Path,
@@ -142,13 +130,15 @@ def report_command(
         metadata = localization_table.read(structure_localizations)[1]
         threshold = localization_table.metadata_value(structure_localizations, metadata, "threshold")
     write_report(results, structure, output, structure_threshold=threshold, architecture=architecture)
-    inputs = [*sorted(results.rglob("*.json")), *_given(structure, structure_localizations, architecture)]
-    used = {"structure_threshold": threshold}
-    write_record(provenance, "paper report", used, inputs, [output])
+    inputs = [*sorted(results.rglob("*.json")), structure, structure_localizations, architecture]
+    _record("report", inputs, [output], {"structure_threshold": threshold}, {}, provenance)
 
 
-def _given(*paths: Path | None) -> list[Path]:
-    return [path for path in paths if path]
+def _record(
+    command: str, inputs: list[Path | None], outputs: list[Path], used: dict, settings: Any, provenance: Path | None
+) -> None:
+    """Write the provenance of a command, if it is asked for."""
+    write_record(provenance, f"paper {command}", settings, [path for path in inputs if path], outputs, used)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""One emitter in every image: where is it, when what the planes have drifted is ignored, or unknown with a prior?
+"""One emitter in every image: its position, with inter-camera drift ignored, or unknown with a prior.
 
-Both fits find their own start (`first_guess`) and are `emitter_fit`'s. The one that knows the prior reaches what
-`drift_limit` says is possible; what the other loses is the price of ignoring drift.
+Both are `fitting.single_emitter`'s and start from `template_search`. The fit that knows the prior reaches the limit of
+`drift_limit`; the other shows the cost of ignoring drift.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from planeloc.psf import PSF
 from planeloc_reproduction.template_search import first_guess
 
 _LEAST_PHOTONS = 1.0  # to start from
-_LEAST_PIXELS = 4  # each way: fewer hold no spot
+_LEAST_PIXELS = 4  # along each axis: fewer hold no spot
 
 
 def fit_without_drift(
@@ -39,7 +39,7 @@ def fit_without_drift(
     Returns
     -------
     `positions_nm` (n, 3), `photons` (n,) and `converged` (n,) of the fits are what most want. A fit has not converged
-    where there is no light, where it left the image, or where the iterations did not suffice.
+    where there are no photons, where it left the image, or where the iterations did not suffice.
 
     Raises
     ------
@@ -100,5 +100,5 @@ def _check(images: Tensor, psf: PSF) -> None:
         first = int(torch.nonzero(~sound)[0, 0])
         raise PlanelocError(
             f"{int((~sound).sum())} of {len(images)} images hold values that are not finite, the first is image {first}"
-            " (counted from 0): mend or leave out such pixels before the fit"
+            " (counted from 0): correct or leave out such pixels before the fit"
         )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 _LEAST_SD_NM = 1e-3  # of a drift that is known while others are not
 _GRID = 81  # points per axis of a posterior
-_GRID_REACH = 5.0  # either way, in standard deviations of the posterior under a normal prior
+_GRID_REACH = 5.0  # on either side, in standard deviations of the posterior under a normal prior
 _AT_ONCE = 256  # posteriors
 _WEISZFELD_STEPS = 12
 
@@ -86,7 +86,7 @@ def lateral_precision(information: Tensor) -> Tensor:
 
 
 def least_error_of_steps(precision: Tensor, steps_nm: Tensor, generator: torch.Generator) -> NDArray[np.float64]:
-    """Mean 2-D distance from the truth of the best estimate when the drift comes in steps.
+    """Mean 2-D distance from the true position of the best estimate when the drift comes in steps.
 
     Every plane p places the molecule at x̂_p = x + Δ_p + normal error, along each axis; the steps Δ_p of planes 1… are
     equally likely and Δ_0 = 0. For one draw of the x̂_p a molecule, the posterior of x (flat prior) is worked out on a

@@ -36,7 +36,7 @@ class ErrorLimit:
     """The least mean errors of many molecules, one each; to be averaged."""
 
     depth_nm: Array  # (n,) true z
-    lateral_nm: Array  # (n,) distance from the truth in x and y
+    lateral_nm: Array  # (n,) distance from the true position in x and y
     axial_nm: Array  # (n,) |z error|
 
     @property
@@ -82,7 +82,7 @@ def scene_limit(
     molecules : that share a frame and its drift, none near another, all of them used.
     draws : molecules drawn, rounded up to whole frames.
     central_px : side of the square about the window's middle where molecules lie; None: all of the window, whose
-        edge cuts light off. 1 averages over the place within a pixel.
+        edge cuts photons off. 1 averages over the place within a pixel.
     background_known : else every plane's is unknown.
     noise : of the pixels; the scene's if left out.
 

@@ -1,7 +1,7 @@
 """All that finds molecules on test images has one interface.
 
 An estimator is told how many molecules each image holds and gives as many places (`locate`, the paper's comparison), or
-is told nothing and decides by itself (`detect`), which only networks can.
+decides itself (`detect`), which only networks can.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Estimator(ABC):
     """Finds molecules on images of the paper's microscope."""
 
     name: str
-    decides = False  # by itself, how many molecules there are
+    decides = False  # how many molecules there are
     device_in_words: str = f"{describe_device(torch.device('cpu'))}, one thread"
 
     @abstractmethod
@@ -39,5 +39,5 @@ class Estimator(ABC):
         """As many places on every image as there are molecules, fewer where it finds no more."""
 
     def detect(self, test: TestImages) -> Found:
-        """What it takes for molecules. Raises `PlanelocError` where that is not decided but given."""
+        """What it takes for molecules. Raises `PlanelocError` where that must be given."""
         raise PlanelocError(f"{self.name} must be told how many molecules there are; only networks decide it")

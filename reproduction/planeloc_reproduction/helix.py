@@ -25,7 +25,7 @@ _CLOSE_NM = 400.0  # of the example of molecules that are near each other
 
 
 def helix(estimator: NetworkEstimator, frames: int, output: Path) -> None:
-    """Find the molecules of `frames` drifted frames and write truth, voxels above the threshold, and peaks."""
+    """Find molecules in drifted frames, and write true positions, voxels above the threshold, and peaks."""
     test = draw_images(replace(Recipe(), molecules=_MOLECULES), frames, SEED, _along_the_helix)
     voxels, peaks = estimator.voxels_above(test, _THRESHOLD), estimator.detect(test)
     columns = {

@@ -1,7 +1,7 @@
 """Test images: molecules whose places are known, on planes that have drifted, with the paper's noise.
 
-What training shows a network is `simulation.draw_batch`; here each image may hold another number of molecules, drift by
-any amount, or be made by a microscope that is not the one that everybody fits.
+Training uses `scenes.scene.draw_batch`; here each image may hold another number of molecules, drift by
+any amount, or come from another microscope than the one that the estimators assume.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Recipe:
     photons: tuple[float, float] = PAPER_PHOTONS  # uniform, summed over all planes
     largest_drift_nm: float | None = None  # per plane and axis: uniform in ±this; None: the scene's whole voxels
     voxel_centres: bool = False  # molecules in the middle of their voxels
-    integrated_pixels: bool = False  # pixels gather light from their area, not from their centre
-    shot_noise: bool = True  # of the molecules' light; False: only the background's, the same on every pixel
+    integrated_pixels: bool = False  # pixels integrate photons over their area, not from their centre
+    shot_noise: bool = True  # of the molecules' photons; False: only the background's, the same on every pixel
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def anywhere(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def draw_images(recipe: Recipe, count: int, seed: int, places: Places = anywhere) -> TestImages:
     """`count` images, named by recipe and seed, with molecules at `places`.
 
-    Images are drawn in portions, so that memory does not grow with their number beyond what they take themselves.
+    Images are drawn in batches, so that memory does not grow with their number beyond what they take themselves.
     """
     psf, scene = paper_scene()
     seeing = (

@@ -31,6 +31,10 @@ class Interval:
         """Whether `value` lies in the interval."""
         return self.low <= value <= self.high
 
+    def over(self, limit: float) -> Interval:
+        """The interval in units of a limit."""
+        return self.map(lambda value: value / limit)
+
     def map(self, function) -> Interval:
         """The interval of an increasing function of the value."""
         return Interval(*(function(number) for number in (self.value, self.low, self.high)))

@@ -20,7 +20,7 @@ SEED = 1000
 
 
 def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seconds: Path) -> None:
-    """Locate the molecule of `count` images of a data set, and write truth and estimates.
+    """Locate the molecule of `count` images of a data set, and write true positions and estimates.
 
     How long it took goes into a file of its own, so that `output` is the same in every run.
     """

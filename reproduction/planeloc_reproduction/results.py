@@ -146,6 +146,11 @@ class Results:
     helix: dict[str, Helix] = field(default_factory=dict)
     speed: Speed | None = None
 
+    @property
+    def trained(self) -> dict[str, Training]:
+        """Networks whose learning curve is known."""
+        return {name: record for name, record in self.training.items() if record.images}
+
 
 def read_results(folder: Path, architecture: Path | None = None) -> Results:
     """Read every result file of `folder`, and the study of architectures where it lies elsewhere.
@@ -205,7 +210,7 @@ class _File:
 
     def __init__(self, path: Path, content: Any = None, where: str = "") -> None:
         self.path, self.where = path, where
-        self.content = read_json(path) if content is None else content
+        self.content = read_json(path) if where == "" else content
         if not isinstance(self.content, dict):
             raise self.error("is not a group of named values")
 
@@ -223,12 +228,7 @@ class _File:
 
     def parts(self, name: str) -> list[_File]:
         rows = self.get(name, list)
-        return [self.row(row, f"{name}[{number}]: ") for number, row in enumerate(rows)]
-
-    def row(self, content: Any, where: str) -> _File:
-        if not isinstance(content, dict):
-            raise self.error(f"{where}not a group of named values")
-        return _File(self.path, content, where)
+        return [_File(self.path, row, f"{self.where}{name}[{index}]: ") for index, row in enumerate(rows)]
 
     def number(self, name: str, minimum: float = -np.inf) -> float:
         value = float(self.get(name, (int, float)))
@@ -242,8 +242,8 @@ class _File:
             raise self.error(f"{name!r} is {value:g} and should be above 0")
         return value
 
-    def array(self, name: str, columns: int | None = None, null: bool = False) -> NDArray[np.float64]:
-        """Numbers of shape (n,) or (n, columns); with `null`, None reads as NaN."""
+    def array(self, name: str, columns: int | None = None) -> NDArray[np.float64]:
+        """Numbers of shape (n,) or (n, columns)."""
         rows = self.get(name, list)
         if not rows:
             return np.empty((0, columns) if columns else 0)
@@ -253,7 +253,7 @@ class _File:
             raise self.error(f"{name!r} is not a table of numbers") from None
         if values.ndim != (2 if columns else 1) or (columns and values.shape[1] != columns):
             raise self.error(f"{name!r} has the shape {values.shape}")
-        if not null and not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             raise self.error(f"{name!r} holds values that are not finite numbers")
         return values
 
@@ -261,11 +261,10 @@ class _File:
 def _training(path: Path) -> Training:
     file = _File(path)
     rows = file.parts("history")
-    network = file.part("network")
-    adopted = file.get("decision", str) == "adopted" if "decision" in file.content else False
+    adopted = file.content.get("decision") == "adopted"
     return Training(
         history={name: np.array([row.number(name) for row in rows]) for name in _HISTORY},
-        architecture=network.get("architecture", dict),
+        architecture=file.part("network").get("architecture", dict),
         device=str(file.content.get("device", "unknown")),
         torch=str(file.content.get("torch", "unknown")),
         settings={} if adopted else file.get("settings", dict),
@@ -274,44 +273,33 @@ def _training(path: Path) -> Training:
 
 def _architecture(path: Path) -> tuple[Variant, ...]:
     file = _File(path)
-    parts = {name: file.part(name) for name in file.content}
-    return tuple(
-        Variant(
-            name=name,
-            architecture=part.get("architecture", dict),
-            parameters=int(part.positive("parameters")),
-            training_images=int(part.positive("training_images")),
-            milliseconds_per_image=part.positive("milliseconds_per_image"),
-            validation_loss=part.number("validation_loss"),
-            lateral_nm=part.number("lateral_nm", 0),
-            axial_nm=part.number("axial_nm", 0),
-        )
-        for name, part in parts.items()
-    )
+    variants = []
+    for name in file.content:
+        part = file.part(name)
+        numbers = {key: part.number(key, 0) for key in ("validation_loss", "lateral_nm", "axial_nm")}
+        numbers |= {key: int(part.positive(key)) for key in ("parameters", "training_images")}
+        time = part.positive("milliseconds_per_image")
+        variants.append(Variant(name, part.get("architecture", dict), milliseconds_per_image=time, **numbers))
+    return tuple(variants)
 
 
 def _one_molecule(path: Path) -> OneMolecule:
     file = _File(path)
-    arrays = {name: file.array(name, 3) for name in ("truth_nm", "found_nm", "truth_voxel", "found_voxel")}
-    molecules = len(arrays["truth_nm"])
-    if not molecules:
+    names = ("truth_nm", "found_nm", "truth_voxel", "found_voxel")
+    arrays = {name: file.array(name, 3) for name in names}
+    if not len(arrays["truth_nm"]):
         raise file.error("holds no molecules")
-    if any(len(values) != molecules for values in arrays.values()):
+    if len(set(map(len, arrays.values()))) > 1:
         lengths = ", ".join(f"{len(values)} {name}" for name, values in arrays.items())
         raise file.error(f"does not hold one estimate for every molecule ({lengths})")
     voxel, depth = file.array("voxel_nm"), file.array("depth_range_nm")
     if voxel.shape != (3,) or depth.shape != (2,) or voxel.min() <= 0 or depth[0] >= depth[1]:
         raise file.error("'voxel_nm' or 'depth_range_nm' cannot be")
+    arrays |= {name: np.rint(arrays[name]).astype(np.int64) for name in names[2:]}
     seconds = path.with_suffix(".seconds.json")
+    timing = _timing(seconds) if seconds.exists() else None
     return OneMolecule(
-        voxel_nm=tuple(voxel),
-        depth_range_nm=tuple(depth),
-        truth_nm=arrays["truth_nm"],
-        found_nm=arrays["found_nm"],
-        truth_voxel=np.rint(arrays["truth_voxel"]).astype(np.int64),
-        found_voxel=np.rint(arrays["found_voxel"]).astype(np.int64),
-        nothing_found=int(file.content.get("nothing_found", 0)),
-        timing=_timing(seconds) if seconds.exists() else None,
+        tuple(voxel), tuple(depth), **arrays, nothing_found=file.content.get("nothing_found", 0), timing=timing
     )
 
 

@@ -1,6 +1,6 @@
-"""Where the method pays: errors and Jaccard index against drift, density and light. Not in the paper.
+"""Where the method pays: errors and Jaccard index against inter-camera drift, density and photons. Not in the paper.
 
-All errors are distances to the continuous truth. With one molecule per image every estimator is told so; against
+All errors are distances to the true positions. With one molecule per image every estimator is told so; against
 density, networks decide by themselves how many molecules there are, and the others are told.
 """
 

@@ -2,7 +2,7 @@
 
 Templates are the point spread function's images on a grid of half pixels and depths. Each is scaled to the image by
 least squares with every plane's noise; the one that takes most from the sum of squares wins (a matched filter, or
-normalised correlation). Templates reach beyond the image where an emitter is at its edge: their light outside neither
+normalised correlation). Templates reach beyond the image where an emitter is at its edge: their photons outside neither
 helps nor counts.
 """
 
@@ -18,7 +18,7 @@ from planeloc.psf import PSF
 _PHASES = (0.25, 0.75)  # of a pixel: where templates stand along each axis
 _DEPTH_STEP_NM = 100.0
 _BEYOND_NM = 300.0  # the first and last plane
-_REACH_NM = 1200.0  # of a template either way
+_REACH_NM = 1200.0  # of a template on either side
 _AT_ONCE_BYTES = 64 << 20  # of correlations
 
 
@@ -56,7 +56,7 @@ def first_guess(psf: PSF, images: Tensor, noise: PixelNoise, background: Tensor 
 
 
 def _templates(psf: PSF, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Depths (k,) and images of one photon (k · phases², planes, rows, columns), an odd number of pixels each way."""
+    """Depths (k,) and images of one photon (k · phases², planes, rows, columns), odd numbers of pixels."""
     sides = [2 * min(round(_REACH_NM / psf.pixel_size_nm), length - 1) + 1 for length in shape]
     low, high = min(psf.plane_depths_nm) - _BEYOND_NM, max(psf.plane_depths_nm) + _BEYOND_NM
     depths = torch.arange(low, high + 1, _DEPTH_STEP_NM, dtype=torch.float64)

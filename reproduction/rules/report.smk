@@ -30,7 +30,7 @@ rule page:
     benchmark:
         "<benchmarks>/report.tsv"
     params:
-        experiments=f"{config['results']}/experiments",
+        experiments=lambda wildcards: f"{config['results']}/experiments",
         picture=repeated("--structure", "picture"),
         localizations=repeated("--structure-localizations", "localizations"),
         version=stage_version("paper_report", VERSIONS),

@@ -10,12 +10,12 @@ FOLDER = Path(workflow.basedir)
 sys.path.insert(0, str(FOLDER.parent / "workflow"))
 
 from preflight.errors import ConfigurationError
-from preflight.schema import YamlLines, check, with_defaults
+from preflight.schema import YamlLines, check, read_schema, with_defaults
 from preflight.stage_versions import stage_version
 
 # The commands are installed beside the Python that runs Snakemake, also if that environment was never activated.
-os.environ["PATH"] = os.pathsep.join(
-    [os.environ.get("PATH", ""), str(Path(sys.executable).parent)]
+os.environ.update(
+    PATH=os.pathsep.join([os.environ.get("PATH", ""), os.path.dirname(sys.executable)])
 )
 
 VERSIONS = FOLDER / "planeloc_reproduction" / "stage_versions.toml"

@@ -11,7 +11,10 @@ if config["structure"]:
             "../../workflow/Snakefile"
         config:
             {
-                **{name: f"config/demo/{name}.tsv" for name in ["samples", "calibrations"]},
+                **{
+                    name: f"config/demo/{name}.tsv"
+                    for name in ["samples", "calibrations"]
+                },
                 "simulation": "config/demo/simulation.yaml",
                 "pathvars": {"results": config["results"]},
                 "train": {"network": "upsampling", **config["train"]},

@@ -1,6 +1,7 @@
 """The report of the reproduction: measures against brute force, the page against values worked out here."""
 
 import base64
+import html
 import json
 import math
 import re
@@ -10,16 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
-from planeloc.core.errors import PlanelocError
-from planeloc_reproduction import measures, published, results, wording
-from planeloc_reproduction.report import write_report
-from planeloc_reproduction.sections.context import Context
-from planeloc_reproduction.sections.speed import speed
-from planeloc_reproduction.sections.structure import structure
-from planeloc_reproduction.sections.table3 import table3
-from planeloc_reproduction.sections.training import learning_curves
-from support.paper_results import (
+from paper_results import (
     SECONDS,
     SPREAD,
     TRAINED,
@@ -30,6 +22,11 @@ from support.paper_results import (
     write_json,
     write_results,
 )
+
+from planeloc.core.errors import PlanelocError
+from planeloc.reporting.html import number
+from planeloc_reproduction import measures, published, results, wording
+from planeloc_reproduction.report import Context, read_evaluation, write_report
 
 INTERVAL_TOLERANCE = 0.1  # of the interval's half width: the bootstrap's own scatter and that of the sample's sd
 MONTE_CARLO_TOLERANCE = 0.005
@@ -209,14 +206,14 @@ def test_table_3_holds_the_means_worked_out_here(folder, page):
         position = np.array(one["found_nm"]) - np.array(one["truth_nm"])
         label = wording.label(name)
         lateral, axial = np.hypot(voxel[:, 0], voxel[:, 1]).mean(), np.abs(voxel[:, 2]).mean()
-        assert page.row(f"{label}: lateral error, nm")[1].split()[0] == wording.number(lateral)
-        assert page.row(f"{label}: axial error, nm")[1].split()[0] == wording.number(axial)
+        assert page.row(f"{label}: lateral error, nm")[1].split()[0] == number(lateral)
+        assert page.row(f"{label}: axial error, nm")[1].split()[0] == number(axial)
         three = next(row[1:] for row in page.rows if row[0] == label and len(row) == 6 and "(" in row[1])
         distance = np.hypot(position[:, 0], position[:, 1])
         expected = [lateral, distance.mean(), np.sqrt((distance**2).mean()), distance.mean() / 15.7]
-        assert [cell.split()[0] for cell in three[:4]] == [wording.number(value) for value in expected]
+        assert [cell.split()[0] for cell in three[:4]] == [number(value) for value in expected]
         if name in SECONDS:
-            assert page.row(f"{label}: frames per second")[1] == wording.number(500 / SECONDS[name])
+            assert page.row(f"{label}: frames per second")[1] == number(500 / SECONDS[name])
 
 
 def test_the_paper_s_numbers_stand_beside_ours(page):
@@ -238,7 +235,7 @@ def test_voxel_jaccard_of_fig_7(folder, page):
         same = [f == t for f, t in zip(one["found_voxel"], one["truth_voxel"], strict=True)]
         expected = sum(same) / (2 * len(same) - sum(same))
         cell = page.row(f"{wording.label(name)}: voxel Jaccard index")[1]
-        assert cell.split()[0] == wording.number(expected)
+        assert cell.split()[0] == number(expected)
 
 
 def test_fraction_trained_is_marked_on_every_figure_and_table_of_a_network(written):
@@ -294,9 +291,19 @@ def test_as_little_as_there_can_be(tmp_path):
 # ------------------------------------------------------------------------------------------- explanations
 
 
-def why(tmp_path, section, **changes) -> str:
-    folder = small_folder(tmp_path / "results", **changes)
-    return section(Context(results.read_results(folder), tmp_path / "figures")).why
+def why(tmp_path, section, folder=None, **changes) -> str:
+    """The sentence that explains a section, drawn without its figures."""
+    folder = folder or small_folder(tmp_path / "results", **changes)
+    picture = tmp_path / "any.png"
+    Figure(figsize=(1, 1)).savefig(picture)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Context, "draw", lambda *_: dict.fromkeys(("training", "fig7", "table3", "fig8", "fig10"), picture)
+        )
+        write_report(folder, None, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    body = text.partition(f'<section id="{section}">')[2].partition("</section>")[0]
+    return " ".join(html.unescape(re.search(r'<p class="why">(.*?)</p>', body, flags=re.S)[1]).split())
 
 
 @pytest.mark.parametrize(
@@ -309,13 +316,13 @@ def why(tmp_path, section, **changes) -> str:
     ],
 )
 def test_what_explains_table_3(tmp_path, changes, expected):
-    assert expected in why(tmp_path, table3, **changes)
+    assert expected in why(tmp_path, "table3", **changes)
 
 
 def test_what_the_learning_curve_says(tmp_path):
-    text = why(tmp_path, learning_curves)
+    text = why(tmp_path, "training")
     assert text.startswith("The robust network has seen 11 % of the paper's images")
-    assert text.endswith("its end does not show what more images would bring.")
+    assert text.endswith("the end of a curve does not show what more images would bring.")
 
 
 @pytest.mark.parametrize(
@@ -323,14 +330,14 @@ def test_what_the_learning_curve_says(tmp_path):
     [
         ((0.01, 0.04), "the speed follows 1 / pixels"),
         ((0.01, 0.02), "small images reach 50 %"),
-        ((0.01, 0.08), "large images are slower"),
+        ((0.01, 0.08), "large images are slower than the 1 / pixels law"),
         ((0.1, 0.4), "frames per second at no size measured"),
     ],
 )
 def test_what_explains_fig_10(tmp_path, seconds, expected):
     points = [{"size_px": s, "seconds_per_frame": t} for s, t in zip((16, 32), seconds, strict=True)]
-    write_json(tmp_path / "speed.json", {"device": "a GPU", "precision": "float32", "points": points})
-    assert expected in speed(Context(results.read_results(tmp_path), tmp_path)).why
+    write_json(tmp_path / "results" / "speed.json", {"device": "a GPU", "precision": "float32", "points": points})
+    assert expected in why(tmp_path, "fig10", tmp_path / "results")
 
 
 @pytest.mark.parametrize(
@@ -339,18 +346,19 @@ def test_what_explains_fig_10(tmp_path, seconds, expected):
         (
             {"robust": 300_000, "nonrobust": 300_000},
             2,
-            "Networks trained on 300,000 images, 11 % of the paper's 2,700,000",
+            "Robust network: 300,000 training images, 11 %; non-robust network: 300,000 training images, 11 % "
+            "(the paper: 2,700,000)",
         ),
-        ({"robust": 300_000}, 1, "Robust network trained on 300,000 images, 11 % of the paper's 2,700,000"),
+        ({"robust": 300_000}, 1, "Robust network: 300,000 training images, 11 % (the paper: 2,700,000)"),
         ({"robust": 2_700_000, "nonrobust": 5_400_000}, 2, ""),
-        ({"robust": 2_699_990}, 1, "Robust network trained on 2,699,990 images, 99.9 % of the paper's 2,700,000"),
+        ({"robust": 2_699_990}, 1, "Robust network: 2,699,990 training images, 99.9 % (the paper: 2,700,000)"),
         ({}, 1, "How far the robust network was trained is not recorded"),
     ],
 )
 def test_how_far_networks_were_trained(tmp_path, images, networks, expected):
-    for name, number in images.items():
+    for name, seen in images.items():
         record = training_record(10_000, 12.0)
-        record["history"][-1]["samples"] = number
+        record["history"][-1]["samples"] = seen
         write_json(tmp_path / "training" / f"{name}.json", record)
     write_json(tmp_path / "speed.json", {"points": [{"size_px": 16, "seconds_per_frame": 1}]})
     training = results.read_results(tmp_path).training
@@ -379,7 +387,7 @@ def test_an_adopted_network_has_the_images_of_its_own_training(tmp_path):
     ],
 )
 def test_numbers_as_text(value, text):
-    assert wording.number(value) == text
+    assert number(value) == text
 
 
 # ---------------------------------------------------------------------------------------------- bad input
@@ -447,14 +455,14 @@ def test_a_picture_that_is_none_is_refused(tmp_path, content):
     if content is not None:
         image.write_bytes(content)
     with pytest.raises(PlanelocError, match=r"voxels\.png"):
-        structure(Context(results.Results(), tmp_path / "figures"), image)
+        Context(results.Results(), tmp_path / "figures").draw(image)
 
 
 def test_a_damaged_evaluation_is_named(tmp_path):
     Figure(figsize=(1, 1)).savefig(tmp_path / "voxels.png")
     write_json(tmp_path / "evaluation.json", {"values": [1]})
     with pytest.raises(PlanelocError, match=r"evaluation\.json"):
-        structure(Context(results.Results(), tmp_path / "figures"), tmp_path / "voxels.png")
+        read_evaluation(tmp_path / "voxels.png")
 
 
 def test_the_made_up_trainings_are_those_of_the_mark():

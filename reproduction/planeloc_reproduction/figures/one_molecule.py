@@ -53,7 +53,7 @@ def draw_error_histograms(
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(True)
         bar = figure.colorbar(mesh, ax=list(grid), shrink=0.85, pad=0.02)
-        bar.set_label("molecules (scale of square roots)")
+        bar.set_label("molecules (square-root scale)")
         bar.outline.set_visible(False)
 
 
@@ -91,8 +91,8 @@ def draw_errors(
         if compare_with_paper:
             first.plot([], [], "D", color=INK, label="the paper (voxel to voxel)")
         if bound is not None:
-            first.plot([], [], color=INK, linewidth=1.6, label="limit, drift unknown")
-            first.plot([], [], color=INK, linewidth=1.4, linestyle="--", label="limit, drift known")
+            first.plot([], [], color=INK, linewidth=1.6, label="limit, inter-camera drift unknown")
+            first.plot([], [], color=INK, linewidth=1.4, linestyle="--", label="limit, inter-camera drift known")
         legend_above(figure, [first], columns=3)
 
 
@@ -132,7 +132,7 @@ def draw_error_by_depth(
                 inside = (bound.depth_nm >= edges[0]) & (bound.depth_nm <= edges[-1])
                 for case, style in (("unknown", "-"), ("known", "--")):
                     curve = getattr(bound, f"{case}_drift")[axis][inside]
-                    label = f"information limit, drift {case}"
+                    label = f"information limit, inter-camera drift {case}"
                     axes.plot(bound.depth_nm[inside], curve, color=INK, linestyle=style, label=label, zorder=4)
             reference(axes, voxel, "one fine voxel", at=0.02)
             axes.set(xlabel="true depth z [nm]", title=f"Along {axis}", xlim=(edges[0], edges[-1]))

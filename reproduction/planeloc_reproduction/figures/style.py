@@ -47,7 +47,7 @@ class Look:
     marker: str
 
 
-# Okabe and Ito's colours, told apart with any colour vision; the markers tell the lines apart in grey as well.
+# Okabe and Ito's colours, distinguishable with any colour vision; markers distinguish the lines in grey.
 _LOOKS = {
     "robust": Look("robust network", "#0072B2", "o"),
     "nonrobust": Look("non-robust network", "#D55E00", "s"),

@@ -15,7 +15,7 @@ from planeloc_reproduction.figures.style import GREY, INK, draw_band, finite_top
 from planeloc_reproduction.results import SWEEP_BOUND, Sweep
 
 AXIS = {
-    "drift": "largest drift between the planes [nm]",
+    "drift": "largest inter-camera drift [nm]",
     "density": "molecules per 16 × 16 image",
     "photons": "photons per molecule",
 }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from planeloc.core.files import atomic_path, read_json
+from planeloc.core.files import read_json, write_json
 
 _VERDICTS = ("pass", "warn", "fail")  # from good to bad
 
@@ -26,8 +25,7 @@ def write_verdicts(output: Path, stages: Mapping[str, Path]) -> str:
         The verdict, and a line with advice for every check that did not pass.
     """
     content = gather({name: read_json(path) for name, path in stages.items()})
-    with atomic_path(output) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(output, content)
     return "\n".join([f"calibration: {content['verdict']}", *_warnings(content)])
 
 
