@@ -143,6 +143,12 @@ def test_documents_that_the_code_names_exist() -> None:
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
 
 
+def test_files_that_the_guide_for_contributors_names_exist() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:workflow|tests|benchmarks)/[\w/]+\.\w+)`", text))
+    assert named and [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
 def test_readme_says_that_sample_drift_is_not_corrected() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert "Sample drift is not corrected yet" in text and "docs/how-to/sample-drift.md" in text
