@@ -2,11 +2,11 @@
 
     taskset -c 0 python -m benchmarks.accuracy.networks_side_by_side
 
-Movies of the paper's microscope (background 4, read noise 3; light ×1: 1,628 to 5,425 photons a molecule on all planes)
-are drawn and go through `localize`, from the compressed store to the table. With drift, planes 1… are shifted anew in
-every frame, by up to two voxels of 24 nm either way. Every molecule of the field counts, up to its border;
+Movies of the paper's microscope (background 4, read noise 3; photons ×1: 1,628 to 5,425 per molecule, all planes together)
+are simulated and go through `localize`, from the compressed store to the table. With inter-camera drift, planes 1… are shifted in
+every frame by up to two voxels of 24 nm either way. Every molecule of the field counts, up to its border;
 localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the processor,
-after all is loaded.
+after loading.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
 - `refined`: with `refine: likelihood`;
@@ -72,7 +72,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Way:
-    """How a movie is localized."""
+    """Method by which a movie is localized."""
 
     name: str
     network: str  # "upsampling" or "regression"; of "" the detector
@@ -135,7 +135,7 @@ class FilterFinder:
         return [self._fitted(images, level, found.frame, found.position)]  # without those that were none
 
     def _fitted(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> Findings:
-        """Those that have light enough after a fit."""
+        """Those whose photons are significant after a fit."""
         psf, mapped = self._instrument.psf, self._instrument.on_planes(position)
         photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
         axes = self._instrument.axes_of_planes(position)
@@ -155,7 +155,7 @@ def _beside_larger(image: Tensor, point: Tensor, value: Tensor, distance: float)
 
 
 def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> tuple[pd.DataFrame, float]:
-    """The table that a way leaves of a movie, and frames per second."""
+    """The table of a movie by one method, and frames per second."""
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     files = (str(folder / name) for name in FILES)
     network = str(weights[way.network or "regression"])
@@ -174,7 +174,7 @@ def forward_models(psf: PSF, mismatch: str) -> tuple[PSF, float]:
     """The PSF that makes the images, and the factor of the read noise that the cameras are said to have."""
     if mismatch == "width":
         return replace(psf, waist_nm=1.05 * psf.waist_nm), 1.05
-    if mismatch == "pixels":  # integrate their light; width and depth of focus as a fit of the other model has them
+    if mismatch == "pixels":  # integrate their photons; width and depth of focus as a fit of the other model has them
         return replace(psf, waist_nm=121.0, focus_depth_nm=275.0, asymmetry=0.0, pixel_integration=True), 1.0
     return psf, 1.0
 
@@ -202,7 +202,7 @@ def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: flo
 def measure(
     case: Case, light: float, drift: bool, weights: dict[str, Path], mismatch: str, share: float
 ) -> Iterator[dict]:
-    """One row per way."""
+    """One row per method."""
     _, record = load_network(weights["upsampling"])
     psf, noise = forward_models(record.psf, mismatch)
     scene = replace(

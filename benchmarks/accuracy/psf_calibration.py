@@ -13,7 +13,7 @@ images (rms difference over rms contrast, emitters within ± 600 nm) are root me
 
 `models`: beads and molecules drawn from the recording of a real bead (interpolated, never fitted by a formula). A
 registration and a calibration of each model are made from the beads; molecules at known places are fitted with each
-(maximum likelihood, all planes, through the maps that were found). Printed is the bias: median error at every depth.
+(maximum likelihood, all planes, through the measured transforms). Printed is the bias: median error at every depth.
 Where a recorded bead "is" must be said by convention:
 its core's centroid in its sharpest slice (least area). Planes are emulated from one recording, so this says nothing
 about differences between cameras.
@@ -79,7 +79,7 @@ class Condition:
 
 
 def of_model(psf: PSF) -> Light:
-    """(plane, places (n, 2) px in the window, z (n,)) → light (n, side, side) of one photon each on this plane."""
+    """(plane, places (n, 2) px in the window, z (n,)) → photons (n, side, side) of emitters of one photon each on this plane."""
 
     def light(plane: int, place_px: np.ndarray, z_nm: np.ndarray) -> np.ndarray:
         x, y, z = (torch.as_tensor(v, dtype=torch.float64) for v in (*(place_px.T * PIXEL_NM), z_nm))
@@ -145,7 +145,7 @@ def write_scan(folder: Path, light: Light, condition: Condition, random: np.rand
 def calibrated(
     light: Light, condition: Condition, models: Sequence[str], seed: int, microscope: Microscope
 ) -> tuple[Registration, list[PSF]]:
-    """What the real stages find: the maps, and a PSF of each model."""
+    """What the real stages find: the transforms, and a PSF of each model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = write_scan(folder, light, condition, np.random.default_rng(seed))

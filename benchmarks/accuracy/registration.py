@@ -1,4 +1,4 @@
-"""How close does `planeloc register` come to what the beads tell? Error of its maps against the Cramér–Rao bound.
+"""How accurate is `planeloc register`? Errors of its transforms against the Cramér–Rao bound.
 
 Simulated bead scans of four cameras with the paper's PSF: planes 400 nm apart, 192 nm pixels, 16 beads that the
 reference and a camera both see, as many again that only one of them sees, 5,000 photons per bead and plane, 4 photons
@@ -6,7 +6,7 @@ of background per pixel, read noise; cameras in any of the eight orientations, s
 turned by up to 5°, magnified by up to 3 %. The real stage runs on files, blind.
 
 The bound comes from the true model alone: Fisher information of every bead's place on every slice and camera (pixel by
-pixel, with its photons, its background and its defocus as nuisance parameters), then of the maps, whose nuisance
+pixel, with its photons, its background and its defocus as nuisance parameters), then of the transforms, whose nuisance
 parameters are the beads' places, and, since a scan's sideways path cannot be known beforehand and the stage takes one
 out, a free common path of all beads and cameras over the slices. It is printed with and without that path. All are
 root-mean-square distances (both axes together) over the whole field of the reference, also where no bead is.
@@ -44,8 +44,8 @@ BACKGROUND = 4.0  # photons per pixel
 FIELD_PX = 128
 BORDER_PX = 8.0
 APART_PX = 11.0
-WINDOW_PX = 33  # of one bead, for light and information
-WRONG_NM = 100.0  # a map that is off by more rests on a wrong match
+WINDOW_PX = 33  # of one bead, for its photons and its information
+WRONG_NM = 100.0  # a transform with a larger error rests on a wrong match
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Truth:
 
 
 def random_map(random: np.random.Generator, shift_share: float, orientation: int | None = None) -> Affine:
-    """A map within the limits of the blind search, about the middle of the field."""
+    """A transform within the limits of the blind search, about the centre of the field."""
     turn = ORIENTATIONS[random.integers(8) if orientation is None else orientation]
     angle, scale = np.deg2rad(random.uniform(-5, 5)), 1 + random.uniform(-0.03, 0.03)
     matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ turn
@@ -162,7 +162,7 @@ def write_scan(
 
 
 def place_information(plane: int, position_px: np.ndarray, photons: float, z: np.ndarray, camera: Camera) -> np.ndarray:
-    """(slices, 2, 2) px⁻² Fisher information of a bead's place, its light, background and defocus unknown.
+    """(slices, 2, 2) px⁻² Fisher information of a bead's place, its photons, background and defocus unknown.
 
     Derivatives are central differences of the light; the variance of a pixel is that of its photons, of the read noise
     and of rounding to counts.
@@ -185,7 +185,7 @@ def place_information(plane: int, position_px: np.ndarray, photons: float, z: np
 
 
 def bound_nm(truth: Truth, condition: Condition, microscope: Microscope, with_path: bool) -> np.ndarray:
-    """(planes − 1,) rms error over the field, nm, that no unbiased estimate of all maps at once can beat.
+    """(planes − 1,) rms error over the field, nm, that no unbiased estimate of all transforms together can beat.
 
     What is seen of bead b by camera p on slice s is A_p (r_b + path_s) + t_p. The parameters are A_p and t_p (6 each),
     r_b, and, `with_path`, all path_s but one.
@@ -233,7 +233,7 @@ def field_grid() -> np.ndarray:
 
 
 def map_error_nm(found: Registration, truth: Truth) -> np.ndarray:
-    """(planes − 1,) rms distance between found and true maps over the whole field, nm."""
+    """(planes − 1,) rms distance between found and true transforms over the whole field, nm."""
     grid = field_grid()
     errors = [np.sum((f(grid) - t(grid)) ** 2, axis=1) for f, t in zip(found.maps[1:], truth.maps[1:], strict=True)]
     return np.sqrt(np.mean(errors, axis=1)) * PIXEL_NM

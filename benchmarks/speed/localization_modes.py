@@ -51,7 +51,7 @@ MATCH_NM = (250.0, 500.0)  # laterally and axially, of a localization and its mo
 
 
 def draw_movie(folder: Path, weights: Path, frames: int, size: int, molecules: int, light: float) -> None:
-    """A movie of the network's microscope, its calibration, and the truth."""
+    """A movie of the network's microscope, its calibration, and the ground truth."""
     _, record = load_network(weights)
     background = float(np.mean(record.scene.background))
     scene = replace(
@@ -111,7 +111,7 @@ def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: st
 
 
 def measure(folder: Path, weights: Path, way: str, frames: int, device: str) -> None:
-    """Run one way in this process; prints what was measured and leaves the table in the folder."""
+    """Run one method in this process; prints what was measured and leaves the table in the folder."""
     torch.set_num_threads(1)
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # the thread that reads ahead gets no core of its own
     if way in ("wide", "plain"):

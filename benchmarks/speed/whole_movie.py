@@ -4,8 +4,8 @@
     python -m benchmarks.speed.whole_movie --folder /tmp/full_length --memory --workers 2
 
 A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras
-that are turned, mirrored and drift), its camera files are converted and localized with the true maps and the true
-point spread function, and the table is compared with the truth. What is finished stays in the folder, so a run that
+that are turned, mirrored and drift), its camera files are converted and localized with the true transforms and the true
+point spread function, and the table is compared with the ground truth. What is finished stays in the folder, so a run that
 was stopped goes on when the same command is given again, and the time of all its runs is added up. Options that are
 not known here go to `localize`.
 

@@ -1,5 +1,5 @@
 """How well a network finds one molecule in drifted images, by the paper's measure (Table 3) and against the continuous
-truth.
+ground truth.
 
     python -m reproduction.benchmarks.one_molecule_network resources/quadplane.safetensors
 
