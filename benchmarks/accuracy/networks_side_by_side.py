@@ -2,11 +2,11 @@
 
     taskset -c 0 python -m benchmarks.accuracy.networks_side_by_side
 
-Movies of the paper's microscope (background 4, read noise 3; photons ×1: 1,628 to 5,425 per molecule, all planes together)
-are simulated and go through `localize`, from the compressed store to the table. With inter-camera drift, planes 1… are shifted in
-every frame by up to two voxels of 24 nm either way. Every molecule of the field counts, up to its border;
-localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the processor,
-after loading.
+Movies of the paper's microscope (background 4, read noise 3; photons ×1: 1,628 to 5,425 per molecule, all planes
+together) are simulated and go through `localize`, from the compressed store to the table. With inter-camera drift,
+planes 1… are shifted in every frame by up to two voxels of 24 nm either way. Every molecule of the field counts, up to
+its border; localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the
+processor, after loading.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
 - `refined`: with `refine: likelihood`;

@@ -79,7 +79,7 @@ class Condition:
 
 
 def of_model(psf: PSF) -> Light:
-    """(plane, places (n, 2) px in the window, z (n,)) → photons (n, side, side) of emitters of one photon each on this plane."""
+    """(plane, places (n, 2) px in the window, z (n,)) → images (n, side, side) of one photon each on this plane."""
 
     def light(plane: int, place_px: np.ndarray, z_nm: np.ndarray) -> np.ndarray:
         x, y, z = (torch.as_tensor(v, dtype=torch.float64) for v in (*(place_px.T * PIXEL_NM), z_nm))

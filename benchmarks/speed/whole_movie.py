@@ -3,11 +3,11 @@
     python -m benchmarks.speed.whole_movie --folder /tmp/full_length --frames 39000 --size 64 --workers 2
     python -m benchmarks.speed.whole_movie --folder /tmp/full_length --memory --workers 2
 
-A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras
-that are turned, mirrored and drift), its camera files are converted and localized with the true transforms and the true
-point spread function, and the table is compared with the ground truth. What is finished stays in the folder, so a run that
-was stopped goes on when the same command is given again, and the time of all its runs is added up. Options that are
-not known here go to `localize`.
+A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras that are
+turned, mirrored and drift). Its camera files are converted and localized with the true transforms and the true point
+spread function, and the table is compared with the ground truth. What is finished stays in the folder. A run that was
+stopped continues with the same command, and the time of all its runs is added up. Options that are not known here go to
+`localize`.
 
 With `--memory`, the same is done for three lengths of a small movie, and the growth of the peak memory is printed.
 """
