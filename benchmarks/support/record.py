@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -57,8 +58,8 @@ class Record:
                 self._content["results"] = earlier["results"]
 
     def add(self, **row: Any) -> None:
-        """Save one more row; values are text, numbers or None."""
-        plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+        """Save one more row; values are text, numbers, lists of them or None. What is not finite becomes None."""
+        plain = {key: _plain(value) for key, value in row.items()}
         self._content["results"].append(plain)
         write_json(self.path, self._content)
         print(
@@ -73,6 +74,14 @@ class Record:
         for line in lines:
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         print(f"written to {self.path}")
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measurement() -> dict[str, Any]:

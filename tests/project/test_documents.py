@@ -191,10 +191,10 @@ def test_a_benchmark_records_what_its_numbers_depend_on(
     monkeypatch.setattr(record, "_git", lambda *words: "" if words[0] == "status" else "0" * 40)
     for extend in (False, True):
         rows = record.Record("unused", tmp_path / "a.json", extend=extend)
-        rows.add(method="fit", error_nm=1.234)
+        rows.add(method="fit", error_nm=1.234, by_depth_nm=[1.0, float("nan")])
     rows.show(column("method", "method"), column("error, nm", "error_nm", ".1f"))
     content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert content["results"] == [{"method": "fit", "error_nm": 1.234}] * 2
+    assert content["results"] == [{"method": "fit", "error_nm": 1.234, "by_depth_nm": [1.0, None]}] * 2
     measurement = content["measurement"]
     assert measurement["commit"] == "0" * 40 and measurement["clean"] is True
     assert {"model", "instruction_sets", "cores"} == set(measurement["processor"])
