@@ -109,7 +109,7 @@ def bound_command(output: Path, provenance: Path | None) -> None:
 @file_option("--results", "Folder of the results of the other commands.")
 @file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
 @file_option("--structure-localizations", "Table of the structure (HDF5), which states its threshold.", required=False)
-@file_option("--architecture", "Study of architectures (JSON), by benchmarks/architecture.py.", required=False)
+@file_option("--architecture", "Study of architectures (JSON), by architecture.py.", required=False)
 @file_option("--output", "Report (HTML, in one file); its figures are also written beside it.")
 @provenance_option
 def report_command(

@@ -13,7 +13,7 @@ molecule between voxels, with the shot noise that a uniform penalty ignores, is 
 touch; `strongest_groups` puts them together.
 
 The paper does not print λ either. On 300 images of one molecule of Table 2, voxel to voxel (means in nm, lateral /
-axial; `benchmarks/compressed_sensing.py --images 300 --penalties`):
+axial; `reproduction/benchmarks/compressed_sensing.py --images 300 --penalties`):
 
     λ over `default_penalty`      1/4          1/2           1            2            4            8
     without drift             10.1 / 20.3  11.0 / 21.5  11.3 / 21.0  12.2 / 26.0  14.7 / 34.8  16.7 / 46.0
@@ -130,7 +130,7 @@ def strongest_groups(observation: Observation, sparse: Sparse, count: int) -> Mo
     A group is the heaviest voxel not yet taken with all others not yet taken inside an ellipsoid around it: twice the
     waist w0 laterally, the focus depth d axially, about as far as two molecules are one spot. The position is the
     centroid of the group, its photons the sum. (The voxel of the centroid is nearer to the truth than the heaviest one;
-    `benchmarks/compressed_sensing.py` prints both.)
+    `reproduction/benchmarks/compressed_sensing.py` prints both.)
     """
     psf = observation.psf
     reach = np.array((psf.focus_depth_nm, 2 * psf.waist_nm, 2 * psf.waist_nm)) / observation.voxel_nm

@@ -253,7 +253,7 @@ def _require_certificates(scheduler: str) -> None:
     if not context:
         raise PlanelocError(
             f"scheduler {scheduler}: {reason}; name them in Dask's configuration (distributed.comm.tls: ca-file,"
-            " client.cert, client.key), see docs/localization.md"
+            " client.cert, client.key), see docs/how-to/cluster.md"
         )
 
 
@@ -264,7 +264,7 @@ def _require_encryption(scheduler: str, addresses: Iterable[str]) -> None:
             raise PlanelocError(
                 f"scheduler {scheduler}: {'' if address == scheduler else f'{address} is '}without TLS, so anyone who"
                 " reaches it can run code as you; start scheduler and workers with --protocol tls (see"
-                " docs/localization.md), or set allow_unencrypted in a closed network"
+                " docs/how-to/cluster.md), or set allow_unencrypted in a closed network"
             )
 
 

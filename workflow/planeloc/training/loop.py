@@ -190,7 +190,7 @@ def descend(task: Task, state: TrainingState, forward: Forward, batch: Any, adap
 def verdict(history: History, samples: int = 0) -> str:
     """Return one line that says whether more training would help.
 
-    Twice as many images gain about what the second half of those seen has gained (docs/networks.md). Where a training
+    Twice as many images gain about what the second half of those seen has gained (docs/benchmarks.md). Where a training
     of `samples` images stopped early, the falling learning rate might still have gained something.
     """
     seen = history[-1]["samples"] if history else 0.0

@@ -1,7 +1,7 @@
 """How fast and how right compressed sensing is: the paper's baseline (Table 3), its alternation (Eq. 9), a greedy one.
 
-    python benchmarks/compressed_sensing.py                 # errors and speed, some minutes
-    python benchmarks/compressed_sensing.py --penalties     # also how the errors depend on λ
+    python -m reproduction.benchmarks.compressed_sensing                 # errors and speed, some minutes
+    python -m reproduction.benchmarks.compressed_sensing --penalties     # also how the errors depend on λ
 
 Seconds are those of the processor, so that other work on the machine counts little; OMP_NUM_THREADS=1 for one core.
 
@@ -23,6 +23,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
 
 from planeloc.psf import GaussianPSF
 from planeloc.scenes.draw import draw_batch
@@ -40,12 +42,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--penalties", action="store_true", help="how the errors depend on λ")
     parser.add_argument("--only-errors", action="store_true", help="no comparison with FISTA and a dense matrix")
+    add_json_option(parser)
     arguments = parser.parse_args()
+    record = Record("compressed_sensing", arguments.json)
     torch.set_num_threads(1)
     psf, scene = paper_scene()
     scene = replace(scene, emitters=1)
     if not arguments.only_errors:
-        compare_solvers(psf, scene, arguments.seed)
+        compare_solvers(psf, scene, arguments.seed, record)
     for name, drift, centred, noise in (
         ("without drift", 0, False, True),
         ("drifted by up to 2 voxels", 2, False, True),
@@ -57,10 +61,18 @@ def main() -> None:
     ):
         kind = replace(scene, drift_voxels=drift)
         images, truth = draw(psf, kind, arguments.images, arguments.seed, centred=centred, noise=noise)
-        print(f"\n{arguments.images} images of one molecule, {name}: lateral / axial error in nm")
-        compare_methods(psf, kind, images, truth)
+        compare_methods(psf, kind, images, truth, record, name)
         if arguments.penalties and noise and not centred:
-            compare_penalties(psf, kind, images, truth)
+            compare_penalties(psf, kind, images, truth, record, name)
+    record.show(
+        Column("images", "images"),
+        Column("method", "method"),
+        Column("frames/s", "frames_per_s", ".3g"),
+        Column("centroid's voxel: lateral, axial, nm", "centroid_lateral_nm centroid_axial_nm", ".2f"),
+        Column("heaviest voxel: lateral, axial, nm", "heaviest_lateral_nm heaviest_axial_nm", ".2f"),
+        Column("nothing found", "missed"),
+        Column("ms per iteration", "ms_per_iteration", ".3g"),
+    )
 
 
 def draw(psf: GaussianPSF, scene: Scene, size: int, seed: int, *, centred: bool, noise: bool) -> tuple[Array, Indices]:
@@ -83,7 +95,7 @@ def draw(psf: GaussianPSF, scene: Scene, size: int, seed: int, *, centred: bool,
     return random.poisson(signal + level) + read - level, voxels
 
 
-def compare_methods(psf: GaussianPSF, scene: Scene, images: Array, truth: Indices) -> None:
+def compare_methods(psf: GaussianPSF, scene: Scene, images: Array, truth: Indices, record: Record, kind: str) -> None:
     methods: dict[str, Callable[..., Molecules]] = {
         "Lasso (Eq. 3)": compressed_sensing.locate,
         "alternation (Eq. 9)": lambda *given: drift_alternation.locate(*given).molecules,
@@ -94,29 +106,28 @@ def compare_methods(psf: GaussianPSF, scene: Scene, images: Array, truth: Indice
         start = time.process_time()
         found = locate(images, psf, scene, 1)
         speed = len(images) / (time.process_time() - start)
-        print(f"  {name:20} {speed:8.2f} frames/s   {errors(found, truth, psf, scene)}", flush=True)
+        record.add(images=kind, method=name, frames_per_s=speed, **errors(found, truth, psf, scene))
 
 
-def compare_penalties(psf: GaussianPSF, scene: Scene, images: Array, truth: Indices) -> None:
+def compare_penalties(psf: GaussianPSF, scene: Scene, images: Array, truth: Indices, record: Record, kind: str) -> None:
     usual = default_penalty(Observation.of(psf, scene))
     for factor in _FACTORS:
         found = compressed_sensing.locate(images, psf, scene, 1, penalty=factor * usual)
-        print(f"  λ = {factor:4g} · {usual:.2f} {'':22} {errors(found, truth, psf, scene)}", flush=True)
+        record.add(images=kind, method=f"λ = {factor:g} · {usual:.2f}", **errors(found, truth, psf, scene))
 
 
-def errors(found: Molecules, truth: Indices, psf: GaussianPSF, scene: Scene) -> str:
+def errors(found: Molecules, truth: Indices, psf: GaussianPSF, scene: Scene) -> dict[str, float]:
     """Both readings of "the estimated voxel"; images where nothing was found are counted, not scored."""
     size = np.array(scene.voxel_nm(psf.pixel_size_nm))[::-1]
-    texts = []
-    for name, voxels in (("centroid's voxel", found.voxel), ("heaviest voxel", found.heaviest)):
+    values: dict[str, float] = {"missed": len(truth) - len(found.image)}
+    for name, voxels in (("centroid", found.voxel), ("heaviest", found.heaviest)):
         away = (voxels - truth[found.image]) * size
-        lateral, axial = np.hypot(away[:, 1], away[:, 2]).mean(), np.abs(away[:, 0]).mean()
-        texts.append(f"{name} {lateral:5.1f} / {axial:5.2f}")
-    missed = len(truth) - len(found.image)
-    return "   ".join(texts) + (f"   nothing in {missed}" if missed else "")
+        values[f"{name}_lateral_nm"] = float(np.hypot(away[:, 1], away[:, 2]).mean())
+        values[f"{name}_axial_nm"] = float(np.abs(away[:, 0]).mean())
+    return values
 
 
-def compare_solvers(psf: GaussianPSF, scene: Scene, seed: int) -> None:
+def compare_solvers(psf: GaussianPSF, scene: Scene, seed: int, record: Record) -> None:
     """The same optimum by an active set, by FISTA, and by FISTA with Ĥ written down."""
     observation = Observation.of(psf, scene)
     images, _ = draw(psf, scene, 20, seed, centred=False, noise=True)
@@ -126,18 +137,19 @@ def compare_solvers(psf: GaussianPSF, scene: Scene, seed: int) -> None:
     solved = [solve_lasso(observation, image, penalty) for image in images]
     seconds = (time.process_time() - start) / len(images)
     gap = max(solution.gap / solution.objective for solution in solved)
-    print(f"active set: {1 / seconds:.2f} frames/s, relative duality gap at most {gap:.0e}")
+    record.add(method="active set", frames_per_s=1 / seconds, relative_duality_gap=float(gap))
     iterations = 300
     weights, seconds = fista(observation.apply, observation.adjoint, observation.grid, images[0], penalty, iterations)
     excess = lasso_objective(observation, images[0], weights, penalty) / solved[0].objective - 1
-    print(
-        f"FISTA with restart, separable operator: {seconds / iterations * 1e3:.1f} ms an iteration; after {iterations} "
-        f"({seconds:.1f} s) the objective is {excess:.1e} above the optimum"
+    record.add(
+        method=f"FISTA with restart, separable operator, {iterations} iterations",
+        ms_per_iteration=seconds / iterations * 1e3,
+        relative_excess=float(excess),
     )
-    compare_dense(psf, scene, images[0], penalty)
+    compare_dense(psf, scene, images[0], penalty, record)
 
 
-def compare_dense(psf: GaussianPSF, scene: Scene, image: Array, penalty: float) -> None:
+def compare_dense(psf: GaussianPSF, scene: Scene, image: Array, penalty: float, record: Record) -> None:
     """An iteration with Ĥ in float32, on the paper's grid where that takes at most a quarter of the free memory."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     while 4 * image.size * np.prod(grid := Observation.of(psf, scene).grid) > free / 4:
@@ -156,10 +168,8 @@ def compare_dense(psf: GaussianPSF, scene: Scene, image: Array, penalty: float) 
         penalty,
         iterations,
     )
-    print(
-        f"FISTA, dense float32 matrix of {matrix.nbytes / 2**30:.2f} GiB ({image.size} × {len(matrix):,}): "
-        f"{seconds / iterations * 1e3:.0f} ms an iteration"
-    )
+    size = f"{matrix.nbytes / 2**30:.2f} GiB ({image.size} × {len(matrix):,})"
+    record.add(method=f"FISTA, dense float32 matrix of {size}", ms_per_iteration=seconds / iterations * 1e3)
 
 
 def fista(

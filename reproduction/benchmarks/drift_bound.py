@@ -1,8 +1,8 @@
 """What do images allow when the drift between the cameras is unknown, and does a fit get there? The paper's scene.
 
-    PYTHONPATH=workflow python benchmarks/drift_bound.py limits [--draws N]
-    PYTHONPATH=workflow python benchmarks/drift_bound.py fits [--images N]
-    PYTHONPATH=workflow python benchmarks/drift_bound.py posterior [--images N]
+    python -m reproduction.benchmarks.drift_bound limits [--draws N]
+    python -m reproduction.benchmarks.drift_bound fits [--images N]
+    python -m reproduction.benchmarks.drift_bound posterior [--images N]
 
 `limits`: the least mean errors for molecules in the middle of the window and for molecules anywhere in it.
 `fits`: mean errors of fits to images of one molecule anywhere in the window, and over the limit at every depth.
@@ -19,6 +19,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
 from torch import Tensor
 
 from planeloc.fitting.single_emitter import EmitterFits
@@ -38,31 +40,37 @@ def main() -> None:
     parser.add_argument("what", choices=("limits", "fits", "posterior"))
     parser.add_argument("--draws", type=int, default=20_000, help="molecules of a limit")
     parser.add_argument("--images", type=int, help="images that are fitted; default: 4000, or 300 for the posterior")
+    add_json_option(parser)
     arguments = parser.parse_args()
+    record = Record(f"drift_bound_{arguments.what}", arguments.json)
     torch.set_num_threads(1)
     psf, scene = paper_scene()
     scene = replace(scene, emitters=1)
     if arguments.what == "limits":
-        limits(psf, scene, arguments.draws)
+        limits(psf, scene, arguments.draws, record)
     elif arguments.what == "fits":
-        fits(psf, scene, arguments.images or 4000, arguments.draws)
+        fits(psf, scene, arguments.images or 4000, arguments.draws, record)
     else:
-        posterior(psf, scene, arguments.images or 300, arguments.draws)
+        posterior(psf, scene, arguments.images or 300, arguments.draws, record)
+    record.show(
+        Column("case", "case"),
+        Column("estimate", "estimate"),
+        Column("mean error: lateral, axial, nm", "lateral_nm axial_nm", ".2f"),
+        Column("fit over it: lateral, axial", "fit_over_it_lateral fit_over_it_axial", ".3f"),
+    )
 
 
-def limits(psf: PSF, scene: Scene, draws: int) -> None:
+def limits(psf: PSF, scene: Scene, draws: int, record: Record) -> None:
     cases: list[tuple[str, dict]] = [("drift known", {"drift": "known"})]
     cases += [(f"normal prior, {count} sharing", {"molecules": count}) for count in (1, 3, 10, 50)]
     cases += [("steps of one voxel", {"drift": "steps"})]
     for where, central in (("in the middle of the window", 1.0), ("anywhere in the window", None)):
-        print(f"\nmolecules {where}")
-        print_head()
         for name, choice in cases:
             limit = scene_limit(psf, scene, draws=draws, central_px=central, **choice)
-            print_row(name, limit, limit.by_depth(EDGES_NM)[0])
+            record.add(case=f"molecules {where}", estimate=name, **numbers(limit))
 
 
-def fits(psf: PSF, scene: Scene, images: int, draws: int) -> None:
+def fits(psf: PSF, scene: Scene, images: int, draws: int, record: Record) -> None:
     noise, sd = scene.pixel_noise(psf.planes), scene.drift_sd_nm(psf.pixel_size_nm)
     still = replace(scene, drift_voxels=0)
     normal = replace(still, registration_sd_nm=sd)
@@ -83,33 +91,36 @@ def fits(psf: PSF, scene: Scene, images: int, draws: int) -> None:
         batch, seen = drawn(psf, kind, images)
         found = fit(seen)
         error = errors(found, batch)
-        print(f"\n{name}: {int(found.converged.sum())} of {images} converged")
-        print_head()
-        print_row("fit", error, error.by_depth(EDGES_NM)[0])
+        converged = int(found.converged.sum())
+        record.add(case=name, estimate="fit", images=images, converged=converged, **numbers(error))
         for reference in references:
             # The normal limit has the variance of the steps, whatever the scene of the fit.
             limit = scene_limit(psf, scene, reference, draws=draws, central_px=None)
             ratio = [of / to for of, to in zip(error.by_depth(EDGES_NM), limit.by_depth(EDGES_NM), strict=True)]
-            print_row(f"limit: {reference}", limit, limit.by_depth(EDGES_NM)[0])
-            means = (error.mean_lateral_nm / limit.mean_lateral_nm, error.mean_axial_nm / limit.mean_axial_nm)
-            print_numbers("  fit over it, lateral", means[0], None, ratio[0], 3)
-            print_numbers("  fit over it, axial", None, means[1], ratio[1], 3)
+            record.add(
+                case=name,
+                estimate=f"limit: {reference}",
+                **numbers(limit),
+                fit_over_it_lateral=error.mean_lateral_nm / limit.mean_lateral_nm,
+                fit_over_it_axial=error.mean_axial_nm / limit.mean_axial_nm,
+                fit_over_it_by_depth_lateral=list(map(float, ratio[0])),
+                fit_over_it_by_depth_axial=list(map(float, ratio[1])),
+            )
 
 
-def posterior(psf: PSF, scene: Scene, images: int, draws: int) -> None:
+def posterior(psf: PSF, scene: Scene, images: int, draws: int, record: Record) -> None:
     noise, sd = scene.pixel_noise(psf.planes), scene.drift_sd_nm(psf.pixel_size_nm)
     batch, seen = drawn(psf, scene, images)
     found = fit_with_drift(seen, psf, noise, sd, background=scene.background[0])
     means = torch.stack([mean_of_posterior(psf, scene, *one) for one in zip(seen, found.parameters, strict=True)])
     error = errors(replace(found, parameters=torch.cat((means, found.parameters[:, 2:]), dim=1)), batch)
-    print_head()
     for name, of in (
         ("mean of the posterior", error),
         ("fit, same images", errors(found, batch)),
         ("limit: steps", scene_limit(psf, scene, "steps", draws=draws, central_px=None)),
         ("limit: normal", scene_limit(psf, scene, draws=draws, central_px=None)),
     ):
-        print_row(name, of, of.by_depth(EDGES_NM)[0])
+        record.add(case="posterior", estimate=name, **numbers(of))
 
 
 def mean_of_posterior(psf: PSF, scene: Scene, image: Tensor, fit: Tensor) -> Tensor:
@@ -145,21 +156,15 @@ def errors(found: EmitterFits, batch: Batch) -> ErrorLimit:
     return ErrorLimit(truth[:, 2].numpy(), np.hypot(error[:, 0], error[:, 1]), np.abs(error[:, 2]))
 
 
-def print_head() -> None:
-    centres = "".join(f"{z:7.0f}" for z in (EDGES_NM[:-1] + EDGES_NM[1:]) / 2)
-    print(f"{'mean errors, nm':34}{'lateral':>8}{'±':>6}{'axial':>8} | by z:{centres}")
-
-
-def print_row(name: str, error: ErrorLimit, by_depth: np.ndarray) -> None:
-    scatter = error.lateral_nm.std() / math.sqrt(len(error.lateral_nm))
-    print_numbers(name, error.mean_lateral_nm, error.mean_axial_nm, by_depth, 2, f"{scatter:6.2f}")
-
-
-def print_numbers(
-    name: str, lateral: float | None, axial: float | None, by_depth: np.ndarray, digits: int, scatter: str = ""
-) -> None:
-    both = ["" if value is None else f"{value:.{digits}f}" for value in (lateral, axial)]
-    print(f"{name:34}{both[0]:>8}{scatter:>6}{both[1]:>8} |      {''.join(f'{v:7.2f}' for v in by_depth)}")
+def numbers(error: ErrorLimit) -> dict:
+    """Mean errors, the standard deviation of the lateral mean, and the lateral mean in every interval of depth."""
+    return {
+        "lateral_nm": float(error.mean_lateral_nm),
+        "axial_nm": float(error.mean_axial_nm),
+        "lateral_sd_nm": float(error.lateral_nm.std() / math.sqrt(len(error.lateral_nm))),
+        "depth_centres_nm": ((EDGES_NM[:-1] + EDGES_NM[1:]) / 2).tolist(),
+        "lateral_by_depth_nm": list(map(float, error.by_depth(EDGES_NM)[0])),
+    }
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """How much faster is drawing in blocks than one localization after the other? Both are timed in the same run.
 
-Run: PYTHONPATH=workflow python benchmarks/rendering.py [localizations]
+python -m benchmarks.speed.rendering [localizations]
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 import time
 
 import numpy as np
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
 from scipy.special import erf
 
 from planeloc.rendering.gaussians import draw_gaussians
@@ -45,7 +47,11 @@ def seconds(draw, arguments) -> tuple[float, np.ndarray]:
 
 
 def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("localizations", type=int, nargs="?", default=500_000)
+    add_json_option(parser)
+    options = parser.parse_args()
+    rows = options.localizations
     random = np.random.default_rng(0)
     position = random.uniform(0, SIZE_PX, (2, rows))
     sigma = random.uniform(0.8, 2.5, (2, rows))
@@ -55,8 +61,15 @@ def main() -> None:
     difference = float(np.abs(image - expected).max())
     blocks, _ = seconds(draw_gaussians, (*position, *sigma))
     ratio = (naive / len(part[0])) / (blocks / rows)
-    print(f"one by one {len(part[0]) / naive:,.0f} localizations/s, in blocks {rows / blocks:,.0f} localizations/s")
-    print(f"ratio {ratio:.1f}, largest difference of a pixel {difference:.1e} localizations")
+    record = Record("rendering", options.json)
+    record.add(method="one by one", localizations_per_s=len(part[0]) / naive, ratio=1.0, largest_difference=0.0)
+    record.add(method="in blocks", localizations_per_s=rows / blocks, ratio=ratio, largest_difference=difference)
+    record.show(
+        Column("method", "method"),
+        Column("localizations/s", "localizations_per_s", ",.0f"),
+        Column("speed over one by one", "ratio", ".1f"),
+        Column("largest difference of a pixel, localizations", "largest_difference", ".1e"),
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """How good is a calibration? Errors of the point spread function against the Cramér–Rao bound of the beads, and what
 calibrations of different models cost when molecules are localized with them.
 
-    PYTHONPATH=workflow:tests python benchmarks/calibration.py bound [--repeats N]
-    PYTHONPATH=workflow:tests python benchmarks/calibration.py models --bead bead180_oil.tif [--repeats N]
-    PYTHONPATH=workflow:tests python benchmarks/registration.py
+    python -m benchmarks.accuracy.psf_calibration bound [--repeats N]
+    python -m benchmarks.accuracy.psf_calibration models --bead bead180_oil.tif [--repeats N]
+    python -m benchmarks.accuracy.registration
 
 `bound`: bead scans of a four-plane microscope, calibrated by the real stage from files, against the number of beads,
 their photons and the step of the scan. Two worlds: the paper's Gaussian, where the distance of two focal planes has a
@@ -13,12 +13,12 @@ images (rms difference over rms contrast, emitters within ± 600 nm) are root me
 
 `models`: beads and molecules drawn from the recording of a real bead (interpolated, never fitted by a formula). A
 registration and a calibration of each model are made from the beads; molecules at known places are fitted with each
-(maximum likelihood, all planes, through the maps that were found). Printed is the bias: median error at every depth.
+(maximum likelihood, all planes, through the measured transforms). Printed is the bias: median error at every depth.
 Where a recorded bead "is" must be said by convention:
 its core's centroid in its sharpest slice (least area). Planes are emulated from one recording, so this says nothing
 about differences between cameras.
 
-`registration.py` does the same for the maps between the cameras.
+`registration.py` does the same for the transforms between the cameras.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from bead_scans import microscope_of, pupil_spots, scattered
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import TABLES
+from tests.support.bead_scans import microscope_of, pupil_spots, scattered
 
 from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
@@ -77,7 +79,7 @@ class Condition:
 
 
 def of_model(psf: PSF) -> Light:
-    """(plane, places (n, 2) px in the window, z (n,)) → light (n, side, side) of one photon each on this plane."""
+    """(plane, places (n, 2) px in the window, z (n,)) → images (n, side, side) of one photon each on this plane."""
 
     def light(plane: int, place_px: np.ndarray, z_nm: np.ndarray) -> np.ndarray:
         x, y, z = (torch.as_tensor(v, dtype=torch.float64) for v in (*(place_px.T * PIXEL_NM), z_nm))
@@ -143,7 +145,7 @@ def write_scan(folder: Path, light: Light, condition: Condition, random: np.rand
 def calibrated(
     light: Light, condition: Condition, models: Sequence[str], seed: int, microscope: Microscope
 ) -> tuple[Registration, list[PSF]]:
-    """What the real stages find: the maps, and a PSF of each model."""
+    """What the real stages find: the transforms, and a PSF of each model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = write_scan(folder, light, condition, np.random.default_rng(seed))
@@ -189,29 +191,31 @@ def image_error(found: PSF, light: Light) -> float:
     return float(np.sqrt(left / contrast))
 
 
-def report_bound(repeats: int) -> None:
+def report_bound(repeats: int, record: Record) -> None:
     microscope = microscope_of(len(DEPTHS_NM), PIXEL_NM, SENSOR)
     truth = replace(paper_psf(), pixel_size_nm=PIXEL_NM)
-    worlds = {"Gaussian": of_model(truth), "pupil": of_pupil()}
+    worlds = {"gaussian": of_model(truth), "pupil": of_pupil()}
     varied = [
         *(replace(Condition(), beads=n) for n in (4, 8, 14, 28)),
         *(replace(Condition(), photons=n) for n in (1000.0, 20000.0)),
         *(replace(Condition(), step_nm=s) for s in (25.0, 100.0)),
     ]
-    print("world     model     beads photons  step | spacing error  bound  ratio | image error")
     for condition in varied:
+        row = {
+            "beads": str(condition.beads),
+            "photons": f"{condition.photons:,.0f}",
+            "step_nm": f"{condition.step_nm:.0f}",
+        }
         for world, light in worlds.items():
             runs = [calibrated(light, condition, MODELS, seed, microscope)[1] for seed in range(repeats)]
             for model, found in zip(MODELS, zip(*runs, strict=True), strict=True):
                 off = np.array([np.diff(psf.plane_depths_nm) - np.diff(DEPTHS_NM) for psf in found])
-                error, limit = float(np.sqrt(np.mean(off**2))), spacing_bound(truth, condition)
-                against = f"{limit:6.2f} {error / limit:6.2f}" if world == "Gaussian" else "     -      -"
                 images = np.sqrt(np.mean([image_error(psf, light) ** 2 for psf in found]))
-                print(
-                    f"{world:9} {model:9} {condition.beads:5d} {condition.photons:7.0f} {condition.step_nm:5.0f} |"
-                    f" {error:10.2f} nm {against} | {100 * images:8.2f} %",
-                    flush=True,
-                )
+                row[f"{world}_images_{model}"] = f"{100 * images:.2g} %"
+                row[f"{world}_spacing_nm_{model}"] = float(np.sqrt(np.mean(off**2)))
+        row["gaussian_spacing_over_bound"] = row["gaussian_spacing_nm_spline"] / spacing_bound(truth, condition)
+        record.add(**row)
+    record.show(*TABLES["psf_calibration"].columns)
 
 
 def biases(
@@ -250,7 +254,7 @@ def biases(
     return np.array(found)
 
 
-def report_models(bead: Path, repeats: int, photons: float) -> None:
+def report_models(bead: Path, repeats: int, photons: float, record: Record) -> None:
     microscope = microscope_of(len(DEPTHS_NM), PIXEL_NM, SENSOR)
     light, condition = of_recording(bead), Condition()
     depths = np.arange(-CENTRAL_NM, CENTRAL_NM + 1, 150.0)
@@ -260,21 +264,24 @@ def report_models(bead: Path, repeats: int, photons: float) -> None:
         random = np.random.default_rng(1000 + seed)
         runs.append([biases(light, maps, psfs, depth, photons, random) for depth in depths])
     bias = np.array(runs)  # (repeats, depths, models, 3)
-    print(f"{repeats} calibrations of {condition.beads} beads, molecules of {photons:.0f} photons; mean bias in nm")
-    print("depth     " + "   ".join(f"{model:>8}: x      y      z" for model in MODELS))
-    for k, depth in enumerate(depths):
-        rows = "   ".join("  ".join(f"{v:6.1f}" for v in bias[:, k, m].mean(axis=0)) for m in range(len(MODELS)))
-        print(f"{depth:6.0f}    {rows}")
     for m, model in enumerate(MODELS):
-        lateral = np.hypot(bias[..., m, 0], bias[..., m, 1])
-        axial = np.abs(bias[..., m, 2])
-        about = bias[..., m, :] - bias[..., m, :].mean(axis=1, keepdims=True)
-        print(
-            f"{model:9} worst of any run and depth: lateral {lateral.max():.1f}, axial {axial.max():.1f}; "
-            f"rms: lateral {np.sqrt(np.mean(lateral**2)):.1f}, axial {np.sqrt(np.mean(axial**2)):.1f}; "
-            f"worst about each run's mean: lateral {np.hypot(about[..., 0], about[..., 1]).max():.1f}, "
-            f"axial {np.abs(about[..., 2]).max():.1f}"
-        )
+        of_runs = bias[..., m, :]
+        about = of_runs - of_runs.mean(axis=1, keepdims=True)
+        along = {f"bias_{axis}_nm": of_runs[..., k].mean(axis=0).tolist() for k, axis in enumerate("xyz")}
+        record.add(model=model, **error_sizes(of_runs), depths_nm=depths.tolist(), **along)
+        record.add(model=f"{model}, about the mean of each run", **error_sizes(about))
+    record.show(*TABLES["psf_model_bias"].columns)
+
+
+def error_sizes(bias: np.ndarray) -> dict[str, float]:
+    """Worst of any run and depth, and rms, of biases (repeats, depths, 3)."""
+    lateral, axial = np.hypot(bias[..., 0], bias[..., 1]), np.abs(bias[..., 2])
+    return {
+        "worst_lateral_nm": float(lateral.max()),
+        "worst_axial_nm": float(axial.max()),
+        "rms_lateral_nm": float(np.sqrt(np.mean(lateral**2))),
+        "rms_axial_nm": float(np.sqrt(np.mean(axial**2))),
+    }
 
 
 def main() -> None:
@@ -283,14 +290,16 @@ def main() -> None:
     parser.add_argument("--bead", type=Path, help="z-stack of one bead on one plane (TIFF), for `models`")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--photons", type=float, default=20_000.0, help="of the molecules, for `models`")
+    add_json_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.part == "bound":
-        report_bound(arguments.repeats)
+        report_bound(arguments.repeats, Record("psf_calibration", arguments.json))
     elif arguments.bead is None:
         parser.error("models needs --bead")
     else:
-        report_models(arguments.bead, arguments.repeats, arguments.photons)
+        record = Record("psf_model_bias", arguments.json)
+        report_models(arguments.bead, arguments.repeats, arguments.photons, record)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Frames per second and memory of localization, on one core, against the paper's network run everywhere.
 
-    PYTHONPATH=workflow python benchmarks/inference.py
+    python -m benchmarks.speed.localization_modes
 
 A movie of drifting planes is drawn (the paper's microscope; all molecules and their drift are new in every frame), and
 the same frames go through
@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -29,8 +27,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from conversion import peak_memory
-from drawn_movies import CAMERA, FILES, write_drawn_movie
+from benchmarks.support.drawn_movies import CAMERA, FILES, write_drawn_movie
+from benchmarks.support.record import Record, add_json_option, largest_memory_mb, run_again
+from benchmarks.tables import TABLES
 
 from planeloc.core.devices import choose_precision
 from planeloc.evaluation.metrics import compare, rmse_axial, rmse_lateral, scores
@@ -41,13 +40,18 @@ from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
 from planeloc.networks.voxel_peaks import find_peaks
 from planeloc.scenes.matching import Points, match
 
-WAYS = ("wide", "plain", "dense", "sparse")
+WAYS = {
+    "wide": "a network of the paper's kind, 64 channels, whole frames, float32",
+    "plain": "the shipped `upsampling` network, whole frames, float32",
+    "dense": "`mode: dense`",
+    "sparse": "`mode: sparse`",
+}
 THRESHOLD, MINIMUM_PROBABILITY = 0.005, 0.1  # the pipeline's defaults
 MATCH_NM = (250.0, 500.0)  # laterally and axially, of a localization and its molecule
 
 
 def draw_movie(folder: Path, weights: Path, frames: int, size: int, molecules: int, light: float) -> None:
-    """A movie of the network's microscope, its calibration, and the truth."""
+    """A movie of the network's microscope, its calibration, and the ground truth."""
     _, record = load_network(weights)
     background = float(np.mean(record.scene.background))
     scene = replace(
@@ -107,7 +111,7 @@ def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: st
 
 
 def measure(folder: Path, weights: Path, way: str, frames: int, device: str) -> None:
-    """Run one way in this process; prints what was measured and leaves the table in the folder."""
+    """Run one method in this process; prints what was measured and leaves the table in the folder."""
     torch.set_num_threads(1)
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # the thread that reads ahead gets no core of its own
     if way in ("wide", "plain"):
@@ -115,7 +119,7 @@ def measure(folder: Path, weights: Path, way: str, frames: int, device: str) -> 
     else:
         seconds, table, work = run_pipeline(folder, weights, frames, way, device)
     table.to_csv(folder / f"{way}.csv", index=False)
-    print(json.dumps({"fps": frames / seconds, "peak_mb": peak_memory(), "work": work}))
+    print(json.dumps({"fps": frames / seconds, "peak_mb": largest_memory_mb(), "work": work}))
 
 
 def kept(folder: Path, way: str, frames: int) -> pd.DataFrame:
@@ -124,13 +128,17 @@ def kept(folder: Path, way: str, frames: int) -> pd.DataFrame:
     return table[(table.frame < frames) & (table.probability >= MINIMUM_PROBABILITY)].reset_index(drop=True)
 
 
-def compared(found: pd.DataFrame, truth: pd.DataFrame, size_nm: float) -> str:
+def compared(found: pd.DataFrame, truth: pd.DataFrame, size_nm: float) -> dict[str, float]:
     """Recall, precision and errors."""
     limits = {"lateral_nm": MATCH_NM[0], "axial_nm": MATCH_NM[1], "border_nm": 0.0, "minimum_photons": 0.0}
     pairs = compare(found, truth, (size_nm, size_nm), **limits)
     values = scores(pairs)
-    errors = rmse_lateral(pairs.error_nm), rmse_axial(pairs.error_nm)
-    return f"   {values['recall']:.4f}     {values['precision']:.4f}  {errors[0]:5.1f} nm  {errors[1]:5.1f} nm"
+    return {
+        "recall": values["recall"],
+        "precision": values["precision"],
+        "rmse_lateral_nm": rmse_lateral(pairs.error_nm),
+        "rmse_axial_nm": rmse_axial(pairs.error_nm),
+    }
 
 
 def missed(dense: pd.DataFrame, sparse: pd.DataFrame, truth: pd.DataFrame) -> tuple[int, int]:
@@ -157,7 +165,8 @@ def main() -> None:
     parser.add_argument("--light", type=float, default=1.0, help="factor on the photons of the network's training")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of `dense` and `sparse`")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
-    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    add_json_option(parser)
+    parser.add_argument("--measure", choices=tuple(WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(options.folder, options.weights, options.measure, options.frames, options.device)
@@ -172,36 +181,42 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     size_nm = options.size * record.psf.pixel_size_nm
     truth = pd.read_csv(folder / "truth.csv")
     counts = {"wide": max(1, options.plain_frames // 10), "plain": options.plain_frames, "dense": options.plain_frames}
-    print(f"{options.size}×{options.size}×{record.psf.planes}, {options.molecules} molecules a frame, one core")
-    print("way     frames/s  peak memory   recall  precision  lateral    axial")
-    speed = {}
-    for way in WAYS:
+    record, recall, speed = Record("upsampling_speed", options.json), {}, {}
+    for way, network in WAYS.items():
         frames = counts.get(way, options.frames)
-        command = [sys.executable, __file__, "--measure", way, "--folder", str(folder), "--frames", str(frames)]
-        command += ["--weights", str(options.weights), "--device", options.device]
-        result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        speed[way] = result["fps"]
-        found = "" if way == "wide" else compared(kept(folder, way, frames), truth[truth.frame < frames], size_nm)
-        print(f"{way:7s} {result['fps']:8.3f} {result['peak_mb']:9.0f} MB{found}   ({frames} frames)")
-        if result["work"]:
-            explain(result["work"], frames, 1 / result["fps"])
-    print(f"sparse / wide {speed['sparse'] / speed['wide']:.0f}; sparse / plain {speed['sparse'] / speed['plain']:.0f}")
+        command = ["--measure", way, "--folder", str(folder), "--frames", str(frames)]
+        result = json.loads(run_again([*command, "--weights", str(options.weights), "--device", options.device]))
+        found = {} if way == "wide" else compared(kept(folder, way, frames), truth[truth.frame < frames], size_nm)
+        speed[way], recall[way] = result["fps"], found.get("recall")
+        memory = f"{result['peak_mb'] / 1000:.1f} GB"
+        work = work_per_frame(result["work"], frames, 1 / result["fps"]) if result["work"] else {}
+        record.add(network=network, frames_per_s=speed[way], peak_memory=memory, frames=frames, **found, **work)
+    record.show(*TABLES["upsampling_speed"].columns)
     first = options.plain_frames
     tables = (kept(folder, "dense", first), kept(folder, "sparse", first), truth[truth.frame < first])
     lost, known = missed(*tables)
-    print(f"of {known} molecules that dense finds, sparse misses {lost}: {100 * lost / known:.2f} %")
+    modes = Record("sparse_and_dense", extend=True)  # a row for every number of molecules and every brightness
+    modes.add(
+        molecules=f"{options.molecules} in {options.size}×{options.size}",
+        photons=f"×{options.light:g}",
+        missed=f"{lost:,} of {known:,}",
+        **{f"recall_{mode}": recall[mode] for mode in ("dense", "sparse")},
+        **{f"frames_per_s_{mode}": speed[mode] for mode in ("dense", "sparse")},
+    )
+    modes.show(*TABLES["sparse_and_dense"].columns)
 
 
-def explain(work: dict, frames: int, seconds: float) -> None:
-    """Where the time of a frame goes, and how much the network has to do."""
+def work_per_frame(work: dict, frames: int, seconds: float) -> dict[str, float]:
+    """Where the time of a frame goes (ms), and how much the network has to do."""
     parts = {name: value / frames for name, value in work["seconds"].items()}
     parts["other"] = seconds - sum(parts.values())
-    print("        ms a frame: " + ", ".join(f"{name} {1e3 * value:.1f}" for name, value in parts.items()))
     billions = work["operations"] / 1e9
-    print(
-        f"        {work['regions']:.0f} regions a frame, {billions:.2f} billion multiplications,"
-        f" {billions / parts['network']:.0f} billion a second in the network"
-    )
+    return {
+        **{f"ms_{name}": 1e3 * value for name, value in parts.items()},
+        "regions": work["regions"],
+        "billion_multiplications": billions,
+        "billion_multiplications_per_s": billions / parts["network"],
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which network? The choices that the paper's text leaves open, settled by training each variant alike.
 
-    python benchmarks/architecture.py study.json                  all variants, one after the other
-    python benchmarks/architecture.py study.json 'last kernel 5'  one variant, unless study.json holds it
+    python reproduction/benchmarks/architecture.py study.json                  all variants, one after the other
+    python reproduction/benchmarks/architecture.py study.json 'last kernel 5'  one variant, unless study.json holds it
 
 The text gives neither kernel sizes nor channels, nor how deep the convolution before the doublings is. Every variant
 sees the same images of Table 2 with drift in the same order; what differs is one choice at a time from `basis`.

@@ -1,13 +1,13 @@
 """A whole movie through the pipeline's own commands: how long each takes, how much memory, and what comes out.
 
-    PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --frames 39000 --size 64 --workers 2
-    PYTHONPATH=workflow python benchmarks/full_length.py --folder /tmp/full_length --memory --workers 2
+    python -m benchmarks.speed.whole_movie --folder /tmp/full_length --frames 39000 --size 64 --workers 2
+    python -m benchmarks.speed.whole_movie --folder /tmp/full_length --memory --workers 2
 
-A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras
-that are turned, mirrored and drift), its camera files are converted and localized with the true maps and the true
-point spread function, and the table is compared with the truth. What is finished stays in the folder, so a run that
-was stopped goes on when the same command is given again, and the time of all its runs is added up. Options that are
-not known here go to `localize`.
+A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras that are
+turned, mirrored and drift). Its camera files are converted and localized with the true transforms and the true point
+spread function, and the table is compared with the ground truth. What is finished stays in the folder. A run that was
+stopped continues with the same command, and the time of all its runs is added up. Options that are not known here go to
+`localize`.
 
 With `--memory`, the same is done for three lengths of a small movie, and the growth of the peak memory is printed.
 """
@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import ROOT, Column
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
 from planeloc.psf import GaussianPSF, write_psf
 from planeloc.transforms.camera_transform import Affine, Registration
 
-ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
 SMALL = 32  # pixels on a side, for `--memory`
 SAMPLED_S = 0.2
@@ -173,28 +174,38 @@ def run(folder: Path, frames: int, size: int, chosen: argparse.Namespace, option
     return records
 
 
-def report(folder: Path, frames: int, size: int, records: Records) -> None:
+def report(folder: Path, frames: int, size: int, records: Records, path: Path | None) -> None:
     source = sum(file.stat().st_size for file in (folder / "acquisition").glob("movie_camera*.ome.tif")) / 1e6
     stored = sum(file.stat().st_size for file in (folder / "movie.zarr").rglob("*") if file.is_file()) / 1e6
-    print(f"{frames} frames of 4 × {size} × {size}; {os.cpu_count()} cores")
-    print("step      seconds  frames/s  peak memory, MB: command  largest worker  together  runs")
-    for name, record in records.items():
-        print(
-            f"{name:9s} {record['seconds']:7.1f}  {frames / record['seconds']:8.1f}  {record['main_mb']:24.0f}  "
-            f"{record['largest_child_mb']:14.0f}  {record['all_mb']:8.0f}  {record['runs']:4d}"
-        )
-    table = (folder / "localizations.h5").stat().st_size / 1e6
-    print(f"camera files {source:.0f} MB, store {stored:.0f} MB ({source / stored:.2f} : 1), table {table:.1f} MB")
     values = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["values"]
-    print(
-        f"{values['localizations']:.0f} localizations; recall {values['recall']:.4f}, precision "
-        f"{values['precision']:.4f}, rmse {values['rmse_lateral_nm']:.1f} nm laterally, "
-        f"{values['rmse_axial_nm']:.1f} nm axially"
+    table = (folder / "localizations.h5").stat().st_size / 1e6
+    record = Record("whole_movie_steps", path)
+    for name, step in records.items():
+        record.add(
+            step=f"{name}, {frames} frames of 4 × {size} × {size}",
+            seconds=step["seconds"],
+            frames_per_s=frames / step["seconds"],
+            command_mb=step["main_mb"],
+            largest_worker_mb=step["largest_child_mb"],
+            together_mb=step["all_mb"],
+            runs=step["runs"],
+        )
+    kept = ("localizations", "recall", "precision", "rmse_lateral_nm", "rmse_axial_nm")
+    record.add(step="result", source_mb=source, store_mb=stored, table_mb=table, **{key: values[key] for key in kept})
+    record.show(
+        Column("step", "step"),
+        Column("seconds", "seconds", ".1f"),
+        Column("frames/s", "frames_per_s", ".1f"),
+        Column("MB: command, largest worker, together", "command_mb largest_worker_mb together_mb", ".0f"),
+        Column("runs", "runs"),
+        Column("recall, precision", "recall precision", ".4f"),
+        Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
     )
 
 
 def compare_memory(chosen: argparse.Namespace, options: list[str]) -> None:
     """Peak memory of movies that differ in nothing but their length."""
+    record = Record("whole_movie_memory", chosen.json)
     peaks: dict[str, list[float]] = {}
     for frames in chosen.lengths:
         records = run(chosen.folder / f"memory_{frames}", frames, SMALL, chosen, options)
@@ -203,12 +214,14 @@ def compare_memory(chosen: argparse.Namespace, options: list[str]) -> None:
             "localize, command": records["localize"]["main_mb"],
             "localize, largest worker": records["localize"]["largest_child_mb"],
         }
-        print(f"{frames:6d} frames: " + ", ".join(f"{name} {peak:.0f} MB" for name, peak in seen.items()), flush=True)
         for name, peak in seen.items():
+            record.add(quantity=f"{name}, peak memory of {frames} frames", value=peak, unit="MB")
             peaks.setdefault(name, []).append(peak)
     for name, values in peaks.items():
-        print(f"{name}: grows by {1e3 * np.polyfit(chosen.lengths, values, 1)[0]:.3f} kB per frame")
-    print(f"a frame of 4 × {SMALL} × {SMALL} is {8e-3 * SMALL**2:.1f} kB")
+        growth = 1e3 * np.polyfit(chosen.lengths, values, 1)[0]
+        record.add(quantity=f"{name}, growth of the peak memory per frame", value=float(growth), unit="kB")
+    record.add(quantity=f"size of a frame of 4 × {SMALL} × {SMALL}", value=8e-3 * SMALL**2, unit="kB")
+    record.show(Column("quantity", "quantity"), Column("value", "value", ".3f"), Column("unit", "unit"))
 
 
 def main() -> None:
@@ -219,6 +232,7 @@ def main() -> None:
     parser.add_argument("--molecules", type=float, default=4, help="in a frame, on average")
     parser.add_argument("--weights", type=Path, default=ROOT / "resources" / "regression.safetensors")
     parser.add_argument("--workers", type=int, default=2)
+    add_json_option(parser)
     parser.add_argument("--memory", action="store_true", help="compare peak memory for three lengths instead")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1000, 4000, 16000], help="of these movies")
     arguments, options = parser.parse_known_args()
@@ -227,11 +241,11 @@ def main() -> None:
             compare_memory(arguments, options)
             return
         records = run(arguments.folder, arguments.frames, arguments.size, arguments, options)
-        report(arguments.folder, arguments.frames, arguments.size, records)
+        report(arguments.folder, arguments.frames, arguments.size, records, arguments.json)
     except PlanelocError as error:
-        sys.exit(f"full_length: {error}")
+        sys.exit(f"whole_movie: {error}")
     except KeyboardInterrupt:
-        sys.exit("full_length: stopped; the same command goes on from here")
+        sys.exit("whole_movie: stopped; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long `convert` takes compared with copying the same files, how small the store is, and whether memory grows.
 
-    PYTHONPATH=workflow python benchmarks/conversion.py --frames 4000 --size 256 --folder /tmp
+    python -m benchmarks.speed.conversion --frames 4000 --size 256 --folder /tmp
 
 Four cameras with photon and read noise and some molecules are written as OME-TIFF. In one run their files are copied
 (to the memory of the operating system, and to the disk) and converted, in turns, and each part of the work that cannot
@@ -14,8 +14,6 @@ import argparse
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from benchmarks.support.record import Record, add_json_option, largest_memory_mb, run_again
+from benchmarks.tables import Column
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
@@ -84,11 +84,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(folder: Path, frames: int, size: int, threads: int, repeats: int) -> None:
+def compare(folder: Path, frames: int, size: int, threads: int, repeats: int, record: Record) -> None:
     """Copying, converting and checking the same files, the best of each."""
     files = write_cameras(folder, frames, size)
     gigabytes = sum(file.stat().st_size for file in files) / 1e9
-    print(f"{PLANES} cameras, {frames} frames of {size} × {size}: {1e3 * gigabytes:.0f} MB; {os.cpu_count()} cores")
     store, manifest, _ = outputs(folder)
     best: dict[str, float] = {}
     used = []
@@ -107,19 +106,21 @@ def compare(folder: Path, frames: int, size: int, threads: int, repeats: int) ->
         for file in files:
             (folder / f"copy_of_{file.name}").unlink()
     for name, took in best.items():
-        print(f"{name:14s} {took:7.2f} s  {1e3 * gigabytes / took:6.0f} MB/s")
+        record.add(quantity=f"{name} {frames} frames of {PLANES} × {size} × {size}", value=took, unit="s")
+        record.add(quantity=f"{name}, speed", value=1e3 * gigabytes / took, unit="MB/s")
     parts = part_times(files, folder)
-    print("seconds per GB on one core: " + ", ".join(f"{name} {took:.2f}" for name, took in parts.items()))
+    for name, took in parts.items():
+        record.add(quantity=f"{name}, one core", value=took, unit="s/GB")
     floor = sum(parts.values()) * gigabytes / min(threads, os.cpu_count() or 1)
     stored = sum(file.stat().st_size for file in store.rglob("*") if file.is_file()) / 1e9
-    print(
-        f"convert used {min(used) / gigabytes:.2f} s of the processor per GB; these parts alone would take {floor:.2f} "
-        f"s on {threads} threads, {best['copy'] / floor:.2f} of the speed of copying"
+    record.add(quantity="convert, processor time", value=min(used) / gigabytes, unit="s/GB")
+    record.add(quantity=f"parts that no conversion can leave out, on {threads} threads", value=floor, unit="s")
+    record.add(quantity="speed of these parts alone / speed of copy", value=best["copy"] / floor, unit="")
+    record.add(quantity="speed of convert / speed of copy", value=best["copy"] / best["convert"], unit="")
+    record.add(
+        quantity="speed of convert / speed of copy to disk", value=best["copy to disk"] / best["convert"], unit=""
     )
-    print(
-        f"speed of convert / speed of copy {best['copy'] / best['convert']:.2f}, "
-        f"of copy to disk {best['copy to disk'] / best['convert']:.2f}; source / store {gigabytes / stored:.2f}"
-    )
+    record.add(quantity="size of source / size of store", value=gigabytes / stored, unit="")
     for file in files:
         file.unlink()
 
@@ -143,26 +144,22 @@ def part_times(files: list[Path], folder: Path) -> dict[str, float]:
     return {name: took / (counts.nbytes / 1e9) for name, took in times.items()}
 
 
-def compare_memory(folder: Path, lengths: list[int], threads: int) -> None:
+def compare_memory(folder: Path, lengths: list[int], threads: int, record: Record) -> None:
     """Peak memory of conversions that differ in nothing but the number of frames."""
     peaks = []
     for frames in lengths:
         files = write_cameras(folder, frames, MEMORY_SIZE)
-        command = [sys.executable, __file__, "--threads", str(threads), "--measure", *map(str, files)]
-        peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-        print(f"peak memory for {frames:6d} frames of {PLANES} × {MEMORY_SIZE} × {MEMORY_SIZE}: {peaks[-1]:.1f} MB")
+        peaks.append(float(run_again(["--threads", str(threads), "--measure", *map(str, files)])))
+        record.add(
+            quantity=f"peak memory, {frames} frames of {PLANES} × {MEMORY_SIZE} × {MEMORY_SIZE}",
+            value=peaks[-1],
+            unit="MB",
+        )
         for file in files:
             file.unlink()
     slope = 1e3 * np.polyfit(lengths, peaks, 1)[0]
-    print(f"it grows by {slope:.3f} kB per frame; a frame is {2e-3 * PLANES * MEMORY_SIZE**2:.1f} kB")
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far, MB. (What `getrusage` says, a process inherits from its
-    parent.)
-    """
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1.024e-3
+    record.add(quantity="growth of the peak memory per frame", value=float(slope), unit="kB")
+    record.add(quantity="size of a frame", value=2e-3 * PLANES * MEMORY_SIZE**2, unit="kB")
 
 
 def main() -> None:
@@ -173,17 +170,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--lengths", type=int, nargs="*", default=[1000, 4000, 16000], help="frames to compare memory")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    add_json_option(parser)
     parser.add_argument("--measure", type=Path, nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         if options.measure:
             convert(options.measure, MICROSCOPE, *outputs(folder), ConvertSettings(threads=options.threads))
-            print(peak_memory())
+            print(largest_memory_mb())
             return
-        compare(folder, options.frames, options.size, options.threads, options.repeats)
+        record = Record("conversion", options.json)
+        compare(folder, options.frames, options.size, options.threads, options.repeats, record)
         if options.lengths:
-            compare_memory(folder, options.lengths, options.threads)
+            compare_memory(folder, options.lengths, options.threads, record)
+        record.show(Column("quantity", "quantity"), Column("value", "value", ".3f"), Column("unit", "unit"))
 
 
 if __name__ == "__main__":

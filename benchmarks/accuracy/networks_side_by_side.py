@@ -1,19 +1,19 @@
 """Both networks, refined or not, and a plain detector with a fit: the same frames, the same evaluation, one core.
 
-    PYTHONPATH=workflow taskset -c 0 python benchmarks/networks.py
+    taskset -c 0 python -m benchmarks.accuracy.networks_side_by_side
 
-Movies of the paper's microscope (background 4, read noise 3; light ×1: 1,628 to 5,425 photons a molecule on all planes)
-are drawn and go through `localize`, from the compressed store to the table. With drift, planes 1… are shifted anew in
-every frame, by up to two voxels of 24 nm either way. Every molecule of the field counts, up to its border;
-localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the processor,
-after all is loaded.
+Movies of the paper's microscope (background 4, read noise 3; photons ×1: 1,628 to 5,425 per molecule, all planes
+together) are simulated and go through `localize`, from the compressed store to the table. With inter-camera drift,
+planes 1… are shifted in every frame by up to two voxels of 24 nm either way. Every molecule of the field counts, up to
+its border; localizations and molecules are matched within 250 nm laterally and 500 nm axially. Times are those of the
+processor, after loading.
 
 - `upsampling`, `regression`: the networks alone (kept from a probability of 0.1 and 0.3 on);
-- `+ refinement`: with `refine: likelihood`;
-- `filter + fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with planes that are
-  taken not to drift: the classical way; what the fit does not explain is left out;
+- `refined`: with `refine: likelihood`;
+- `matched filter and fit`: maxima of a matched filter, at least 3 pixels apart, and the same fit from there, with
+  planes that are taken not to drift: the classical way; what the fit does not explain is left out;
 - `Cramér–Rao bound`: of molecules that do not overlap, with the drift unknown where there is one, else known;
-- `(known)`: told that the planes do not drift, in movies where they do not.
+- `known`: told that the planes do not drift, in movies where they do not.
 
 A peer's numbers on such movies stand beside them.
 """
@@ -29,7 +29,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
+from benchmarks.support.drawn_movies import CAMERA, FILES, TRUTH, write_drawn_movie
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import TABLES, Column
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
@@ -72,7 +74,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Way:
-    """How a movie is localized."""
+    """Method by which a movie is localized."""
 
     name: str
     network: str  # "upsampling" or "regression"; of "" the detector
@@ -83,15 +85,15 @@ class Way:
 
 WAYS = (
     Way("upsampling", "upsampling", 0.1),
-    Way("upsampling + refinement", "upsampling", 0.1, "likelihood"),
+    Way("upsampling, refined", "upsampling", 0.1, "likelihood"),
     Way("regression", "regression", 0.3),
-    Way("regression + refinement", "regression", 0.3, "likelihood"),
-    Way("filter + fit", "", 0.0),
+    Way("regression, refined", "regression", 0.3, "likelihood"),
+    Way("matched filter and fit", "", 0.0),
 )
 KNOWN = (
-    Way("upsampling + refinement (known)", "upsampling", 0.1, "likelihood", 0.0),
-    Way("regression (known)", "regression", 0.3, "none", 0.0),
-    Way("regression + refinement (known)", "regression", 0.3, "likelihood", 0.0),
+    Way("upsampling, refined, known", "upsampling", 0.1, "likelihood", 0.0),
+    Way("regression, known", "regression", 0.3, "none", 0.0),
+    Way("regression, refined, known", "regression", 0.3, "likelihood", 0.0),
 )
 
 # storm-analysis, tuned on the same model; registration known where there is no drift. One core. Errors are those of
@@ -135,7 +137,7 @@ class FilterFinder:
         return [self._fitted(images, level, found.frame, found.position)]  # without those that were none
 
     def _fitted(self, images: Tensor, level: Tensor, image: Tensor, position: Tensor) -> Detections:
-        """Those that have light enough after a fit."""
+        """Those whose photons are significant after a fit."""
         psf, mapped = self._instrument.psf, self._instrument.on_planes(position)
         photons, *_ = fit_photons(images, psf, mapped, position[:, 2], image)
         axes = self._instrument.axes_of_planes(position)
@@ -155,7 +157,7 @@ def _beside_larger(image: Tensor, point: Tensor, value: Tensor, distance: float)
 
 
 def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> tuple[pd.DataFrame, float]:
-    """The table that a way leaves of a movie, and frames per second."""
+    """The table of a movie by one method, and frames per second."""
     precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     files = (str(folder / name) for name in FILES)
     network = str(weights[way.network or "regression"])
@@ -174,7 +176,7 @@ def forward_models(psf: PSF, mismatch: str) -> tuple[PSF, float]:
     """The PSF that makes the images, and the factor of the read noise that the cameras are said to have."""
     if mismatch == "width":
         return replace(psf, waist_nm=1.05 * psf.waist_nm), 1.05
-    if mismatch == "pixels":  # integrate their light; width and depth of focus as a fit of the other model has them
+    if mismatch == "pixels":  # integrate their photons; width and depth of focus as a fit of the other model has them
         return replace(psf, waist_nm=121.0, focus_depth_nm=275.0, asymmetry=0.0, pixel_integration=True), 1.0
     return psf, 1.0
 
@@ -202,7 +204,7 @@ def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: flo
 def measure(
     case: Case, light: float, drift: bool, weights: dict[str, Path], mismatch: str, share: float
 ) -> Iterator[dict]:
-    """One row per way."""
+    """One row per method."""
     _, record = load_network(weights["upsampling"])
     psf, noise = forward_models(record.psf, mismatch)
     scene = replace(
@@ -230,19 +232,10 @@ def measure(
             yield {**known, "way": way.name, **values, "frames_per_s": speed}
 
 
-def line(row: dict) -> str:
-    if "jaccard" not in row:
-        return f"{row['way']:62}{row['rmse_lateral_nm']:8.1f}{row['rmse_axial_nm']:8.1f}"
-    pulls = " ".join(f"{row[f'pull_{axis}']:5.2f}" for axis in "xyz")
-    return (
-        f"{row['way']:34}{row['jaccard']:9.3f}{row['recall']:8.3f}{row['precision']:11.3f}"
-        f"{row['rmse_lateral_nm']:9.1f}{row['rmse_axial_nm']:8.1f}   {pulls}{row['frames_per_s']:10.1f}"
-    )
-
-
-def peer_line(case: Case, drift: bool) -> str:
+def peer_row(case: Case, light: float, drift: bool) -> dict:
     jaccard, lateral, axial, speed = PEER_NUMBERS[case.name, drift]
-    return f"{PEER:34}{jaccard:9.3f}{'':19}{lateral:9.1f}{axial:8.1f}{'':20}{speed or '':>10}"
+    row = {"case": case.name, "light": light, "drift": drift, "way": PEER, "jaccard": f"{jaccard:g}"}
+    return row | {"rmse_lateral_nm": lateral, "rmse_axial_nm": axial, "frames_per_s": speed or ""}
 
 
 def main() -> None:
@@ -258,30 +251,21 @@ def main() -> None:
         default="none",
         help="images of another model than the calibration's: waist and read noise 5 %% larger; or pixels integrate",
     )
-    parser.add_argument("--output", type=Path, help="write the rows: .csv or .json")
+    add_json_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     weights = {"upsampling": options.upsampling, "regression": options.regression}
-    rows = []
+    record = Record("networks_side_by_side", options.json)
     for case in CASES:
         if options.cases and case.name not in options.cases:
             continue
         for light in options.lights:
             for drift in (False, True):
-                print(f"\n{case.name}, light ×{light:g}, {'drift in every frame' if drift else 'no drift'}")
-                print(f"{'':36}Jaccard  recall  precision  lateral   axial   pulls x, y, z    frames/s")
                 for row in measure(case, light, drift, weights, options.mismatch, options.frames):
-                    rows.append(row)
-                    print(line(row), flush=True)
+                    record.add(**row, mismatch=options.mismatch)
                 if light == 1 and (case.name, drift) in PEER_NUMBERS:
-                    print(peer_line(case, drift), flush=True)
-    if options.output:
-        table = pd.DataFrame(rows).assign(mismatch=options.mismatch)
-        write = table.to_json if options.output.suffix == ".json" else table.to_csv
-        write(
-            options.output,
-            **({"orient": "records", "indent": 1} if options.output.suffix == ".json" else {"index": False}),
-        )
+                    record.add(**peer_row(case, light, drift), mismatch=options.mismatch)
+    record.show(Column("photons ×", "light", "g"), Column("drift", "drift"), *TABLES["side_by_side_drift"].columns)
 
 
 if __name__ == "__main__":

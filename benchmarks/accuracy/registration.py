@@ -1,4 +1,4 @@
-"""How close does `planeloc register` come to what the beads tell? Error of its maps against the Cramér–Rao bound.
+"""How accurate is `planeloc register`? Errors of its transforms against the Cramér–Rao bound.
 
 Simulated bead scans of four cameras with the paper's PSF: planes 400 nm apart, 192 nm pixels, 16 beads that the
 reference and a camera both see, as many again that only one of them sees, 5,000 photons per bead and plane, 4 photons
@@ -6,13 +6,12 @@ of background per pixel, read noise; cameras in any of the eight orientations, s
 turned by up to 5°, magnified by up to 3 %. The real stage runs on files, blind.
 
 The bound comes from the true model alone: Fisher information of every bead's place on every slice and camera (pixel by
-pixel, with its photons, its background and its defocus as nuisance parameters), then of the maps, whose nuisance
+pixel, with its photons, its background and its defocus as nuisance parameters), then of the transforms, whose nuisance
 parameters are the beads' places, and, since a scan's sideways path cannot be known beforehand and the stage takes one
 out, a free common path of all beads and cameras over the slices. It is printed with and without that path. All are
 root-mean-square distances (both axes together) over the whole field of the reference, also where no bead is.
 
-Run: PYTHONPATH=workflow:tests python benchmarks/registration.py [accuracy] [beads] [photons] [step] [diffraction]
-     [blind] [--repeats N]
+    python -m benchmarks.accuracy.registration [accuracy] [beads] [photons] [step] [diffraction] [blind] [--repeats N]
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from bead_scans import microscope_of, pupil_spots
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
+from tests.support.bead_scans import microscope_of, pupil_spots
 
 from planeloc.beads.point_matching import ORIENTATIONS
 from planeloc.cameras.camera import Camera
@@ -43,8 +44,8 @@ BACKGROUND = 4.0  # photons per pixel
 FIELD_PX = 128
 BORDER_PX = 8.0
 APART_PX = 11.0
-WINDOW_PX = 33  # of one bead, for light and information
-WRONG_NM = 100.0  # a map that is off by more rests on a wrong match
+WINDOW_PX = 33  # of one bead, for its photons and its information
+WRONG_NM = 100.0  # a transform with a larger error rests on a wrong match
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Truth:
 
 
 def random_map(random: np.random.Generator, shift_share: float, orientation: int | None = None) -> Affine:
-    """A map within the limits of the blind search, about the middle of the field."""
+    """A transform within the limits of the blind search, about the centre of the field."""
     turn = ORIENTATIONS[random.integers(8) if orientation is None else orientation]
     angle, scale = np.deg2rad(random.uniform(-5, 5)), 1 + random.uniform(-0.03, 0.03)
     matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ turn
@@ -161,7 +162,7 @@ def write_scan(
 
 
 def place_information(plane: int, position_px: np.ndarray, photons: float, z: np.ndarray, camera: Camera) -> np.ndarray:
-    """(slices, 2, 2) px⁻² Fisher information of a bead's place, its light, background and defocus unknown.
+    """(slices, 2, 2) px⁻² Fisher information of a bead's place, its photons, background and defocus unknown.
 
     Derivatives are central differences of the light; the variance of a pixel is that of its photons, of the read noise
     and of rounding to counts.
@@ -184,7 +185,7 @@ def place_information(plane: int, position_px: np.ndarray, photons: float, z: np
 
 
 def bound_nm(truth: Truth, condition: Condition, microscope: Microscope, with_path: bool) -> np.ndarray:
-    """(planes − 1,) rms error over the field, nm, that no unbiased estimate of all maps at once can beat.
+    """(planes − 1,) rms error over the field, nm, that no unbiased estimate of all transforms together can beat.
 
     What is seen of bead b by camera p on slice s is A_p (r_b + path_s) + t_p. The parameters are A_p and t_p (6 each),
     r_b, and, `with_path`, all path_s but one.
@@ -232,7 +233,7 @@ def field_grid() -> np.ndarray:
 
 
 def map_error_nm(found: Registration, truth: Truth) -> np.ndarray:
-    """(planes − 1,) rms distance between found and true maps over the whole field, nm."""
+    """(planes − 1,) rms distance between found and true transforms over the whole field, nm."""
     grid = field_grid()
     errors = [
         np.sum((f(grid) - t(grid)) ** 2, axis=1) for f, t in zip(found.transforms[1:], truth.maps[1:], strict=True)
@@ -268,21 +269,25 @@ def measure(
     return {name: np.array(values) for name, values in rows.items() if values}
 
 
-def report(name: str, rows: dict[str, np.ndarray]) -> None:
+def report(record: Record, name: str, rows: dict[str, np.ndarray]) -> None:
+    """A row for every plane but the first. The mean square is what the bound bounds; one draw scatters about it."""
     error = rows["error"]
-    wrong, refused = int(np.sum(error > WRONG_NM)), int(np.sum(np.isnan(error).any(axis=1)))
-    line = f"{name:<26} wrong {wrong}, refused {refused}; error "
-    line += " ".join(f"{v:.2f}" for v in np.nanmedian(error, axis=0))
-    line += f" worst {np.nanmax(error):.2f} nm"
-    if "with path" in rows:
-        ratio = error / rows["with path"]
-        line += "; bound " + " ".join(f"{v:.2f}" for v in np.median(rows["with path"], axis=0))
-        line += " (no path " + " ".join(f"{v:.2f}" for v in np.median(rows["without"], axis=0)) + ")"
-        # The mean square is what the bound bounds; one draw scatters about it.
-        rms = np.sqrt(np.nanmean(ratio**2, axis=0))
-        line += "; ratio rms " + " ".join(f"{v:.2f}" for v in rms)
-        line += f" median {np.nanmedian(ratio):.2f} worst {np.nanmax(ratio):.2f}"
-    print(line, flush=True)
+    for plane in range(1, error.shape[1] + 1):
+        of_plane = error[:, plane - 1]
+        row = {
+            "error_nm": float(np.nanmedian(of_plane)),
+            "worst_nm": float(np.nanmax(of_plane)),
+            "wrong": int(np.sum(of_plane > WRONG_NM)),
+            "refused": int(np.sum(np.isnan(of_plane))),
+        }
+        if "with path" in rows:
+            bound = rows["with path"][:, plane - 1]
+            row |= {
+                "bound_nm": float(np.median(bound)),
+                "bound_without_path_nm": float(np.median(rows["without"][:, plane - 1])),
+                "over_bound": float(np.sqrt(np.nanmean((of_plane / bound) ** 2))),
+            }
+        record.add(condition=name, plane=plane, repeats=len(error), **row)
 
 
 PARTS: dict[str, list[tuple[str, Condition]]] = {
@@ -301,12 +306,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", default=["accuracy"])
     parser.add_argument("--repeats", type=int, default=10)
+    add_json_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    record = Record("registration", arguments.json)
     for part in arguments.parts:
-        print(f"{part}, planes 1, 2, 3, {arguments.repeats} repeats", flush=True)
         for name, condition in PARTS.get(part, []):
-            report(name, measure(condition, arguments.repeats))
+            report(record, name, measure(condition, arguments.repeats))
         if part == "diffraction":
             for name, aberration in (
                 ("none", {}),
@@ -314,13 +320,23 @@ def main() -> None:
                 ("astigmatism", {"astigmatism_rad": 0.5}),
             ):
                 report(
+                    record,
                     f"diffraction, {name}",
                     measure(Condition(step_nm=100.0), arguments.repeats, diffraction_light(**aberration)),
                 )
         if part == "blind":
             for beads in (8, 16):
                 condition = Condition(beads=beads, step_nm=200.0)
-                report(f"{beads} beads, step 200 nm", measure(condition, arguments.repeats, seed=1))
+                report(record, f"{beads} beads, step 200 nm", measure(condition, arguments.repeats, seed=1))
+
+    record.show(
+        Column("condition", "condition"),
+        Column("plane", "plane"),
+        Column("median, worst error, nm", "error_nm worst_nm", ".2f"),
+        Column("bound, without path, nm", "bound_nm bound_without_path_nm", ".2f"),
+        Column("rms over bound", "over_bound", ".2f"),
+        Column("wrong, refused", "wrong refused"),
+    )
 
 
 if __name__ == "__main__":

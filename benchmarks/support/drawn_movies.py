@@ -1,4 +1,4 @@
-"""Movies of simulated molecules, in files as the pipeline takes them, with their truth."""
+"""Movies of simulated molecules, in files as the pipeline takes them, with their ground truth."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Frames:
 def write_drawn_movie(
     folder: Path, psf: PSF, scene: Scene, frames: int, calibrated: PSF | None = None, seed: int = 1
 ) -> None:
-    """A movie of scenes that are drawn anew in every frame, its calibration, and the truth.
+    """A movie of scenes that are drawn for every frame, its calibration, and the ground truth.
 
     The background is the middle of the scene's range. `calibrated` is the PSF that the pipeline is given, where it is
     not the one that makes the images.

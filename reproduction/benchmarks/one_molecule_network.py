@@ -1,7 +1,7 @@
 """How well a network finds one molecule in drifted images, by the paper's measure (Table 3) and against the continuous
-truth.
+ground truth.
 
-    python benchmarks/network.py resources/quadplane.safetensors
+    python -m reproduction.benchmarks.one_molecule_network resources/quadplane.safetensors
 
 The paper's network, fully trained on a GPU: lateral 16.7 nm, axial 8.90 nm voxel to voxel. With the drift of a frame
 unknown, one molecule in one frame cannot be known better than about 15.4 to 16.0 nm laterally on average (Fisher
@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import Column
 
 from planeloc.networks.record import load_network
 from planeloc.networks.voxel_peaks import find_peaks
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--resampling", action="store_true", help="with the sub-pixel sampling of registered planes")
+    add_json_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     network, record = load_network(arguments.weights)
@@ -52,10 +55,19 @@ def main() -> None:
             to_truth.append(position - truth)
     seconds = time.perf_counter() - start
     voxels, truths = torch.stack(to_voxel), torch.stack(to_truth)
-    print(f"{arguments.weights}: {arguments.images} images of one molecule, random drift, Table 2")
-    print(f"arg-max voxel to true voxel: lateral {lateral(voxels):.1f} nm, axial {axial(voxels):.1f} nm (means)")
-    print(f"centroid to true position:   lateral {lateral(truths):.1f} nm, axial {axial(truths):.1f} nm (means)")
-    print(f"found {found} of {arguments.images}; {arguments.images / seconds:.1f} images/s on one CPU thread")
+    record = Record("one_molecule_network", arguments.json)
+    speed = {"weights": arguments.weights.name, "images": arguments.images, "images_per_s": arguments.images / seconds}
+    for name, errors, number in (
+        ("most probable voxel to true voxel", voxels, arguments.images),
+        ("centroid to true position", truths, found),
+    ):
+        record.add(**speed, error=name, found=number, lateral_nm=lateral(errors), axial_nm=axial(errors))
+    record.show(
+        Column("mean error", "error"),
+        Column("lateral, axial, nm", "lateral_nm axial_nm", ".1f"),
+        Column("found", "found"),
+        Column("images/s", "images_per_s", ".1f"),
+    )
 
 
 def lateral(errors: torch.Tensor) -> float:
