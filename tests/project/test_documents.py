@@ -87,7 +87,9 @@ def wrong_snakemake(words: list[str]) -> list[str]:
 
 def wrong_python(words: list[str]) -> list[str]:
     if words[1] == "-m" and "." in words[2]:
-        return [] if REPOSITORY.joinpath(*words[2].split(".")).with_suffix(".py").exists() else [words[2]]
+        places = (REPOSITORY, REPOSITORY / "workflow")
+        found = any(place.joinpath(*words[2].split(".")).with_suffix(".py").exists() for place in places)
+        return [] if found else [words[2]]
     return [word for word in words[1:2] if word.endswith(".py") and not (REPOSITORY / word).exists()]
 
 
