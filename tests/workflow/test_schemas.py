@@ -152,3 +152,15 @@ def test_container_is_named_by_the_version() -> None:
     from planeloc import __version__
 
     assert __version__ in read_schema("config")["properties"]["container"]["default"]
+
+
+def test_kinds_of_network_of_other_packages_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kinds() -> list[str]:
+        return read_schema("config")["properties"]["train"]["properties"]["network"]["enum"]
+
+    own = kinds()
+    (tmp_path / "toy-1.0.dist-info").mkdir()
+    (tmp_path / "toy-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (tmp_path / "toy-1.0.dist-info" / "entry_points.txt").write_text("[planeloc.network_kinds]\ntoy = toy:KIND\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert kinds() == [*own, "toy"]

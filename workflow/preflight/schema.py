@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,18 @@ Locate = Callable[[tuple], str]
 
 
 def read_schema(name: str) -> dict[str, Any]:
-    """The schema ``workflow/schemas/{name}.schema.yaml``."""
-    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    """The schema ``workflow/schemas/{name}.schema.yaml``, with the choices that installed packages add."""
+    schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    _add_entry_points(schema)
+    return schema
+
+
+def _add_entry_points(rule: Mapping[str, Any]) -> None:
+    """Allow the names of the entry points that a rule mentions, in place."""
+    if "entryPoints" in rule:
+        rule["enum"].extend(entry.name for entry in entry_points(group=rule["entryPoints"]))
+    for part in rule.get("properties", {}).values():
+        _add_entry_points(part)
 
 
 def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,12 @@ def _group(description: str, properties: Schema) -> Schema:
 def _rule(field: dataclasses.Field, kind: type, *, advanced: bool = False) -> Schema:
     """The schema of one setting."""
     about = field.metadata
+    added = {entry.name for entry in entry_points(group=about["entry_points"])} if about["entry_points"] else set()
     rule = {
         "description": about["help"],
         "type": _TYPES[kind],
-        "enum": list(about["choices"]) if about["choices"] else None,
+        "enum": [choice for choice in about["choices"] if choice not in added] if about["choices"] else None,
+        "entryPoints": about["entry_points"] or None,
         "minimum": about["minimum"],
         "maximum": about["maximum"],
         "default": field.default,

@@ -29,6 +29,7 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    entry_points: str = "",
     advanced: bool = False,
     command_line_only: bool = False,
     was: tuple[str, ...] = (),
@@ -42,6 +43,7 @@ def setting(
     unit : unit of the value.
     minimum, maximum : bounds, which are allowed values themselves.
     choices : the words that are allowed.
+    entry_points : group of the entry points whose names are allowed, too.
     advanced : whether the reference and the help list it after the settings that matter to everyone.
     command_line_only : whether the workflow sets it, such as the number of threads, and not the configuration.
     was : names that the setting had in earlier versions; the configuration refuses them with the new name.
@@ -54,6 +56,7 @@ def setting(
             "minimum": minimum,
             "maximum": maximum,
             "choices": choices,
+            "entry_points": entry_points,
             "advanced": advanced,
             "command_line_only": command_line_only,
             "was": was,

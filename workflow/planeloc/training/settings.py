@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from planeloc.core.devices import DEVICES, PRECISIONS
 from planeloc.core.settings import setting
-from planeloc.networks.kinds import network_kind, network_kinds
+from planeloc.networks.kinds import GROUP, network_kind, network_kinds
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class TrainSettings:
         "Kind of network. regression: positions with uncertainties, fast; upsampling: the paper's, probabilities of"
         " fine voxels.",
         choices=network_kinds(),
+        entry_points=GROUP,
     )
     samples: int = setting(
         0,
