@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads.bad_pixels import find_clean_beads
 from planeloc.beads.bead_stack import BeadStack, field_background
-from planeloc.beads.detection import require_beads
+from planeloc.beads.detection import find_clean_beads, require_beads
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
 from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus

@@ -60,7 +60,7 @@ def quality_values(fit: PsfFit, calibrated: CalibratedPSF, astigmatism: Array, s
         "light_faded_sd": fit.stability.bleached_sd,
         "depth_of_focus_over_waist": curve.depth_of_focus_nm / curve.waist_nm,
         "cameras_matched": float(1 + sum(pairs is not None for pairs in fit.pairs)),
-        "hot_pixels": float(sum(np.count_nonzero(plane.beads.bad) for plane in fit.planes)),
+        "hot_pixels": float(sum(np.count_nonzero(plane.beads.hot) for plane in fit.planes)),
         "beads_left_out": float(sum(plane.left_out for plane in fit.planes)),
         "astigmatism_nm": float(astigmatism.max()),
         "scan_beyond_focus": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
