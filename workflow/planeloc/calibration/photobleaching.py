@@ -1,6 +1,6 @@
-"""Stability of a bead scan: photobleaching, and the steps of the stage.
+"""Photobleaching of the beads during a scan.
 
-Both are common to the beads of all cameras and belong to the slice, whereas the effect of the optics belongs to the
+It is common to the beads of all cameras and belongs to the slice, whereas the effect of the optics belongs to the
 defocus; planes that focus on different slices distinguish the two. They do not for a brightness that falls evenly: a
 spot that holds fewer photons on one side of focus looks the same, as spherical aberration can make it. So
 photobleaching is removed from the planes' brightness only if the settings say that the beads bleach, and if it is the
@@ -20,53 +20,33 @@ Array = NDArray[np.float64]
 
 _NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the brightness is followed
 _LEAST_BRIGHTNESS_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
-_BLEACHING_SIGMAS = 4.0  # less significant bleaching is taken for noise
+_SIGMAS = 4.0  # less significant bleaching is taken for noise
 _AGREE = 0.3  # relative: largest sure difference between the bleaching near focus and away from it
-_STEP_SIGMAS = 3.0
-_WIDTH_TOLERANCE = 0.02  # of a width
-_BIN_NM = 100.0  # of defocus, in which the curve may err by the same slope
-_CURVE_ERROR = 0.1  # typical, of the width from slice to slice over the waist
-_STEP_ERROR_NM = 100.0  # typical
 _REWEIGHTINGS = 5
 _HUBER = 1.5
 
 
 @dataclass(frozen=True)
-class ScanStability:
-    """What changed from slice to slice."""
+class Photobleaching:
+    """Change of the beads' brightness from slice to slice."""
 
     brightness: Array  # (slices,) over the scan's mean; all one where no photobleaching is removed
-    bleached: float  # share of the photons lost from the first slice to the last, at least; negative if they rose
-    bleached_sd: float
-    step_error_nm: Array  # (slices − 1,) displacement of the stage beyond its step
-    step_error_sd_nm: Array
-
-    @property
-    def largest_step_error_nm(self) -> float:
-        """Beyond the noise."""
-        return float(np.max(np.abs(self.step_error_nm) - _STEP_SIGMAS * self.step_error_sd_nm, initial=0.0))
-
-    @property
-    def worst_step(self) -> int:
-        """Index of the slice before it."""
-        return int(np.argmax(np.abs(self.step_error_nm) - _STEP_SIGMAS * self.step_error_sd_nm))
+    lost: float  # share of the photons lost from the first slice to the last, at least; negative if they rose
+    lost_sd: float
 
 
-def scan_stability(
-    curve: DefocusFit, travel_nm: Array, width_sd_nm: Array, photons: Array, photons_sd: Array, *, bleaching: bool
-) -> ScanStability:
-    """The stability of a scan from the beads of all planes: arrays (beads, slices) but for `travel_nm` (slices,).
+def photobleaching(
+    curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: Array, *, remove: bool
+) -> Photobleaching:
+    """Photobleaching from the photons (beads, slices) of the beads of all planes; `travel_nm` (slices,).
 
-    `bleaching` says that a loss of brightness is photobleaching of the beads, so that it may be removed.
+    `remove` says that a loss of brightness is photobleaching of the beads, so that it may be removed.
     """
     rate, rate_sd, sure = _bleaching(curve, travel_nm, photons, photons_sd)
     steps = len(travel_nm) - 1
     slices = np.arange(len(travel_nm)) - steps / 2
-    brightness = np.exp(rate * slices) if sure and bleaching else np.ones(len(slices))
-    error, deviation = _step_errors(curve, travel_nm, width_sd_nm)
-    return ScanStability(
-        brightness / brightness.mean(), float(-np.expm1(rate * steps)), rate_sd * steps, error, deviation
-    )
+    brightness = np.exp(rate * slices) if sure and remove else np.ones(len(slices))
+    return Photobleaching(brightness / brightness.mean(), float(-np.expm1(rate * steps)), rate_sd * steps)
 
 
 def _bleaching(curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: Array) -> tuple[float, float, bool]:
@@ -84,7 +64,7 @@ def _bleaching(curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: 
     both = both_sd**2 * (near / near_sd**2 + far / far_sd**2)
     apart = abs(near - far) + np.hypot(near_sd, far_sd)
     if apart < _AGREE * abs(both):
-        return both, both_sd, bool(abs(both) > _BLEACHING_SIGMAS * both_sd)
+        return both, both_sd, bool(abs(both) > _SIGMAS * both_sd)
     least = max(min(abs(near), abs(far)) - apart, 0.0) if near * far > 0 else 0.0
     return float(np.sign(near) * least), apart, False
 
@@ -117,39 +97,3 @@ def _without_means(values: Array, group: NDArray[np.int64], weights: Array) -> A
     total = np.bincount(group, weights)
     means = np.stack([np.bincount(group, weights * column) for column in values.T], axis=1)
     return values - (means / np.maximum(total, 1e-300)[:, None])[group]
-
-
-def _step_errors(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> tuple[Array, Array]:
-    """(slices − 1,) Error of every step of the stage, with standard deviation, from the changes of all beads' widths.
-
-    A width that changes otherwise than the curve does so because the curve is wrong at this defocus, for the beads of
-    all planes, or because the step was wrong, for all beads on this slice. Both have priors.
-    """
-    middle = (travel_nm[1:] + travel_nm[:-1]) / 2
-    both = curve.used[:, 1:] & curve.used[:, :-1]
-    bead, step = np.nonzero(both)
-    steps = len(middle)
-    if not len(bead):
-        return np.zeros(steps), np.full(steps, np.inf)
-    change = np.diff(curve.residual_nm, axis=1)[both]
-    defocus = curve.focus_nm[bead] - middle[step]
-    width = curve.width_nm(defocus)
-    variance = (width_sd_nm[:, 1:] ** 2 + width_sd_nm[:, :-1] ** 2)[both] + (_WIDTH_TOLERANCE * width) ** 2
-    bins = np.floor(defocus / _BIN_NM).astype(int)
-    bins -= bins.min()
-    count = int(bins.max()) + 1
-    design = np.zeros((len(bead), count + steps))
-    rows = np.arange(len(bead))
-    design[rows, bins] = 1
-    # Δz = focus − travel: too long a step lowers the defocus.
-    direction = np.sign(np.median(np.diff(travel_nm)))
-    design[rows, count + step] = -direction * curve.slope_nm(defocus) / (2 * width)
-    prior = np.concatenate((np.full(count, _CURVE_ERROR * curve.waist_nm), np.full(steps, _STEP_ERROR_NM)))
-    weights = 1 / variance
-    for _ in range(_REWEIGHTINGS):
-        covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(prior**-2))
-        solution = covariance @ (design.T @ (weights * change))
-        ratio = np.abs(change - design @ solution) / np.sqrt(variance)
-        weights = 1 / variance / np.maximum(ratio / (_HUBER * max(1.0, float(np.median(ratio)))), 1.0)
-    deviation = np.sqrt(np.diagonal(covariance))
-    return solution[count:], deviation[count:]
