@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.core.robust import huber_weights, irls
 
 Array = NDArray[np.float64]
 
@@ -81,14 +82,16 @@ def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd:
     value = np.log(photons[usable])
     variance = (photons_sd[usable] / photons[usable]) ** 2 + _LEAST_BRIGHTNESS_SD**2
     columns = np.column_stack((defocus[usable] ** 2, place.astype(float)))
-    weights = 1 / variance
-    for _ in range(_REWEIGHTINGS):
+
+    def fit(weights: Array) -> tuple[tuple[Array, Array, float], Array]:
         design, target = (_without_means(array, bead, weights) for array in (columns, value[:, None]))
         normal = design.T @ (weights[:, None] * design)
         solution = np.linalg.lstsq(normal, design.T @ (weights * target[:, 0]), rcond=None)[0]
         ratio = np.abs(target[:, 0] - design @ solution) / np.sqrt(variance)
         scale = max(1.0, 1.4826 * float(np.median(ratio)))
-        weights = 1 / variance / np.maximum(ratio / (_HUBER * scale), 1.0)
+        return (solution, normal, scale), huber_weights(ratio, _HUBER * scale, 1 / variance)
+
+    (solution, normal, scale), _ = irls(fit, 1 / variance, _REWEIGHTINGS)
     return float(solution[1]), scale * float(np.sqrt(np.linalg.pinv(normal)[1, 1]))
 
 

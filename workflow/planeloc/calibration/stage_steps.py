@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.core.robust import huber_weights, irls
 
 Array = NDArray[np.float64]
 
@@ -68,11 +69,13 @@ def stage_steps(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> Stag
     direction = np.sign(np.median(np.diff(travel_nm)))
     design[rows, count + step] = -direction * curve.slope_nm(defocus) / (2 * width)
     prior = np.concatenate((np.full(count, _CURVE_ERROR * curve.waist_nm), np.full(steps, _STEP_ERROR_NM)))
-    weights = 1 / variance
-    for _ in range(_REWEIGHTINGS):
+
+    def fit(weights: Array) -> tuple[tuple[Array, Array], Array]:
         covariance = np.linalg.inv(design.T @ (weights[:, None] * design) + np.diag(prior**-2))
         solution = covariance @ (design.T @ (weights * change))
         ratio = np.abs(change - design @ solution) / np.sqrt(variance)
-        weights = 1 / variance / np.maximum(ratio / (_HUBER * max(1.0, float(np.median(ratio)))), 1.0)
+        return (solution, covariance), huber_weights(ratio, _HUBER * max(1.0, float(np.median(ratio))), 1 / variance)
+
+    (solution, covariance), _ = irls(fit, 1 / variance, _REWEIGHTINGS)
     deviation = np.sqrt(np.diagonal(covariance))
     return StageSteps(solution[count:], deviation[count:])
