@@ -161,7 +161,7 @@ def test_flaws_of_the_movies_warn(tmp_path: Path) -> None:
     write(folder.dark[1], warm)
     folder.measure()
     warned = {name for name, verdict in folder.verdicts().items() if verdict == "warn"}
-    assert {"frames", "flicker", "saturated_share", "offset_drift_counts"} <= warned
+    assert {"frames", "flicker", "saturated_fraction", "offset_drift_counts"} <= warned
 
 
 def test_unusable_movies_are_one_line_with_file_and_remedy(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_unusable_movies_are_one_line_with_file_and_remedy(tmp_path: Path) -> No
 def test_a_failed_check_draws_its_figure_and_stops(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.dark = folder.record("leaking", 0.02 * LIGHT)
-    line = folder.failure(dark_light_fail_counts=5.0)
+    line = folder.failure(stray_light_fail_counts=5.0)
     assert "light in the dark counts" in line and "leaking" in line and "close the shutter" in line
     assert (tmp_path / "cameras.failed.png").exists()
 

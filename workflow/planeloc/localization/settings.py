@@ -60,11 +60,12 @@ class LocalizeSettings(ClusterSettings):
         minimum=0,
         advanced=True,
     )
-    on_domain_mismatch: str = setting(
+    on_distribution_mismatch: str = setting(
         "warn",
         "If background, brightness, spot width or density of the movie differ from the training data."
         " warn: continue with a warning; stop: end before anything is computed.",
         choices=ON_MISMATCH,
+        was=("on_domain_mismatch",),
     )
     refine: str = setting(
         "likelihood",
