@@ -131,7 +131,7 @@ def test_em_gain_with_and_without_the_movie_without_it(tmp_path: Path) -> None:
 def test_light_that_was_not_the_same_is_seen_in_the_excess_noise(tmp_path: Path) -> None:
     folder = Folder(tmp_path, (EMCCD, EMCCD), (EMCCD, EMCCD), beam(48, 1000))
     folder.without_em = folder.record("without", 0.5 * folder.light, em_gain=1.0)
-    assert "excess noise from expected" in folder.failure()
+    assert "deviation from expected excess noise" in folder.failure()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_failed_check_draws_its_figure_and_stops(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.dark = folder.record("leaking", 0.02 * LIGHT)
     line = folder.failure(stray_light_fail_counts=5.0)
-    assert "light in the dark counts" in line and "leaking" in line and "close the shutter" in line
+    assert "stray light in the dark movie" in line and "leaking" in line and "close the shutter" in line
     assert (tmp_path / "cameras.failed.png").exists()
 
 

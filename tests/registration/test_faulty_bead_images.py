@@ -195,7 +195,9 @@ def test_beads_that_all_move_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     places = still_beads(random)
     places += random.normal(0, 0.3, places.shape).cumsum(axis=1)
-    with pytest.raises(PlanelocError, match=r"own motion nm .* independently of each other: they are loose"):
+    with pytest.raises(
+        PlanelocError, match=r"motion of individual beads .* nm .* independently of each other: they are loose"
+    ):
         run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
 
 
