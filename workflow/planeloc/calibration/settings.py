@@ -62,12 +62,16 @@ class CalibrateSettings:
         0.5, "stop below", "measured fraction of the required defocus range", maximum=1, was=("coverage_fail",)
     )
     width_residual_warn: float = threshold(
-        0.08, "warn above", "rms residual of the widths near focus, relative to w0", minimum=0, was=("residual_warn",)
+        0.08,
+        "warn above",
+        "rms residual of the widths near focus, relative to the width in focus, w0",
+        minimum=0,
+        was=("residual_warn",),
     )
     width_residual_fail: float = threshold(
         0.3,
         "stop above",
-        "rms residual of the widths near focus, relative to w0 (model gaussian only)",
+        "rms residual of the widths near focus, relative to the width in focus, w0 (model gaussian only)",
         minimum=0,
         was=("residual_fail",),
     )
@@ -84,10 +88,10 @@ class CalibrateSettings:
         0.5, "stop above", "relative residual of the PSF fit", minimum=0, was=("unexplained_fail",)
     )
     photons_warn: float = threshold(
-        1000.0, "warn below", "photon count of a bead on a plane, in focus", unit="photons", minimum=0
+        1000.0, "warn below", "photon count of a bead in focus, in one plane", unit="photons", minimum=0
     )
     photons_fail: float = threshold(
-        100.0, "stop below", "photon count of a bead on a plane, in focus", unit="photons", minimum=0
+        100.0, "stop below", "photon count of a bead in focus, in one plane", unit="photons", minimum=0
     )
     bead_motion_warn_nm: float = threshold(
         15.0,
@@ -120,8 +124,12 @@ class CalibrateSettings:
         minimum=0,
         was=("faded_warn",),
     )
-    focus_ratio_least: float = threshold(1.3, "warn below", "ratio of depth of focus to w0", minimum=0)
-    focus_ratio_most: float = threshold(4.0, "warn above", "ratio of depth of focus to w0", minimum=0)
+    focus_ratio_least: float = threshold(
+        1.3, "warn below", "ratio of depth of focus to the width in focus, w0", minimum=0
+    )
+    focus_ratio_most: float = threshold(
+        4.0, "warn above", "ratio of depth of focus to the width in focus, w0", minimum=0
+    )
     depth_sd_warn_nm: float = threshold(
         15.0, "warn above", "standard deviation of a plane's depth", unit="nm", minimum=0
     )

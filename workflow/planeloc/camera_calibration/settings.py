@@ -11,8 +11,8 @@ from planeloc.core.settings import threshold
 class CamerasSettings:
     """How good the movies must be, and how far a camera may be from what was declared."""
 
-    minimum_frames: int = threshold(10, "stop below", "number of frames of a movie", minimum=8)
-    frames_warn: int = threshold(50, "warn below", "number of frames of a movie", minimum=1)
+    minimum_frames: int = threshold(10, "stop below", "number of frames in a movie", minimum=8)
+    frames_warn: int = threshold(50, "warn below", "number of frames in a movie", minimum=1)
     gain_sd_warn: float = threshold(0.02, "warn above", "relative standard deviation of the gain", minimum=0)
     gain_sd_fail: float = threshold(0.2, "stop above", "relative standard deviation of the gain", minimum=0)
     shot_noise_warn: float = threshold(

@@ -37,7 +37,12 @@ class RegisterSettings:
         choices=MODELS,
     )
     maximum_rotation_deg: float = setting(
-        5.0, "Largest rotation from one of the 8 orientations.", unit="°", minimum=0, maximum=20, advanced=True
+        5.0,
+        "Largest rotation from the nearest of the 8 orientations: multiples of 90°, mirrored or not.",
+        unit="°",
+        minimum=0,
+        maximum=20,
+        advanced=True,
     )
     maximum_scale_change: float = setting(
         0.03, "Largest relative difference in magnification.", minimum=0, maximum=0.2, advanced=True
