@@ -60,4 +60,4 @@ lint: $(READY) ## check style of Python and of the workflow
 .PHONY: clean
 clean: ## remove the demo's results and all caches; your own results stay
 	rm -rf $(DEMO) .pytest_cache .ruff_cache .hypothesis build dist
-	find workflow tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find workflow reproduction benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

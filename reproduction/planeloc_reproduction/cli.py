@@ -137,7 +137,7 @@ def _record(
     command: str, inputs: list[Path | None], outputs: list[Path], used: dict, settings: Any, provenance: Path | None
 ) -> None:
     """Write the provenance of a command, if it is asked for."""
-    write_record(provenance, f"paper {command}", settings, [path for path in inputs if path], outputs, used)
+    write_record(provenance, f"reproduction {command}", settings, [path for path in inputs if path], outputs, used)
 
 
 def main() -> None:

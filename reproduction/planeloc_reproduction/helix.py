@@ -62,7 +62,7 @@ def _along_the_helix(shape: tuple[int, ...], generator: torch.Generator) -> Tens
 def _examples(test: TestImages) -> list[int]:
     """Of the frames, the one whose molecules are farthest apart, and the one where two are closest but not on one spot.
 
-    As in Fig. 9 (a) and (b); `_CLOSE_NM` keeps molecules that nobody could tell apart out of the example.
+    As in Fig. 9 (a) and (b); `_CLOSE_NM` keeps molecules that cannot be resolved out of the example.
     """
     position = test.position_nm.reshape(len(test.images), -1, 3)
     distance = torch.cdist(position, position) + torch.diag(torch.full((position.shape[1],), torch.inf))

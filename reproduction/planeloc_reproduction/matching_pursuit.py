@@ -1,7 +1,7 @@
 """The fast baseline: orthogonal matching pursuit (Pati et al. 1993) on the paper's voxels, K molecules known.
 
 K times, the voxel whose column of Ĥ explains most of what is left is taken, and the photons of all voxels taken so far
-are fitted anew. One product with Ĥᵀ for each molecule is all it costs.
+are fitted again. One product with Ĥᵀ for each molecule is all it costs.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ CAMERA = Camera(offset_counts=100, electrons_per_count=0.5)
 SIDE = 7
 
 
-def beads_at(*places: tuple[int, int], others: tuple[tuple[int, int], ...] = (), bad=None) -> Beads:
+def beads_at(*places: tuple[int, int], others: tuple[tuple[int, int], ...] = (), hot=None) -> Beads:
     columns, rows = np.array(places).T
-    return Beads(columns, rows, np.array((*places, *others), dtype=float), {}, False, bad)
+    return Beads(columns, rows, np.array((*places, *others), dtype=float), {}, False, hot)
 
 
 def test_windows_are_the_pixels_around_the_beads() -> None:
@@ -37,11 +37,11 @@ def test_windows_are_the_pixels_around_the_beads() -> None:
 
 
 def test_pixels_of_neighbours_of_nothing_and_bad_ones_do_not_count() -> None:
-    counts, bad = np.full((1, 20, 30), 100, dtype=np.uint16), np.zeros((20, 30), dtype=bool)
-    bad[6, 1] = True
-    own = BeadStack.cut(counts, CAMERA, beads_at((1, 5), others=((6, 5),), bad=bad), SIDE).own[0]
+    counts, hot = np.full((1, 20, 30), 100, dtype=np.uint16), np.zeros((20, 30), dtype=bool)
+    hot[6, 1] = True
+    own = BeadStack.cut(counts, CAMERA, beads_at((1, 5), others=((6, 5),), hot=hot), SIDE).own[0]
     assert not own[:, :2].any(), "left of the sensor"
-    assert not own[4, 3], "the bad pixel"
+    assert not own[4, 3], "the hot pixel"
     assert not own[3, 6] and own[3, 5], "closer to the neighbour than to the bead"
     assert own.sum() == np.count_nonzero(own[:, 2:6])
 

@@ -210,7 +210,7 @@ def test_slurm_jobs_are_encrypted_and_show_nothing(slurm, capsys):
 
 def test_a_job_that_slurm_refuses_is_said_at_once(slurm):
     (slurm / "answer").write_text("echo 'sbatch: error: Invalid account' >&2; exit 1")
-    assert "Slurm refuses the job (sbatch: error: Invalid account); mend" in refused(
+    assert "Slurm refuses the job (sbatch: error: Invalid account); correct" in refused(
         ClusterSettings(cluster="slurm"), slurm
     )
 

@@ -32,16 +32,16 @@ _KINDS = ["planeloc.kinds.regression", "planeloc.kinds.upsampling"]
 _TASKS = ["planeloc.training.regression_task", "planeloc.training.upsampling_task"]
 _FINDERS = ["planeloc.localization.find_regression", "planeloc.localization.find_upsampling"]
 ENTRIES = {
-    "simulate": ["planeloc.simulation.simulate"],
-    "cameras": ["planeloc.camera_calibration.measure_cameras"],
-    "register": ["planeloc.registration.register"],
-    "calibrate": ["planeloc.calibration.calibrate"],
-    "convert": ["planeloc.movie.convert"],
-    "train": ["planeloc.training.train", *_KINDS, *_TASKS],
-    "localize": ["planeloc.localization.localize", *_KINDS, *_FINDERS],
-    "filter": ["planeloc.postprocessing.filter"],
-    "render": ["planeloc.rendering.render"],
-    "evaluate": ["planeloc.evaluation.evaluate"],
+    "simulate": ["planeloc.cli.simulate", "planeloc.simulation.simulate"],
+    "cameras": ["planeloc.cli.cameras", "planeloc.camera_calibration.measure_cameras"],
+    "register": ["planeloc.cli.register", "planeloc.registration.register"],
+    "calibrate": ["planeloc.cli.calibrate", "planeloc.calibration.calibrate"],
+    "convert": ["planeloc.cli.convert", "planeloc.movie.convert"],
+    "train": ["planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
+    "localize": ["planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
+    "filter": ["planeloc.cli.filter", "planeloc.postprocessing.filter"],
+    "render": ["planeloc.cli.render", "planeloc.rendering.render"],
+    "evaluate": ["planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.
     "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines", *_KINDS],
@@ -107,10 +107,12 @@ def mistakes(lines: list[Line], version: int, current: str) -> list[str]:
 
 def _closure(entries: list[str], packages: dict[str, Path]) -> set[Path]:
     reached: set[Path] = set()
-    waiting = [file for entry in entries for file in _files_of(entry, packages)]
+    named = {file for entry in entries for file in _files_of(entry, packages)}
+    waiting = sorted(named)
     while waiting:
         path = waiting.pop()
-        if path in reached or any(part in _NO_NUMBERS for part in (path.stem, path.parent.name)):
+        silent = any(part in _NO_NUMBERS for part in (path.stem, path.parent.name))
+        if path in reached or (silent and path not in named):
             continue
         reached.add(path)
         waiting += [file for name in _imported(path, packages) for file in _files_of(name, packages)]
@@ -165,8 +167,9 @@ def _definitions(path: Path) -> frozenset[str]:
 class _Plain(ast.NodeTransformer):
     """Takes out what changes no number."""
 
-    def visit_Import(self, node: ast.Import) -> None:
-        return None
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> list[ast.Expr]:
+        """Only which name stands for another."""
+        return [ast.Expr(ast.Constant((alias.name, alias.asname))) for alias in node.names if alias.asname]
 
     visit_ImportFrom = visit_Import  # noqa: N815
 
@@ -188,7 +191,12 @@ class _Plain(ast.NodeTransformer):
         return ast.Raise(exc=raised, cause=None)
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
-        return None if node.arg in _TEXTS else self.generic_visit(node)
+        said = node.arg in _TEXTS and isinstance(node.value, ast.Constant | ast.JoinedStr)
+        return None if said else self.generic_visit(node)
+
+    def visit_Dict(self, node: ast.Dict) -> ast.Dict:
+        """Keys are names, of columns for example, whatever is in them."""
+        return ast.Dict(node.keys, [self.visit(value) for value in node.values])
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         """Words with a space between them are meant to be read."""

@@ -67,7 +67,7 @@ def test_a_record_needs_a_raised_version_or_how_the_numbers_were_checked() -> No
 
 FILES = {
     "__init__.py": "VERSION = 1",
-    "stage.py": '"""Doc."""\nfrom package.low import x\nfrom package.readers import tiff\n'
+    "stage.py": '"""Doc."""\nfrom package.low import x\nfrom package.readers import tiff\nfrom package import columns\n'
     "def f(n):\n    '''Doc.'''\n    import package.lazy\n    print(f'doing {n}')\n"
     "    if n < 0:\n        raise ValueError(f'{n} is negative; give more')\n    return n + x\n",
     "low.py": "from . import lower\nx = setting(1, 'How many of them.', help='of them')",
@@ -76,6 +76,7 @@ FILES = {
     "readers/__init__.py": "",
     "readers/tiff.py": "z = 1",
     "figure.py": "colour = 1",
+    "columns.py": "names = {'x [nm]': 1}\nframes = match(label=first)\nfrom package.lower import unit as y",
     "other.py": "x = 1",
 }
 
@@ -115,8 +116,11 @@ def test_what_changes_no_number_changes_no_fingerprint(tmp_path: Path, change: d
         {"lazy.py": "y = 2"},
         {"readers/tiff.py": "z = 2"},
         {"readers/__init__.py": "w = 1"},
+        {"columns.py": FILES["columns.py"].replace("x [nm]", "x [px]")},
+        {"columns.py": FILES["columns.py"].replace("label=first", "label=second")},
+        {"columns.py": FILES["columns.py"].replace("unit as y", "x as y")},
     ],
-    ids=["default", "word", "sum", "condition", "lazy import", "module below", "package"],
+    ids=["default", "word", "sum", "condition", "lazy import", "module below", "package", "column", "keyword", "alias"],
 )
 def test_what_changes_a_number_changes_the_fingerprint(tmp_path: Path, change: dict[str, str]) -> None:
     assert _written(tmp_path / "a", FILES) != _written(tmp_path / "b", {**FILES, **change})

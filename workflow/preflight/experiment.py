@@ -12,7 +12,7 @@ import yaml
 
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError, Mistakes
-from preflight.tables import Row, read_table
+from preflight.sample_tables import Row, read_table
 
 # Columns of the calibrations from which the cameras are measured.
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")

@@ -120,7 +120,8 @@ def _unknown_key(path: tuple, known: Iterable[str], moved: Mapping[str, str]) ->
     """What to do with a key that is unknown, also if it once was known or resembles one that was."""
     name = _dotted(path)
     if name in moved:
-        remedy = "move it" if moved[name].endswith(f".{path[-1]}") else "rename it"
+        renamed = moved[name].startswith(f"{path[0]}.") and not moved[name].endswith(f".{path[-1]}")
+        remedy = "rename it" if renamed else "move it"
         return f"{name} is now {moved[name]}; {remedy}"
     section = _dotted(path[:-1]) + "."
     within = [new.removeprefix(section) for new in moved.values() if new.startswith(section)]

@@ -118,6 +118,12 @@ def write_failed_verdicts():
             if shutil.which("planeloc"):
                 command = ["planeloc", "report", "qc", "--output", verdicts, *arguments]
                 subprocess.run(command, check=False)
+            else:
+                print(
+                    f"{verdicts} is not written, since planeloc is not installed beside Snakemake;"
+                    f" the values are in {', '.join(map(str, files.values()))}",
+                    file=sys.stderr,
+                )
 
 
 def gpus(section):

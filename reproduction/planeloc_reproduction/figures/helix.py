@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from planeloc.rendering.figure import colour_map
+from planeloc.rendering.colours import colour_map
 from planeloc_reproduction.figures.style import look, plain, sheet
 from planeloc_reproduction.results import Helix
 

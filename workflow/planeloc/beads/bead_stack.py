@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads.detection import Beads, noise_model
+from planeloc.beads.detection import Beads
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.noise import NoiseModel
 
 Array = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ class BeadStack:
     camera : for the noise of the pixels.
     centre_px : (beads, 2) column, row of the pixel in the middle of every window.
     photons : (beads, slices, side, side).
-    own : (beads, side, side) pixels that are on the camera, are not bad, and belong to no neighbour.
+    own : (beads, side, side) pixels that are on the camera, are not hot, and belong to no neighbour.
     """
 
     camera: Camera
@@ -51,8 +52,8 @@ class BeadStack:
                 if 0 < apart <= 2 * window_px:
                     own[bead] &= np.hypot(column[bead] - x, row[bead] - y) >= radius
         row, column = np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)
-        if beads.bad is not None:
-            own &= ~beads.bad[row, column]
+        if beads.hot is not None:
+            own &= ~beads.hot[row, column]
         photons = camera.photons(np.swapaxes(counts[:, row, column], 0, 1))
         centres = np.column_stack((beads.columns, beads.rows))
         return cls(camera, centres, np.ascontiguousarray(photons), own)
@@ -79,7 +80,7 @@ class BeadStack:
         """
         above = self.photons.astype(np.float64) - background[:, None, None]
         photons = (above * self.own[:, None]).sum(axis=(2, 3))
-        noise = noise_model(self.camera)
+        noise = NoiseModel.of(self.camera)
         variance = self.own.sum(axis=(1, 2))[:, None] * noise.variance(np.maximum(background, 0.0))
         return photons, np.sqrt(variance + noise.slope * np.maximum(photons, 0.0))
 

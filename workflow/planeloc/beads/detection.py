@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from planeloc.beads.hot_pixels import hot_pixels, without_hot_pixels
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.errors import PlanelocError
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 
 _HALO = 0.25  # a spot this much dimmer than a bead within its window is its ring, not a neighbour
 _CLIPPED_SHARE = 0.01  # of the pixels; fewer may be hot ones
+_FEWEST_CLIPPED = 3
+_SMALLEST_NOISE_COUNTS = 3.0  # with less, pixels share the largest number by chance
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Beads:
     others: Array  # (spots, 2) column, row of every spot that is not a ring, usable or not
     rejected: dict[str, int]  # reason → number
     clipped: bool  # much of the image is saturated, or its brightest spots have flat tops
-    bad: NDArray[np.bool_] | None = None  # (rows, columns) pixels that do not count
+    hot: NDArray[np.bool_] | None = None  # (rows, columns) pixels that do not count
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -84,9 +87,12 @@ class Beads:
         }[worst]
 
 
-def noise_model(camera: Camera) -> NoiseModel:
-    """Pixel variance in photons: shot noise of the photoelectrons with its EM excess, and read noise."""
-    return NoiseModel.of(camera)
+def find_clean_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
+    """As `find_beads`, in spite of hot pixels (which are masked) and pixels clipped below the camera's saturation."""
+    hot = hot_pixels(counts, camera)
+    repaired = without_hot_pixels(counts, hot)
+    full = min(camera.saturation_counts, _ceiling_counts(repaired, camera))
+    return replace(find_beads(repaired, replace(camera, saturation_counts=full), search), hot=hot)
 
 
 def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
@@ -144,6 +150,21 @@ def require_beads(beads: Beads, minimum: int, where: Path, camera: Camera) -> No
         )
 
 
+def _ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:
+    """Count at which the images are clipped, recognized by many pixels at the largest count; infinite if there is none.
+
+    Noise spreads the brightest pixels of good images over many counts: hardly two are equal.
+    """
+    top = int(counts.max())
+    noise = float(np.sqrt(NoiseModel.of(camera).variance(np.float64(camera.photons(top))))) / camera.photons_per_count
+    if not noise >= _SMALLEST_NOISE_COUNTS:
+        return float("inf")
+    at_top = np.count_nonzero(counts == top)
+    below = np.count_nonzero(counts >= top - noise) - at_top
+    clipped = _FEWEST_CLIPPED <= at_top < counts.size / 2 and at_top > below
+    return float(top) if clipped else float("inf")
+
+
 def _has_flat_top(counts: NDArray[np.uint16]) -> bool:
     """Whether four neighbouring pixels of an image share the largest count, which noise makes very unlikely."""
     top = counts == counts.max()
@@ -163,7 +184,7 @@ def _expected_noise(counts: NDArray[np.uint16], camera: Camera, kernels: tuple[f
     delta[size // 2, size // 2] = 1
     gain = float(np.sqrt(np.sum(_contrast(delta, kernels) ** 2)))
     background = min(float(np.median(image)) for image in counts)
-    return gain * float(np.sqrt(noise_model(camera).variance(np.float64(camera.photons(background)))))
+    return gain * float(np.sqrt(NoiseModel.of(camera).variance(np.float64(camera.photons(background)))))
 
 
 def _without_halos(x: NDArray, y: NDArray, score: NDArray, window_px: int) -> NDArray[np.int64]:

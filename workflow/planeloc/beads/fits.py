@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.beads.bead_stack import BeadStack
-from planeloc.beads.detection import noise_model
+from planeloc.cameras.noise import NoiseModel
 from planeloc.fitting.gaussian_2d import fit_gaussians
 
 Array = NDArray[np.float64]
@@ -79,7 +79,7 @@ def fit_beads(
     shape, side = photons.shape[:2], photons.shape[-1]
     windows = photons.reshape(-1, side, side)
     masks = np.repeat(stack.own, shape[1], axis=0)
-    options = {"noise": noise_model(stack.camera), "estimator": estimator, "elliptical": elliptical}
+    options = {"noise": NoiseModel.of(stack.camera), "estimator": estimator, "elliptical": elliptical}
     batches = [slice(start, start + _BATCH) for start in range(0, max(len(windows), 1), _BATCH)]
     fits = [fit_gaussians(windows[at], mask=masks[at], axes_deg=axes_deg, **options) for at in batches]
     values, deviations, misfit, good = (

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads.bad_pixels import find_clean_beads
 from planeloc.beads.bead_stack import BeadStack
-from planeloc.beads.detection import BeadSearch, find_beads
+from planeloc.beads.detection import BeadSearch, find_beads, find_clean_beads
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.cameras.camera import Camera
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.beads.fits import BeadFits
-from planeloc.core.robust import common_scatter, huber
+from planeloc.core.robust import common_scatter, huber, irls
 
 Array = NDArray[np.float64]
 
 _REWEIGHTINGS = 8
+_LEAST_FREEDOM = 0.05  # degrees of freedom over positions; with less, no outlier can be recognized
 _OWN_FACTOR = 4.0  # a bead that moves by this much more than most is loose
 _OWN_LEAST_PX = 0.02
 _OWN_SIGNIFICANT = 5.0  # standard deviations
@@ -71,11 +72,10 @@ def remove_stage_drift(
     known = np.isfinite(variance_px2)
     noise = np.where(known, variance_px2, 1.0)
     slices = position_px.shape[1]
-    freedom = 1 - (len(known) + (slices if corrected.any() else 0)) / max(known.sum(), 1)
+    freedom = max(1 - (len(known) + (slices if corrected.any() else 0)) / max(known.sum(), 1), _LEAST_FREEDOM)
     corrected = corrected[:, None]
-    factor, scatter = known.astype(float), 0.0
-    for _ in range(_REWEIGHTINGS):
-        weights = factor / (noise + scatter)
+
+    def fit(weights: Array) -> tuple[tuple[Array, ...], Array]:
         total = weights.sum(axis=1, keepdims=True)
         share = weights / total
         away = position_px - np.sum(share[..., None] * position_px, axis=1, keepdims=True)
@@ -88,10 +88,12 @@ def remove_stage_drift(
         position = np.sum(share[..., None] * without_path, axis=1)
         rest = without_path - position[:, None]
         squared = np.sum(rest**2, axis=-1) / 2
-        if freedom <= 0.05:
-            break
         scatter = common_scatter(squared[known], noise[known], freedom)
         factor = np.where(known, huber(squared / (noise + scatter)), 0.0)
+        return (position, total, share, covariance, rest), factor / (noise + scatter)
+
+    rounds = _REWEIGHTINGS if freedom > _LEAST_FREEDOM else 1
+    (position, total, share, covariance, rest), _ = irls(fit, known / noise, rounds)
     own, moves = _own_motion(rest, np.where(known, 1 / noise, 0.0), camera)
     return DriftFreeBeads(position, 1 / total[:, 0], corrected * share, covariance, own, moves)
 
@@ -142,8 +144,8 @@ def uneven_displacement(position_nm: Array, sd_nm: Array, defocus: Array, usable
     design[:, slices:] = np.stack([defocus[usable] ** power for power in _WALK_POWERS], axis=1)
     variance = sd_nm[usable] ** 2 + _LEAST_SD_NM**2
     typical = np.repeat((_TYPICAL_DISPLACEMENT_NM, _TYPICAL_WALK_NM), (slices, len(_WALK_POWERS)))
-    weights = 1 / variance
-    for _ in range(_WALK_REWEIGHTINGS):
+
+    def fit(weights: Array) -> tuple[Array, Array]:
         total = np.bincount(row, weights, minlength=series)
         centred, target = (
             columns - (_sums(columns, row, weights, series) / np.maximum(total, 1e-300)[:, None])[row]
@@ -153,7 +155,9 @@ def uneven_displacement(position_nm: Array, sd_nm: Array, defocus: Array, usable
         solution = np.linalg.solve(normal + np.diag(typical**-2), centred.T @ (weights[:, None] * target))
         squared = np.sum((target - centred @ solution) ** 2, axis=1) / 2
         scale = max(1.0, float(np.median(squared / variance)))
-        weights = huber(squared / (variance * scale)) / variance
+        return solution, huber(squared / (variance * scale)) / variance
+
+    solution, _ = irls(fit, 1 / variance, _WALK_REWEIGHTINGS)
     at = np.nonzero(usable.any(axis=0))[0]
     if len(at) >= 3:
         for axis, known in enumerate(solution[at].T):

@@ -252,5 +252,5 @@ def _scan(fit: PsfFit, plane: int, pixel_size_nm: float, position_px: Array, dis
     # In focus, the plane's depth less the bead's own and the travel is zero.
     own_depth = fit.depths_nm[plane] - fit.curve.focus_nm[mine]
     start = np.column_stack((position_px * pixel_size_nm, own_depth, fit.photons[mine]))
-    stack, brightness = fit.planes[plane].stack, fit.stability.brightness
+    stack, brightness = fit.planes[plane].stack, fit.bleaching.brightness
     return BeadScan.of(stack, fit.widths.travel_nm, brightness, start, pixel_size_nm, displacement_nm)

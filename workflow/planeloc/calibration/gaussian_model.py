@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.beads.bad_pixels import find_clean_beads
 from planeloc.beads.bead_stack import BeadStack, field_background
-from planeloc.beads.detection import require_beads
+from planeloc.beads.detection import find_clean_beads, require_beads
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
 from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus
+from planeloc.calibration.photobleaching import photobleaching
 from planeloc.calibration.results import BeadMeasurement, PlaneBeads, PsfFit, largest_defocus, near_focus
-from planeloc.calibration.scan_stability import scan_stability
+from planeloc.calibration.stage_steps import stage_steps
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
 
@@ -98,8 +98,8 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
     summed, summed_sd = (
         np.concatenate([getattr(plane, name) for plane in planes]) for name in ("photons", "photons_sd")
     )
-    stability = scan_stability(fit, travel_nm, widths.sd_nm, summed, summed_sd, bleaching=how.bleaching)
-    flux, near = fits.flux / stability.brightness, near_focus(fit, travel_nm)
+    bleaching = photobleaching(fit, travel_nm, summed, summed_sd, remove=how.bleaching)
+    flux, near = fits.flux / bleaching.brightness, near_focus(fit, travel_nm)
     photons = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
     brightness, brightness_sd = relative_brightness(photons, near.any(axis=1), plane_of, pairs)
     focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
@@ -114,7 +114,8 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
         brightness=brightness,
         brightness_sd=brightness_sd,
         pairs=pairs,
-        stability=stability,
+        bleaching=bleaching,
+        steps=stage_steps(fit, travel_nm, widths.sd_nm),
     )
 
 

@@ -11,9 +11,9 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.calibration.photobleaching import Photobleaching
 from planeloc.calibration.results import CalibratedPSF, PsfFit
 from planeloc.calibration.scan_fit import relative_residual
-from planeloc.calibration.scan_stability import ScanStability
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.core.checks import Check, check_at_least, check_at_most
 
@@ -55,12 +55,12 @@ def quality_values(fit: PsfFit, calibrated: CalibratedPSF, astigmatism: Array, s
         "bead_photons": min(photons),
         "bead_motion_nm": float(motion_nm.max()),
         "lateral_stage_drift_nm": float(fit.common_motion_px.max()) * psf.pixel_size_nm,
-        "stage_step_error_nm": fit.stability.largest_step_error_nm,
-        "photobleaching": abs(fit.stability.bleached),
-        "photobleaching_sd": fit.stability.bleached_sd,
+        "stage_step_error_nm": fit.steps.largest_error_nm,
+        "photobleaching": abs(fit.bleaching.lost),
+        "photobleaching_sd": fit.bleaching.lost_sd,
         "depth_of_focus_over_waist": curve.depth_of_focus_nm / curve.waist_nm,
         "cameras_matched": float(1 + sum(pairs is not None for pairs in fit.pairs)),
-        "hot_pixels": float(sum(np.count_nonzero(plane.beads.bad) for plane in fit.planes)),
+        "hot_pixels": float(sum(np.count_nonzero(plane.beads.hot) for plane in fit.planes)),
         "excluded_beads": float(sum(plane.left_out for plane in fit.planes)),
         "astigmatism_nm": float(astigmatism.max()),
         "scan_margin": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
@@ -204,7 +204,7 @@ def _check_on_shape(ratio: float, s: CalibrateSettings) -> Check:
 
 def _advice(fit: PsfFit, values: dict[str, float], model: str) -> dict[str, str]:
     """Advice of the checks that names cameras or slices, or depends on the model."""
-    names, stability = fit.names, fit.stability
+    names = fit.names
 
     def of(choose: Callable[[list[float]], int], value: str) -> str:
         """The camera whose value is the smallest or largest."""
@@ -232,10 +232,10 @@ def _advice(fit: PsfFit, values: dict[str, float], model: str) -> dict[str, str]
         "lateral_stage_drift_nm": "all beads move sideways together during the scan, most on "
         f"{names[int(np.argmax(fit.common_motion_px))]}: let the stage settle, clamp the sample, and align the scan "
         "with the optical axis",
-        "stage_step_error_nm": f"the stage jumped or went back near slice {stability.worst_step + 1} (the first is 1), "
+        "stage_step_error_nm": f"the stage jumped or went back near slice {fit.steps.worst + 1} (the first is 1), "
         "which shifts the depths of the planes relative to each other: record the beads again, with time for the stage "
         "to settle on every slice",
-        "photobleaching": _advice_on_bleaching(stability),
+        "photobleaching": _advice_on_bleaching(fit.bleaching),
         "cameras_matched": _advice_on_matching(fit),
         "largest_depth_sd_nm": f"the depth of {of(np.argmax, 'depth_sd_nm')} is uncertain: {_MORE_BEADS}",
         "largest_brightness_sd": f"the brightness of {of(np.argmax, 'brightness_sd')} is uncertain: {_MORE_BEADS}, "
@@ -268,8 +268,8 @@ def _nearest_planes(fit: PsfFit) -> str:
     return " and ".join(fit.names[int(p)] for p in order[first : first + 2])
 
 
-def _advice_on_bleaching(stability: ScanStability) -> str:
-    if np.ptp(stability.brightness) > 0:
+def _advice_on_bleaching(bleaching: Photobleaching) -> str:
+    if np.ptp(bleaching.brightness) > 0:
         effect = "photobleaching, which was removed from the planes' brightness"
     else:
         effect = (
@@ -277,7 +277,7 @@ def _advice_on_bleaching(stability: ScanStability) -> str:
             "immersion); the planes' brightness is uncertain; if the beads bleached, set beads_bleach"
         )
     return (
-        f"the brightness of the beads {'fell' if stability.bleached > 0 else 'rose'} during the scan, {effect}; let "
+        f"the brightness of the beads {'fell' if bleaching.lost > 0 else 'rose'} during the scan, {effect}; let "
         "the lamp settle, and lower the laser power or use beads that bleach less"
     )
 

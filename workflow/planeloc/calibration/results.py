@@ -14,8 +14,9 @@ from planeloc.beads.detection import Beads, BeadSearch
 from planeloc.beads.fits import BeadFits
 from planeloc.beads.stage_drift import common_motion_px, own_motion_px
 from planeloc.calibration.defocus_curve import DefocusFit, Widths
+from planeloc.calibration.photobleaching import Photobleaching
 from planeloc.calibration.scan_fit import ModelResidual
-from planeloc.calibration.scan_stability import ScanStability
+from planeloc.calibration.stage_steps import StageSteps
 from planeloc.psf import PSF
 
 Array = NDArray[np.float64]
@@ -77,7 +78,8 @@ class PsfFit:
     brightness: Array  # (planes,)
     brightness_sd: Array
     pairs: tuple[NDArray[np.int64] | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
-    stability: ScanStability
+    bleaching: Photobleaching
+    steps: StageSteps
 
     @property
     def defocus_nm(self) -> Array:

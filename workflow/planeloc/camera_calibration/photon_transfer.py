@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from planeloc.camera_calibration.movie_statistics import BrightStatistics, DarkStatistics, SignalLevels
 from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransferLine
 from planeloc.cameras.camera import Camera
-from planeloc.core.robust import huber_weights, irls
+from planeloc.core.robust import irls
 
 Array = NDArray[np.float64]
 
@@ -118,9 +118,8 @@ def _solve(
         sd = np.concatenate([dark_sd, predicted[extra:] * np.sqrt(relative / pixels)])
         deviation = np.abs(y - design @ solution) / sd
         grows = solution[1] > 0  # else the same weights end the iteration
-        return (solution, normal, measured, deviation), huber_weights(
-            deviation, _HUBER, 1 / sd**2
-        ) if grows else weights
+        heavier = np.minimum(1, _HUBER / np.maximum(deviation, 1e-12)) / sd**2
+        return (solution, normal, measured, deviation), heavier if grows else weights
 
     (solution, normal, measured, deviation), weights = irls(fit, weights, _FIT_ROUNDS, rtol=1e-6)
     if solution[1] <= 0:

@@ -57,7 +57,7 @@ def config_schema() -> Schema:
                 properties[THRESHOLDS] = _group("Thresholds of the quality values.", limits)
             moved |= _moved(name, fields)
         schema["properties"][name] = _group(section["description"], properties)
-    return {**schema, "moved": moved}
+    return {**schema, "moved": schema.get("moved", {}) | moved}
 
 
 def _moved(section: str, fields: Iterable[dataclasses.Field]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 
-from planeloc.core.errors import PlanelocError
+from planeloc.core.errors import NotEnoughMemoryError, PlanelocError
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class AdaptiveBatch:
 
         Raises
         ------
-        PlanelocError
+        NotEnoughMemoryError
             Memory does not suffice for one image.
         """
         while True:
@@ -86,7 +86,7 @@ class AdaptiveBatch:
 
     def _halve(self) -> None:
         if self.size == 1:
-            raise PlanelocError(
+            raise NotEnoughMemoryError(
                 f"{self._what}: {self._device} has not enough memory for one {self._image}; {self._remedy},"
                 " end other programs on this device, or set device: cpu"
             )

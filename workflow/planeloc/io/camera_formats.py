@@ -6,6 +6,8 @@ To add a format, write one module with the attributes of `CameraFormat` and list
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -51,6 +53,8 @@ class CameraFormat(Protocol):
         """
 
 
+_LOG = logging.getLogger(__name__)
+
 CAMERA_FORMATS = Registry("camera format", "planeloc.camera_formats", {"TIFF": "planeloc.io.tiff"})
 
 
@@ -65,7 +69,7 @@ def open_camera_file(path: str | Path, channels: int | None = None) -> CameraSta
         The file is missing, of no registered format, or cannot be read as its format.
     """
     path = require_file(path, "camera file")
-    formats: list[CameraFormat] = [CAMERA_FORMATS.load(name) for name in reversed(CAMERA_FORMATS.names())]
+    formats = list(_formats())
     named = [known for known in formats if path.name.lower().endswith(tuple(known.suffixes))]
     recognized = [known for known in formats if known.opens(path)]
     for known in (*recognized, *named):
@@ -75,3 +79,12 @@ def open_camera_file(path: str | Path, channels: int | None = None) -> CameraSta
         f"{path}: of no camera format that planeloc reads: {described}; export it as TIFF, or install a package that "
         "reads it (entry-point group planeloc.camera_formats)"
     )
+
+
+def _formats() -> Iterator[CameraFormat]:
+    """All formats that can be loaded, those of other packages first; a warning for every other."""
+    for name in reversed(CAMERA_FORMATS.names()):
+        try:
+            yield CAMERA_FORMATS.load(name)
+        except PlanelocError as error:
+            _LOG.warning(str(error))

@@ -56,6 +56,9 @@ class _ShownMessages(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         messages.show()
 
+    def teardown(self, worker: Worker) -> None:
+        messages.hide()
+
 
 def worker_index() -> int:
     """Index of this worker's GPU: the number of the Dask worker; 0 outside of one."""
@@ -83,7 +86,10 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
     """
     with ExitStack() as stack:
         if settings.scheduler:
-            yield stack.enter_context(_join(settings.scheduler, settings.allow_unencrypted))
+            client = stack.enter_context(_join(settings.scheduler, settings.allow_unencrypted))
+            if _show_messages(client):
+                stack.callback(client.unregister_worker_plugin, _ShownMessages.name)
+            yield client
             return
         if settings.dashboard:
             _require("bokeh", "bokeh", "dashboard: true")
@@ -97,12 +103,18 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
         if settings.dashboard:
             _LOG.info(f"dashboard at {cluster.dashboard_link}")
         client = stack.enter_context(Client(cluster))
-        if messages.shown():
-            client.register_plugin(_ShownMessages())
         if settings.cluster == "slurm":
             _LOG.info(f"waiting for the first of {settings.slurm_jobs} Slurm jobs")
         _wait_for_worker(client, None if settings.cluster == "slurm" else _WORKERS_S)
+        _show_messages(client)
         yield client
+
+
+def _show_messages(client: Client) -> bool:
+    """Let the workers show their messages if this process does; return whether they do."""
+    if messages.shown():
+        client.register_plugin(_ShownMessages())
+    return messages.shown()
 
 
 def _wait_for_worker(client: Client, patience_s: float | None) -> None:

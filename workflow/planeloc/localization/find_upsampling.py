@@ -58,7 +58,8 @@ class UpsamplingFinder:
         self.network = TiledUpsamplingNetwork(network, self.grid.side_px, context.field_px, device, context.precision)
         self.regions = 0
         size = _BATCH_PX[device.type] // self.grid.side_px**2
-        self.batch = AdaptiveBatch(size, device, "localizing", "localize in mode sparse", "region")
+        remedy = "localize in mode sparse" if mode == "dense" else "use fewer workers"
+        self.batch = AdaptiveBatch(size, device, "localizing", remedy, "tile")
         self.search = CandidateSearch(context.reference_psf, depths_nm, context.drift_sd_nm, device)
 
     def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:

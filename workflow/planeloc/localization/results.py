@@ -47,7 +47,7 @@ def summary_line(summary: dict[str, Any]) -> str:
     total = sum(summary["seconds"].values())
     spent = ", ".join(f"{name} {value:.1f} s ({value / total:.0%})" for name, value in summary["seconds"].items())
     return (
-        f"planeloc: {summary['localizations']:,} localizations in {summary['frames']:,} frames; computed now"
+        f"{summary['localizations']:,} localizations in {summary['frames']:,} frames; computed now"
         f" {summary['computed_frames']:,} frames at {summary['frames_per_s']:.3g} frames/s"
         + (f"; time of all workers: {spent}" if total else "")
     )

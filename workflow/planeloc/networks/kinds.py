@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from planeloc.core.errors import PlanelocError
+from planeloc.core.registry import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
     from planeloc.scenes.scene import Scene
 
 GROUP = "planeloc.network_kinds"
-_OWN = {
-    "upsampling": "planeloc.kinds.upsampling:KIND",
-    "regression": "planeloc.kinds.regression:KIND",
-}
+_REGISTRY = Registry(
+    "kind of network",
+    GROUP,
+    {"upsampling": "planeloc.kinds.upsampling:KIND", "regression": "planeloc.kinds.regression:KIND"},
+)
 
 
 class NetworkKind:
@@ -85,7 +85,7 @@ class NetworkKind:
 
 def network_kinds() -> tuple[str, ...]:
     """Return the names of all kinds that can be had, planeloc's own first."""
-    return (*_OWN, *(name for name in sorted(_added()) if name not in _OWN))
+    return tuple(_REGISTRY.names())
 
 
 @cache
@@ -97,19 +97,4 @@ def network_kind(name: str) -> NetworkKind:
     PlanelocError
         No kind has that name, or the package that adds it cannot be imported.
     """
-    if name in _OWN:
-        return EntryPoint(name, _OWN[name], GROUP).load()
-    if name not in _added():
-        raise PlanelocError(
-            f"network: there is no kind {name!r}; install the package that adds it, or use one of"
-            f" {', '.join(network_kinds())}"
-        )
-    try:
-        return _added()[name].load()
-    except (ImportError, AttributeError) as error:
-        raise PlanelocError(f"network: kind {name!r} cannot be loaded ({error}); install its package again") from None
-
-
-def _added() -> dict[str, EntryPoint]:
-    """The kinds of other packages."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return _REGISTRY.load(name)

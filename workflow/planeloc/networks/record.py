@@ -125,6 +125,8 @@ def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
         record = NetworkRecord.from_dict(values, arrays)
         network = record.build()
         network.load_state_dict(tensors)
+    except PlanelocError as error:
+        raise PlanelocError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise PlanelocError(
             f"{path}: weights and their record disagree; make them again with `planeloc train`"

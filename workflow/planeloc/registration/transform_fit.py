@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from planeloc.beads.point_matching import ORIENTATIONS, fit_affine
-from planeloc.core.robust import common_scatter, huber
+from planeloc.core.robust import common_scatter, huber, irls
 from planeloc.registration.matched_beads import MatchedBeads
 from planeloc.transforms.camera_transform import (
     Affine,
@@ -119,17 +119,19 @@ def _fit(beads: MatchedBeads, model: _Affine | _Shift) -> TransformFit:
     """Reweighted until it settles; outliers are left out at the end and the transform is fitted once more."""
     n, terms = model.design.shape
     kept = np.ones(n, dtype=bool)
-    while True:
-        factor, scatter = kept.astype(float), 0.0
+
+    def fit(weights: Array) -> tuple[tuple[Array, Array, float, Array, Array], Array]:
+        coefficients, _ = _solve(beads, model, weights)
+        residual = beads.target - model.known - model.design @ coefficients
+        squared = np.sum(residual**2, axis=1) / 2
         freedom = max(1 - terms / kept.sum(), 0.1)
-        for _ in range(_REWEIGHTINGS):
-            weights = factor / (beads.variance_px2 + scatter)
-            coefficients, _ = _solve(beads, model, weights)
-            residual = beads.target - model.known - model.design @ coefficients
-            squared = np.sum(residual**2, axis=1) / 2
-            scatter = common_scatter(squared[kept], beads.variance_px2[kept], freedom)
-            q = squared / (beads.variance_px2 + scatter)
-            factor = np.where(kept, huber(q), 0.0)
+        scatter = common_scatter(squared[kept], beads.variance_px2[kept], freedom)
+        q = squared / (beads.variance_px2 + scatter)
+        factor = np.where(kept, huber(q), 0.0)
+        return (coefficients, residual, scatter, q, factor), factor / (beads.variance_px2 + scatter)
+
+    while True:
+        (coefficients, residual, scatter, q, factor), _ = irls(fit, kept / beads.variance_px2, _REWEIGHTINGS)
         far = kept & (q > _OUTLIER**2)
         # Where many are far, the right ones cannot be recognized.
         if not far.any() or np.sum(kept & ~far) < max(terms + 2, 0.7 * n):

@@ -3,86 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
+from planeloc.rendering.colours import SHORTEST_SIDE_PX, ColourMixture, brightness, colour_map, sensible_size
 from planeloc.rendering.grid import Grid
+from planeloc.rendering.settings import RenderSettings
 
-if TYPE_CHECKING:
-    from planeloc.rendering.settings import RenderSettings  # which takes `COLOUR_MAPS` from here
-
-COLOUR_MAPS = ("depth", "turbo", "viridis", "cividis")
-
-# Every colour is bright on black, so that brightness shows the density alone. The steps from blue to yellow remain
-# visible with the common colour deficiencies; those from yellow to red also differ in lightness.
-_DEPTH = LinearSegmentedColormap.from_list("depth", ("#3f6bff", "#14c3ff", "#9df28b", "#ffd92e", "#ff8a1f", "#ff3b5c"))
-
-_SHORTEST_SIDE_PX = 900  # small fields are enlarged by a whole factor,
-_LONGEST_SIDE_PX = 4096  # large ones reduced by a whole factor
 _DPI = 100
-_LEAST_SHARE = 0.02  # pixels below this share of the brightest are halo, not structure
-
-
-def colour_map(name: str) -> Colormap:
-    """One of `COLOUR_MAPS`."""
-    return _DEPTH if name == "depth" else matplotlib.colormaps[name]
-
-
-def depth_colours(name: str, slices: int) -> NDArray[np.float32]:
-    """Red, green, blue of every slice, (slices, 3)."""
-    return colour_map(name)((np.arange(slices) + 0.5) / slices)[:, :3].astype(np.float32)
-
-
-class ColourMixture:
-    """Density and mean colour per pixel, summed slice by slice."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.amount = np.zeros(shape, dtype=np.float32)
-        self._colour = np.zeros((*shape, 3), dtype=np.float32)
-
-    def pass_through(
-        self, slices: Iterable[NDArray[np.float32]], colours: NDArray[np.float32]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield `slices` unchanged, and add each to the mixture in its colour."""
-        for image, colour in zip(slices, colours, strict=True):
-            self.amount += image
-            for channel in range(3):
-                self._colour[..., channel] += image * colour[channel]
-            yield image
-
-    def add_voxels(self, voxels: NDArray[np.int64], shape: tuple[int, int, int], colours: NDArray[np.float32]) -> None:
-        """Add 1 for each voxel in its colour; `voxels` are flat indices into `shape` (slices, rows, columns)."""
-        index, pixel = np.divmod(voxels, shape[1] * shape[2])
-        self.amount += np.bincount(pixel, minlength=self.amount.size).reshape(self.amount.shape)
-        for channel in range(3):
-            coloured = np.bincount(pixel, weights=colours[index, channel], minlength=self.amount.size)
-            self._colour[..., channel] += coloured.reshape(self.amount.shape)
-
-    def picture(self, brightness: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The mean colour of each pixel at the given brightness (0 … 1), as (rows, columns, 3) bytes."""
-        scale = brightness / np.maximum(self.amount, np.finfo(np.float32).tiny)
-        return np.clip(np.rint(self._colour * scale[..., None] * 255), 0, 255).astype(np.uint8)
-
-
-def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: float) -> NDArray[np.float32]:
-    """Density → brightness (0 … 1): the densest pixels are cut off, the rest is raised to `gamma`."""
-    peak = float(amount.max(initial=0.0))
-    if peak <= 0:
-        return np.zeros_like(amount)
-    white = float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
-    return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
 
 
 def write_depth_picture(path: Path, mixture: ColourMixture, grid: Grid, note: str, settings: RenderSettings) -> None:
@@ -98,9 +35,9 @@ def write_voxel_picture(path: Path, mixture: ColourMixture, grid: Grid, note: st
 
 
 def _write(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colours: str) -> None:
-    picture, pixel_nm = _sensible_size(picture, grid.voxel_nm[0])
+    picture, pixel_nm = sensible_size(picture, grid.voxel_nm[0])
     height, width = picture.shape[:2]
-    unit = max(_SHORTEST_SIDE_PX, min(height, width)) / 40  # a line of text, in pixels
+    unit = max(SHORTEST_SIDE_PX, min(height, width)) / 40  # a line of text, in pixels
     right, bottom = round(6.5 * unit), round(2.2 * unit)
     figure = Figure(figsize=((width + right) / _DPI, (height + bottom) / _DPI), dpi=_DPI, facecolor="black")
     canvas = FigureCanvasAgg(figure)
@@ -123,18 +60,6 @@ def _write(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colour
     figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, color="0.65", fontsize=points, va="center")
     with atomic_path(path) as partial:
         canvas.print_png(partial, metadata={"Software": None})
-
-
-def _sensible_size(picture: NDArray[np.uint8], pixel_nm: float) -> tuple[NDArray[np.uint8], float]:
-    """Enlarge or reduce by a whole factor, so that pixels stay square and equal."""
-    factor = math.ceil(max(picture.shape[:2]) / _LONGEST_SIDE_PX)
-    if factor > 1:
-        rows, columns = (size // factor for size in picture.shape[:2])
-        blocks = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-        return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8), pixel_nm * factor
-    factor = max(1, round(_SHORTEST_SIDE_PX / min(picture.shape[:2])))
-    factor = max(1, min(factor, _LONGEST_SIDE_PX // max(picture.shape[:2])))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1), pixel_nm / factor
 
 
 def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float) -> None:

@@ -26,7 +26,8 @@ from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.io.ome_tiff import write_z_stack
-from planeloc.rendering.figure import ColourMixture, depth_colours, write_depth_picture, write_voxel_picture
+from planeloc.rendering.colours import ColourMixture, depth_colours
+from planeloc.rendering.figure import write_depth_picture, write_voxel_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
 from planeloc.rendering.settings import RenderSettings

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planeloc.core.settings import setting
-from planeloc.rendering import figure as figures
+
+COLOUR_MAPS = ("depth", "turbo", "viridis", "cividis")
 
 
 @dataclass(frozen=True)
@@ -41,4 +42,4 @@ class RenderSettings:
     gamma: float = setting(
         0.6, "Gamma of the depth-coloured image; below 1 brightens thin structures.", minimum=0.1, maximum=5
     )
-    colour_map: str = setting("depth", "Colour map of the depths.", choices=figures.COLOUR_MAPS)
+    colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)

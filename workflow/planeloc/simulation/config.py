@@ -187,6 +187,8 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         return tuple(_convert(entry, item, f"{where}[{i}]") for i, entry in enumerate(value))
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():  # 2.0e+3
+        return int(value)
     if kind is not float and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     names = {float: "a finite number, such as 0.001", int: "a whole number", bool: "true or false", str: "text"}
