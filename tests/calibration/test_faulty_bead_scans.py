@@ -122,7 +122,7 @@ REFUSED = {
     "a way back": ({"stage_returns": 5}, r"the stage jumped or went back near slice 1\d .*settle"),
     "all beads move": (
         {"all_move_px": 1.0},
-        "bead motion nm.*move independently.*most on camera.*fix them to the cover",
+        "motion of individual beads.*move independently.*most on camera.*fix them to the cover",
     ),
     "all beads swim": (
         {"all_move_px": 3.0},
