@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from planeloc.reporting.html import NOTHING, number
+from planeloc.core.quality_labels import NOTHING, number
 from planeloc_reproduction.figures.style import look
 from planeloc_reproduction.measures import Interval
 from planeloc_reproduction.published import TRAINING_IMAGES, Published

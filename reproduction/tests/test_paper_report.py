@@ -24,7 +24,7 @@ from paper_results import (
 )
 
 from planeloc.core.errors import PlanelocError
-from planeloc.reporting.html import number
+from planeloc.core.quality_labels import number
 from planeloc_reproduction import measures, published, results, wording
 from planeloc_reproduction.report import Context, read_evaluation, write_report
 

@@ -120,8 +120,8 @@ def test_diffraction_with_em_gain_is_not_refused(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.diff(psf.plane_depths_nm), np.diff(depths), atol=15)
     np.testing.assert_allclose(psf.brightness, 0.25, atol=0.01)
     assert "fail" not in verdicts(quality).values()
-    assert verdicts(quality)["unexplained_by_model"] == "pass"
-    assert quality["values"]["unexplained_by_spline"] < 0.5 * quality["values"]["unexplained_by_gaussian"]
+    assert verdicts(quality)["relative_residual"] == "pass"
+    assert quality["values"]["relative_residual_spline"] < 0.5 * quality["values"]["relative_residual_gaussian"]
     defocus = np.linspace(-1500, 1500, 61)
     assert (psf.gaussian.squared_width(defocus) > 0).all()
 
@@ -137,7 +137,7 @@ def test_astigmatism_is_refused_by_the_round_model_and_learned_by_the_spline(tmp
     _, quality = run(tmp_path, files, microscope, STEP_NM)
     assert not (tmp_path / "psf.quality.failed.json").exists(), "the values of a fixed failure go"
     assert verdicts(quality)["astigmatism_nm"] == "warn"
-    assert verdicts(quality)["unexplained_by_model"] == "pass"
+    assert verdicts(quality)["relative_residual"] == "pass"
 
 
 def test_refractive_index_factor_shrinks_all_depths(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_planes_in_falling_order_say_what_a_wrong_scan_does(tmp_path: Path, caps
     order = next(check for check in quality["checks"] if check["name"] == "planes_in_order")
     assert order["verdict"] == "warn"
     assert "z decreases with the number of the camera" in order["advice"]
-    assert "warning: planes in order -1" in capsys.readouterr().err
+    assert "warning: order of the planes (1: z increases) −1 (threshold 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -248,9 +248,9 @@ def test_real_bead_as_four_planes(tmp_path: Path) -> None:
     assert psf.gaussian.waist_nm == pytest.approx(129, rel=TOL_REAL_WAIST)
     assert "fail" not in verdicts(quality).values()
     assert verdicts(quality)["width_residual_over_waist"] == "warn"  # rings on one side of focus
-    assert verdicts(quality)["unexplained_by_model"] == "pass"
+    assert verdicts(quality)["relative_residual"] == "pass"
     _, quality = run(tmp_path, files, microscope, 100.0, model="gaussian")
-    assert verdicts(quality)["unexplained_by_model"] == "warn"
+    assert verdicts(quality)["relative_residual"] == "warn"
 
 
 @needs_data

@@ -122,7 +122,7 @@ REFUSED = {
     "a way back": ({"stage_returns": 5}, r"the stage jumped or went back near slice 1\d .*settle"),
     "all beads move": (
         {"all_move_px": 1.0},
-        "bead motion nm.*move independently.*most on camera.*fix them to the cover",
+        "motion of individual beads.*move independently.*most on camera.*fix them to the cover",
     ),
     "all beads swim": (
         {"all_move_px": 3.0},
@@ -142,16 +142,16 @@ def test_what_cannot_be_corrected_stops_the_run(tmp_path: Path, fault: str) -> N
 WARNED = {
     "light that fades": (
         {"light_kept": 0.6},
-        "light_faded",
+        "photobleaching",
         "brightness of the beads fell.*if the beads bleached, set beads_bleach",
     ),
-    "one bead": ({"beads": 1}, "beads_fewest_on_a_camera", "camera 0 has the fewest; more beads"),
+    "one bead": ({"beads": 1}, "fewest_beads", "camera 0 has the fewest; more beads"),
     "few beads": ({"beads": 3}, "cameras_matched", "beads of camera 1 could not be matched.*5 or more beads"),
     "other field": ({"other_field": True}, "cameras_matched", "beads of camera 1 .*bead files of the same field"),
-    "dim beads": ({"photons": 1000.0}, "bead_photons_fewest", "dim on camera 0; raise the laser power"),
-    "clumps": ({"clumps": 4}, "misfit_near_focus", "clumped beads"),
+    "dim beads": ({"photons": 1000.0}, "bead_photons", "dim on camera 0; raise the laser power"),
+    "clumps": ({"clumps": 4}, "gaussian_residual_in_focus", "clumped beads"),
     "beads that move": ({"all_move_px": 0.3}, "bead_motion_nm", "most on camera [01]: fix them to the cover slip"),
-    "a sample that slides": ({"stage_moves_px": 2.0}, "common_motion_nm", "sideways together.*clamp the sample"),
+    "a sample that slides": ({"stage_moves_px": 2.0}, "lateral_stage_drift_nm", "sideways together.*clamp the sample"),
     "a small jump": (
         {"stage_jumps_nm": 80.0},
         "stage_step_error_nm",
@@ -176,8 +176,8 @@ def test_light_that_fades_is_taken_out_of_the_brightness(tmp_path: Path, model: 
     assert left.brightness_error(recording) > 0.03
     corrected = calibrated(tmp_path / "corrected", recording, model=model, beads_bleach=True)
     assert_right(corrected, recording)
-    assert corrected.quality["values"]["light_faded"] == pytest.approx(0.5, abs=0.06)
-    assert "was removed" in corrected.advice["light_faded"]
+    assert corrected.quality["values"]["photobleaching"] == pytest.approx(0.5, abs=0.06)
+    assert "was removed" in corrected.advice["photobleaching"]
 
 
 def test_light_that_stays_is_not_changed_where_beads_may_bleach(tmp_path: Path) -> None:

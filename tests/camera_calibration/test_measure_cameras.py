@@ -131,7 +131,7 @@ def test_em_gain_with_and_without_the_movie_without_it(tmp_path: Path) -> None:
 def test_light_that_was_not_the_same_is_seen_in_the_excess_noise(tmp_path: Path) -> None:
     folder = Folder(tmp_path, (EMCCD, EMCCD), (EMCCD, EMCCD), beam(48, 1000))
     folder.without_em = folder.record("without", 0.5 * folder.light, em_gain=1.0)
-    assert "excess noise from expected" in folder.failure()
+    assert "deviation from expected excess noise" in folder.failure()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_flaws_of_the_movies_warn(tmp_path: Path) -> None:
     write(folder.dark[1], warm)
     folder.measure()
     warned = {name for name, verdict in folder.verdicts().items() if verdict == "warn"}
-    assert {"frames", "flicker", "saturated_share", "offset_drift_counts"} <= warned
+    assert {"frames", "flicker", "saturated_fraction", "offset_drift_counts"} <= warned
 
 
 def test_unusable_movies_are_one_line_with_file_and_remedy(tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_unusable_movies_are_one_line_with_file_and_remedy(tmp_path: Path) -> No
 def test_a_failed_check_draws_its_figure_and_stops(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.dark = folder.record("leaking", 0.02 * LIGHT)
-    line = folder.failure(dark_light_fail_counts=5.0)
-    assert "light in the dark counts" in line and "leaking" in line and "close the shutter" in line
+    line = folder.failure(stray_light_fail_counts=5.0)
+    assert "stray light in the dark movie" in line and "leaking" in line and "close the shutter" in line
     assert (tmp_path / "cameras.failed.png").exists()
 
 

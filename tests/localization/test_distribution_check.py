@@ -173,7 +173,7 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     with pytest.raises(
         PlanelocError, match=r"movie\.json: density outside the training .*; train .* `planeloc"
     ) as error:
-        command("localize", *files, "--weights", str(weights), "--on-domain-mismatch", "stop")
+        command("localize", *files, "--weights", str(weights), "--on-distribution-mismatch", "stop")
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
     _, offered, _, configured, _ = str(error.value).split("`")
     asked = {}

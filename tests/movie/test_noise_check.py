@@ -105,9 +105,9 @@ def test_a_right_declaration_passes_in_silence(tmp_path, low_light, capsys) -> N
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"electrons_per_count": 0.75}, "camera_0_noise_off_by_factor"),
-        ({"electrons_per_count": 0.5 / 1.5}, "camera_0_noise_off_by_factor"),
-        ({"offset_counts": 80.0}, "camera_0_noise_off_by_factor"),
+        ({"electrons_per_count": 0.75}, "camera_0_noise_factor_from_declared"),
+        ({"electrons_per_count": 0.5 / 1.5}, "camera_0_noise_factor_from_declared"),
+        ({"offset_counts": 80.0}, "camera_0_noise_factor_from_declared"),
         ({"offset_counts": 120.0}, "camera_0_below_offset_counts"),
     ],
 )
@@ -117,21 +117,21 @@ def test_a_wrong_declaration_is_one_line_that_names_the_camera(tmp_path, low_lig
     lines = [line for line in capsys.readouterr().err.splitlines() if "planeloc: warning" in line]
     assert len(lines) == len(warned(quality))
     assert all("camera near" in line and "offset_counts" in line for line in lines)
-    if check == "camera_0_noise_off_by_factor":
+    if check == "camera_0_noise_factor_from_declared":
         assert f"{quality['values']['camera_0_noise_ratio']:.3g} times" in lines[-1]
 
 
 def test_a_forgotten_em_gain_is_named(tmp_path, with_em_gain, capsys) -> None:
     forgotten = replace(EMCCD, em_gain=1.0)
-    assert "camera_0_noise_off_by_factor" in warned(converted(tmp_path, with_em_gain, forgotten))
+    assert "camera_0_noise_factor_from_declared" in warned(converted(tmp_path, with_em_gain, forgotten))
     assert "em_gain (was it on?)" in capsys.readouterr().err
 
 
 def test_repeated_frames_are_counted_and_do_not_lower_the_noise(tmp_path, low_light, capsys) -> None:
     every_second = np.repeat(low_light[:60], 2, axis=0)
     quality = converted(tmp_path, every_second, SCMOS)
-    assert warned(quality) == {"camera_0_duplicate_frames", "camera_1_duplicate_frames"}
-    assert quality["values"]["camera_0_duplicate_frames"] == pytest.approx(0.5, abs=0.05)
+    assert warned(quality) == {"camera_0_duplicate_frames_fraction", "camera_1_duplicate_frames_fraction"}
+    assert quality["values"]["camera_0_duplicate_frames_fraction"] == pytest.approx(0.5, abs=0.05)
     assert "recorded faster than the camera delivers" in capsys.readouterr().err
 
 
@@ -144,7 +144,7 @@ def test_thresholds_are_settings(tmp_path, low_light) -> None:
 def test_a_movie_of_few_frames_is_no_error(tmp_path, low_light, frames) -> None:
     quality = converted(tmp_path, low_light[:frames], SCMOS)
     assert warned(quality) == set()
-    assert ("camera_0_noise_off_by_factor" in {c["name"] for c in quality["checks"]}) == (frames > 1)
+    assert ("camera_0_noise_factor_from_declared" in {c["name"] for c in quality["checks"]}) == (frames > 1)
 
 
 def test_only_some_frames_are_read_few_at_a_time() -> None:

@@ -42,7 +42,7 @@ def test_cameras_that_saturate_drop_out_or_are_described_wrongly_are_named(
     assert "right: 3 frame(s)" in dropped and "first is frame 7" in dropped
     assert "third" in dark and "correct offset_counts" in dark
     verdicts = {check["name"]: check["verdict"] for check in json.loads(folder.quality.read_text())["checks"]}
-    assert verdicts["camera_0_saturated_share"] == verdicts["camera_2_below_offset_counts"] == "warn"
+    assert verdicts["camera_0_saturated_fraction"] == verdicts["camera_2_below_offset_counts"] == "warn"
     printed = capsys.readouterr().err
     assert all("third" in warning for warning in of_its_noise)
     assert printed.count("planeloc: warning:") == len(movie.content["warnings"])

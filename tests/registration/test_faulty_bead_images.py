@@ -164,8 +164,8 @@ def test_one_bead_that_moves_is_left_out(tmp_path: Path, motion: str) -> None:
         places[4, 6:] = 500.0
     found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
     assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
-    assert found.values["plane_1_left_out"] == (0 if motion == "comes off" else 1)
-    assert found.verdicts["own_motion_nm"] == "pass"
+    assert found.values["plane_1_excluded"] == (0 if motion == "comes off" else 1)
+    assert found.verdicts["bead_motion_nm"] == "pass"
 
 
 def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
@@ -195,7 +195,9 @@ def test_beads_that_all_move_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     places = still_beads(random)
     places += random.normal(0, 0.3, places.shape).cumsum(axis=1)
-    with pytest.raises(PlanelocError, match=r"own motion nm .* independently of each other: they are loose"):
+    with pytest.raises(
+        PlanelocError, match=r"motion of individual beads .* nm .* independently of each other: they are loose"
+    ):
         run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
 
 
@@ -204,7 +206,7 @@ def test_beads_that_all_drift_together_are_no_harm(tmp_path: Path) -> None:
     places = still_beads(random) + random.normal(0, 0.15, (1, len(SCAN_NM), 2)).cumsum(axis=1)
     found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
     assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
-    assert found.verdicts["own_motion_nm"] == "pass" and found.verdicts["bead_motion_nm"] == "warn"
+    assert found.verdicts["bead_motion_nm"] == "pass" and found.verdicts["lateral_stage_drift_nm"] == "warn"
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -93,7 +93,7 @@ def test_a_grid_of_beads_is_ambiguous(tmp_path: Path) -> None:
         run(tmp_path, files, microscope)
     shown = tmp_path / "registration.failed.png"
     assert shown.stat().st_size > 10_000
-    run(tmp_path, files, microscope, rival_fail=2.0)
+    run(tmp_path, files, microscope, second_best_match_fail=2.0)
     assert not shown.exists(), "the figure of a fixed failure goes"
 
 
@@ -120,7 +120,7 @@ def test_stage_drift_is_not_in_the_transform(tmp_path: Path) -> None:
     found, quality = run(tmp_path, files, microscope)
     assert error_px(found.transforms[1], Affine.identity(), FIELD) * 192 < TOL_TRANSFORM_NM
     verdicts = {c["name"]: c["verdict"] for c in quality["checks"]}
-    assert verdicts["bead_motion_nm"] == "warn"
+    assert verdicts["lateral_stage_drift_nm"] == "warn"
     assert verdicts["beads_on_common_slices"] == "pass"
     details = read_json(tmp_path / "registration.json")["details"]
     assert (details["height_px"], details["width_px"], details["pixel_size_nm"]) == (*FIELD, 192.0)
@@ -172,7 +172,7 @@ def test_real_split_view(tmp_path: Path) -> None:
     found, quality = run(tmp_path, [tmp_path / "split.tif"], microscope)
     assert quality["values"]["plane_1_matched"] >= 20
     assert found.residual_nm[1] / 160.0 / np.sqrt(2) < TOL_SPLIT_VIEW_PX
-    assert quality["values"]["plane_1_left_out"] == 0
+    assert quality["values"]["plane_1_excluded"] == 0
     np.testing.assert_allclose(found.transforms[1](np.zeros(2)), (-0.5, -1.4), atol=0.5)  # of the regions' 230 px
 
 
@@ -204,4 +204,4 @@ def test_real_biplane_movie(tmp_path: Path) -> None:
     assert quality["values"]["plane_1_matched"] > 50
     assert error_px(found.transforms[1], authors_affine(), (62, 62)) < TOL_AUTHORS_PX
     verdicts = {c["name"]: c["verdict"] for c in quality["checks"]}
-    assert verdicts["area_share"] == verdicts["map_sd_nm"] == "warn"
+    assert verdicts["covered_area_fraction"] == verdicts["transform_sd_nm"] == "warn"

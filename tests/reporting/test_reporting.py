@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
-from planeloc.reporting.html import number, sentence
-from planeloc.reporting.quality_page import label, quantity, write_quality_page
+from planeloc.reporting.html import sentence
+from planeloc.reporting.quality_page import write_quality_page
 from planeloc.reporting.verdicts import gather, worst, write_verdicts
 
 GOOD = {"name": "recall", "value": 0.9, "threshold": 0.7, "verdict": "pass", "advice": "raise the light"}
@@ -53,8 +53,8 @@ def test_warnings_are_printed_with_value_threshold_and_advice(tmp_path: Path) ->
     text = write_verdicts(tmp_path / "qc.json", stages)
     assert text.splitlines() == [
         "calibration: fail",
-        "warn: calibration: bead motion nm 31.2 (threshold 15): fix the <beads>",
-        "fail: calibration: residual px unknown (threshold 0.15): look",
+        "warn: calibration: motion of individual beads 31.2 nm (threshold 15 nm): fix the <beads>",
+        "fail: calibration: residual (rms) not measured (threshold 0.150 px): look",
     ]
     assert json.loads((tmp_path / "qc.json").read_text())["verdict"] == "fail"
 
@@ -73,7 +73,7 @@ def page(tmp_path: Path) -> str:
 def test_the_page_says_what_to_do_first(page: str) -> None:
     assert "<h1>Quality of cells" in page
     todo = page.partition('<ul class="todo">')[2].partition("</ul>")[0]
-    assert "Calibration: motion of single beads</b> is 31.2 nm (limit 15 nm)." in todo
+    assert "Calibration: motion of individual beads</b> is 31.2 nm (limit 15 nm)." in todo
     assert "Fix the &lt;beads&gt;." in todo
     assert "raise the light" not in page.lower()
 
@@ -95,35 +95,10 @@ def test_a_page_without_warnings_says_so(tmp_path: Path) -> None:
     assert "All checks passed." in (tmp_path / "quality.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("residual_nm", 0.8988, "0.899 nm"),
-        ("beads", 9.0, "9"),
-        ("bead_photons_fewest", 4231.4, "4,231"),
-        ("saturated_share", 0.0001, "0.0100 %"),
-        ("efficiency_3d", 81.49, "81.5 %"),
-        ("plane_1_chance", 4.6e-28, "4.6 × 10⁻²⁸"),
-        ("read_noise_electrons", 3.0, "3 electrons"),
-        ("camera", "left", "left"),
-    ],
-)
-def test_a_quantity_is_a_number_with_its_unit(name: str, value: object, text: str) -> None:
-    assert quantity(name, value) == text
-
-
-def test_labels_are_the_words_of_the_field() -> None:
-    assert label("camera_0_saturated_share") == "camera 0: saturated fraction"
-    assert label("pull_x") == "normalised error along x"
-    assert label("rmse_lateral_nm") == "RMSE lateral"
-    assert label("light_faded") == "photobleaching during the scan"
-
-
-def test_sentences_and_numbers() -> None:
+def test_sentences() -> None:
     assert sentence("look at  the movie") == "Look at the movie."
     assert sentence("is it dark?") == "Is it dark?"
     assert sentence("") == ""
-    assert (number(float("nan")), number(12345.0)) == ("—", "12,345")
 
 
 def test_commands(tmp_path: Path) -> None:

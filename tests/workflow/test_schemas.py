@@ -89,6 +89,7 @@ def test_a_renamed_setting_is_in_the_table_of_moved_ones() -> None:
         "stage.extent": "stage.size",
         "stage.size_warn": "stage.thresholds.size_warn",
         "stage.size_alarm": "stage.thresholds.size_warn",
+        "stage.thresholds.size_alarm": "stage.thresholds.size_warn",
     }
 
 

@@ -33,6 +33,14 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
             "cameras:\n  gain_sd_warn: 0.1\n",
             "config.yaml:2: cameras.gain_sd_warn is now cameras.thresholds.gain_sd_warn; move it",
         ),
+        (
+            "register:\n  thresholds:\n    map_sd_warn_nm: 4\n",
+            "map_sd_warn_nm is now register.thresholds.transform_sd_warn_nm; rename it",
+        ),
+        (
+            "localize:\n  on_domain_mismatch: stop\n",
+            "config.yaml:2: localize.on_domain_mismatch is now localize.on_distribution_mismatch; rename it",
+        ),
         ("calibrate:\n  step_wran: 0.1\n", "calibrate.step_wran; did you mean thresholds.step_warn?"),
         (
             "calibrate:\n  thresholds:\n    step_wran: 0.1\n",

@@ -40,7 +40,7 @@ def draw_calibration(
     grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
     _draw_widths(upper.add_subplot(grid[:, 0]), psf.gaussian, fit)
     _draw_brightness(upper.add_subplot(grid[0, 1]), psf.gaussian, names, calibrated.brightness_sd)
-    draw_checks(upper.add_subplot(grid[1, 1]), _summary(values), checks)
+    draw_checks(upper.add_subplot(grid[1, 1]), checks, summary=_summary(values))
     shown = min(psf.planes, _MOST_SECTIONS)
     grid = lower.add_gridspec(1, shown + 1, width_ratios=[1] * shown + [2.2])
     sections = [lower.add_subplot(grid[0, p]) for p in range(shown)]

@@ -23,10 +23,10 @@ _MORE_BEADS = "its beads disagree; use more and brighter ones"
 _ADVICE = {  # where it depends on nothing; else in `_advice`
     "step_over_depth_of_focus": "the z step is too coarse to resolve the focus; record the beads again in steps of 50 "
     "to 100 nm",
-    "range_covered": "widths are unknown for a part of the depths that molecules will have; scan further on both "
+    "defocus_coverage": "widths are unknown for a part of the depths that molecules will have; scan further on both "
     "sides, or use brighter beads",
-    "misfit_near_focus": "the spots in focus are not Gaussian: look for aberrations (correction collar, immersion), "
-    "clumped beads, and beads that saturate a camera whose saturation_counts are not in the microscope file",
+    "gaussian_residual_in_focus": "the spots in focus are not Gaussian: look for aberrations (correction collar, "
+    "immersion), clumped beads, and beads that saturate a camera without saturation_counts in the microscope file",
     "width_residual_over_waist": "the widths do not follow one defocus curve: check the z step and that the stage "
     "moved evenly",
 }
@@ -46,25 +46,25 @@ def quality_values(fit: PsfFit, calibrated: CalibratedPSF, astigmatism: Array, s
     photons = [float(np.median(fit.photons[fit.plane_of == p])) for p in range(len(counts))]
     values = {
         "slices": float(len(fit.widths.travel_nm)),
-        "step_of_the_focus_nm": step_nm,
+        "focus_step_nm": step_nm,
         "step_over_depth_of_focus": step_nm / curve.depth_of_focus_nm,
-        "beads_fewest_on_a_camera": float(counts.min()),
-        "beads_saturated": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),
+        "fewest_beads": float(counts.min()),
+        "saturated_beads": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),
         **_curve_values(fit),
         **_residual_values(fit, calibrated),
-        "bead_photons_fewest": min(photons),
+        "bead_photons": min(photons),
         "bead_motion_nm": float(motion_nm.max()),
-        "common_motion_nm": float(fit.common_motion_px.max()) * psf.pixel_size_nm,
+        "lateral_stage_drift_nm": float(fit.common_motion_px.max()) * psf.pixel_size_nm,
         "stage_step_error_nm": fit.steps.largest_error_nm,
-        "light_faded": abs(fit.bleaching.lost),
-        "light_faded_sd": fit.bleaching.lost_sd,
+        "photobleaching": abs(fit.bleaching.lost),
+        "photobleaching_sd": fit.bleaching.lost_sd,
         "depth_of_focus_over_waist": curve.depth_of_focus_nm / curve.waist_nm,
         "cameras_matched": float(1 + sum(pairs is not None for pairs in fit.pairs)),
         "hot_pixels": float(sum(np.count_nonzero(plane.beads.hot) for plane in fit.planes)),
-        "beads_left_out": float(sum(plane.left_out for plane in fit.planes)),
+        "excluded_beads": float(sum(plane.left_out for plane in fit.planes)),
         "astigmatism_nm": float(astigmatism.max()),
-        "scan_beyond_focus": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
-        "range_covered": _coverage(fit, step_nm),
+        "scan_margin": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
+        "defocus_coverage": _coverage(fit, step_nm),
         "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
         "largest_depth_sd_nm": float(fit.depth_sd_nm.max()),
         "largest_brightness_sd": float((calibrated.brightness_sd / np.array(psf.brightness)).max()),
@@ -113,10 +113,10 @@ def _residual_values(fit: PsfFit, calibrated: CalibratedPSF) -> dict[str, float]
         "width_residual_near_focus_nm": _root_mean(squared[near]),
         "width_residual_all_nm": _root_mean(squared[curve.used]),
         "width_residual_over_waist": _root_mean(squared[near]) / curve.waist_nm,
-        "misfit_near_focus": fit.misfit,
-        "unexplained_by_gaussian": relative_residual(of_gaussian, fit.reach_nm),
-        **({"unexplained_by_spline": relative_residual(of_spline, fit.reach_nm)} if of_spline else {}),
-        "unexplained_by_model": relative_residual(of_spline or of_gaussian, fit.reach_nm),
+        "gaussian_residual_in_focus": fit.misfit,
+        "relative_residual_gaussian": relative_residual(of_gaussian, fit.reach_nm),
+        **({"relative_residual_spline": relative_residual(of_spline, fit.reach_nm)} if of_spline else {}),
+        "relative_residual": relative_residual(of_spline or of_gaussian, fit.reach_nm),
     }
 
 
@@ -158,7 +158,9 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
     """Every value that has a threshold, with what to do at the microscope."""
     advice = _ADVICE | _advice(fit, values, s.model)
     # The spline describes what is not round and follows no curve; the Gaussian cannot.
-    astigmatism_fail, residual_fail = (s.astigmatism_fail_nm, s.residual_fail) if s.model == "gaussian" else (inf, inf)
+    astigmatism_fail, width_residual_fail = (
+        (s.astigmatism_fail_nm, s.width_residual_fail) if s.model == "gaussian" else (inf, inf)
+    )
 
     def at_most(name: str, warn: float, fail: float = inf) -> Check:
         return check_at_most(name, values[name], advice[name], warn=warn, fail=fail)
@@ -167,20 +169,20 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
         return check_at_least(name, values[name], advice[name], warn=warn, fail=fail)
 
     return [
-        at_least("beads_fewest_on_a_camera", s.recommended_beads, s.minimum_beads),
-        at_most("beads_saturated", 0),
+        at_least("fewest_beads", s.recommended_beads, s.minimum_beads),
+        at_most("saturated_beads", 0),
         at_most("step_over_depth_of_focus", s.step_warn, s.step_fail),
-        at_least("scan_beyond_focus", s.margin_warn, s.margin_fail),
-        at_least("range_covered", s.coverage_warn, s.coverage_fail),
+        at_least("scan_margin", s.scan_margin_warn, s.scan_margin_fail),
+        at_least("defocus_coverage", s.defocus_coverage_warn, s.defocus_coverage_fail),
         at_most("astigmatism_nm", s.astigmatism_warn_nm, astigmatism_fail),
-        at_most("misfit_near_focus", s.misfit_warn, s.misfit_fail),
-        at_most("width_residual_over_waist", s.residual_warn, residual_fail),
-        at_most("unexplained_by_model", s.unexplained_warn, s.unexplained_fail),
-        at_least("bead_photons_fewest", s.photons_warn, s.photons_fail),
-        at_most("bead_motion_nm", s.motion_warn_nm, s.motion_fail_nm),
-        at_most("common_motion_nm", s.wander_warn_nm, s.wander_fail_nm),
+        at_most("gaussian_residual_in_focus", s.gaussian_residual_warn, s.gaussian_residual_fail),
+        at_most("width_residual_over_waist", s.width_residual_warn, width_residual_fail),
+        at_most("relative_residual", s.relative_residual_warn, s.relative_residual_fail),
+        at_least("bead_photons", s.photons_warn, s.photons_fail),
+        at_most("bead_motion_nm", s.bead_motion_warn_nm, s.bead_motion_fail_nm),
+        at_most("lateral_stage_drift_nm", s.stage_drift_warn_nm, s.stage_drift_fail_nm),
         at_most("stage_step_error_nm", s.stage_step_warn_nm, s.stage_step_fail_nm),
-        at_most("light_faded", s.faded_warn),
+        at_most("photobleaching", s.photobleaching_warn),
         at_least("cameras_matched", len(fit.planes)),
         _check_on_shape(values["depth_of_focus_over_waist"], s),
         at_most("largest_depth_sd_nm", s.depth_sd_warn_nm, s.depth_sd_fail_nm),
@@ -209,31 +211,31 @@ def _advice(fit: PsfFit, values: dict[str, float], model: str) -> dict[str, str]
         return names[int(choose([values[f"plane_{p}_{value}"] for p in range(len(names))]))]
 
     return {
-        "beads_fewest_on_a_camera": f"{of(np.argmin, 'beads')} has the fewest; more beads in the field make depths and "
+        "fewest_beads": f"{of(np.argmin, 'beads')} has the fewest; more beads in the field make depths and "
         "brightness more precise",
-        "beads_saturated": f"saturated beads left out{_saturated(fit)}; lower the laser power or the exposure time",
-        "scan_beyond_focus": "the scan does not go through the focus of every plane with slices on both sides: "
+        "saturated_beads": f"saturated beads left out{_saturated(fit)}; lower the laser power or the exposure time",
+        "scan_margin": "the scan does not go through the focus of every plane with slices on both sides: "
         f"{_missed_end(fit)}, or record a longer one",
         "astigmatism_nm": "the spots are lines that turn with focus, most on "
         f"{of(np.argmax, 'astigmatism_nm')}: remove the cylindrical lens or align the beam splitters; the gaussian "
         "model is round, `model: spline` is not",
-        "unexplained_by_model": "the PSF model does not fit the beads; "
+        "relative_residual": "the PSF model does not fit the beads; "
         + (
             "use `model: spline`, and look for aberrations (correction collar, immersion)"
             if model == "gaussian"
             else "the beads differ from each other: look for clumps, use more beads, in the middle of the field"
         ),
-        "bead_photons_fewest": f"the beads are dim on {of(np.argmin, 'photons')}; raise the laser power or the "
+        "bead_photons": f"the beads are dim on {of(np.argmin, 'photons')}; raise the laser power or the "
         "exposure time, or use brighter beads",
         "bead_motion_nm": "the beads move independently between slices, most on "
         f"{of(np.argmax, 'motion_nm')}: fix them to the cover slip, and let them settle",
-        "common_motion_nm": "all beads move sideways together during the scan, most on "
+        "lateral_stage_drift_nm": "all beads move sideways together during the scan, most on "
         f"{names[int(np.argmax(fit.common_motion_px))]}: let the stage settle, clamp the sample, and align the scan "
         "with the optical axis",
         "stage_step_error_nm": f"the stage jumped or went back near slice {fit.steps.worst + 1} (the first is 1), "
         "which shifts the depths of the planes relative to each other: record the beads again, with time for the stage "
         "to settle on every slice",
-        "light_faded": _advice_on_bleaching(fit.bleaching),
+        "photobleaching": _advice_on_bleaching(fit.bleaching),
         "cameras_matched": _advice_on_matching(fit),
         "largest_depth_sd_nm": f"the depth of {of(np.argmax, 'depth_sd_nm')} is uncertain: {_MORE_BEADS}",
         "largest_brightness_sd": f"the brightness of {of(np.argmax, 'brightness_sd')} is uncertain: {_MORE_BEADS}, "

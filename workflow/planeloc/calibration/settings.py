@@ -49,49 +49,87 @@ class CalibrateSettings:
     maximum_step_nm: float = setting(250.0, "Largest accepted z step.", unit="nm", minimum=1, advanced=True)
     step_warn: float = threshold(0.35, "warn above", "ratio of z step to depth of focus", minimum=0)
     step_fail: float = threshold(0.5, "stop above", "ratio of z step to depth of focus", minimum=0)
-    margin_warn: float = threshold(
-        1.0, "warn below", "scan range beyond a plane's focus, in depths of focus", minimum=0
+    scan_margin_warn: float = threshold(
+        1.0, "warn below", "scan range beyond a plane's focus, in depths of focus", minimum=0, was=("margin_warn",)
     )
-    margin_fail: float = threshold(
-        0.5, "stop below", "scan range beyond a plane's focus, in depths of focus", minimum=0
+    scan_margin_fail: float = threshold(
+        0.5, "stop below", "scan range beyond a plane's focus, in depths of focus", minimum=0, was=("margin_fail",)
     )
-    coverage_warn: float = threshold(0.9, "warn below", "measured fraction of the required defocus range", maximum=1)
-    coverage_fail: float = threshold(0.5, "stop below", "measured fraction of the required defocus range", maximum=1)
-    residual_warn: float = threshold(
-        0.08, "warn above", "rms residual of the widths near focus, relative to w0", minimum=0
+    defocus_coverage_warn: float = threshold(
+        0.9, "warn below", "measured fraction of the required defocus range", maximum=1, was=("coverage_warn",)
     )
-    residual_fail: float = threshold(
-        0.3, "stop above", "rms residual of the widths near focus, relative to w0 (model gaussian only)", minimum=0
+    defocus_coverage_fail: float = threshold(
+        0.5, "stop below", "measured fraction of the required defocus range", maximum=1, was=("coverage_fail",)
     )
-    misfit_warn: float = threshold(
-        0.15, "warn above", "relative residual of a Gaussian fit to a bead in focus", minimum=0
+    width_residual_warn: float = threshold(
+        0.08,
+        "warn above",
+        "rms residual of the widths near focus, relative to the width in focus, w0",
+        minimum=0,
+        was=("residual_warn",),
     )
-    misfit_fail: float = threshold(
-        0.4, "stop above", "relative residual of a Gaussian fit to a bead in focus", minimum=0
+    width_residual_fail: float = threshold(
+        0.3,
+        "stop above",
+        "rms residual of the widths near focus, relative to the width in focus, w0 (model gaussian only)",
+        minimum=0,
+        was=("residual_fail",),
     )
-    unexplained_warn: float = threshold(0.15, "warn above", "relative residual of the PSF fit", minimum=0)
-    unexplained_fail: float = threshold(0.5, "stop above", "relative residual of the PSF fit", minimum=0)
+    gaussian_residual_warn: float = threshold(
+        0.15, "warn above", "relative residual of a Gaussian fit to a bead in focus", minimum=0, was=("misfit_warn",)
+    )
+    gaussian_residual_fail: float = threshold(
+        0.4, "stop above", "relative residual of a Gaussian fit to a bead in focus", minimum=0, was=("misfit_fail",)
+    )
+    relative_residual_warn: float = threshold(
+        0.15, "warn above", "relative residual of the PSF fit", minimum=0, was=("unexplained_warn",)
+    )
+    relative_residual_fail: float = threshold(
+        0.5, "stop above", "relative residual of the PSF fit", minimum=0, was=("unexplained_fail",)
+    )
     photons_warn: float = threshold(
-        1000.0, "warn below", "photon count of a bead on a plane, in focus", unit="photons", minimum=0
+        1000.0, "warn below", "photon count of a bead in focus, in one plane", unit="photons", minimum=0
     )
     photons_fail: float = threshold(
-        100.0, "stop below", "photon count of a bead on a plane, in focus", unit="photons", minimum=0
+        100.0, "stop below", "photon count of a bead in focus, in one plane", unit="photons", minimum=0
     )
-    motion_warn_nm: float = threshold(
-        15.0, "warn above", "rms motion of individual beads during the scan", unit="nm", minimum=0
+    bead_motion_warn_nm: float = threshold(
+        15.0,
+        "warn above",
+        "rms motion of individual beads during the scan",
+        unit="nm",
+        minimum=0,
+        was=("motion_warn_nm",),
     )
-    motion_fail_nm: float = threshold(
-        60.0, "stop above", "rms motion of individual beads during the scan", unit="nm", minimum=0
+    bead_motion_fail_nm: float = threshold(
+        60.0,
+        "stop above",
+        "rms motion of individual beads during the scan",
+        unit="nm",
+        minimum=0,
+        was=("motion_fail_nm",),
     )
-    wander_warn_nm: float = threshold(20.0, "warn above", "rms lateral stage drift", unit="nm", minimum=0)
-    wander_fail_nm: float = threshold(150.0, "stop above", "rms lateral stage drift", unit="nm", minimum=0)
+    stage_drift_warn_nm: float = threshold(
+        20.0, "warn above", "rms lateral stage drift", unit="nm", minimum=0, was=("wander_warn_nm",)
+    )
+    stage_drift_fail_nm: float = threshold(
+        150.0, "stop above", "rms lateral stage drift", unit="nm", minimum=0, was=("wander_fail_nm",)
+    )
     stage_step_warn_nm: float = threshold(15.0, "warn above", "error of a single stage step", unit="nm", minimum=0)
     stage_step_fail_nm: float = threshold(50.0, "stop above", "error of a single stage step", unit="nm", minimum=0)
-    faded_warn: float = threshold(
-        0.15, "warn above", "relative change of the beads' brightness during the scan (photobleaching)", minimum=0
+    photobleaching_warn: float = threshold(
+        0.15,
+        "warn above",
+        "relative change of the beads' brightness during the scan (photobleaching)",
+        minimum=0,
+        was=("faded_warn",),
     )
-    focus_ratio_least: float = threshold(1.3, "warn below", "ratio of depth of focus to w0", minimum=0)
-    focus_ratio_most: float = threshold(4.0, "warn above", "ratio of depth of focus to w0", minimum=0)
+    focus_ratio_least: float = threshold(
+        1.3, "warn below", "ratio of depth of focus to the width in focus, w0", minimum=0
+    )
+    focus_ratio_most: float = threshold(
+        4.0, "warn above", "ratio of depth of focus to the width in focus, w0", minimum=0
+    )
     depth_sd_warn_nm: float = threshold(
         15.0, "warn above", "standard deviation of a plane's depth", unit="nm", minimum=0
     )

@@ -16,7 +16,7 @@ from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransfe
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import VERDICT_COLOURS, plane_colour
+from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 
 _COLUMNS = 4
@@ -27,10 +27,11 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
     """Write the figure as PNG: per camera, variance against signal with the residuals below; then the checks."""
     columns = min(len(measured), _COLUMNS)
     rows = -(-len(measured) // columns)
-    lines = -(-len(checks) // 3)
-    figure = Figure(figsize=(max(3.9 * columns, 11), 4.9 * rows + 0.3 * lines + 0.4), layout="constrained")
+    width = max(3.9 * columns, 11)
+    checks_height = ROW_INCHES * (-(-len(checks) // check_columns(width)) + 2)
+    figure = Figure(figsize=(width, 4.9 * rows + checks_height), layout="constrained")
     FigureCanvasAgg(figure)
-    heights = [3.4, 1.1] * rows + [(0.3 * lines + 0.4)]
+    heights = [3.4, 1.1] * rows + [checks_height]
     grid = figure.add_gridspec(2 * rows + 1, columns, height_ratios=heights)
     for p, m in enumerate(measured):
         row, column = divmod(p, columns)
@@ -38,7 +39,9 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
         below = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
         _draw_transfer(top, m, p, legend=p == 0, label=column == 0)
         _draw_residuals(below, m, p, label=column == 0)
-    _draw_checks(figure.add_subplot(grid[2 * rows, :]), checks)
+    below = figure.add_subplot(grid[2 * rows, :])
+    below.set_title("In brackets: declared in the microscope file.", loc="left", fontsize=9, color=_GREY)
+    draw_checks(below, checks, columns=check_columns(width))
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 
@@ -140,17 +143,3 @@ def _with_sd(value: float, sd: float) -> str:
         return f"{value:g}"
     digits = max(0, 1 - int(np.floor(np.log10(sd))))
     return f"{value:.{digits}f} ± {sd:.{digits}f}"
-
-
-def _draw_checks(axes: Axes, checks: Sequence[Check]) -> None:
-    axes.set_axis_off()
-    axes.text(0, 1.0, "In brackets: declared in the microscope file.", va="top", fontsize=9, color=_GREY)
-    rows = -(-len(checks) // 3)
-    for i, check in enumerate(checks):
-        column, row = divmod(i, rows)
-        x, y = column / 3, 0.8 - 0.85 * row / rows
-        colour = VERDICT_COLOURS[check.verdict]
-        axes.text(x, y, check.verdict, color=colour, fontweight="bold", fontsize=9, va="top")
-        text = f"{check.name.replace('_', ' ')}: {check.value:.3g}"
-        axes.text(x + 0.042, y, text, fontsize=9, color=_GREY, va="top")
-    axes.set(xlim=(0, 1), ylim=(0, 1))

@@ -32,7 +32,7 @@ def camera_values(measured: Sequence[CameraMeasurement], frames: dict[str, int])
             f"camera_{p}_read_noise_electrons_sd": m.read_noise_sd_electrons,
             f"camera_{p}_linear_up_to_counts": m.camera.offset_counts + _linear_up_to(m),
             f"camera_{p}_flicker": m.bright.flicker,
-            f"camera_{p}_hot_pixels": float((~m.dark.usable).mean()),
+            f"camera_{p}_hot_pixel_fraction": float((~m.dark.usable).mean()),
         }
     return values
 
@@ -103,19 +103,23 @@ class _CameraCheck:
 
 
 _CHECKS = (
-    _CameraCheck("relative_sd_of_the_gain", lambda m: m.gain_sd, "gain_sd_warn", "gain_sd_fail"),
-    _CameraCheck("shot_noise_over_read_noise", _shot_over_read_noise, "light_warn", "light_fail", at_least=True),
-    _CameraCheck("saturated_share", lambda m: m.bright.saturated_share, "saturated_warn", "saturated_fail"),
-    _CameraCheck("straight_share", _linear_share, "straight_warn", "straight_fail", at_least=True),
+    _CameraCheck("gain_relative_sd", lambda m: m.gain_sd, "gain_sd_warn", "gain_sd_fail"),
+    _CameraCheck(
+        "shot_noise_over_read_noise", _shot_over_read_noise, "shot_noise_warn", "shot_noise_fail", at_least=True
+    ),
+    _CameraCheck("saturated_fraction", lambda m: m.bright.saturated_share, "saturated_warn", "saturated_fail"),
+    _CameraCheck("linear_fraction", _linear_share, "linear_warn", "linear_fail", at_least=True),
     _CameraCheck("curvature", _curvature, "curvature_warn", "curvature_fail"),
     _CameraCheck("flicker", lambda m: m.bright.flicker, "flicker_warn"),
-    _CameraCheck("steady_share", lambda m: m.bright.steady_share, "steady_fail", "steady_fail", at_least=True),
-    _CameraCheck("offset_drift_counts", lambda m: m.dark.drift_counts, "drift_warn_counts", "drift_fail_counts"),
+    _CameraCheck("steady_fraction", lambda m: m.bright.steady_share, "steady_fail", "steady_fail", at_least=True),
     _CameraCheck(
-        "light_in_the_dark_counts", lambda m: m.stray_light_counts, "dark_light_warn_counts", "dark_light_fail_counts"
+        "offset_drift_counts", lambda m: m.dark.drift_counts, "offset_drift_warn_counts", "offset_drift_fail_counts"
     ),
-    _CameraCheck("dark_off_the_line_counts", _dark_gap, "dark_gap_warn_counts", "dark_gap_fail_counts"),
-    _CameraCheck("zeros_in_the_dark", lambda m: m.dark.zero_share, "at_zero_warn", "at_zero_fail"),
+    _CameraCheck(
+        "stray_light_counts", lambda m: m.stray_light_counts, "stray_light_warn_counts", "stray_light_fail_counts"
+    ),
+    _CameraCheck("dark_mismatch_counts", _dark_gap, "dark_mismatch_warn_counts", "dark_mismatch_fail_counts"),
+    _CameraCheck("dark_zero_fraction", lambda m: m.dark.zero_share, "dark_zero_warn", "dark_zero_fail"),
     _CameraCheck("offset_from_declared_counts", _offset_error, "offset_warn_counts"),
     _CameraCheck("gain_from_declared", _gain_factor, "gain_warn", "gain_fail"),
     _CameraCheck("read_noise_from_declared", _read_noise_factor, "read_noise_warn"),
@@ -125,29 +129,29 @@ _CHECKS = (
 # By the field of `CalibrationMovies` that holds the movie to correct.
 _ADVICE = {
     "bright": {
-        "relative_sd_of_the_gain": "the gain is imprecise; record more frames, or use a brighter lamp",
+        "gain_relative_sd": "the gain is imprecise; record more frames, or use a brighter lamp",
         "shot_noise_over_read_noise": "the shot noise is small compared with the read noise; use a brighter lamp or a "
         "longer exposure",
-        "saturated_share": "pixels are saturated and were excluded; use a dimmer lamp or a shorter exposure",
-        "straight_share": "above a level the variance is not linear, as near saturation; use a dimmer lamp, and check "
+        "saturated_fraction": "pixels are saturated and were excluded; use a dimmer lamp or a shorter exposure",
+        "linear_fraction": "above a level the variance is not linear, as near saturation; use a dimmer lamp, and check "
         "saturation_counts in the microscope file",
         "curvature": "variance and signal are not proportional: the camera is not linear, or its driver corrects or "
         "filters the counts; switch such functions off",
         "flicker": "the lamp flickers (this was corrected); use a steadier lamp, or exposures that are multiples of "
         "the mains period",
-        "steady_share": "the intensity changes between most frames; use a steadier lamp, or keep each intensity for 20 "
-        "frames or more",
+        "steady_fraction": "the intensity changes between most frames; use a steadier lamp, or keep each intensity "
+        "for 20 frames or more",
         "gain_from_declared": "the gain differs from the declared one by this factor; check electrons_per_count and "
         "em_gain in the microscope file, and the gain and readout mode that were set",
     },
     "dark": {
         "offset_drift_counts": "the offset drifts, as while a camera warms up; wait until its temperature is stable "
         "and record the dark movie again",
-        "light_in_the_dark_counts": "the dark movie contains stray light; close the shutter, cover the camera, and "
+        "stray_light_counts": "the dark movie contains stray light; close the shutter, cover the camera, and "
         "record the dark movie again",
-        "dark_off_the_line_counts": "the dark movie does not match the bright one; record both with the same exposure "
+        "dark_mismatch_counts": "the dark movie does not match the bright one; record both with the same exposure "
         "time, gain, readout speed and temperature",
-        "zeros_in_the_dark": "the offset is so low that noise is clipped at 0; raise the camera's offset (baseline, "
+        "dark_zero_fraction": "the offset is so low that noise is clipped at 0; raise the camera's offset (baseline, "
         "black level)",
         "offset_from_declared_counts": "the offset differs from the declared one; check the order of the files, "
         "offset_counts, and that the shutter was closed",

@@ -17,12 +17,16 @@ from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, File, Used,
     CalibrateSettings,
     BEADS,
     MICROSCOPE,
-    File("--registration", "Transforms from register, with which the PSFs of all cameras agree.", required=False),
+    File(
+        "--registration",
+        "Transforms from register; makes the PSFs of all cameras consistent with them.",
+        required=False,
+    ),
     output("--output", "PSF (HDF5)."),
     FIGURE,
     QUALITY,
 )
-@click.option("--z-step-nm", type=float, metavar="NM", required=True, help="Step of the scan between slices; positive.")
+@click.option("--z-step-nm", type=float, metavar="nm", required=True, help="Step of the scan between slices; positive.")
 @click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
 def command(
     beads: tuple[Path, ...],

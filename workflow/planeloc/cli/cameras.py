@@ -16,7 +16,12 @@ from planeloc.cli.options import FIGURE, MICROSCOPE, QUALITY, File, output, stag
     CamerasSettings,
     File("--dark", "Movie with the shutter closed; one file per camera, in plane order.", multiple=True),
     File("--bright", "Movie of constant illumination; one file per camera, in plane order.", multiple=True),
-    File("--bright-without-em", "The same illumination without EM gain.", required=False, multiple=True),
+    File(
+        "--bright-without-em",
+        "Movie of the same illumination without EM gain; one file per camera, in plane order.",
+        required=False,
+        multiple=True,
+    ),
     MICROSCOPE,
     output("--output", "Microscope file with the measured cameras (YAML)."),
     FIGURE,

@@ -16,7 +16,7 @@ from planeloc.movie.settings import ConvertSettings
     ConvertSettings,
     File("--movie", "Camera file; one per camera, in plane order.", multiple=True),
     MICROSCOPE,
-    output("--store", "Movie (a zarr folder)."),
+    output("--store", "Movie (Zarr folder)."),
     output("--manifest", "Properties of the movie and checksums of its chunks (JSON)."),
     QUALITY,
 )

@@ -24,7 +24,7 @@ from planeloc.postprocessing.settings import FilterSettings
     "--export",
     multiple=True,
     metavar="NAME=PATH",
-    help=f"The same for another program, one of {', '.join(EXPORTERS.names())}. May be repeated.",
+    help=f"Export for another program, one of {', '.join(EXPORTERS.names())}; may be repeated.",
 )
 def command(
     localizations: Path,

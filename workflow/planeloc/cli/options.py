@@ -107,7 +107,7 @@ def _setting_option(field: dataclasses.Field, kind: type) -> Callable:
         cls=_Option,
         heading=heading,
         type=click.Choice(about["choices"]) if about["choices"] else types[kind],
-        metavar=about["unit"].upper() or None,
+        metavar=about["unit"] or None,
         default=field.default,
         show_default=True,
         help=about["help"],

@@ -67,6 +67,8 @@ def _moved(section: str, fields: Iterable[dataclasses.Field]) -> Iterator[tuple[
         place = ".".join(filter(None, (section, group, field.name)))
         for name in (*([field.name] if group else []), *field.metadata["was"]):
             yield f"{section}.{name}", place
+        for name in field.metadata["was"] if group else ():
+            yield f"{section}.{group}.{name}", place
 
 
 def _group(description: str, properties: Schema) -> Schema:

@@ -31,7 +31,7 @@ _stages = click.argument("stages", metavar="STAGE=FILE...", nargs=-1, required=T
 @file_option("--output", "Verdicts (JSON).")
 @_stages
 def qc_command(output: Path, stages: dict[str, Path]) -> None:
-    """Write the verdicts on a calibration into one file, and print what did not pass."""
+    """Write a calibration's verdicts; print what did not pass."""
     from planeloc.reporting.verdicts import write_verdicts
 
     click.echo(write_verdicts(output, stages))
@@ -51,7 +51,10 @@ def quality_command(output: Path, stages: dict[str, Path]) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("report", type=click.Path(path_type=Path))
 def summary_command(folder: Path, report: Path) -> None:
-    """Print the metrics of the sample in FOLDER, and where its files and the REPORT are."""
+    """Print the metrics of a sample and its files.
+
+    FOLDER holds the files of the sample; REPORT is the report of the run.
+    """
     from planeloc.reporting.summary import summary
 
     if not (folder / "evaluation.json").is_file():

@@ -15,7 +15,9 @@ from planeloc.training.train import train
     File("--psf", "PSF from calibrate; without it, that of the paper's microscope.", required=False),
     File("--microscope", "Microscope file (YAML); without it, that of the movie or the paper's.", required=False),
     File("--registration", "Transforms from register, with their uncertainty.", required=False),
-    File("--start-from", "Weights to use if they fit the microscope, or else to start from.", required=False),
+    File(
+        "--start-from", "Weights to use if they fit the microscope; if not, training starts from them.", required=False
+    ),
     File(
         "--movie",
         "Manifest of a movie in which photon counts and background are measured; may be repeated.",

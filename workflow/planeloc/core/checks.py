@@ -14,6 +14,7 @@ from typing import Any
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import write_json
+from planeloc.core.quality_labels import label, quantity
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +31,12 @@ class Check:
 
     @property
     def text(self) -> str:
-        return f"{self.name.replace('_', ' ')} {self.value:.3g} (threshold {self.threshold:.3g})"
+        return described(self.name, self.value, self.threshold)
+
+
+def described(name: str, value: float | None, threshold: float | None) -> str:
+    """A quality value beside its threshold: "transform standard deviation 7.2 nm (threshold 5 nm)"."""
+    return f"{label(name)} {quantity(name, value)} (threshold {quantity(name, threshold)})"
 
 
 def check_at_most(name: str, value: float, advice: str, *, warn: float, fail: float = math.inf) -> Check:

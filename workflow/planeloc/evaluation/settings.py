@@ -11,8 +11,12 @@ from planeloc.core.settings import setting
 class EvaluateSettings:
     """How localizations are compared with the ground truth; the defaults are those of the 2016 SMLM challenge."""
 
-    lateral_nm: float = setting(250.0, "Largest lateral distance of a match.", unit="nm", minimum=1, advanced=True)
-    axial_nm: float = setting(500.0, "Largest axial distance of a match.", unit="nm", minimum=1, advanced=True)
+    lateral_nm: float = setting(
+        250.0, "Largest lateral distance between a localization and its molecule.", unit="nm", minimum=1, advanced=True
+    )
+    axial_nm: float = setting(
+        500.0, "Largest axial distance between a localization and its molecule.", unit="nm", minimum=1, advanced=True
+    )
     border_nm: float = setting(
         450.0,
         "Width of the margin of the field in which molecules are not counted.",
@@ -22,7 +26,7 @@ class EvaluateSettings:
     )
     minimum_truth_photons: float = setting(
         0.0,
-        "Minimum photon count of a molecule in the ground truth; dimmer ones are not counted, found or not.",
+        "Minimum photon count of a molecule in the ground truth; dimmer molecules are not counted.",
         unit="photons",
         minimum=0,
         advanced=True,

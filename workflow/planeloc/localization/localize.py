@@ -77,7 +77,7 @@ def localize(
     settings = replace(settings, threshold=_threshold(settings.threshold, inputs.record.kind))
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
-    domain = distribution_check.guard(inputs, settings.on_domain_mismatch, advise)
+    domain = distribution_check.guard(inputs, settings.on_distribution_mismatch, advise)
     with checkpoints.locked_folder(output) as folder:
         with cluster.connect(settings, settings.device, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)

@@ -44,31 +44,33 @@ class LocalizeSettings(ClusterSettings):
     threshold: float = setting(
         0.0,
         "Minimum detection probability: of a molecule (regression), or of a voxel around which molecules are searched"
-        " (upsampling); 0.0001 or more. 0: 0.3 or 0.005.",
+        " (upsampling); 0.0001 or more. 0: 0.3 (regression) or 0.005 (upsampling).",
         minimum=0,
         maximum=0.999,
     )
     mode: str = setting(
         "sparse",
-        "sparse: the full network runs only where a filter finds candidates; dense: everywhere.",
+        "Where the network runs. sparse: only where a filter finds candidates; dense: everywhere.",
         choices=MODES,
         advanced=True,
     )
     candidate_threshold: float = setting(
         4.0,
-        "Minimum signal-to-noise ratio of a candidate (mode sparse), in standard deviations.",
+        "Minimum signal of a candidate, in standard deviations of the noise (mode sparse).",
         minimum=0,
         advanced=True,
     )
-    on_domain_mismatch: str = setting(
+    on_distribution_mismatch: str = setting(
         "warn",
-        "If background, brightness, spot width or density of the movie differ from the training data."
+        "What to do if background, brightness, spot width or density of the movie differ from the training data."
         " warn: continue with a warning; stop: end before anything is computed.",
         choices=ON_MISMATCH,
+        was=("on_domain_mismatch",),
     )
     refine: str = setting(
         "likelihood",
-        "likelihood: maximum-likelihood fit of all molecules of a frame, starting from the network's; none: no fit.",
+        "How positions are refined. likelihood: maximum-likelihood fit of all molecules of a frame, starting from those"
+        " of the network; none: not at all.",
         choices=REFINEMENTS,
     )
     drift_nm: float = setting(

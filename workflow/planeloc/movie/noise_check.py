@@ -151,7 +151,7 @@ def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
             f"camera_{p}_noise_ratio": noise.ratio,
             f"camera_{p}_background_counts": noise.level_counts,
             f"camera_{p}_darkest_above_offset_counts": noise.darkest_counts,
-            f"camera_{p}_duplicate_frames": noise.duplicates,
+            f"camera_{p}_duplicate_frames_fraction": noise.duplicates,
         }
     return values
 
@@ -171,7 +171,7 @@ def noise_checks(
             warn=below_counts,
         ),
         check_at_most(
-            f"camera_{plane}_duplicate_frames",
+            f"camera_{plane}_duplicate_frames_fraction",
             noise.duplicates,
             f"camera {camera.name}: {100 * noise.duplicates:.3g} % of the frames repeat the previous one; was the "
             "movie recorded faster than the camera delivers frames?",
@@ -183,7 +183,7 @@ def noise_checks(
         forgotten = camera.em_gain <= 1 and noise.ratio > _EM_RATIO
         checks.append(
             check_at_most(
-                f"camera_{plane}_noise_off_by_factor",
+                f"camera_{plane}_noise_factor_from_declared",
                 off,
                 f"camera {camera.name}: the variance of the movie's noise is {noise.ratio:.3g} times the declared; "
                 f"check offset_counts, electrons_per_count, em_gain{' (was it on?)' if forgotten else ''} and "

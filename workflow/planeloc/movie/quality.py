@@ -69,7 +69,7 @@ def plane_checks(
 ) -> list[Check]:
     """Verdicts on one camera."""
     saturated = check_at_most(
-        f"camera_{plane}_saturated_share",
+        f"camera_{plane}_saturated_fraction",
         statistics["saturated_fraction"],
         f"camera {camera.name}: {100 * statistics['saturated_fraction']:.3g} % of the pixels are saturated "
         f"(at or above {camera.saturation_counts:g} counts); reduce the laser power or the gain",

@@ -16,13 +16,16 @@ class ConvertSettings:
     )
     compression_level: int = setting(
         1,
-        "Level of the zstd compression; higher levels are slower and hardly smaller.",
+        "Level of the zstd compression; higher levels are slower and save little.",
         minimum=1,
         maximum=9,
         advanced=True,
     )
     threads: int = setting(
-        2, "Chunks compressed at the same time; each needs the memory of about four.", minimum=1, command_line_only=True
+        2,
+        "Number of chunks compressed in parallel; each needs the memory of about four chunks.",
+        minimum=1,
+        command_line_only=True,
     )
     noise_warn: float = threshold(
         1.3, "warn above", "factor between the movie's noise variance and the declared one", minimum=1

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import VERDICT_COLOURS, plane_colour
+from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.registration.results import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine
@@ -21,7 +21,6 @@ from planeloc.transforms.camera_transform import Affine
 Array = NDArray[np.float64]
 
 _COLUMNS = 4
-_CHECKS_PER_ROW = 6
 _NICE = (1, 2, 5)
 _AROUND = 1.7  # inches for title, key and legend of a panel
 
@@ -42,14 +41,15 @@ def draw_registration(
     columns = min(panels, _COLUMNS)
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
-    check_rows = -(-len(checks) // _CHECKS_PER_ROW)
-    figure = Figure(figsize=(max(4.1 * columns, 9), (height + _AROUND) * rows + 0.7 * check_rows), layout="constrained")
+    width = max(4.1 * columns, 9)
+    checks_height = ROW_INCHES * -(-len(checks) // check_columns(width)) + 0.1
+    figure = Figure(figsize=(width, (height + _AROUND) * rows + checks_height), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [0.7 * check_rows])
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [checks_height])
     _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, shape, pixel_size_nm)
-    _draw_checks(figure.add_subplot(grid[rows, :]), checks)
+    draw_checks(figure.add_subplot(grid[rows, :]), checks, columns=check_columns(width))
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 
@@ -110,16 +110,6 @@ def _draw_uncertainty(axes: Axes, plane: RegisteredPlane, shape: tuple[int, int]
     if sd_nm.max() > sd_nm.min():
         lines = axes.contour(x, y, sd_nm, levels=5, colors="#bbbbbb", linewidths=0.8, zorder=1)
         axes.clabel(lines, fmt=lambda level: f"{level:.2g}", fontsize=7.5, colors="#888888")
-
-
-def _draw_checks(axes: Axes, checks: Sequence[Check]) -> None:
-    axes.set_axis_off()
-    rows = -(-len(checks) // _CHECKS_PER_ROW)
-    for i, check in enumerate(checks):
-        x, y = (i % _CHECKS_PER_ROW) / _CHECKS_PER_ROW, 1 - (i // _CHECKS_PER_ROW + 0.5) / rows
-        axes.text(x, y + 0.14 / rows, check.verdict, color=VERDICT_COLOURS[check.verdict], weight="bold", fontsize=10)
-        name = check.name.replace("_", " ")
-        axes.text(x, y - 0.3 / rows, f"{name}: {check.value:.3g}", fontsize=9, color="#555555")
 
 
 def _nice(value: float) -> float:

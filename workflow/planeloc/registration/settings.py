@@ -37,7 +37,12 @@ class RegisterSettings:
         choices=MODELS,
     )
     maximum_rotation_deg: float = setting(
-        5.0, "Largest rotation from one of the 8 orientations.", unit="°", minimum=0, maximum=20, advanced=True
+        5.0,
+        "Largest rotation from the nearest of the 8 orientations: multiples of 90°, mirrored or not.",
+        unit="°",
+        minimum=0,
+        maximum=20,
+        advanced=True,
     )
     maximum_scale_change: float = setting(
         0.03, "Largest relative difference in magnification.", minimum=0, maximum=0.2, advanced=True
@@ -52,33 +57,63 @@ class RegisterSettings:
     recommended_matched: int = threshold(8, "warn below", "number of matched beads per camera", minimum=4)
     residual_warn_px: float = threshold(0.15, "warn above", "rms residual", unit="px", minimum=0)
     residual_fail_px: float = threshold(1.0, "stop above", "rms residual", unit="px", minimum=0)
-    rival_warn: float = threshold(
-        0.5, "warn above", "significance of the second-best match, relative to the best", minimum=0
+    second_best_match_warn: float = threshold(
+        0.5, "warn above", "significance of the second-best match, relative to the best", minimum=0, was=("rival_warn",)
     )
-    rival_fail: float = threshold(
-        0.8, "stop above", "significance of the second-best match, relative to the best", minimum=0
+    second_best_match_fail: float = threshold(
+        0.8, "stop above", "significance of the second-best match, relative to the best", minimum=0, was=("rival_fail",)
     )
-    chance_warn: float = threshold(
-        1e-4, "warn above", "expected number of transforms that match as well by chance", minimum=0
+    chance_matches_warn: float = threshold(
+        1e-4,
+        "warn above",
+        "expected number of transforms that match as well by chance",
+        minimum=0,
+        was=("chance_warn",),
     )
-    chance_fail: float = threshold(
-        1e-2, "stop above", "expected number of transforms that match as well by chance", minimum=0
+    chance_matches_fail: float = threshold(
+        1e-2,
+        "stop above",
+        "expected number of transforms that match as well by chance",
+        minimum=0,
+        was=("chance_fail",),
     )
-    map_sd_warn_nm: float = threshold(
-        5.0, "warn above", "standard deviation of the transform, rms over the field", unit="nm", minimum=0
+    transform_sd_warn_nm: float = threshold(
+        5.0,
+        "warn above",
+        "standard deviation of the transform, rms over the field",
+        unit="nm",
+        minimum=0,
+        was=("map_sd_warn_nm",),
     )
-    map_sd_fail_nm: float = threshold(
-        50.0, "stop above", "standard deviation of the transform, rms over the field", unit="nm", minimum=0
+    transform_sd_fail_nm: float = threshold(
+        50.0,
+        "stop above",
+        "standard deviation of the transform, rms over the field",
+        unit="nm",
+        minimum=0,
+        was=("map_sd_fail_nm",),
     )
     corner_sd_warn_nm: float = threshold(
         10.0, "warn above", "standard deviation of the transform in the worst corner", unit="nm", minimum=0
     )
-    motion_warn_nm: float = threshold(12.0, "warn above", "rms lateral stage drift", unit="nm", minimum=0)
-    own_motion_warn_nm: float = threshold(
-        12.0, "warn above", "rms motion of a typical bead relative to the others", unit="nm", minimum=0
+    stage_drift_warn_nm: float = threshold(
+        12.0, "warn above", "rms lateral stage drift", unit="nm", minimum=0, was=("motion_warn_nm",)
     )
-    own_motion_fail_nm: float = threshold(
-        60.0, "stop above", "rms motion of a typical bead relative to the others", unit="nm", minimum=0
+    bead_motion_warn_nm: float = threshold(
+        12.0,
+        "warn above",
+        "rms motion of a typical bead relative to the others",
+        unit="nm",
+        minimum=0,
+        was=("own_motion_warn_nm",),
+    )
+    bead_motion_fail_nm: float = threshold(
+        60.0,
+        "stop above",
+        "rms motion of a typical bead relative to the others",
+        unit="nm",
+        minimum=0,
+        was=("own_motion_fail_nm",),
     )
     affine_area: float = setting(
         0.03,

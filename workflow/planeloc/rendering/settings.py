@@ -29,7 +29,7 @@ class RenderSettings:
         100.0, "Largest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
     )
     minimum_frames: int = setting(
-        2, "Minimum number of frames in which a voxel holds a molecule, to be shown.", minimum=1, advanced=True
+        2, "Minimum number of frames in which a voxel must hold a molecule to be shown.", minimum=1, advanced=True
     )
     saturation_percent: float = setting(
         5.0,

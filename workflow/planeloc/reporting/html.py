@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from planeloc.core.files import atomic_path
-
-NOTHING = "—"
-_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+from planeloc.core.quality_labels import number
 
 
 def write_page(
@@ -42,19 +39,6 @@ def write_page(
     page = environment.get_template(template).render(values)
     with atomic_path(output) as partial:
         partial.write_text(page, encoding="utf-8")
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Three significant digits, thousands with commas, a true minus sign; "—" for NaN."""
-    if not math.isfinite(value):
-        return NOTHING
-    if value and abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}".replace("-", "−")
-    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
-    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def sentence(text: str) -> str:

@@ -8,36 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.core.files import read_json
-from planeloc.reporting.html import number, write_page
+from planeloc.core.quality_labels import label, quantity
+from planeloc.reporting.html import write_page
 from planeloc.reporting.verdicts import worst
 
-_UNITS = ("nm", "px", "counts", "electrons", "photons")
-_SHARES = {"recall", "precision", "jaccard", "flicker", "light_faded"}
 _PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
-_LABELS = {  # of names that a sentence would not use
-    "light_faded": "photobleaching during the scan",
-    "common_motion_nm": "lateral stage drift",
-    "bead_motion_nm": "motion of single beads",
-    "own_motion_nm": "motion of single beads",
-    "map_sd_nm": "standard deviation of the transform",
-    "corner_sd_nm": "standard deviation of the transform in the corners",
-    "leave_one_out_nm": "leave-one-out error",
-    "leave_one_out_px": "leave-one-out error",
-    "rival_match": "second-best match of the beads, relative",
-    "rival": "second-best match of the beads, relative",
-    "chance_matches": "matches expected by chance",
-    "chance": "matches expected by chance",
-    "jaccard": "Jaccard index",
-    "step_of_the_focus_nm": "focus displacement per slice",
-    "unexplained_by_model": "relative residual of the PSF model",
-    "unexplained_by_gaussian": "relative residual of the Gaussian model",
-    "unexplained_by_spline": "relative residual of the spline model",
-    "light_in_the_dark_counts": "light in the dark movie",
-    "dark_off_the_line_counts": "distance of the dark movie from the photon transfer line",
-    "planes_in_order": "planes in order of depth",
-    **{f"pull_{axis}": f"normalised error along {axis}" for axis in "xyz"},
-}
-_WORDS = {"rmse": "RMSE", "sd": "standard deviation", "em": "EM", "psf": "PSF", "share": "fraction", "map": "transform"}
 
 
 def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
@@ -100,7 +75,7 @@ def _rows(columns: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     for name in names:
         if name not in deviations.values():
             sd = deviations.get(name, "")
-            texts = [_with_deviation(name, column.get(name), column.get(sd)) for column in columns]
+            texts = [quantity(name, column.get(name), column.get(sd)) for column in columns]
             rows.append((label(name), texts))
     return rows
 
@@ -109,42 +84,3 @@ def _deviation(name: str) -> str:
     """The name of a value's standard deviation: depth_sd_nm of depth_nm, asymmetry_sd of asymmetry."""
     unit = name.rpartition("_")[2]
     return f"{name.removesuffix(f'_{unit}')}_sd_{unit}" if unit in ("nm", "px", "counts") else f"{name}_sd"
-
-
-def _with_deviation(name: str, value: Any, deviation: Any) -> str:
-    text = quantity(name, value)
-    if value is None or deviation is None:
-        return text
-    unit = _unit(name)
-    return f"{text.removesuffix(f' {unit}')} ± {number(deviation, 2) if deviation else 0} {unit}".rstrip()
-
-
-def label(name: str) -> str:
-    """A quality value's name as a microscopist would call it, without its unit."""
-    if match := _PER_CAMERA.fullmatch(name):
-        return f"{match[1]} {match[2]}: {label(match[3])}"
-    if name in _LABELS:
-        return _LABELS[name]
-    words = name.split("_")
-    if len(words) > 1 and words[-1] in _UNITS:
-        words.pop()
-    return " ".join(_WORDS.get(word, word) for word in words)
-
-
-def quantity(name: str, value: Any) -> str:
-    """A value with its unit, which its name ends with."""
-    if value is None:
-        return "not measured"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    unit = _unit(name)
-    value = 100 * value if unit == "%" and not name.startswith("efficiency") else value
-    text = f"{value:,.0f}".replace("-", "−") if value == round(value) else number(value)
-    return f"{text} {unit}".strip()
-
-
-def _unit(name: str) -> str:
-    words = name.split("_")
-    if name in _SHARES or name.startswith(("efficiency", "unexplained")) or {"share", "fraction"} & set(words):
-        return "%"
-    return words[-1] if words[-1] in _UNITS and len(words) > 1 else ""

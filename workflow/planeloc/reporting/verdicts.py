@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from planeloc.core.checks import described
 from planeloc.core.files import read_json, write_json
 
 _VERDICTS = ("pass", "warn", "fail")  # from good to bad
@@ -51,13 +52,8 @@ def gather(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _warnings(content: Mapping[str, Any]) -> list[str]:
     return [
-        f"{check['verdict']}: {name}: {check['name'].replace('_', ' ')} {_number(check['value'])} "
-        f"(threshold {_number(check['threshold'])}): {check['advice']}"
+        f"{check['verdict']}: {name}: {described(check['name'], check['value'], check['threshold'])}: {check['advice']}"
         for name, stage in content["stages"].items()
         for check in stage["checks"]
         if check["verdict"] != "pass"
     ]
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"

@@ -34,15 +34,15 @@ class TrainSettings:
     )
     channels: str = setting(
         "auto",
-        "Channels at the camera's pixels and after each halving (regression; auto: 24,48,64), or after the first"
-        " convolution and each doubling (upsampling; auto: 128,64,32,16).",
+        "Channels at the camera's resolution and after each halving (regression; auto: 24,48,64), or after the"
+        " first convolution and each doubling (upsampling; auto: 128,64,32,16).",
         advanced=True,
     )
     first_kernel: int = setting(
         9, "Kernel size of the first convolution; odd.", unit="px", minimum=1, maximum=31, advanced=True
     )
     first_layers: int = setting(
-        1, "Number of convolutions at the camera's pixels; those after the first are 3×3.", minimum=1, advanced=True
+        1, "Number of convolutions at the camera's resolution; those after the first are 3×3.", minimum=1, advanced=True
     )
     upsampling_kernel: int = setting(
         4, "Kernel size of the upsampling layers; even.", minimum=2, maximum=16, advanced=True
@@ -54,7 +54,8 @@ class TrainSettings:
         3, "Emitters per 16×16 training image (upsampling; Table 2 of the paper).", minimum=1, advanced=True
     )
     density: str = setting(
-        "0.06-4", "Emitters per 16×16 pixels, lowest-highest, drawn for every training image (regression)."
+        "0.06-4",
+        "Range of the emitters per 16×16 pixels, lowest-highest, drawn for every training image (regression).",
     )
     window_px: int = setting(
         40, "Side of the training images (regression).", unit="px", minimum=16, maximum=512, advanced=True

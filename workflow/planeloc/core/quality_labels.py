@@ -1,0 +1,141 @@
+"""Label and unit of every quality value by its key, for figures, messages and reports.
+
+A key without an entry here is read as words: ``stage_step_error_nm`` is "stage step error", in nm.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+NOTHING = "—"
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_UNITS = ("nm", "px", "counts", "electrons", "photons")
+_PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
+_WORDS = {"rmse": "RMSE", "sd": "standard deviation", "em": "EM", "psf": "PSF"}
+_LABELS = {
+    # calibrate
+    "fewest_beads": "beads on the camera with the fewest",
+    "step_over_depth_of_focus": "z step / depth of focus",
+    "depth_of_focus_over_waist": "depth of focus / w₀",
+    "scan_margin": "scan beyond focus / depth of focus",
+    "defocus_coverage": "measured part of the defocus range",
+    "focus_step_nm": "focus displacement per slice",
+    "gaussian_residual_in_focus": "residual of a Gaussian fit in focus",
+    "width_residual_near_focus_nm": "residual of the widths near focus",
+    "width_residual_all_nm": "residual of all widths",
+    "width_residual_over_waist": "residual of the widths, relative to w₀",
+    "relative_residual": "residual of the PSF model",
+    "relative_residual_gaussian": "residual of the Gaussian model",
+    "relative_residual_spline": "residual of the spline model",
+    "bead_photons": "photon count of a bead in focus",
+    "bead_motion_nm": "motion of individual beads",
+    "motion_nm": "motion of individual beads",
+    "stage_step_error_nm": "error of a stage step",
+    "photobleaching": "photobleaching during the scan",
+    "cameras_matched": "cameras with matched beads",
+    "largest_depth_sd_nm": "standard deviation of a plane's depth",
+    "largest_brightness_sd": "standard deviation of brightness",
+    "smallest_plane_spacing_nm": "smallest distance between planes",
+    "planes_in_order": "order of the planes (1: z increases)",
+    # register
+    "matched": "matched beads",
+    "residual_nm": "residual (rms)",
+    "residual_px": "residual (rms)",
+    "leave_one_out_nm": "leave-one-out error",
+    "leave_one_out_px": "leave-one-out error",
+    "scatter_nm": "scatter beyond the noise",
+    "second_best_match": "second-best match / best match",
+    "chance_matches": "matches expected by chance",
+    "transform_sd_nm": "transform standard deviation",
+    "corner_sd_nm": "transform standard deviation, corner",
+    "covered_area_fraction": "field covered by matched beads",
+    # cameras
+    "gain_relative_sd": "relative standard deviation of the gain",
+    "electrons_per_count": "conversion gain, electrons per count",
+    "shot_noise_over_read_noise": "shot noise / read noise (variances)",
+    "saturated_fraction": "saturated pixels",
+    "linear_fraction": "linear part of the intensity range",
+    "curvature": "curvature of the photon transfer line",
+    "flicker": "flicker of the lamp",
+    "steady_fraction": "frame pairs of steady intensity",
+    "stray_light_counts": "stray light in the dark movie",
+    "dark_mismatch_counts": "distance of dark movie from the line",
+    "dark_zero_fraction": "zeros in the dark movie",
+    "hot_pixel_fraction": "hot pixels",
+    "offset_from_declared_counts": "difference from the declared offset",
+    "gain_from_declared": "factor from the declared gain",
+    "read_noise_from_declared": "factor from the declared read noise",
+    "excess_noise_from_expected": "deviation from expected excess noise",
+    # convert
+    "noise_ratio": "noise variance / declared variance",
+    "noise_factor_from_declared": "factor from the declared noise variance",
+    "below_offset_counts": "background below the offset",
+    "darkest_above_offset_counts": "darkest background above the offset",
+    "duplicate_frames_fraction": "repeated frames",
+    # evaluate
+    "jaccard": "Jaccard index",
+    **{f"pull_{axis}": f"normalised error along {axis}" for axis in "xyz"},
+}
+_PERCENT = {
+    *("recall", "precision", "jaccard", "flicker", "photobleaching", "defocus_coverage", "gaussian_residual_in_focus"),
+    *(
+        "width_residual_over_waist",
+        "largest_brightness_sd",
+        "gain_relative_sd",
+        "curvature",
+        "excess_noise_from_expected",
+    ),
+}
+
+
+def label(name: str) -> str:
+    """What a microscopist calls a quality value, without its unit."""
+    if match := _PER_CAMERA.fullmatch(name):
+        return f"{match[1]} {match[2]}: {label(match[3])}"
+    if name in _LABELS:
+        return _LABELS[name]
+    words = name.split("_")
+    if len(words) > 1 and words[-1] in _UNITS:
+        words.pop()
+    return " ".join(_WORDS.get(word, word) for word in words)
+
+
+def unit(name: str) -> str:
+    """Unit in which a quality value is shown: the end of its key, or percent."""
+    if match := _PER_CAMERA.fullmatch(name):
+        return unit(match[3])
+    if name.removesuffix("_sd") in _PERCENT or name in _PERCENT or name.startswith(("efficiency", "relative_residual")):
+        return "%"
+    words = name.split("_")
+    if "fraction" in words:
+        return "%"
+    return words[-1] if words[-1] in _UNITS and len(words) > 1 and name != "bead_photons" else ""
+
+
+def quantity(name: str, value: Any, deviation: float | None = None) -> str:
+    """A quality value with its unit, and with its standard deviation if that is known."""
+    if value is None:
+        return "not measured"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    shown, factor = unit(name), 100 if unit(name) == "%" and not name.startswith("efficiency") else 1
+    value *= factor
+    text = f"{value:,.0f}".replace("-", "−") if math.isfinite(value) and value == round(value) else number(value)
+    if deviation is not None:
+        text += f" ± {number(factor * deviation, 2) if deviation else 0}"
+    return f"{text} {shown}".strip()
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits, thousands with commas, a true minus sign; "—" for NaN."""
+    if not math.isfinite(value):
+        return NOTHING
+    if value and abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace("-", "−")
+    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    return f"{value:.{decimals}f}".replace("-", "−")
