@@ -42,7 +42,7 @@ demo: $(READY) ## simulate an acquisition and process it: picture, table and rep
 
 .PHONY: test
 test: $(READY) ## run the tests
-	pytest
+	pytest --numprocesses $(CORES) --dist loadfile
 
 .PHONY: reference
 reference: $(READY) ## write docs/configuration.md and the schemas from the settings of the stages
