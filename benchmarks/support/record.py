@@ -127,8 +127,8 @@ def run_again(arguments: Sequence[str]) -> str:
 
 
 def _module() -> str:
-    """The dotted name of the script that runs."""
-    main = Path(sys.modules["__main__"].__file__ or "").resolve()
+    """The dotted name of the script that runs; `__main__` has no file in a process started by pytest-xdist."""
+    main = Path(getattr(sys.modules["__main__"], "__file__", None) or sys.argv[0]).resolve()
     return ".".join(main.relative_to(ROOT).with_suffix("").parts) if main.is_relative_to(ROOT) else main.stem
 
 

@@ -98,9 +98,8 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
         tmp_path / "all.h5",
         LocalizeSettings(workers=2, device="cpu"),
     )
-    filter_localizations(
-        tmp_path / "all.h5", tmp_path / "kept.h5", tmp_path / "p.hdf5", tmp_path / "t.csv", FilterSettings()
-    )
+    exports = [("picasso", tmp_path / "p.hdf5"), ("thunderstorm", tmp_path / "t.csv")]
+    filter_localizations(tmp_path / "all.h5", tmp_path / "kept.h5", exports, FilterSettings())
     evaluate(tmp_path / "kept.h5", source / "truth.csv", tmp_path / "e.json", figure, EvaluateSettings())
     values = json.loads((tmp_path / "e.json").read_text())["values"]
     with capsys.disabled():
