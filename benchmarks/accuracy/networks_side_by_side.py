@@ -42,9 +42,9 @@ from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections
+from planeloc.localization.localize_frames import Job, Localizer, localize_frames
 from planeloc.localization.photometry import fit_photons
-from planeloc.localization.worker import Job, Localizer, localize_frames
-from planeloc.networks.record import load_network
+from planeloc.networks.weight_files import load_network
 from planeloc.psf import PSF
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS

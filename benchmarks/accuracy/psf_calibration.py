@@ -44,10 +44,10 @@ from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
 from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
 from planeloc.psf.fisher_information import bound, fisher_information
-from planeloc.psf.measured import MeasuredPSF, read_bead_stack
+from planeloc.psf.single_bead import SingleBeadPSF, read_bead_stack
 from planeloc.registration.register import register
 from planeloc.transforms.camera_transform import Registration
 
@@ -107,7 +107,7 @@ def of_recording(file: Path) -> Light:
     brightness = (1 / len(DEPTHS_NM),) * len(DEPTHS_NM)
     mirrored = (False,) * len(DEPTHS_NM)
     stack = read_bead_stack(file)
-    measured = MeasuredPSF.from_stack(stack, 104.2, 65.0, 100.0, PIXEL_NM, DEPTHS_NM, brightness, mirrored)
+    measured = SingleBeadPSF.from_stack(stack, 104.2, 65.0, 100.0, PIXEL_NM, DEPTHS_NM, brightness, mirrored)
 
     def light(plane: int, place_px: np.ndarray, z_nm: np.ndarray) -> np.ndarray:
         at = np.repeat(place_px[:, None], len(DEPTHS_NM), axis=1)
@@ -236,7 +236,7 @@ def biases(
     images = torch.from_numpy(random.poisson(expected) + random.normal(0, read, expected.shape))
     corner = np.full(2, FIELD_PX // 2 - WINDOW_PX // 2)
     shifts = np.stack([m(corner) - corner for m in maps.transforms]) * PIXEL_NM
-    windows = Windows.of(
+    windows = EmitterWindows.of(
         images,
         PixelNoise.of([SENSOR] * planes),
         shifts_nm=torch.from_numpy(shifts).expand(number, planes, 2),

@@ -26,7 +26,7 @@ from benchmarks.tables import Column
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
-from planeloc.io.camera_files import open_cameras
+from planeloc.io.camera_source import open_cameras
 from planeloc.movie import chunks
 from planeloc.movie.convert import convert
 from planeloc.movie.settings import ConvertSettings

@@ -33,12 +33,12 @@ from benchmarks.tables import TABLES
 
 from planeloc.core.devices import choose_precision
 from planeloc.evaluation.metrics import compare, rmse_axial, rmse_lateral, scores
-from planeloc.localization.worker import Job, Localizer, localize_frames
+from planeloc.localization.localize_frames import Job, Localizer, localize_frames
 from planeloc.movie.store import Movie
-from planeloc.networks.record import load_network
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
 from planeloc.networks.voxel_peaks import find_peaks
-from planeloc.scenes.matching import Points, match
+from planeloc.networks.weight_files import load_network
+from planeloc.scenes.truth_matching import Points, match
 
 WAYS = {
     "wide": "a network of the paper's kind, 64 channels, whole frames, float32",

@@ -19,8 +19,8 @@ import torch
 from benchmarks.support.record import Record, add_json_option
 from benchmarks.tables import Column
 
-from planeloc.networks.record import load_network
 from planeloc.networks.voxel_peaks import find_peaks
+from planeloc.networks.weight_files import load_network
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.network_estimator import most_probable_voxel

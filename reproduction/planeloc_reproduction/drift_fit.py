@@ -11,7 +11,7 @@ from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows, fit_emitters
 from planeloc.psf import PSF
 from planeloc_reproduction.template_search import first_guess
 
@@ -83,7 +83,7 @@ def _fit(
     guess = first_guess(psf, images, noise, level)
     start = guess.clone()
     start[:, 3] = guess[:, 3].clamp(min=_LEAST_PHOTONS)
-    windows = Windows.of(images, noise, shifts_nm=shifts_nm)
+    windows = EmitterWindows.of(images, noise, shifts_nm=shifts_nm)
     fits = fit_emitters(psf, windows, start, background=level, drift_sd_nm=drift_sd_nm)
     fits.converged.logical_and_(guess[:, 3] > 0)
     return fits

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from planeloc.core.devices import choose_device, describe_device
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.compatibility import disagreements, side_by_side
-from planeloc.networks.record import load_network
+from planeloc.networks.training_match import disagreements, side_by_side
 from planeloc.networks.voxel_peaks import Peaks, find_peaks
+from planeloc.networks.weight_files import load_network
 from planeloc.scenes.draw import voxel_of
 from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.estimators import Estimator, Found

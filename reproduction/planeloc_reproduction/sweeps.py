@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from planeloc.core.files import write_json
 from planeloc.core.progress import progress_bar
 from planeloc.evaluation.metrics import rmse_axial, rmse_lateral
-from planeloc.scenes.matching import Points, match
+from planeloc.scenes.truth_matching import Points, match
 from planeloc_reproduction.estimators import Estimator, Found
 from planeloc_reproduction.images import Recipe, TestImages, draw_images
 

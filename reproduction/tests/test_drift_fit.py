@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.single_emitter import EmitterFits, Windows
+from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import paper_scene
@@ -96,7 +96,7 @@ def test_derivatives_by_the_drift() -> None:
     angle = 0.1
     turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     axes = torch.stack((torch.eye(2).double(), turn, turn.T, torch.diag(torch.tensor([1.01, 0.99]).double())))
-    windows = Windows.of(torch.zeros(5, 4, *SHAPE), NOISE, axes=axes)
+    windows = EmitterWindows.of(torch.zeros(5, 4, *SHAPE), NOISE, axes=axes)
     level = torch.full((5, 4), LEVEL, dtype=torch.float64)
     parameters = torch.cat((truth, drift[:, 1:].flatten(1)), dim=1)
     _, derivatives = windows.model(PSF, parameters, level)

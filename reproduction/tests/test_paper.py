@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.record import load_network, save_network
 from planeloc.networks.voxel_peaks import find_peaks
+from planeloc.networks.weight_files import load_network, save_network
 from planeloc.psf import paper_psf
 from planeloc.scenes.draw import voxel_of
 from planeloc.scenes.scene import paper_scene

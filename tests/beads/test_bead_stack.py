@@ -11,7 +11,7 @@ from planeloc.beads.detection import Beads
 from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
-from planeloc.io.camera_files import CameraSource
+from planeloc.io.camera_source import CameraSource
 from planeloc.registration.register import register
 from support.bead_scans import PSF, gaussian_spots, microscope_of, scattered, write_scan
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planeloc.beads.stage_drift import remove_stage_drift, uneven_displacement
+from planeloc.beads.stage_drift import remove_stage_drift, uneven_stage_drift
 
 SLICES = 41
 TRAVEL = np.linspace(-3.5, 3.5, SLICES)  # in depths of focus
@@ -34,24 +34,24 @@ def test_an_uneven_displacement_is_found_whatever_the_spot_does(walk: tuple[floa
     steps = np.random.default_rng(3).normal(0, 8, (SLICES, 2)).cumsum(axis=0)
     displacement = steps - even_part(steps)
     assert np.sqrt(np.mean(displacement**2)) > 3 * TOL_DISPLACEMENT_NM
-    found = uneven_displacement(*seen(displacement, np.array(walk)))
+    found = uneven_stage_drift(*seen(displacement, np.array(walk)))
     assert np.sqrt(np.mean((found - displacement) ** 2)) < TOL_DISPLACEMENT_NM
 
 
 def test_a_walk_alone_and_an_even_slide_are_no_uneven_displacement() -> None:
     slide = np.linspace(-60, 60, SLICES)[:, None] * np.array([1.0, 0.3])
     for displacement, walk in ((np.zeros((SLICES, 2)), (25.0, -10.0)), (slide, (0.0, 0.0))):
-        assert np.sqrt(np.mean(uneven_displacement(*seen(displacement, np.array(walk))) ** 2)) < TOL_DISPLACEMENT_NM
+        assert np.sqrt(np.mean(uneven_stage_drift(*seen(displacement, np.array(walk))) ** 2)) < TOL_DISPLACEMENT_NM
 
 
 def test_one_wrong_bead_and_slices_without_beads() -> None:
     position, sd, defocus, usable = seen(np.zeros((SLICES, 2)), np.zeros(2))
     position[3, 20:] += 80.0
     usable[:, :5] = False
-    found = uneven_displacement(position, sd, defocus, usable)
+    found = uneven_stage_drift(position, sd, defocus, usable)
     assert np.ptp(found[:5], axis=0).max() == 0
     assert np.sqrt(np.mean(found**2)) < TOL_DISPLACEMENT_NM
-    assert (uneven_displacement(position, sd, defocus, np.zeros_like(usable)) == 0).all()
+    assert (uneven_stage_drift(position, sd, defocus, np.zeros_like(usable)) == 0).all()
 
 
 def test_the_path_is_found_with_its_error() -> None:

@@ -15,7 +15,7 @@ from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
 from planeloc.psf import read_psf
 from planeloc.registration.register import register
 from planeloc.transforms.camera_transform import Affine, Registration
@@ -94,7 +94,7 @@ def test_planes_agree_and_molecules_are_where_they_are(tmp_path, world: str) -> 
     seen = torch.from_numpy(random.poisson(2e4 * np.stack(light, axis=1) + 4).astype(float))
     noise = PixelNoise(torch.ones(2).double(), torch.full((2,), 0.1).double())
     shifts = np.stack([m.shift_px - c + m.matrix @ corners[0] for m, c in zip(maps.transforms, corners, strict=True)])
-    windows = Windows.of(
+    windows = EmitterWindows.of(
         seen,
         noise,
         shifts_nm=torch.from_numpy(shifts * PIXEL_NM).expand(len(depth), 2, 2),

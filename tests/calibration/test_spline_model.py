@@ -16,7 +16,7 @@ from planeloc.calibration.spline_model import (
 )
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
 from planeloc.psf import SplinePSF, read_psf, write_psf
 from planeloc.psf.spline import cubic_basis, cubic_basis_slope
 from support.bead_scans import PSF, gaussian_spots, pupil_spots
@@ -49,7 +49,7 @@ def bead_scan(spot, beads: int = 6, photons: float = 2e4, seed: int = 1, backgro
     wrong = random.normal(0, 1, (beads, 4)) * (4, 4, 15, 0.03 * photons)
     truth = np.column_stack((place * PIXEL_NM, height, light))
     scan = BeadScan(
-        Windows.of(torch.from_numpy(counts), noise.repeated(0, len(TRAVEL_NM))),
+        EmitterWindows.of(torch.from_numpy(counts), noise.repeated(0, len(TRAVEL_NM))),
         tuple(TRAVEL_NM),
         (1.0,) * len(TRAVEL_NM),
         torch.from_numpy(truth + wrong),
@@ -201,7 +201,7 @@ def test_molecules_fitted_with_the_spline_have_no_bias() -> None:
     place = SIDE / 2 + random.uniform(-0.5, 0.5, (len(depths), 2))
     expected = np.stack([2e4 * spot(0, p, z[None], (SIDE, SIDE)) + 4 for p, z in zip(place, depths, strict=True)])
     noise = PixelNoise(torch.ones(1, dtype=torch.float64), torch.full((1,), 2.25, dtype=torch.float64))
-    images = Windows.of(torch.from_numpy(random.poisson(expected).astype(float)), noise)
+    images = EmitterWindows.of(torch.from_numpy(random.poisson(expected).astype(float)), noise)
     truth = np.column_stack((place * PIXEL_NM, depths, np.full(len(depths), 2e4)))
     fits = fit_emitters(spline, images, torch.from_numpy(truth + np.array([20, -20, 30, 500])))
     assert fits.converged.all()
@@ -244,7 +244,7 @@ def test_a_gpu_agrees_with_the_cpu() -> None:
         torch.testing.assert_close(other.cpu(), own, rtol=1e-9, atol=1e-9)
     noise = PixelNoise(torch.ones(4).double(), torch.ones(4).double())
     start = torch.stack(at, dim=1) + torch.tensor([20.0, -20.0, 30.0, 100.0])
-    fits = [fit_emitters(psf, Windows.of(here[0].to(d) + 5, noise), start.to(d)) for d in ("cpu", "cuda")]
+    fits = [fit_emitters(psf, EmitterWindows.of(here[0].to(d) + 5, noise), start.to(d)) for d in ("cpu", "cuda")]
     torch.testing.assert_close(fits[1].parameters.cpu(), fits[0].parameters, rtol=1e-4, atol=1e-2)
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.compatibility import mistaken_depths
-from planeloc.networks.record import NetworkRecord, load_network, save_network
+from planeloc.networks.training_match import mistaken_depths
 from planeloc.networks.upsampling import Architecture
+from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
 from planeloc.psf import write_psf
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import Scene
-from planeloc.simulation.config import read_settings
 from planeloc.simulation.microscope import build_microscope
 from planeloc.simulation.scenes import SimulatedScene
+from planeloc.simulation.settings import read_settings
 from planeloc.simulation.simulate import simulate
 from planeloc.training.train import train
 from planeloc.transforms.camera_transform import Affine, Registration

@@ -9,7 +9,7 @@ import torch
 from planeloc import psf as psf_models
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.single_emitter import Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
 from planeloc.psf.fisher_information import bound, fisher_information
 from support.bead_scans import PSF
 
@@ -40,7 +40,7 @@ def exposed(
 def test_fits_reach_the_bound_and_know_it() -> None:
     truth, level = emitters(), torch.full((300, 4), 5.0, dtype=torch.float64)
     fits = fit_emitters(
-        PSF, Windows.of(exposed(PSF, truth, level), noise()), truth + torch.tensor([60.0, -60, 90, 600])
+        PSF, EmitterWindows.of(exposed(PSF, truth, level), noise()), truth + torch.tensor([60.0, -60, 90, 600])
     )
     assert fits.converged.all()
     limit = bound(fisher_information(PSF, *truth.unbind(1), level, noise(), SHAPE))
@@ -74,7 +74,7 @@ def test_positions_through_shifted_turned_and_mirrored_cameras() -> None:
     displaced = (axes @ lateral[..., None])[..., 0] + shifts - lateral
     data = exposed(PSF, truth, level, shifts=displaced)
     fits = fit_emitters(
-        PSF, Windows.of(data, noise(), shifts_nm=shifts, axes=axes), truth + torch.tensor([30.0, 30, 40, 0])
+        PSF, EmitterWindows.of(data, noise(), shifts_nm=shifts, axes=axes), truth + torch.tensor([30.0, 30, 40, 0])
     )
     pulls = (fits.parameters - truth) / fits.deviations
     assert pulls.abs().max() < 5
@@ -84,7 +84,9 @@ def test_positions_through_shifted_turned_and_mirrored_cameras() -> None:
 def test_what_is_held_stays_and_the_rest_is_fitted() -> None:
     truth, level = emitters(20), torch.full((20, 4), 5.0, dtype=torch.float64)
     start = truth + torch.tensor([40.0, 40, 0, 0])
-    fits = fit_emitters(PSF, Windows.of(exposed(PSF, truth, level), noise()), start, free=(True, True, False, False))
+    fits = fit_emitters(
+        PSF, EmitterWindows.of(exposed(PSF, truth, level), noise()), start, free=(True, True, False, False)
+    )
     assert torch.equal(fits.parameters[:, 2:], truth[:, 2:])
     assert (fits.deviations[:, 2:] == 0).all()
     assert ((fits.parameters - truth)[:, :2] / fits.deviations[:, :2]).abs().max() < 5
@@ -96,9 +98,9 @@ def test_unused_pixels_do_not_count_and_rubbish_does_not_converge_to_it() -> Non
     data[:, :, :, :2] = 1e5
     use = torch.ones_like(data)
     use[:, :, :, :2] = 0
-    fits = fit_emitters(PSF, Windows.of(data, noise(), use), truth)
+    fits = fit_emitters(PSF, EmitterWindows.of(data, noise(), use), truth)
     assert ((fits.parameters - truth) / fits.deviations).abs().max() < 5
-    empty = fit_emitters(PSF, Windows.of(torch.zeros(2, 4, 13, 13), noise()), truth[:2])
+    empty = fit_emitters(PSF, EmitterWindows.of(torch.zeros(2, 4, 13, 13), noise()), truth[:2])
     assert torch.isfinite(empty.parameters).all()
 
 

@@ -11,8 +11,8 @@ import tifffile
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
-from planeloc.io.camera_files import open_cameras
 from planeloc.io.camera_formats import open_camera_file
+from planeloc.io.camera_source import open_cameras
 from planeloc.io.tiff import TiffStack
 from support.plugins import install
 

@@ -24,7 +24,7 @@ OWN = ("upsampling", "regression")
 LOCALIZE = """
 import sys
 from pathlib import Path
-from planeloc.localization.worker import localize_frames
+from planeloc.localization.localize_frames import localize_frames
 from planeloc.networks.kinds import network_kinds
 from support.movies import localizer_of, write_files
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from planeloc.localization.detections import Detections
 from planeloc.networks.kinds import NetworkKind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.scenes.draw import draw_batch
 
 

@@ -9,8 +9,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization import find_regression
 from planeloc.localization.find_regression import RegressionFinder
-from planeloc.localization.worker import localize_frames
-from planeloc.scenes.matching import Points, match
+from planeloc.localization.localize_frames import localize_frames
+from planeloc.scenes.truth_matching import Points, match
 from support.movies import draw_emitters, localizer_of, run, write_files
 
 REGRESSION = "regression.safetensors"

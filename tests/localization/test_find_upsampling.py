@@ -8,9 +8,9 @@ import torch
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization import find_upsampling
-from planeloc.localization.worker import localize_frames
+from planeloc.localization.localize_frames import localize_frames
 from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
-from planeloc.scenes.matching import Points, match
+from planeloc.scenes.truth_matching import Points, match
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.movies import (
     SIDE,

@@ -12,8 +12,8 @@ from planeloc.fitting.windows import MoleculeWindows
 from planeloc.io import localization_table
 from planeloc.localization import refine as refine_module
 from planeloc.localization.detections import Detections
-from planeloc.localization.worker import localize_frames
-from planeloc.scenes.matching import Points, match
+from planeloc.localization.localize_frames import localize_frames
+from planeloc.scenes.truth_matching import Points, match
 from support.molecule_frames import PIXEL
 from support.movies import FRAMES_OF_FILES, draw_emitters, localizer_of, run, write_files
 from support.repository import REGRESSION_WEIGHTS

@@ -10,7 +10,7 @@ import pytest
 from distributed import Client
 
 from planeloc.core.errors import PlanelocError
-from planeloc.localization import cluster, scheduler
+from planeloc.localization import dask_cluster, scheduler
 
 KILLS = 50
 
@@ -18,10 +18,10 @@ KILLS = 50
 @contextmanager
 def workers(folder, count=1):
     """Worker processes that start within a fraction of a second."""
-    settings = cluster.ClusterSettings(workers=count)
+    settings = dask_cluster.ClusterSettings(workers=count)
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        cluster.connect(settings, "cpu", folder) as client,
+        dask_cluster.connect(settings, "cpu", folder) as client,
     ):
         yield client
 

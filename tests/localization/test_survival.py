@@ -16,9 +16,9 @@ from distributed import Client
 from planeloc.core import hdf5
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization import checkpoints, cluster, scheduler
+from planeloc.localization import checkpoints, dask_cluster, scheduler
 from planeloc.localization import localize as localize_module
-from planeloc.localization.worker import Job
+from planeloc.localization.localize_frames import Job
 from support.movies import run, write_files
 from support.repository import QUADPLANE_WEIGHTS
 
@@ -42,7 +42,7 @@ def whole(files):
 def in_process(monkeypatch):
     """The worker is a thread of this process, so that a test can reach into it."""
     with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
-        monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(client))
+        monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(client))
         yield client
 
 
@@ -216,7 +216,7 @@ def test_files_that_are_no_checkpoints(files, whole, tmp_path, monkeypatch, in_p
     with pytest.raises(KeyboardInterrupt):
         again(files, output)
     monkeypatch.undo()
-    monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(in_process))
+    monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(in_process))
     paths = finished(output)
     cut, foreign, renamed, text, empty, *sound = paths
     cut.write_bytes(cut.read_bytes()[:-2000])
@@ -302,7 +302,7 @@ def test_a_worker_uses_its_localizer_for_one_block_at_a_time(files, whole, tmp_p
 
     monkeypatch.setattr(localize_module, "localize_frames", work)
     with Client(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as client:
-        monkeypatch.setattr(cluster, "connect", lambda *_: nullcontext(client))
+        monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(client))
         again(files, tmp_path / "o.h5")
     assert len(most) == BLOCKS and all(most)
     assert (tmp_path / "o.h5").read_bytes() == whole

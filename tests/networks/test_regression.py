@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planeloc.networks.decoding import Units, find_molecules, window_drift
-from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.networks.regression import REACH_PX, Architecture, RegressionNetwork
+from planeloc.networks.regression_molecules import Units, find_molecules, window_drift
+from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.networks.decoding import find_molecules
-from planeloc.networks.record import load_network
+from planeloc.networks.regression_molecules import find_molecules
+from planeloc.networks.weight_files import load_network
 from planeloc.scenes.draw import draw_batch
-from planeloc.scenes.matching import Points, match
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
+from planeloc.scenes.truth_matching import Points, match
 from planeloc.training.accuracy_table import accuracy_table, calibrate_deviations
 from planeloc.training.settings import TrainSettings
 from support.repository import REGRESSION_WEIGHTS

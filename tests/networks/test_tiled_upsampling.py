@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from planeloc.networks.record import NetworkRecord
 from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
 from planeloc.networks.upsampling import Architecture
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.record import NetworkRecord, load_network, save_network
 from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
+from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 

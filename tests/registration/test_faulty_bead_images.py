@@ -128,7 +128,7 @@ def test_the_right_map_or_a_reason(
             found = run(folder, files).registration
         except PlanelocError:
             return
-        error, expected = error_nm(found.transforms[1], truth), found.field_sd_nm(1)[0] * np.sqrt(2)
+        error, expected = error_nm(found.transforms[1], truth), found.transform_sd_nm(1)[0] * np.sqrt(2)
         assert error < MOST_DEVIATIONS * expected and error < MOST_NM
 
 
@@ -163,7 +163,7 @@ def test_one_bead_that_moves_is_left_out(tmp_path: Path, motion: str) -> None:
     else:
         places[4, 6:] = 500.0
     found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
-    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.transform_sd_nm(1)[0]
     assert found.values["plane_1_excluded"] == (0 if motion == "comes off" else 1)
     assert found.verdicts["bead_motion_nm"] == "pass"
 
@@ -179,7 +179,7 @@ def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
         tifffile.imwrite(file, counts, photometric="minisblack")
     found = run(tmp_path, files)
     assert found.values["plane_1_matched"] >= 8
-    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.transform_sd_nm(1)[0]
 
 
 def test_a_quadratic_map_needs_beads(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_beads_that_all_drift_together_are_no_harm(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     places = still_beads(random) + random.normal(0, 0.15, (1, len(SCAN_NM), 2)).cumsum(axis=1)
     found = run(tmp_path, scan_with_motion(tmp_path, random, [places, places]))
-    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.field_sd_nm(1)[0]
+    assert error_nm(found.registration.transforms[1], Affine.identity()) < 3 * found.registration.transform_sd_nm(1)[0]
     assert found.verdicts["bead_motion_nm"] == "pass" and found.verdicts["lateral_stage_drift_nm"] == "warn"
 
 

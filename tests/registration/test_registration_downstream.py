@@ -18,9 +18,9 @@ from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares
 from planeloc.movie.writer import write_movie
-from planeloc.networks.compatibility import disagreements
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.training_match import disagreements
 from planeloc.networks.upsampling import Architecture
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.draw import draw_batch, draw_drift
 from planeloc.scenes.scene import Scene

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planeloc.beads.point_matching import ORIENTATIONS
-from planeloc.core.robust import common_scatter
+from planeloc.core.robust_fit import common_scatter
 from planeloc.registration.matched_beads import MatchedBeads
 from planeloc.registration.transform_fit import fit_shift, fit_transform
 from planeloc.transforms.camera_transform import Affine, Quadratic

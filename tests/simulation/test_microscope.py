@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from planeloc.cameras.camera import Camera
-from planeloc.simulation.config import AffineSettings, read_settings
 from planeloc.simulation.microscope import (
     build_microscope,
     camera_transform,
 )
 from planeloc.simulation.scenes import SimulatedScene
+from planeloc.simulation.settings import AffineSettings, read_settings
 from support.acquisitions import write_settings
 from support.bead_stacks import centroid_px
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from planeloc.simulation.config import read_settings
 from planeloc.simulation.scenes import bead_scene, inter_camera_drift, scan_positions
+from planeloc.simulation.settings import read_settings
 from support.acquisitions import write_settings
 
 

@@ -11,10 +11,10 @@ import tifffile
 
 from planeloc.cameras.microscope import read_microscope
 from planeloc.core.errors import PlanelocError
-from planeloc.simulation.config import read_settings
 from planeloc.simulation.microscope import (
     lamp_illumination,
 )
+from planeloc.simulation.settings import read_settings
 from planeloc.simulation.simulate import simulate
 from support.acquisitions import write_settings
 from support.bead_stacks import gaussian_stack

@@ -52,7 +52,7 @@ ENTRIES = {
     "paper_report": ["planeloc_reproduction.report"],
 }
 # Modules in which nothing is computed that a table or a network holds.
-_NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_version", "logs")
+_NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_versions", "logs")
 _DOTTED = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+(:\w+)?")
 _SAID = {"print", "_say", "warn", "warning", "info", "debug", "error", "exception", "log"}  # calls that only speak
 _TEXTS = {"help", "title", "label", "xlabel", "ylabel", "advice", "description", "desc", "caption"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from planeloc.core.stage_version import stage_version as of_package
+from planeloc.core.stage_versions import stage_version as of_package
 from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))

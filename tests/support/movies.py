@@ -9,8 +9,8 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.devices import choose_precision
 from planeloc.localization.localize import localize
+from planeloc.localization.localize_frames import Job, Localizer
 from planeloc.localization.settings import LocalizeSettings
-from planeloc.localization.worker import Job, Localizer
 from planeloc.movie.writer import write_movie
 from planeloc.psf import paper_psf, write_psf
 from planeloc.transforms.camera_transform import Affine, Registration

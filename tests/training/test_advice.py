@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planeloc.networks import regression, upsampling
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 from planeloc.training.advice import training_advice

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.networks.decoding import Found
+from planeloc.networks.regression_molecules import Found
 from planeloc.scenes.random_density import DenseScenes
 from planeloc.training.detection_errors import DetectionErrors, detection_errors, score
 

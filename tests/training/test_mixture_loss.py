@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from planeloc.networks.decoding import window_drift
 from planeloc.networks.regression import Architecture, read_pixels
+from planeloc.networks.regression_molecules import window_drift
 from planeloc.training.mixture_loss import GroundTruth, count_loss, mixture_loss, regression_loss
 
 PLANES, SD_PX = 4, 0.18

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.record import load_network
+from planeloc.networks.weight_files import load_network
 from planeloc.psf import paper_psf, write_psf
 from planeloc.scenes.scene import Scene
 from planeloc.training import accuracy_table, loop

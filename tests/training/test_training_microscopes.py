@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from planeloc.core.files import read_json
-from planeloc.networks.decoding import find_molecules
-from planeloc.networks.record import load_network
+from planeloc.networks.regression_molecules import find_molecules
+from planeloc.networks.weight_files import load_network
 from planeloc.psf import paper_psf, write_psf
 from planeloc.training.train import train
 from support.splines import spline_of_a_long_scan

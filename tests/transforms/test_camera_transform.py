@@ -54,7 +54,7 @@ def test_quadratic_transforms_invert_and_have_true_derivatives(tmp_path: Path) -
     drawn = np.random.default_rng(9).multivariate_normal(np.zeros(2), fit.uncertainty.covariance_at(points[0]), 20_000)
     moved = read.transforms[1].inverse()(read.transforms[1](points[0]) + drawn) - points[0]
     assert moved.std(axis=0) * 192 == pytest.approx(sd[0], rel=0.05)
-    rms, corner = read.field_sd_nm(1)
+    rms, corner = read.transform_sd_nm(1)
     assert 0 < rms < corner
 
 
@@ -67,7 +67,7 @@ def test_registrations_of_format_1_are_read(tmp_path: Path) -> None:
     assert (
         old.transforms[1].mirrored
         and np.isnan(old.sd_nm(1, np.zeros((3, 2)))).all()
-        and np.isnan(old.field_sd_nm(1)[0])
+        and np.isnan(old.transform_sd_nm(1)[0])
     )
     old.write(tmp_path / "new.json")
     assert read_json(tmp_path / "new.json")["planes"][1]["uncertainty"] is None

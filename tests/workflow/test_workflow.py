@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from planeloc.cli.main import planeloc
-from planeloc.networks.record import load_network
+from planeloc.networks.weight_files import load_network
 from planeloc.training.advice import training_advice
 from support.checkout import SNAKEMAKE_TIMEOUT_S, Checkout
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY

@@ -20,7 +20,7 @@ _HOMES = {
     "Registration": "transforms.camera_transform",
     "SplinePSF": "psf",
     "TrainSettings": "training.settings",
-    "load_network": "networks.record",
+    "load_network": "networks.weight_files",
     "localize": "localization.localize",
     "read_localizations": "io.localization_table",
     "read_microscope": "cameras.microscope",

@@ -4,7 +4,7 @@ There are two estimators of the path, as registration and calibration know diffe
 
 - `remove_stage_drift` (registration) needs neither the beads' depths nor a prior. It finds the whole path and its
   covariance, from which the uncertainty of a transform follows.
-- `uneven_displacement` (calibration) knows every bead's defocus. It separates the stage's motion from a spot that walks
+- `uneven_stage_drift` (calibration) knows every bead's defocus. It separates the stage's motion from a spot that walks
   with defocus, as aberrations make it, and so loses the even part of the path.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.beads.fits import BeadFits
-from planeloc.core.robust import common_scatter, huber, irls
+from planeloc.core.robust_fit import common_scatter, huber, irls
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def _own_motion(rest: Array, weights: Array, camera: NDArray[np.int64]) -> tuple
     return own, far & (excess > _OWN_SIGNIFICANT * np.sqrt(2 * np.maximum(freedom, 1.0)))
 
 
-def uneven_displacement(position_nm: Array, sd_nm: Array, defocus: Array, usable: NDArray[np.bool_]) -> Array:
+def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable: NDArray[np.bool_]) -> Array:
     """Displacement of the stage on every slice, less its even (linear) part.
 
     The stage's displacement belongs to the slice and is the same for all cameras. The walk of a spot belongs to the

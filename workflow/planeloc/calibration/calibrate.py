@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.beads.detection import BeadSearch
-from planeloc.beads.stage_drift import uneven_displacement
+from planeloc.beads.stage_drift import uneven_stage_drift
 from planeloc.calibration.figure import draw_calibration
 from planeloc.calibration.gaussian_model import astigmatism_nm, fit_psf, measure_plane, relative_brightness
 from planeloc.calibration.quality import quality_checks, quality_values
@@ -34,7 +34,7 @@ from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
-from planeloc.io.camera_files import CameraSource, open_cameras
+from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.psf import GaussianPSF, write_psf
 from planeloc.transforms.camera_transform import Registration
 
@@ -187,7 +187,7 @@ def _displacement_nm(fit: PsfFit, registration: Registration | None, pixel_size_
     defocus = fit.defocus_nm / fit.curve.depth_of_focus_nm
     usable = fit.curve.used & (np.abs(defocus) < _DISPLACEMENT_REACH)
     position_nm, sd_nm = (pixel_size_nm * np.concatenate(arrays) for arrays in (position, deviation))
-    displacement = uneven_displacement(position_nm, sd_nm, defocus, usable)
+    displacement = uneven_stage_drift(position_nm, sd_nm, defocus, usable)
     return np.stack([displacement @ matrix.T for matrix in matrices])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
-from planeloc.core.robust import huber_weights, irls
+from planeloc.core.robust_fit import huber_weights, irls
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planeloc.beads.bead_stack import BeadStack
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.single_emitter import EmitterFits, Windows, fit_emitters
+from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows, fit_emitters
 from planeloc.psf import PSF
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class BeadScan:
     """Windows around the beads of one camera, and a first guess of what is in them."""
 
-    windows: Windows  # (beads, slices, rows, columns): slices are the planes of `PSF.as_scan`
+    windows: EmitterWindows  # (beads, slices, rows, columns): slices are the planes of `PSF.as_scan`
     travel_nm: tuple[float, ...]  # (slices,) of the beads along z
     brightness: tuple[float, ...]  # (slices,) of the beads over their mean: below one where they have bleached
     start: Tensor  # (beads, 4): x, y from the window's outer corner, z (nm), photons on this camera
@@ -53,7 +53,7 @@ class BeadScan:
         shifts = torch.from_numpy(displacement_nm).expand(*shape[:2], 2)
         within = np.column_stack((start[:, :2] - stack.corner_px * pixel_size_nm, start[:, 2:]))
         return cls(
-            Windows.of(torch.from_numpy(stack.photons), noise, use, shifts),
+            EmitterWindows.of(torch.from_numpy(stack.photons), noise, use, shifts),
             tuple(map(float, travel_nm)),
             tuple(map(float, brightness)),
             torch.from_numpy(within),

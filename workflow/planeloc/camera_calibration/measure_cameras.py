@@ -34,7 +34,7 @@ from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 from planeloc.io.bead_images import camera_file
-from planeloc.io.camera_files import CameraSource, open_cameras
+from planeloc.io.camera_source import CameraSource, open_cameras
 
 _MOST_PIXELS = 1 << 18  # per camera; more would need memory and improve nothing
 _LEAST_SIGNAL = 0.5  # of the bright movie above the dark one, in units of the read noise

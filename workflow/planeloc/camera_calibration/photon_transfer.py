@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from planeloc.camera_calibration.movie_statistics import BrightStatistics, DarkStatistics, SignalLevels
 from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransferLine
 from planeloc.cameras.camera import Camera
-from planeloc.core.robust import irls
+from planeloc.core.robust_fit import irls
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.cameras.camera import Camera
-from planeloc.core.robust import huber_loss
+from planeloc.core.robust_fit import huber_loss
 from planeloc.diagnostics.brightness import (
     FEWEST_EMITTERS,
     WINDOW_PX,

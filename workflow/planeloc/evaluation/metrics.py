@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from planeloc.scenes.matching import Points, match
+from planeloc.scenes.truth_matching import Points, match
 
 _ALPHA_LATERAL = 1.0  # 1/nm
 _ALPHA_AXIAL = 0.5  # 1/nm

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.assembly import PER_PLANE, assemble
+from planeloc.fitting.equation_assembly import PER_PLANE, assemble
 from planeloc.fitting.normal_equations import NormalEquations, Unknowns
 from planeloc.fitting.windows import InitialMolecules, MoleculeWindows, window_side
 from planeloc.psf import PSF

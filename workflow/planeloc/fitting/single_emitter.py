@@ -55,7 +55,7 @@ class EmitterFits:
 
 
 @dataclass(frozen=True)
-class Windows:
+class EmitterWindows:
     """Images of emitters, the pixels to use, their noise, and where each plane sees an emitter."""
 
     photons: Tensor  # (n, planes, rows, columns)
@@ -72,7 +72,7 @@ class Windows:
         use: Tensor | None = None,
         shifts_nm: Tensor | None = None,
         axes: Tensor | None = None,
-    ) -> Windows:
+    ) -> EmitterWindows:
         """By default all pixels are used, and all planes see the emitter at the same position."""
         photons = photons.double()
         count, planes = photons.shape[:2]
@@ -85,7 +85,7 @@ class Windows:
             torch.eye(2).to(photons).expand(planes, 2, 2) if axes is None else axes.to(photons),
         )
 
-    def part(self, chosen: Tensor | slice) -> Windows:
+    def part(self, chosen: Tensor | slice) -> EmitterWindows:
         return replace(self, photons=self.photons[chosen], use=self.use[chosen], shifts_nm=self.shifts_nm[chosen])
 
     def model(self, psf: PSF, parameters: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ class Windows:
 
 def fit_emitters(
     psf: PSF,
-    windows: Windows,
+    windows: EmitterWindows,
     start: Tensor,
     *,
     free: tuple[bool, bool, bool, bool] = (True, True, True, True),
@@ -176,7 +176,7 @@ class _Problem:
     """
 
     psf: PSF
-    windows: Windows
+    windows: EmitterWindows
     fixed: Tensor  # (p,) bool: parameters that keep their start
     precision: Tensor  # (p,) inverse variance of the prior about zero; 0 where there is none
     background_known: bool
@@ -269,7 +269,7 @@ def _covariance(problem: _Problem, weights: Tensor, derivatives: Tensor) -> Tens
     return covariance
 
 
-def _inside(windows: Windows, parameters: Tensor, pixel_size_nm: float) -> Tensor:
+def _inside(windows: EmitterWindows, parameters: Tensor, pixel_size_nm: float) -> Tensor:
     """(n,) Whether emitters lie in their windows or just outside."""
     place = parameters[:, :2] / pixel_size_nm
     far = torch.tensor(windows.photons.shape[:1:-1], device=place.device) + _OUTSIDE_PX

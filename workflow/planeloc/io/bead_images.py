@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
-from planeloc.io.camera_files import CameraSource
+from planeloc.io.camera_source import CameraSource
 
 
 def camera_file(files: Sequence[Path], plane: int) -> Path:

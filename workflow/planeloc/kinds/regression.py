@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from planeloc.localization.context import LocalizationContext
     from planeloc.localization.detections import Finder
-    from planeloc.networks.record import NetworkRecord
+    from planeloc.networks.weight_files import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.scenes.scene import Scene
     from planeloc.training.regression_task import RegressionTask
@@ -58,7 +58,7 @@ class Regression(NetworkKind):
         return RegressionFinder(context, network, mode, threshold, candidate_threshold)
 
     def check_settings(self, settings: TrainSettings) -> None:
-        from planeloc.training.intervals import interval
+        from planeloc.training.range_settings import interval
 
         if interval(settings, "density")[1] == 0:
             raise PlanelocError("setting density: 0-0 leaves nothing to learn from; give a density above 0")
@@ -69,7 +69,7 @@ class Regression(NetworkKind):
             )
 
     def scene_fields(self, settings: TrainSettings) -> dict[str, Any]:
-        from planeloc.training.intervals import density
+        from planeloc.training.range_settings import density
 
         return {
             "window_px": settings.window_px,

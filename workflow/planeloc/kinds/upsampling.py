@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from planeloc.localization.context import LocalizationContext
     from planeloc.localization.detections import Finder
-    from planeloc.networks.record import NetworkRecord
+    from planeloc.networks.weight_files import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.training.settings import TrainSettings
     from planeloc.training.upsampling_task import UpsamplingTask

@@ -10,7 +10,7 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.progress import Stopwatch
 from planeloc.movie.store import Movie
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.transforms.camera_transform import Registration
 from planeloc.transforms.resampling import Resampler

@@ -13,8 +13,8 @@ from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import bright_tiles, spot_side_px
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
-from planeloc.networks.decoding import find_molecules
 from planeloc.networks.regression import RegressionNetwork
+from planeloc.networks.regression_molecules import find_molecules
 from planeloc.networks.tiled_regression import maps_on_tiles, tile_grid
 
 _FRAMES_AT_ONCE = {"cpu": 1, "cuda": 20}

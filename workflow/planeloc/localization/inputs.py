@@ -9,8 +9,8 @@ from pathlib import Path
 
 from planeloc.core.errors import PlanelocError
 from planeloc.movie.store import Movie
-from planeloc.networks.compatibility import worst_mistaken_depth
-from planeloc.networks.record import NetworkRecord, load_network
+from planeloc.networks.training_match import worst_mistaken_depth
+from planeloc.networks.weight_files import NetworkRecord, load_network
 from planeloc.psf import PSF, read_psf
 from planeloc.transforms.camera_transform import Registration
 

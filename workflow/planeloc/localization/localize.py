@@ -1,7 +1,7 @@
 """The `localize` stage: movie → localization table, in blocks of frames that workers compute in any order.
 
-The localizations of a frame do not depend on how the movie is cut (`planeloc.localization.worker`). The table is
-therefore the same whatever the blocks, the number of workers and the order in which they finish.
+The localizations of a frame do not depend on how the movie is cut (`planeloc.localization.localize_frames`). The table
+is therefore the same whatever the blocks, the number of workers and the order in which they finish.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.files import sha256
 from planeloc.core.memory import out_of_memory
 from planeloc.core.progress import progress_bar
-from planeloc.core.stage_version import stage_version
-from planeloc.localization import checkpoints, cluster, distribution_check, scheduler
+from planeloc.core.stage_versions import stage_version
+from planeloc.localization import checkpoints, dask_cluster, movie_check, scheduler
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.inputs import Inputs
+from planeloc.localization.localize_frames import Job, Localizer, group_frames, localize_frames
 from planeloc.localization.results import summary_line, table_metadata, write_table
 from planeloc.localization.settings import LocalizeSettings
-from planeloc.localization.worker import Job, Localizer, group_frames, localize_frames
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 
@@ -52,7 +52,7 @@ def localize(
     weights: Path,
     output: Path,
     settings: LocalizeSettings,
-    advise: distribution_check.Advise | None = None,
+    advise: movie_check.Advise | None = None,
 ) -> dict[str, Any]:
     """Localize the molecules in every frame of a movie and write the table.
 
@@ -62,7 +62,7 @@ def localize(
     ----------
     movie, registration, psf, weights : files to read.
     output : table to write.
-    advise : writes how to train for a movie that the network was not trained for; see `distribution_check`.
+    advise : writes how to train for a movie that the network was not trained for; see `movie_check`.
 
     Returns
     -------
@@ -77,9 +77,9 @@ def localize(
     settings = replace(settings, threshold=_threshold(settings.threshold, inputs.record.kind))
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
-    domain = distribution_check.guard(inputs, settings.on_distribution_mismatch, advise)
+    domain = movie_check.guard(inputs, settings.on_distribution_mismatch, advise)
     with checkpoints.locked_folder(output) as folder:
-        with cluster.connect(settings, settings.device, folder) as client:
+        with dask_cluster.connect(settings, settings.device, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)
             job = _job(inputs, settings, device, precision)
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
@@ -112,7 +112,7 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
         raise PlanelocError("the Dask workers run another version of planeloc; install the same and start them again")
     with _ONE_AT_A_TIME:
         try:
-            localizer = _localizer(job, cluster.worker_index())
+            localizer = _localizer(job, dask_cluster.worker_index())
             table = pd.DataFrame(localize_frames(localizer, start, stop))
         except RuntimeError as error:
             if out_of_memory(error):

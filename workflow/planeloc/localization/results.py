@@ -24,7 +24,7 @@ def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[
 def table_metadata(inputs: Inputs, settings: LocalizeSettings, domain: dict[str, Any]) -> dict[str, Any]:
     """Metadata of the table; `domain` is the record of the distribution check."""
     movie, registration, psf, scene = inputs.movie, inputs.registration, inputs.psf, inputs.record.scene
-    field_sds = [registration.field_sd_nm(plane)[0] for plane in range(registration.planes)]
+    field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
     return {
         "frames": movie.frames,
         "height_px": movie.height,

@@ -15,7 +15,7 @@ import numpy as np
 
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
-from planeloc.io.camera_files import open_cameras
+from planeloc.io.camera_source import open_cameras
 from planeloc.movie.noise_check import PlaneNoise, measure_noise, noise_values
 from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, plane_checks
 from planeloc.movie.settings import ConvertSettings

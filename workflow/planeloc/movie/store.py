@@ -29,7 +29,7 @@ _CONVERT_AGAIN = "convert it again with `planeloc convert`"
 
 
 class Source(Protocol):
-    """Frames to be written, as `planeloc.io.camera_files.open_cameras` gives them."""
+    """Frames to be written, as `planeloc.io.camera_source.open_cameras` gives them."""
 
     shape: tuple[int, int, int, int]
     files: list[Path]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from planeloc.networks.record import NetworkRecord
+    from planeloc.networks.weight_files import NetworkRecord
     from planeloc.psf import PSF
     from planeloc.scenes.scene import Scene
 

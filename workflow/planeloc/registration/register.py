@@ -31,7 +31,7 @@ from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
-from planeloc.io.camera_files import CameraSource, open_cameras
+from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
 from planeloc.registration.matched_beads import MatchedPlane, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
@@ -156,7 +156,7 @@ def _register_plane(
     alone = Registration(
         (Affine.identity(), fit.transform), (0.0, 0.0), shape, (None, fit.uncertainty), (None, None), pixel
     )
-    field_sd, corner_sd = alone.field_sd_nm(1)
+    field_sd, corner_sd = alone.transform_sd_nm(1)
     kept = fit.kept
     return RegisteredPlane(
         name=name,
@@ -174,6 +174,6 @@ def _register_plane(
         compared=plane.compared,
         excluded=match.left_out + plane.moving + int(np.sum(~kept)),
         own_motion_px=plane.own_motion_px,
-        field_sd_nm=field_sd,
+        transform_sd_nm=field_sd,
         corner_sd_nm=corner_sd,
     )

@@ -31,7 +31,7 @@ class RegisteredPlane:
     compared: int  # beads that both cameras image well on a common slice
     excluded: int  # matched beads that do not count: they move, or lie far from where the others say
     own_motion_px: float  # rms, of a typical bead, beyond the stage's path
-    field_sd_nm: float  # standard deviation of the transform per axis, rms over the field
+    transform_sd_nm: float  # standard deviation of the transform per axis, rms over the field
     corner_sd_nm: float  # the same in the worst corner
 
     def words(self, pixel_size_nm: float) -> str:
@@ -39,8 +39,8 @@ class RegisteredPlane:
         out = f", {self.excluded} left out" if self.excluded else ""
         return (
             f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.transform.model} transform, "
-            f"residual {self.residual_rms_px * pixel_size_nm:.1f} nm, uncertainty {self.field_sd_nm:.1f} nm over the "
-            f"field (worst corner {self.corner_sd_nm:.1f} nm)"
+            f"residual {self.residual_rms_px * pixel_size_nm:.1f} nm, uncertainty {self.transform_sd_nm:.1f} nm over "
+            f"the field (worst corner {self.corner_sd_nm:.1f} nm)"
         )
 
 

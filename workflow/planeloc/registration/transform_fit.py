@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from planeloc.beads.point_matching import ORIENTATIONS, fit_affine
-from planeloc.core.robust import common_scatter, huber, irls
+from planeloc.core.robust_fit import common_scatter, huber, irls
 from planeloc.registration.matched_beads import MatchedBeads
 from planeloc.transforms.camera_transform import (
     Affine,

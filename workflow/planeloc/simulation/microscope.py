@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import PSF, GaussianPSF, read_psf
-from planeloc.psf.measured import MeasuredPSF, read_bead_stack
-from planeloc.simulation.config import AffineSettings, SimulationSettings
+from planeloc.psf.single_bead import SingleBeadPSF, read_bead_stack
 from planeloc.simulation.imaging import Imaging, PsfImaging, add_windows
 from planeloc.simulation.scenes import SimulatedScene
+from planeloc.simulation.settings import AffineSettings, SimulationSettings
 from planeloc.transforms.camera_transform import Affine
 
 _BATCH_EMITTERS = 512  # windows drawn at once
@@ -111,7 +111,7 @@ def _imaging(settings: SimulationSettings, brightness: tuple[float, ...], transf
     file = Path(psf.file)
     if psf.model == "calibrated":
         return PsfImaging.reaching(_calibrated(file, settings), reach)
-    measured = MeasuredPSF.from_stack(
+    measured = SingleBeadPSF.from_stack(
         read_bead_stack(file),
         offset_counts=psf.offset_counts,
         fine_pixel_nm=psf.pixel_size_nm,

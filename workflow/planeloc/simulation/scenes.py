@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from planeloc.core.errors import PlanelocError
 from planeloc.simulation.blinking import blinks, exposures
-from planeloc.simulation.config import SimulationSettings
 from planeloc.simulation.filaments import emitters
+from planeloc.simulation.settings import SimulationSettings
 
 _TRIES_PER_BEAD = 200  # random positions tried before giving up
 

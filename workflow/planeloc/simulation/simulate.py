@@ -37,7 +37,6 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
 from planeloc.io.ome_tiff import OmeTiffWriter, physical_sizes
-from planeloc.simulation.config import SimulationSettings, read_settings
 from planeloc.simulation.microscope import SimulatedMicroscope, build_microscope, lamp_illumination
 from planeloc.simulation.scenes import (
     SimulatedScene,
@@ -46,6 +45,7 @@ from planeloc.simulation.scenes import (
     inter_camera_drift,
     scan_positions,
 )
+from planeloc.simulation.settings import SimulationSettings, read_settings
 from planeloc.transforms.camera_transform import Affine
 
 _BLOCK_FRAMES = 32

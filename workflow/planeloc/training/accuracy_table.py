@@ -20,7 +20,7 @@ from torch import nn
 from planeloc.core.devices import choose_device
 from planeloc.core.memory import AdaptiveBatch
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.psf.fisher_information import position_bound
 from planeloc.scenes.scene import Scene

@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from planeloc.networks.compatibility import worst_mistaken_depth
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.training_match import worst_mistaken_depth
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import natural_depth_range
-from planeloc.training.intervals import DENSITY_PX
+from planeloc.training.range_settings import DENSITY_PX
 from planeloc.training.settings import TrainSettings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from planeloc.networks.record import NetworkRecord, load_tensors, save_tensors
+from planeloc.networks.weight_files import NetworkRecord, load_tensors, save_tensors
 from planeloc.training.settings import TrainSettings
 
 _LOG = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.networks.decoding import Found
-from planeloc.scenes.matching import Points, match
+from planeloc.networks.regression_molecules import Found
 from planeloc.scenes.random_density import DenseScenes
+from planeloc.scenes.truth_matching import Points, match
 
 Array = NDArray[np.float64]
 

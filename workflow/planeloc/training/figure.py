@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from planeloc.core.files import atomic_path
 from planeloc.networks.kinds import NetworkKind, network_kind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 
 Row = dict[str, Any]  # of the accuracy table

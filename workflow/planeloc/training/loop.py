@@ -15,7 +15,7 @@ from planeloc.core.devices import autocast, choose_device, choose_precision
 from planeloc.core.errors import PlanelocError
 from planeloc.core.memory import AdaptiveBatch, memory_for
 from planeloc.core.progress import progress_bar
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.training.checkpoint import Checkpoint, History, TrainingState

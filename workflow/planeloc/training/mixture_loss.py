@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from planeloc.networks.decoding import window_drift
 from planeloc.networks.frame_drift import Drift, estimate_drift
 from planeloc.networks.regression import background_of, plane_positions, read_pixels
+from planeloc.networks.regression_molecules import window_drift
 
 _REACH = 2  # largest distance of a molecule's own pixel from one that may predict it: REACH_PX, and deviations
 _LEAST_COUNT_VARIANCE = 0.1  # else the likelihood of an empty window has no bound

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from planeloc.networks.decoding import Units, find_molecules, window_drift
-from planeloc.networks.record import NetworkRecord
 from planeloc.networks.regression import Architecture
+from planeloc.networks.regression_molecules import Units, find_molecules, window_drift
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.random_density import DenseScenes, draw_dense_scenes
 from planeloc.scenes.scene import Scene

@@ -10,7 +10,7 @@ import torch
 
 from planeloc.core.devices import choose_device, describe_device
 from planeloc.core.files import read_json, write_json
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.training.accuracy_table import Row

@@ -12,7 +12,7 @@ from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene, natural_depth_range
-from planeloc.training.intervals import BOUNDS, interval
+from planeloc.training.range_settings import BOUNDS, interval
 from planeloc.training.settings import TrainSettings
 from planeloc.transforms.camera_transform import Registration
 
@@ -72,7 +72,7 @@ def _registration_sd_nm(registration: Registration) -> float | tuple[float, ...]
 
     `register` finds x and y of a transform from the same beads, equally and independently: one value describes both.
     """
-    fields = (registration.field_sd_nm(plane)[0] for plane in range(1, registration.planes))
+    fields = (registration.transform_sd_nm(plane)[0] for plane in range(1, registration.planes))
     known = tuple(sd if math.isfinite(sd) else 0.0 for sd in fields)
     return known if any(known) else 0.0
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.training.detection_errors import DetectionErrors

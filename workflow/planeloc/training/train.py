@@ -14,9 +14,9 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 from planeloc.diagnostics.depth_ambiguity import check_depths
 from planeloc.movie.store import Movie
-from planeloc.networks.compatibility import disagreements, side_by_side
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.record import NetworkRecord, load_network, save_network
+from planeloc.networks.training_match import disagreements, side_by_side
+from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
 from planeloc.psf import PSF, paper_psf, read_psf
 from planeloc.scenes.scene import Scene
 from planeloc.training.accuracy_table import accuracy_table, calibrate_deviations

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
-from planeloc.networks.record import NetworkRecord
 from planeloc.networks.upsampling import Architecture, voxel_cross_entropy
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.draw import Batch, draw_batch
 from planeloc.scenes.scene import Scene

@@ -187,7 +187,7 @@ class Registration:
         variance = np.diagonal(covariance, axis1=-2, axis2=-1)
         return np.sqrt(np.maximum(variance, 0.0)) * self.pixel_size_nm
 
-    def field_sd_nm(self, plane: int) -> tuple[float, float]:
+    def transform_sd_nm(self, plane: int) -> tuple[float, float]:
         """Rms over the field, and in the worst corner: standard deviation per axis (nm) of a plane's transform.
 
         nan where the uncertainty or the size of the field is unknown.

@@ -1,6 +1,6 @@
 """Schemas and reference of the configuration, made from the settings of the stages.
 
-``python -m planeloc.cli.reference`` writes ``workflow/schemas/config.schema.yaml``,
+``python -m planeloc.cli.configuration_reference`` writes ``workflow/schemas/config.schema.yaml``,
 ``workflow/schemas/microscope.schema.yaml`` and ``docs/configuration.md`` of the checkout that it runs in. The workflow
 reads these schemas, since it must start where the package lives only in a container.
 """
@@ -20,7 +20,7 @@ import yaml
 from planeloc.cameras import microscope
 from planeloc.cameras.camera import Camera
 from planeloc.core.settings import THRESHOLDS
-from planeloc.simulation.config import SimulationSettings
+from planeloc.simulation.settings import SimulationSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCHEMAS = Path("workflow") / "schemas"
@@ -28,7 +28,7 @@ BASE = SCHEMAS / "config.base.yaml"
 REFERENCE = Path("docs") / "configuration.md"
 
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
-_NOTE = "# Written by `python -m planeloc.cli.reference`; edit the settings of the stages or {base} instead.\n"
+_NOTE = "# Written by `make reference`; edit the settings of the stages or {base} instead.\n"
 Schema = dict[str, Any]
 
 
@@ -155,7 +155,7 @@ def reference(config: Schema, scope: Schema) -> str:
     sections = {name: rule for name, rule in config["properties"].items() if "properties" in rule}
     files = {name: rule for name, rule in config["properties"].items() if "properties" not in rule}
     text = [
-        "<!-- Written by `python -m planeloc.cli.reference`; edit the settings of the stages instead. -->",
+        "<!-- Written by `make reference`; edit the settings of the stages instead. -->",
         "# Configuration reference",
         "Every key of `config.yaml`, of a microscope file and of a simulation file. Each has a default unless it is "
         "required; write down only what you change. [config/README.md](../config/README.md) explains the files, and "

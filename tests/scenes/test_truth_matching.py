@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planeloc.scenes.matching import Points, match
+from planeloc.scenes.truth_matching import Points, match
 
 LATERAL_NM, AXIAL_NM = 250.0, 500.0
 

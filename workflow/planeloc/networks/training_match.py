@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.networks.kinds import NetworkKind, network_kind
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 

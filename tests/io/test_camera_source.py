@@ -16,7 +16,7 @@ import tifffile
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
-from planeloc.io.camera_files import open_cameras
+from planeloc.io.camera_source import open_cameras
 
 NAMES = ("left", "right", "third", "fourth")
 DATA = os.environ.get("PLANELOC_TEST_DATA")

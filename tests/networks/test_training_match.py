@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from planeloc.networks import regression
-from planeloc.networks.compatibility import disagreements, mistaken_depths, side_by_side
-from planeloc.networks.record import NetworkRecord, load_network
+from planeloc.networks.training_match import disagreements, mistaken_depths, side_by_side
 from planeloc.networks.upsampling import Architecture
+from planeloc.networks.weight_files import NetworkRecord, load_network
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 from support.repository import REGRESSION_WEIGHTS

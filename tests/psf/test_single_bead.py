@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from planeloc.psf.measured import MeasuredPSF
+from planeloc.psf.single_bead import SingleBeadPSF
 from support.bead_stacks import centroid_px, gaussian_stack
 
 TOL_WIDTH_NM = 8.0
@@ -22,7 +22,7 @@ def data_folder() -> Path:
 
 
 def measured(stack, offset_counts, mirrored=(False, False)):
-    return MeasuredPSF.from_stack(stack, offset_counts, 65.0, 100.0, 192.0, (-200.0, 200.0), (0.5, 0.5), mirrored)
+    return SingleBeadPSF.from_stack(stack, offset_counts, 65.0, 100.0, 192.0, (-200.0, 200.0), (0.5, 0.5), mirrored)
 
 
 def width_nm(image, centre_px, pixel_nm=192.0):

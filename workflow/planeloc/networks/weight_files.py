@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
-from planeloc.networks.decoding import Units
 from planeloc.networks.kinds import network_kind
+from planeloc.networks.regression_molecules import Units
 from planeloc.psf import PSF, psf_from_record
 from planeloc.scenes.scene import Scene
 

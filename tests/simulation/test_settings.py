@@ -3,7 +3,7 @@
 import pytest
 
 from planeloc.core.errors import PlanelocError
-from planeloc.simulation.config import read_settings
+from planeloc.simulation.settings import read_settings
 from support.acquisitions import write_settings
 
 

@@ -2,7 +2,7 @@
 
 A network gives no error for more background, brighter or denser molecules or wider spots than in its training: it gives
 wrong localizations. A few stretches of the movie are therefore measured first. Background and brightness are judged by
-the same criteria as weights for a training (`planeloc.networks.compatibility`), so that the advised training is done.
+the same criteria as weights for a training (`planeloc.networks.training_match`), so that the advised training is done.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from planeloc.diagnostics.spot_width import cut_windows, fit_windows, relative_w
 from planeloc.localization.inputs import Inputs
 from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
-from planeloc.networks.compatibility import other_brightness, pixel_noise, too_noisy
-from planeloc.networks.record import NetworkRecord
+from planeloc.networks.training_match import other_brightness, pixel_noise, too_noisy
+from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.transforms.camera_transform import Registration

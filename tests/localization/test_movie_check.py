@@ -14,11 +14,11 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization.distribution_check import compare, measure
+from planeloc.localization.movie_check import compare, measure
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
-from planeloc.networks.compatibility import disagreements
-from planeloc.networks.record import load_network
+from planeloc.networks.training_match import disagreements
+from planeloc.networks.weight_files import load_network
 from planeloc.psf import GaussianPSF, paper_psf, write_psf
 from planeloc.simulation.imaging import PsfImaging, add_windows
 from planeloc.transforms.camera_transform import Affine, Registration

@@ -15,8 +15,8 @@ import pytest
 from distributed import LocalCluster, Security
 
 from planeloc.core.errors import PlanelocError
-from planeloc.localization import cluster
-from planeloc.localization.cluster import connect
+from planeloc.localization import dask_cluster
+from planeloc.localization.dask_cluster import connect
 from planeloc.localization.settings import ClusterSettings
 
 QUIET = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
@@ -44,7 +44,7 @@ def test_a_local_cluster_listens_on_loopback_only_and_shows_no_pages(tmp_path):
 def test_workers_are_one_per_core_and_kept_at_that_number(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     made = []
-    monkeypatch.setattr(cluster, "LocalCluster", lambda **options: made.append(options) or LocalCluster(**QUIET))
+    monkeypatch.setattr(dask_cluster, "LocalCluster", lambda **options: made.append(options) or LocalCluster(**QUIET))
     with connect(ClusterSettings(), "cpu", tmp_path) as client:
         assert (made[0]["n_workers"], made[0]["threads_per_worker"]) == (3, 1)
         assert client.cluster._adaptive.minimum == client.cluster._adaptive.maximum == 3
@@ -52,7 +52,7 @@ def test_workers_are_one_per_core_and_kept_at_that_number(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("address", ["tcp://192.0.2.7:8786", "192.0.2.7:8786", "ucx://192.0.2.7:8786"])
 def test_unencrypted_schedulers_elsewhere_are_refused_unseen(tmp_path, monkeypatch, address):
-    monkeypatch.setattr(cluster, "Client", lambda *_, **__: pytest.fail("connected"))
+    monkeypatch.setattr(dask_cluster, "Client", lambda *_, **__: pytest.fail("connected"))
     line = refused(ClusterSettings(scheduler=address), tmp_path)
     assert f"scheduler {address}: without TLS" in line and "allow_unencrypted" in line
     (tmp_path / "scheduler.json").write_text(json.dumps({"address": address}))
@@ -79,7 +79,7 @@ def test_certificates_that_are_not_there_are_named(tmp_path):
     absent = str(tmp_path / "ca.pem")
     with dask.config.set({"distributed.comm.tls.ca-file": absent, "distributed.comm.tls.client.cert": absent}):
         line = refused(ClusterSettings(scheduler="tls://192.0.2.7:8786"), tmp_path)
-    assert "certificates for TLS" in line and "docs/how-to/cluster.md" in line
+    assert "certificates for TLS" in line and "docs/how-to/dask_cluster.md" in line
 
 
 def test_a_scheduler_open_to_others_is_refused_though_it_is_named_by_loopback(tmp_path):
@@ -119,8 +119,8 @@ def test_a_scheduler_with_tls_needs_the_certificates_in_dasks_configuration(tmp_
 
 
 def test_a_cluster_that_is_not_there_or_has_no_workers_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
-    monkeypatch.setattr(cluster, "_WORKERS_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(dask_cluster, "_WORKERS_S", 0.5)
     line = refused(ClusterSettings(scheduler="tcp://127.0.0.1:9"), tmp_path)
     assert line.startswith("scheduler tcp://127.0.0.1:9: no Dask cluster with workers there (")
     with LocalCluster(**QUIET | {"n_workers": 0}, host="127.0.0.1", protocol="tcp") as empty:
@@ -139,7 +139,7 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_named(tmp_path, monkey
 )
 def test_a_missing_package_is_named(tmp_path, monkeypatch, settings, module, line):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(cluster, "choose_device", lambda _: None)
+    monkeypatch.setattr(dask_cluster, "choose_device", lambda _: None)
     assert refused(ClusterSettings(**settings), tmp_path).startswith(line)
 
 
@@ -148,14 +148,14 @@ def test_dask_cuda_gets_loopback_and_certificates(tmp_path, monkeypatch):
     two = QUIET | {"n_workers": 2}
     fake = types.SimpleNamespace(LocalCUDACluster=lambda **options: made.append(options) or LocalCluster(**two))
     monkeypatch.setitem(sys.modules, "dask_cuda", fake)
-    monkeypatch.setattr(cluster, "choose_device", lambda _: None)
-    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(dask_cluster, "choose_device", lambda _: None)
+    monkeypatch.setattr(dask_cluster.torch.cuda, "device_count", lambda: 2)
     with connect(ClusterSettings(cluster="cuda", workers=8), "cuda", tmp_path) as client:
         assert (made[0]["n_workers"], made[0]["host"], made[0]["security"]) == (2, "127.0.0.1", True)
         # dask-cuda shows every worker its own GPU first; without it, the second worker takes the second GPU.
-        assert client.submit(cluster.worker_index, workers=[1], pure=False).result() == 0
+        assert client.submit(dask_cluster.worker_index, workers=[1], pure=False).result() == 0
         monkeypatch.delitem(sys.modules, "dask_cuda")
-        assert client.submit(cluster.worker_index, workers=[1], pure=False).result() == 1
+        assert client.submit(dask_cluster.worker_index, workers=[1], pure=False).result() == 1
 
 
 class FakeSlurmCluster(LocalCluster):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planeloc.core.robust import BOUND, huber, huber_loss, huber_weights, irls
+from planeloc.core.robust_fit import BOUND, huber, huber_loss, huber_weights, irls
 
 
 def test_outliers_lose_weight():

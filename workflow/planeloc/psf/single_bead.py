@@ -20,7 +20,7 @@ _FOCUS_DEGREE = 4  # of that curve: the area rises faster on one side
 
 
 @dataclass(frozen=True)
-class MeasuredPSF:
+class SingleBeadPSF:
     """A point spread function from one bead scanned through focus.
 
     The running sum over the bead's fine pixels is interpolated (cubic in x, y and defocus): its differences are exact
@@ -48,7 +48,7 @@ class MeasuredPSF:
         plane_depths_nm: tuple[float, ...],
         brightness: tuple[float, ...],
         mirrored: tuple[bool, ...],
-    ) -> MeasuredPSF:
+    ) -> SingleBeadPSF:
         """From a stack (slice, row, column): background subtracted, edges faded, sum of every slice set to 1."""
         photons = stack_counts.astype(np.float64) - offset_counts
         focus = _sharpest_slice(photons - _rim_level(photons))

@@ -33,7 +33,7 @@ from planeloc.localization.transform_uncertainty import PlaneShares
 from planeloc.movie.background import BACKGROUND_FRAMES, background_photons
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.record import NetworkRecord, load_network
+from planeloc.networks.weight_files import NetworkRecord, load_network
 from planeloc.psf import read_psf
 from planeloc.transforms.camera_transform import Registration
 from planeloc.transforms.resampling import Resampler
