@@ -7,7 +7,6 @@ distinguished from neighbouring beads by their brightness.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from scipy import ndimage
 from planeloc.beads.hot_pixels import hot_pixels, without_hot_pixels
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
-from planeloc.core.errors import PlanelocError
 
 Array = NDArray[np.float64]
 
@@ -140,14 +138,6 @@ def _find_spots(
     x, y = x[order], y[order]
     spots = _without_halos(x, y, projection[y, x], search.window_px)
     return x[spots], y[spots]
-
-
-def require_beads(beads: Beads, minimum: int, where: Path, camera: Camera) -> None:
-    """Raise `PlanelocError` with the number of usable beads and what to do, where there are fewer than `minimum`."""
-    if len(beads) < minimum:
-        raise PlanelocError(
-            f"{where}: {beads.summary} on camera {camera.name}, at least {minimum} needed; {beads.advice}"
-        )
 
 
 def _ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:

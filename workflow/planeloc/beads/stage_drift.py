@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.beads.fits import BeadFits
-from planeloc.core.robust_fit import common_scatter, huber, irls
+from planeloc.core.robust_fit import common_scatter, huber, irls, without_group_means
 
 Array = NDArray[np.float64]
 
@@ -133,7 +133,7 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
     -------
     (slices, 2) nm; slices without beads take the displacement of their neighbours.
     """
-    series, slices = usable.shape
+    slices = usable.shape[1]
     displacement = np.zeros((slices, 2))
     usable = usable & (usable.sum(axis=1, keepdims=True) >= 3)
     if np.count_nonzero(usable.any(axis=1)) < _FEWEST_SERIES:
@@ -146,11 +146,7 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
     typical = np.repeat((_TYPICAL_DISPLACEMENT_NM, _TYPICAL_WALK_NM), (slices, len(_WALK_POWERS)))
 
     def fit(weights: Array) -> tuple[Array, Array]:
-        total = np.bincount(row, weights, minlength=series)
-        centred, target = (
-            columns - (_sums(columns, row, weights, series) / np.maximum(total, 1e-300)[:, None])[row]
-            for columns in (design, position_nm[usable])
-        )
+        centred, target = (without_group_means(values, row, weights) for values in (design, position_nm[usable]))
         normal = centred.T @ (weights[:, None] * centred)
         solution = np.linalg.solve(normal + np.diag(typical**-2), centred.T @ (weights[:, None] * target))
         squared = np.sum((target - centred @ solution) ** 2, axis=1) / 2
@@ -164,13 +160,6 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
             uneven = known - np.polyval(np.polyfit(at, known, 1), at)
             displacement[:, axis] = np.interp(np.arange(slices), at, uneven)
     return displacement
-
-
-def _sums(columns: Array, row: NDArray[np.int64], weights: Array, series: int) -> Array:
-    """(series, k) weighted sums of columns (n, k) over the rows of every series."""
-    sums = np.zeros((series, columns.shape[1]))
-    np.add.at(sums, row, weights[:, None] * columns)
-    return sums
 
 
 def own_motion_px(fits: BeadFits) -> Array:

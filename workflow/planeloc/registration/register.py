@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.beads.detection import BeadSearch
-from planeloc.beads.point_matching import Match, orientation_words
 from planeloc.beads.positions import BeadPositions, find_moving_positions, find_positions
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
@@ -33,11 +32,11 @@ from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
-from planeloc.registration.matched_beads import MatchedPlane, match_beads, without_stage_drift
+from planeloc.registration.matched_beads import MatchedBeads, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
-from planeloc.registration.results import RegisteredPlane, area_share
+from planeloc.registration.results import RegisteredPlane, area_share, described
 from planeloc.registration.settings import RegisterSettings
-from planeloc.registration.transform_fit import FEWEST_FOR_QUADRATIC, fit_shift, fit_transform
+from planeloc.registration.transform_fit import FEWEST_FOR_QUADRATIC, TransformFit, fit_shift, fit_transform
 from planeloc.transforms.camera_transform import Affine, Registration
 
 _LOG = logging.getLogger(__name__)
@@ -72,26 +71,32 @@ def register(
     with open_cameras([Path(path) for path in beads], microscope) as source:
         files, shape = source.files, source.shape[2:]
         positions, cameras = _find_beads(source, microscope, settings)
-    others = range(1, microscope.planes)
-    matches = [match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in others]
-    steady = without_stage_drift(positions, matches, settings.minimum_matched)
-    registered = [
-        _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, pixel, settings)
-        for p, match, plane in zip(others, matches, steady, strict=True)
+    matches = [
+        match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in range(1, microscope.planes)
     ]
-    values = quality_values(registered, positions, pixel)
-    checks = quality_checks(registered, positions, shape, pixel, settings)
+    steady = without_stage_drift(positions, matches, settings.minimum_matched)
+    fits = [
+        _fit_plane(camera_file(files, p), cameras[p].name, plane.beads, shape, settings)
+        for p, plane in enumerate(steady, start=1)
+    ]
+    registered = [
+        RegisteredPlane(camera.name, *found) for camera, *found in zip(cameras[1:], matches, steady, fits, strict=True)
+    ]
+    registration = Registration(
+        transforms=(Affine.identity(), *(fit.transform for fit in fits)),
+        residual_nm=(0.0, *(fit.residual_rms_px * pixel for fit in fits)),
+        field_px=shape,
+        uncertainty=(None, *(fit.uncertainty for fit in fits)),
+        beads=(len(positions[0].label), *(plane.used for plane in registered)),
+        pixel_size_nm=pixel,
+    )
+    values = quality_values(registration, registered, positions)
+    checks = quality_checks(values, registered, shape, settings)
 
     def draw(path: Path) -> None:
-        draw_registration(path, cameras[0].name, positions[0].position_px, registered, shape, pixel, checks)
+        draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered, checks)
 
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
-    registration = Registration(
-        transforms=(Affine.identity(), *(plane.transform for plane in registered)),
-        residual_nm=(0.0, *(plane.residual_rms_px * pixel for plane in registered)),
-        uncertainty=(None, *(plane.uncertainty for plane in registered)),
-        beads=(len(positions[0].label), *(len(plane.residual_px) for plane in registered)),
-    )
     draw(figure)
     write_quality(quality, values, checks)
     print_warnings(checks)
@@ -104,8 +109,8 @@ def register(
         "settings": asdict(settings),
     }
     registration.write(output, details)
-    for plane in registered:
-        _LOG.info(plane.words(pixel))
+    for p, plane in enumerate(registered, start=1):
+        _LOG.info(described(registration, p, plane))
 
 
 def _find_beads(
@@ -134,46 +139,16 @@ def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int6
     return np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
 
 
-def _register_plane(
-    file: Path,
-    name: str,
-    match: Match,
-    plane: MatchedPlane,
-    shape: tuple[int, int],
-    pixel: float,
-    settings: RegisterSettings,
-) -> RegisteredPlane:
+def _fit_plane(
+    file: Path, name: str, beads: MatchedBeads, shape: tuple[int, int], settings: RegisterSettings
+) -> TransformFit:
     """Fit the transform of one camera."""
     # Beads in a corner of the field determine its position, but their errors would rotate and stretch the rest.
-    narrow = area_share(plane.beads.source, shape) < settings.affine_area
-    matched = len(plane.beads.source)
+    narrow = area_share(beads.source, shape) < settings.affine_area
+    matched = len(beads.source)
     if settings.model == "quadratic" and (narrow or matched < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
             f"{file}: {matched} matched beads on camera {name} are too few or too close together for a quadratic "
             f"transform; {FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
-    fit = fit_shift(plane.beads) if narrow else fit_transform(plane.beads, settings.model)
-    alone = Registration(
-        (Affine.identity(), fit.transform), (0.0, 0.0), shape, (None, fit.uncertainty), (None, None), pixel
-    )
-    field_sd, corner_sd = alone.transform_sd_nm(1)
-    kept = fit.kept
-    return RegisteredPlane(
-        name=name,
-        orientation=orientation_words(fit.transform.matrix),
-        transform=fit.transform,
-        uncertainty=fit.uncertainty,
-        reference_px=plane.beads.source[kept],
-        camera_px=plane.beads.target[kept],
-        residual_px=fit.residual_px[kept],
-        residual_rms_px=fit.residual_rms_px,
-        left_out_rms_px=fit.left_out_rms_px,
-        scatter_px=fit.scatter_px,
-        rival=match.rival,
-        chance=match.chance,
-        compared=plane.compared,
-        excluded=match.left_out + plane.moving + int(np.sum(~kept)),
-        own_motion_px=plane.own_motion_px,
-        transform_sd_nm=field_sd,
-        corner_sd_nm=corner_sd,
-    )
+    return fit_shift(beads) if narrow else fit_transform(beads, settings.model)

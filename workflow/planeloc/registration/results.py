@@ -7,41 +7,58 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.transforms.camera_transform import CameraTransform, TransformUncertainty
+from planeloc.beads.point_matching import Match, orientation_words
+from planeloc.registration.matched_beads import MatchedPlane
+from planeloc.registration.transform_fit import TransformFit
+from planeloc.transforms.camera_transform import Registration
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class RegisteredPlane:
-    """A camera's transform from the reference and the beads that it is fitted to, in px."""
+    """How a camera's beads were matched to the reference, and the transform that was fitted to them."""
 
     name: str
-    orientation: str  # in words
-    transform: CameraTransform
-    uncertainty: TransformUncertainty
-    reference_px: Array  # (n, 2) x, y on the reference
-    camera_px: Array  # (n, 2) the same beads on the camera
-    residual_px: Array  # (n, 2) camera_px minus transformed reference_px
-    residual_rms_px: float  # distance, both axes together
-    left_out_rms_px: float  # the same when each bead is left out of the fit in turn
-    scatter_px: float  # rms per axis beyond the noise
-    rival: float  # significance of the second-best match over the best's
-    chance: float  # expected number of transforms that match as well by chance
-    compared: int  # beads that both cameras image well on a common slice
-    excluded: int  # matched beads that do not count: they move, or lie far from where the others say
-    own_motion_px: float  # rms, of a typical bead, beyond the stage's path
-    transform_sd_nm: float  # standard deviation of the transform per axis, rms over the field
-    corner_sd_nm: float  # the same in the worst corner
+    match: Match
+    matched: MatchedPlane
+    fit: TransformFit
 
-    def words(self, pixel_size_nm: float) -> str:
-        """One line for the log."""
-        out = f", {self.excluded} left out" if self.excluded else ""
-        return (
-            f"{self.name}: {self.orientation}, {len(self.residual_px)} beads{out}, {self.transform.model} transform, "
-            f"residual {self.residual_rms_px * pixel_size_nm:.1f} nm, uncertainty {self.transform_sd_nm:.1f} nm over "
-            f"the field (worst corner {self.corner_sd_nm:.1f} nm)"
-        )
+    @property
+    def orientation(self) -> str:
+        """In words."""
+        return orientation_words(self.fit.transform.matrix)
+
+    @property
+    def reference_px(self) -> Array:
+        """(n, 2) x, y on the reference of the beads that the transform is fitted to."""
+        return self.matched.beads.source[self.fit.kept]
+
+    @property
+    def camera_px(self) -> Array:
+        """(n, 2) the same beads on the camera."""
+        return self.matched.beads.target[self.fit.kept]
+
+    @property
+    def used(self) -> int:
+        """Beads that the transform is fitted to."""
+        return int(self.fit.kept.sum())
+
+    @property
+    def excluded(self) -> int:
+        """Matched beads that do not count: they move, or lie far from where the others say."""
+        return self.match.left_out + self.matched.moving + int(np.sum(~self.fit.kept))
+
+
+def described(registration: Registration, plane: int, found: RegisteredPlane) -> str:
+    """One line for the log."""
+    field_nm, corner_nm = registration.transform_sd_nm(plane)
+    out = f", {found.excluded} left out" if found.excluded else ""
+    return (
+        f"{found.name}: {found.orientation}, {found.used} beads{out}, {found.fit.transform.model} transform, "
+        f"residual {registration.residual_nm[plane]:.1f} nm, uncertainty {field_nm:.1f} nm over "
+        f"the field (worst corner {corner_nm:.1f} nm)"
+    )
 
 
 def area_share(points: Array, shape: tuple[int, int]) -> float:
