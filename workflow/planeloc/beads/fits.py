@@ -8,13 +8,11 @@ from dataclasses import fields as dataclass_fields
 from types import EllipsisType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.bead_stack import BeadStack
 from planeloc.cameras.noise import NoiseModel
+from planeloc.core.arrays import Array, Indices, Mask
 from planeloc.fitting.gaussian_2d import fit_gaussians
-
-Array = NDArray[np.float64]
 
 _BATCH = 1000  # windows fitted at once: bounds the memory of the Jacobian
 _STRAY_PX = 2.0  # a fit that ends farther than this from its bead has found something else
@@ -33,9 +31,9 @@ class BeadFits:
     peak: Array
     peak_sd: Array
     misfit: Array
-    good: NDArray[np.bool_]
+    good: Mask
 
-    def only(self, kept: NDArray[np.bool_]) -> BeadFits:
+    def only(self, kept: Mask) -> BeadFits:
         """Some of the beads."""
         return BeadFits(**{name: values[kept] for name, values in vars(self).items()})
 
@@ -64,7 +62,7 @@ def fit_beads(
     stack: BeadStack,
     *,
     estimator: str,
-    slices: NDArray[np.int64] | EllipsisType = ...,
+    slices: Indices | EllipsisType = ...,
     elliptical: bool = False,
     axes_deg: float = 0.0,
 ) -> BeadFits:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
+from planeloc.core.arrays import Array, Indices, Mask
 from planeloc.transforms.camera_transform import Affine
-
-Array = NDArray[np.float64]
 
 # The eight ways to rotate and mirror a camera.
 ORIENTATIONS = tuple(
@@ -61,7 +60,7 @@ class MatchLimits:
 class Match:
     """Pairs that one affine transform matches, and whether another one, or chance, could do the same."""
 
-    pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
+    pairs: Indices  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
     chance: float  # expected number of transforms that match as many points as closely by chance
     left_out: int  # further pairs within the tolerance, that match less closely than chance allows beside the others
@@ -99,7 +98,7 @@ def match_points(
     a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
     proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
     proposals.sort(key=lambda entry: -entry[0])
-    found: list[tuple[float, Affine, NDArray[np.int64], int]] = []
+    found: list[tuple[float, Affine, Indices, int]] = []
     known: set[bytes] = set()
     for _, proposal, orientation in proposals[:_REFINED]:
         pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
@@ -133,7 +132,7 @@ def orientation_words(matrix: Array) -> str:
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
-def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
+def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> Indices:
     """Pairs (reference, camera) that may be the same point, most important points first."""
     if labels_a is None or labels_b is None:
         pairs = np.stack(np.meshgrid(np.arange(n), np.arange(m), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -143,7 +142,7 @@ def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | No
 
 
 def _proposals(
-    a: Array, b: Array, candidates: NDArray[np.int64], orientation: Array, shape: tuple[int, int], limits: MatchLimits
+    a: Array, b: Array, candidates: Indices, orientation: Array, shape: tuple[int, int], limits: MatchLimits
 ) -> list[tuple[float, Affine, Array]]:
     """The best similarities near one orientation: (score, transform, orientation), without near-duplicates."""
     # As complex numbers a similarity is b = factor · a + shift.
@@ -198,7 +197,7 @@ def _complex(points: Array) -> NDArray:
 
 
 def _scores(
-    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: NDArray[np.int64], limits: MatchLimits
+    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: Indices, limits: MatchLimits
 ) -> Array:
     """About the number of points that every similarity matches, closer ones counting more.
 
@@ -223,10 +222,10 @@ def _refine(
     affine: Affine,
     reference: Array,
     camera: Array,
-    allowed: NDArray[np.bool_],
+    allowed: Mask,
     orientation: Array,
     limits: MatchLimits,
-) -> NDArray[np.int64] | None:
+) -> Indices | None:
     """Pairs, assigned and refitted with a shrinking radius; None where the transform leaves the limits or too few
     points remain.
     """
@@ -249,17 +248,17 @@ def _refine(
 
 
 def _most_significant(
-    pairs: NDArray[np.int64],
+    pairs: Indices,
     reference: Array,
     camera: Array,
     candidates: int,
     shape: tuple[int, int],
     limits: MatchLimits,
-) -> tuple[float, Affine, NDArray[np.int64]]:
+) -> tuple[float, Affine, Indices]:
     """Significance (−ln chance), transform and pairs, less those without which the rest is less likely to be chance: a
     wrong pair among few right ones bends their transform.
     """
-    best: tuple[float, Affine, NDArray[np.int64]] | None = None
+    best: tuple[float, Affine, Indices] | None = None
     fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
     while True:
         source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
@@ -275,7 +274,7 @@ def _most_significant(
         pairs = np.delete(pairs, np.argmax(gain), axis=0)
 
 
-def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:
+def _assign(predicted: Array, camera: Array, allowed: Mask, radius: float) -> Indices:
     """One-to-one pairs within `radius`: as many as possible, with the smallest total squared distance."""
     squared = np.sum((predicted[:, None] - camera[None]) ** 2, axis=-1)
     possible = allowed & (squared <= radius**2)

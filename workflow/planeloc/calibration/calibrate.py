@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from planeloc.beads.stage_drift import uneven_stage_drift
 from planeloc.calibration.figure import draw_calibration
@@ -32,6 +31,7 @@ from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.arrays import Array
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
@@ -40,8 +40,6 @@ from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.psf import GaussianPSF, write_psf
 from planeloc.transforms.camera_transform import Registration
-
-Array = NDArray[np.float64]
 
 SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7

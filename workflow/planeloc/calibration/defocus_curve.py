@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, least_squares
 
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Mask
 
 _LARGEST_ASYMMETRY = 1.0
 _LARGEST_QUARTIC = 3.0
@@ -29,7 +28,7 @@ class Widths:
     squared_nm2: Array
     squared_sd_nm2: Array
     peak: Array  # used only to find the focus for a start
-    good: NDArray[np.bool_]
+    good: Mask
 
     @property
     def sd_nm(self) -> Array:
@@ -49,7 +48,7 @@ class DefocusFit:
     deviations: Array  # (4,) of the above
     focus_nm: Array  # (beads,) travel at which the bead is in focus
     focus_sd_nm: Array  # of the distance to the mean focus of all beads
-    used: NDArray[np.bool_]  # (beads, slices)
+    used: Mask  # (beads, slices)
     residual_nm: Array  # (beads, slices) measured minus fitted width; nan where unused
 
     @property
@@ -57,7 +56,7 @@ class DefocusFit:
         """(beads, slices) Δz."""
         return self.focus_nm[:, None] - self.travel_nm
 
-    def near(self, depths_of_focus: float) -> NDArray[np.bool_]:
+    def near(self, depths_of_focus: float) -> Mask:
         """(beads, slices) that are used and closer to a bead's focus than so many depths of focus."""
         return self.used & (np.abs(self.defocus_nm) < depths_of_focus * self.depth_of_focus_nm)
 
@@ -121,7 +120,7 @@ def _squared_width(curve: Array, defocus_nm: Array) -> Array:
     return curve[0] ** 2 * np.maximum(1 + u**2 + curve[2] * u**3 + curve[3] * u**4, 0.05)
 
 
-def _first_focus(widths: Widths, travel_nm: Array, used: NDArray[np.bool_]) -> Array:
+def _first_focus(widths: Widths, travel_nm: Array, used: Mask) -> Array:
     """Where the bead is narrowest, by a parabola through the widths of the slices around the brightest."""
     focus = np.empty(len(used))
     for bead, usable in enumerate(used):
@@ -136,7 +135,7 @@ def _first_focus(widths: Widths, travel_nm: Array, used: NDArray[np.bool_]) -> A
     return focus
 
 
-def _solve(widths: Widths, travel_nm: Array, used: NDArray[np.bool_], start: Array, reach: float) -> OptimizeResult:
+def _solve(widths: Widths, travel_nm: Array, used: Mask, start: Array, reach: float) -> OptimizeResult:
     beads, slices = np.nonzero(used)
     travel = travel_nm[slices]
     width = np.sqrt(widths.squared_nm2[beads, slices])

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from planeloc.calibration.results import CalibratedPSF, PsfFit
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.psf import PSF, GaussianPSF
-
-Array = NDArray[np.float64]
 
 _GREY = "#555555"
 _MOST_SECTIONS = 6

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
@@ -19,8 +18,7 @@ from planeloc.calibration.photobleaching import photobleaching
 from planeloc.calibration.results import NEAR_FOCUS, PsfFit
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.stage_steps import stage_steps
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Indices, Mask
 
 _FEWEST_MATCHED = 4
 _BRIGHTNESS_SD_OF_ONE = 0.03  # relative: how well a single bead's photons on two planes can be compared
@@ -87,7 +85,7 @@ def fit_psf(
 
 
 def relative_brightness(
-    photons: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
+    photons: Array, known: Mask, plane_of: Indices, pairs: Sequence[Indices | None]
 ) -> tuple[Array, Array]:
     """(planes,) relative brightness, summing to 1, and its standard deviation, from every bead's photons (beads,)."""
     logarithm, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs, _BRIGHTNESS_SD_OF_ONE)
@@ -99,9 +97,9 @@ def relative_brightness(
 
 def _compare(
     values: Array,
-    known: NDArray[np.bool_],
-    plane_of: NDArray[np.int64],
-    pairs: Sequence[NDArray[np.int64] | None],
+    known: Mask,
+    plane_of: Indices,
+    pairs: Sequence[Indices | None],
     sd_of_one: float,
 ) -> tuple[Array, Array]:
     """(planes,) difference of the beads' values on every plane from those on plane 0, with standard deviations.
@@ -116,9 +114,7 @@ def _compare(
     return difference, deviation
 
 
-def _difference(
-    of_both: list[tuple[Array, NDArray[np.bool_]]], pairs: NDArray[np.int64] | None, sd_of_one: float
-) -> tuple[float, float]:
+def _difference(of_both: list[tuple[Array, Mask]], pairs: Indices | None, sd_of_one: float) -> tuple[float, float]:
     """Second minus first, on common beads if they are known, else of the medians; with its standard deviation."""
     (first, first_known), (other, other_known) = of_both
     if pairs is not None:
@@ -138,7 +134,7 @@ def _middle(values: Array, sd_of_one: float) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else sd_of_one
 
 
-def _fitting_beads(curve: DefocusFit, misfit: Array, motion_px: Array) -> NDArray[np.bool_]:
+def _fitting_beads(curve: DefocusFit, misfit: Array, motion_px: Array) -> Mask:
     """Beads that follow the common curve, are about as Gaussian as the others, and do not move: no clumps."""
     near = curve.near(1.0)
     kept = near.sum(axis=1) >= 2
@@ -150,7 +146,7 @@ def _fitting_beads(curve: DefocusFit, misfit: Array, motion_px: Array) -> NDArra
     return kept & (motion_px <= max(_OUTLIER * float(np.quantile(motion_px, 0.25)), _LARGEST_MOTION_PX))
 
 
-def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> NDArray[np.int64] | None:
+def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> Indices | None:
     """Pairs (bead of the first camera, bead of the other) or None where the match is not sure."""
     if min(len(first.beads), len(other.beads)) < _FEWEST_MATCHED:
         return None

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.bead_stack import BeadStack, field_background
 from planeloc.beads.detection import Beads, BeadSearch, find_clean_beads
@@ -16,9 +15,8 @@ from planeloc.beads.stage_drift import own_motion_px
 from planeloc.calibration.defocus_curve import Widths
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
+from planeloc.core.arrays import Array, Counts, Mask
 from planeloc.core.errors import PlanelocError
-
-Array = NDArray[np.float64]
 
 _FEWEST_SLICES_OF_BEAD = 5
 _SNR_OF_PEAK = 5.0
@@ -37,7 +35,7 @@ class PlaneBeads:
     photons_sd: Array
     left_out: int = 0  # beads that were found and are not usable
 
-    def only(self, kept: NDArray[np.bool_]) -> PlaneBeads:
+    def only(self, kept: Mask) -> PlaneBeads:
         """The same camera with some of its beads."""
         parts = {name: getattr(self, name).only(kept) for name in ("beads", "stack", "fits")}
         left_out = self.left_out + int(np.sum(~kept))
@@ -55,7 +53,7 @@ class PlaneBeads:
 
 
 def measure_beads(
-    counts: NDArray[np.uint16], camera: Camera, file: Path, pixel_size_nm: float, settings: CalibrateSettings
+    counts: Counts, camera: Camera, file: Path, pixel_size_nm: float, settings: CalibrateSettings
 ) -> PlaneBeads:
     """Find the beads of one camera in raw counts (slices, rows, columns) and fit them; `file` is for messages.
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.core.arrays import Array, Mask
 from planeloc.core.robust_fit import huber_weights, irls, without_group_means
-
-Array = NDArray[np.float64]
 
 _NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the brightness is followed
 _LEAST_BRIGHTNESS_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
@@ -67,7 +65,7 @@ def _bleaching(curve: DefocusFit, photons: Array, photons_sd: Array) -> tuple[fl
     return float(np.sign(near) * least), apart, False
 
 
-def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd: Array) -> tuple[float, float]:
+def _rate(defocus: Array, usable: Mask, photons: Array, photons_sd: Array) -> tuple[float, float]:
     """Change of the logarithm of the photons per slice, and its standard deviation, where (beads, slices) are usable.
 
     log photons = bead + c Δz² + rate · slice: the loss of a window by defocus is taken to be even about focus.

@@ -9,16 +9,14 @@ from collections.abc import Callable
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
 from planeloc.calibration.photobleaching import Photobleaching
 from planeloc.calibration.results import CalibratedPSF, PsfFit
 from planeloc.calibration.scan_fit import relative_residual
 from planeloc.calibration.settings import CalibrateSettings
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check, check_at_least, check_at_most
-
-Array = NDArray[np.float64]
 
 _MORE_BEADS = "its beads disagree; use more and brighter ones"
 _ADVICE = {  # where it depends on nothing; else in `_advice`

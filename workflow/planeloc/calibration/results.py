@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.stage_drift import common_motion_px
 from planeloc.calibration.defocus_curve import DefocusFit, Widths
@@ -14,9 +13,8 @@ from planeloc.calibration.measure_beads import PlaneBeads
 from planeloc.calibration.photobleaching import Photobleaching
 from planeloc.calibration.scan_fit import ModelResidual
 from planeloc.calibration.stage_steps import StageSteps
+from planeloc.core.arrays import Array, Indices
 from planeloc.psf import PSF
-
-Array = NDArray[np.float64]
 
 NEAR_FOCUS = 0.7  # of the depth of focus: where photons and misfit are taken
 
@@ -27,7 +25,7 @@ class PsfFit:
 
     pixel_size_nm: float
     planes: tuple[PlaneBeads, ...]
-    plane_of: NDArray[np.int64]  # (beads,)
+    plane_of: Indices  # (beads,)
     widths: Widths
     curve: DefocusFit
     depths_nm: Array  # (planes,)
@@ -35,7 +33,7 @@ class PsfFit:
     photons: Array  # (beads,) of every bead on its plane, in focus
     brightness: Array  # (planes,)
     brightness_sd: Array
-    pairs: tuple[NDArray[np.int64] | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
+    pairs: tuple[Indices | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
     bleaching: Photobleaching
     steps: StageSteps
 

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from planeloc.core.arrays import Array
 from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows, fit_emitters
 from planeloc.psf import PSF
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

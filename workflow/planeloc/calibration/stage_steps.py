@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.core.arrays import Array
 from planeloc.core.robust_fit import huber_weights, irls
-
-Array = NDArray[np.float64]
 
 _SIGMAS = 3.0
 _WIDTH_TOLERANCE = 0.02  # of a width

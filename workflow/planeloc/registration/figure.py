@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.registration.results import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
-
-Array = NDArray[np.float64]
 
 _COLUMNS = 4
 _NICE = (1, 2, 5)

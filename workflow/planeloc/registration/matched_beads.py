@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.point_matching import Match, MatchLimits, match_points
 from planeloc.beads.positions import BeadPositions
 from planeloc.beads.stage_drift import DriftFreeBeads, remove_stage_drift
 from planeloc.cameras.camera import Camera
+from planeloc.core.arrays import Array, Indices
 from planeloc.core.errors import PlanelocError
 from planeloc.registration.settings import RegisterSettings
-
-Array = NDArray[np.float64]
 
 _BRIGHTEST = 150  # beads that are matched; more would add time, not safety
 
@@ -127,9 +125,7 @@ def without_stage_drift(
     return planes
 
 
-def _on_camera(
-    steady: DriftFreeBeads, a: NDArray[np.int64], b: NDArray[np.int64], turn: Array, apart_px2: float
-) -> MatchedBeads:
+def _on_camera(steady: DriftFreeBeads, a: Indices, b: Indices, turn: Array, apart_px2: float) -> MatchedBeads:
     """Beads `a` of the reference and `b` of a camera, whose positions are turned onto that camera."""
     enlarged = abs(np.linalg.det(turn))
     variance = steady.variance_px2[a] + steady.variance_px2[b]

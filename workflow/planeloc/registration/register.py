@@ -20,12 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.detection import BeadSearch
 from planeloc.beads.positions import BeadPositions, find_moving_positions, find_positions
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
+from planeloc.core.arrays import Indices
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
@@ -127,7 +127,7 @@ def _find_beads(
     return [find_positions(counts[:, p], camera, search) for p, camera in enumerate(cameras)], cameras
 
 
-def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:
+def _frames(source: CameraSource, settings: RegisterSettings) -> Indices:
     """The frames that are used: all slices of a scan; of a long movie, frames spread over it."""
     total = source.shape[0]
     if not settings.beads_move:

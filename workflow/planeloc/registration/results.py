@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.point_matching import Match, orientation_words
+from planeloc.core.arrays import Array
 from planeloc.registration.matched_beads import MatchedPlane
 from planeloc.registration.transform_fit import TransformFit
 from planeloc.transforms.camera_transform import Registration
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

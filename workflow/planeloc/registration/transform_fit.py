@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from planeloc.beads.point_matching import ORIENTATIONS, fit_affine
+from planeloc.core.arrays import Array, Mask
 from planeloc.core.robust_fit import common_scatter, huber, irls
 from planeloc.registration.matched_beads import MatchedBeads
 from planeloc.transforms.camera_transform import (
@@ -23,8 +23,6 @@ from planeloc.transforms.camera_transform import (
     TransformUncertainty,
     polynomial_terms,
 )
-
-Array = NDArray[np.float64]
 
 FEWEST_FOR_QUADRATIC = 12
 _CLEARLY = 0.85  # rms leave-one-out error of the quadratic transform over the affine one's
@@ -42,7 +40,7 @@ class TransformFit:
     uncertainty: TransformUncertainty
     residual_px: Array  # (n, 2) target minus transformed source
     left_out_px: Array  # (n, 2) the same under the transform fitted to the others
-    kept: NDArray[np.bool_]  # (n,) False: left out as an outlier
+    kept: Mask  # (n,) False: left out as an outlier
     scatter_px: float  # rms per axis beyond the noise
 
     @property

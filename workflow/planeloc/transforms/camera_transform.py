@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from planeloc.core.arrays import Array
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
-
-Array = NDArray[np.float64]
 
 _FORMAT = "planeloc registration 2"
 _FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine transforms without their uncertainty
