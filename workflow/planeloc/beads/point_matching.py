@@ -34,6 +34,8 @@ _ORIENTATION_WORDS = (
     "mirrored left to right",
     "mirrored at the rising diagonal",
 )
+_CANDIDATES = 1200  # most candidate pairs compared
+_PROPOSALS = 3000  # most proposals scored per orientation
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
@@ -52,8 +54,6 @@ class MatchLimits:
     scale: float = 0.03
     shift_share: float = 0.34  # of the field's longer side, per axis
     tolerance_px: float = 2.0  # at which a proposal matches a point; half of it after refinement
-    candidates: int = 1200  # most candidate pairs compared
-    proposals: int = 3000  # most proposals scored per orientation
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def match_points(
     camera: Array,
     shape: tuple[int, int],
     *,
-    reference_labels: NDArray | None = None,
-    camera_labels: NDArray | None = None,
+    allowed: Mask | None = None,
     limits: MatchLimits | None = None,
 ) -> Match | None:
     """Match points of the reference to points of a camera.
@@ -82,19 +81,20 @@ def match_points(
     ----------
     reference, camera : (n, 2) and (m, 2), x and y in pixels, most important first.
     shape : (rows, columns) of the cameras.
-    reference_labels, camera_labels : only points of equal label (same frame) may be the same.
+    allowed : (n, m) which points may be the same, such as those of equal frames; any by default.
 
     Returns
     -------
     None if no transform matches at least three points.
     """
     limits = limits or MatchLimits()
-    candidates = _candidates(len(reference), len(camera), reference_labels, camera_labels)
+    if allowed is None:
+        allowed = np.ones((len(reference), len(camera)), dtype=bool)
+    candidates = np.argwhere(allowed)
     if len(candidates) < 3:
         return None
-    allowed = np.zeros((len(reference), len(camera)), dtype=bool)
-    allowed[candidates[:, 0], candidates[:, 1]] = True
-    chosen = candidates[: limits.candidates]
+    # The most important points first.
+    chosen = candidates[np.argsort(candidates.max(axis=1), kind="stable")][:_CANDIDATES]
     a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
     proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
     proposals.sort(key=lambda entry: -entry[0])
@@ -132,15 +132,6 @@ def orientation_words(matrix: Array) -> str:
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
-def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> Indices:
-    """Pairs (reference, camera) that may be the same point, most important points first."""
-    if labels_a is None or labels_b is None:
-        pairs = np.stack(np.meshgrid(np.arange(n), np.arange(m), indexing="ij"), axis=-1).reshape(-1, 2)
-    else:
-        pairs = np.argwhere(np.asarray(labels_a)[:, None] == np.asarray(labels_b)[None, :])
-    return pairs[np.argsort(pairs.max(axis=1), kind="stable")]
-
-
 def _proposals(
     a: Array, b: Array, candidates: Indices, orientation: Array, shape: tuple[int, int], limits: MatchLimits
 ) -> list[tuple[float, Affine, Array]]:
@@ -153,8 +144,8 @@ def _proposals(
     far = limits.shift_share * max(shape)
     within = np.maximum(np.abs(moved.real), np.abs(moved.imag)) <= far + limits.tolerance_px
     factor, shift = factor[within], shift[within]
-    if len(factor) > limits.proposals:
-        spread = np.linspace(0, len(factor) - 1, limits.proposals).astype(int)
+    if len(factor) > _PROPOSALS:
+        spread = np.linspace(0, len(factor) - 1, _PROPOSALS).astype(int)
         factor, shift = factor[spread], shift[spread]
     scores = _scores(factor, shift, za, zb, candidates, limits)
     probes = za[[np.argmin(za.real), np.argmax(za.real), np.argmin(za.imag), np.argmax(za.imag)]]

@@ -22,11 +22,10 @@ import torch
 
 from planeloc.beads.stage_drift import uneven_stage_drift
 from planeloc.calibration.figure import draw_calibration
-from planeloc.calibration.gaussian_model import astigmatism_nm, fit_psf, relative_brightness
+from planeloc.calibration.gaussian_model import PsfFit, astigmatism_nm, fit_psf, relative_brightness
 from planeloc.calibration.measure_beads import PlaneBeads, measure_beads
 from planeloc.calibration.quality import quality_checks, quality_values
-from planeloc.calibration.results import CalibratedPSF, PsfFit
-from planeloc.calibration.scan_fit import BeadScan, model_residual
+from planeloc.calibration.scan_fit import BeadScan, CalibratedPSF, model_residual
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes
 from planeloc.cameras.microscope import Microscope

@@ -12,7 +12,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from planeloc.calibration.results import CalibratedPSF, PsfFit
+from planeloc.calibration.gaussian_model import PsfFit
+from planeloc.calibration.scan_fit import CalibratedPSF
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import draw_checks, plane_colour

@@ -7,19 +7,22 @@ beads that two cameras share, where enough can be matched; else by the medians o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
-from planeloc.calibration.defocus_curve import DefocusFit, fit_defocus
+from planeloc.beads.stage_drift import common_motion_px
+from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus
 from planeloc.calibration.measure_beads import PlaneBeads, bead_widths
-from planeloc.calibration.photobleaching import photobleaching
-from planeloc.calibration.results import NEAR_FOCUS, PsfFit
+from planeloc.calibration.photobleaching import Photobleaching, photobleaching
 from planeloc.calibration.settings import CalibrateSettings
-from planeloc.calibration.stage_steps import stage_steps
+from planeloc.calibration.stage_steps import StageSteps, stage_steps
 from planeloc.core.arrays import Array, Indices, Mask
 
+_NEAR_FOCUS = 0.7  # of the depth of focus: where photons and misfit are taken
 _FEWEST_MATCHED = 4
 _BRIGHTNESS_SD_OF_ONE = 0.03  # relative: how well a single bead's photons on two planes can be compared
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
@@ -27,6 +30,53 @@ _LARGEST_MOTION_PX = 0.1
 _ASTIGMATISM_REACH = 1.5  # of the depth of focus
 # Widths along two axes show the slanted part of astigmatism after a rotation by 45°.
 _AXES_DEG = (0.0, 45.0)
+
+
+@dataclass(frozen=True)
+class PsfFit:
+    """Planes, the common fit of their beads (in the order of the planes) and what follows from it."""
+
+    pixel_size_nm: float
+    planes: tuple[PlaneBeads, ...]
+    plane_of: Indices  # (beads,)
+    widths: Widths
+    curve: DefocusFit
+    depths_nm: Array  # (planes,)
+    depth_sd_nm: Array
+    photons: Array  # (beads,) of every bead on its plane, in focus
+    brightness: Array  # (planes,)
+    brightness_sd: Array
+    pairs: tuple[Indices | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
+    bleaching: Photobleaching
+    steps: StageSteps
+
+    @property
+    def names(self) -> list[str]:
+        """Of the cameras."""
+        return [plane.name for plane in self.planes]
+
+    @cached_property
+    def common_motion_px(self) -> Array:
+        """(planes,) rms motion of all beads of a plane together during the scan, per axis."""
+        return np.array([common_motion_px(plane.fits) for plane in self.planes])
+
+    @property
+    def misfit(self) -> float:
+        """Median relative residual of a Gaussian, whatever its width, for a bead near focus."""
+        near = self.curve.near(_NEAR_FOCUS)
+        misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
+        return float(np.median(misfit[near])) if near.any() else float("nan")
+
+    def position_px(self, plane: int) -> Array:
+        """(beads, 2) position of the beads of a plane in focus, weighted by information."""
+        fits, near = self.planes[plane].fits, self.curve.near(_NEAR_FOCUS)[self.plane_of == plane]
+        weights = np.where(near & fits.good, 1 / (fits.x_sd_px**2 + fits.y_sd_px**2 + 1e-4), 1e-12)
+        return np.stack([np.average(at, axis=1, weights=weights) for at in (fits.x_px, fits.y_px)], axis=1)
+
+    @property
+    def reach_nm(self) -> float:
+        """Largest |Δz| that molecules will have."""
+        return self.curve.largest_defocus_nm(self.depths_nm)
 
 
 def fit_psf(
@@ -63,7 +113,7 @@ def fit_psf(
         np.concatenate([getattr(plane, name) for plane in planes]) for name in ("photons", "photons_sd")
     )
     bleaching = photobleaching(curve, summed, summed_sd, remove=settings.beads_bleach)
-    flux, near = fits.flux / bleaching.brightness, curve.near(NEAR_FOCUS)
+    flux, near = fits.flux / bleaching.brightness, curve.near(_NEAR_FOCUS)
     photons = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
     brightness, brightness_sd = relative_brightness(photons, near.any(axis=1), plane_of, pairs)
     focus_sd = np.array([np.median(curve.focus_sd_nm[plane_of == p]) for p in range(len(planes))])

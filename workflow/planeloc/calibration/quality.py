@@ -11,9 +11,9 @@ from math import inf
 import numpy as np
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.photobleaching import Photobleaching
-from planeloc.calibration.results import CalibratedPSF, PsfFit
-from planeloc.calibration.scan_fit import relative_residual
+from planeloc.calibration.scan_fit import CalibratedPSF, relative_residual
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check, check_at_least, check_at_most

@@ -56,6 +56,16 @@ class ModelResidual:
         return np.sqrt(np.maximum(self.squared_residual, 0.0) / np.maximum(self.squared_contrast, 1e-12))
 
 
+@dataclass(frozen=True)
+class CalibratedPSF:
+    """A PSF model and its residuals on the beads."""
+
+    psf: PSF
+    brightness_sd: Array  # (planes,)
+    of_gaussian: list[ModelResidual]  # of every plane
+    of_spline: list[ModelResidual] | None  # where that is the model
+
+
 def model_residual(psf: PSF, plane: int, scan: BeadScan, fits: EmitterFits) -> ModelResidual:
     """Compare a plane's beads with the model that was fitted to them."""
     windows = scan.windows

@@ -14,7 +14,7 @@ from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
-from planeloc.registration.results import RegisteredPlane
+from planeloc.registration.transform_fit import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
 
 _COLUMNS = 4

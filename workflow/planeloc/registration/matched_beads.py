@@ -63,18 +63,14 @@ def match_beads(
             f"{fewer.advice}, or image a denser bead sample"
         )
     limits = MatchLimits(
-        rotation_deg=settings.maximum_rotation_deg,
-        scale=settings.maximum_scale_change,
-        shift_share=settings.maximum_shift,
-        tolerance_px=settings.tolerance_px,
+        settings.maximum_rotation_deg, settings.maximum_scale_change, settings.maximum_shift, settings.tolerance_px
     )
     most = None if settings.beads_move else _BRIGHTEST
     match = match_points(
         reference.position_px[:most],
         camera.position_px[:most],
         shape,
-        reference_labels=reference.label[:most],
-        camera_labels=camera.label[:most],
+        allowed=reference.label[:most, None] == camera.label[:most],
         limits=limits,
     )
     matched = 0 if match is None else len(match.pairs)

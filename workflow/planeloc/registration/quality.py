@@ -9,8 +9,8 @@ import numpy as np
 
 from planeloc.beads.positions import BeadPositions
 from planeloc.core.checks import Check, check_at_least, check_at_most
-from planeloc.registration.results import RegisteredPlane, area_share
 from planeloc.registration.settings import RegisterSettings
+from planeloc.registration.transform_fit import RegisteredPlane, area_share
 from planeloc.transforms.camera_transform import Registration
 
 _ADVICE = {

@@ -34,9 +34,15 @@ from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
 from planeloc.registration.matched_beads import MatchedBeads, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
-from planeloc.registration.results import RegisteredPlane, area_share, described
 from planeloc.registration.settings import RegisterSettings
-from planeloc.registration.transform_fit import FEWEST_FOR_QUADRATIC, TransformFit, fit_shift, fit_transform
+from planeloc.registration.transform_fit import (
+    FEWEST_FOR_QUADRATIC,
+    RegisteredPlane,
+    TransformFit,
+    area_share,
+    fit_shift,
+    fit_transform,
+)
 from planeloc.transforms.camera_transform import Affine, Registration
 
 _LOG = logging.getLogger(__name__)
@@ -110,7 +116,7 @@ def register(
     }
     registration.write(output, details)
     for p, plane in enumerate(registered, start=1):
-        _LOG.info(described(registration, p, plane))
+        _LOG.info(_described(registration, p, plane))
 
 
 def _find_beads(
@@ -152,3 +158,14 @@ def _fit_plane(
             f"transform; {FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
     return fit_shift(beads) if narrow else fit_transform(beads, settings.model)
+
+
+def _described(registration: Registration, plane: int, found: RegisteredPlane) -> str:
+    """One line for the log."""
+    field_nm, corner_nm = registration.transform_sd_nm(plane)
+    out = f", {found.excluded} left out" if found.excluded else ""
+    return (
+        f"{found.name}: {found.orientation}, {found.used} beads{out}, {found.fit.transform.model} transform, "
+        f"residual {registration.residual_nm[plane]:.1f} nm, uncertainty {field_nm:.1f} nm over "
+        f"the field (worst corner {corner_nm:.1f} nm)"
+    )

@@ -205,7 +205,7 @@ class Registration:
         """Write JSON; `details` (quality values, settings) are kept beside the transforms."""
         unknown = (None,) * self.planes
         rows = zip(self.transforms, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
-        content: dict[str, Any] = {
+        content = {
             "format": _FORMAT,
             "convention": "pixels from the outer corner of pixel (0, 0); "
             "affine: camera = matrix @ reference + shift_px; "
