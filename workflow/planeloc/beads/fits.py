@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
-from types import EllipsisType
 
 import numpy as np
 
@@ -62,7 +61,7 @@ def fit_beads(
     stack: BeadStack,
     *,
     estimator: str,
-    slices: Indices | EllipsisType = ...,
+    slices: Indices | slice = slice(None),
     elliptical: bool = False,
     axes_deg: float = 0.0,
 ) -> BeadFits:
@@ -71,9 +70,9 @@ def fit_beads(
     Parameters
     ----------
     estimator, elliptical, axes_deg : as in `planeloc.fitting.gaussian_2d.fit_gaussians`.
-    slices : indices of the slices to fit.
+    slices : the slices to fit.
     """
-    photons = stack.photons if slices is ... else stack.photons[:, slices]
+    photons = stack.photons[:, slices]
     shape, side = photons.shape[:2], photons.shape[-1]
     windows = photons.reshape(-1, side, side)
     masks = np.repeat(stack.own, shape[1], axis=0)

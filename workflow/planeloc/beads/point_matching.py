@@ -67,6 +67,17 @@ class Match:
     rival: float  # significance of the best different transform over this one's; 0 to 1
 
 
+@dataclass(frozen=True)
+class _Points:
+    """The points of both cameras, and what is known before they are matched."""
+
+    reference: Array
+    camera: Array
+    allowed: Mask
+    shape: tuple[int, int]
+    limits: MatchLimits
+
+
 def match_points(
     reference: Array,
     camera: Array,
@@ -87,33 +98,32 @@ def match_points(
     -------
     None if no transform matches at least three points.
     """
-    limits = limits or MatchLimits()
     if allowed is None:
         allowed = np.ones((len(reference), len(camera)), dtype=bool)
+    points = _Points(reference, camera, allowed, shape, limits or MatchLimits())
     candidates = np.argwhere(allowed)
     if len(candidates) < 3:
         return None
     # The most important points first.
     chosen = candidates[np.argsort(candidates.max(axis=1), kind="stable")][:_CANDIDATES]
-    a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
-    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
+    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(points, chosen, turn)]
     proposals.sort(key=lambda entry: -entry[0])
     found: list[tuple[float, Affine, Indices, int]] = []
     known: set[bytes] = set()
     for _, proposal, orientation in proposals[:_REFINED]:
-        pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
+        pairs = _refine(points, proposal, orientation)
         if pairs is not None and pairs.tobytes() not in known:
             known.add(pairs.tobytes())
-            best = _most_significant(pairs, reference, camera, len(candidates), shape, limits)
+            best = _most_significant(points, pairs)
             found.append((*best, len(pairs) - len(best[2])))
     if not found:
         return None
     found.sort(key=lambda entry: -entry[0])
     significance, affine, pairs, left_out = found[0]
-    points = reference[pairs[:, 0]]
+    matched = reference[pairs[:, 0]]
     # A transform that agrees on half of the points is the same match, less well refined.
-    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
-    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
+    away = [np.median(np.linalg.norm(other(matched) - affine(matched), axis=1)) for _, other, _, _ in found]
+    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > points.limits.tolerance_px]
     rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
     return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
 
@@ -132,12 +142,11 @@ def orientation_words(matrix: Array) -> str:
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
-def _proposals(
-    a: Array, b: Array, candidates: Indices, orientation: Array, shape: tuple[int, int], limits: MatchLimits
-) -> list[tuple[float, Affine, Array]]:
+def _proposals(points: _Points, candidates: Indices, orientation: Array) -> list[tuple[float, Affine, Array]]:
     """The best similarities near one orientation: (score, transform, orientation), without near-duplicates."""
+    shape, limits = points.shape, points.limits
     # As complex numbers a similarity is b = factor · a + shift.
-    za, zb = _complex(a @ orientation.T), _complex(b)
+    za, zb = _complex(points.reference[candidates[:, 0]] @ orientation.T), _complex(points.camera[candidates[:, 1]])
     factor, shift = _similarities(za, zb, shape, limits)
     middle = np.array([shape[1], shape[0]]) / 2
     moved = factor * _complex(orientation @ middle) + shift - _complex(middle)
@@ -147,7 +156,7 @@ def _proposals(
     if len(factor) > _PROPOSALS:
         spread = np.linspace(0, len(factor) - 1, _PROPOSALS).astype(int)
         factor, shift = factor[spread], shift[spread]
-    scores = _scores(factor, shift, za, zb, candidates, limits)
+    scores = _scores(factor, shift, za, zb, candidates, limits.tolerance_px)
     probes = za[[np.argmin(za.real), np.argmax(za.real), np.argmin(za.imag), np.argmax(za.imag)]]
     best: list[tuple[float, Affine, Array]] = []
     seen: list[NDArray] = []
@@ -188,7 +197,7 @@ def _complex(points: Array) -> NDArray:
 
 
 def _scores(
-    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: Indices, limits: MatchLimits
+    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: Indices, tolerance_px: float
 ) -> Array:
     """About the number of points that every similarity matches, closer ones counting more.
 
@@ -203,31 +212,25 @@ def _scores(
     for start in range(0, len(factor), _BLOCK):
         part = slice(start, start + _BLOCK)
         apart = factor[part, None] * za + shift[part, None] - zb
-        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / limits.tolerance_px**2, 0.0))
+        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / tolerance_px**2, 0.0))
         both = [np.maximum.reduceat(closeness[:, order], first, axis=1).sum(axis=1) for order, first in groups]
         scores[part] = np.minimum(*both)
     return scores
 
 
-def _refine(
-    affine: Affine,
-    reference: Array,
-    camera: Array,
-    allowed: Mask,
-    orientation: Array,
-    limits: MatchLimits,
-) -> Indices | None:
+def _refine(points: _Points, affine: Affine, orientation: Array) -> Indices | None:
     """Pairs, assigned and refitted with a shrinking radius; None where the transform leaves the limits or too few
     points remain.
     """
+    limits = points.limits
     pairs = np.empty((0, 2), dtype=np.int64)
     for radius in _RADII:
-        pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
-        source = reference[pairs[:, 0]]
+        pairs = _assign(points, affine, radius * limits.tolerance_px)
+        source = points.reference[pairs[:, 0]]
         # Points on a line determine no affine transform.
         if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
             return None
-        affine = fit_affine(source, camera[pairs[:, 1]])
+        affine = fit_affine(source, points.camera[pairs[:, 1]])
     u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
     turn = u @ vt
     angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -238,24 +241,17 @@ def _refine(
     return pairs
 
 
-def _most_significant(
-    pairs: Indices,
-    reference: Array,
-    camera: Array,
-    candidates: int,
-    shape: tuple[int, int],
-    limits: MatchLimits,
-) -> tuple[float, Affine, Indices]:
+def _most_significant(points: _Points, pairs: Indices) -> tuple[float, Affine, Indices]:
     """Significance (−ln chance), transform and pairs, less those without which the rest is less likely to be chance: a
     wrong pair among few right ones bends their transform.
     """
     best: tuple[float, Affine, Indices] | None = None
     fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
     while True:
-        source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
+        source, target = points.reference[pairs[:, 0]], points.camera[pairs[:, 1]]
         affine = fit_affine(source, target)
         squared = np.sum((target - affine(source)) ** 2, axis=1)
-        chance = _log_chance(candidates, len(pairs), float(squared.sum()), float(shape[0] * shape[1]), limits)
+        chance = _log_chance(points, len(pairs), float(squared.sum()))
         if best is None or -chance > best[0]:
             best = (-chance, affine, pairs)
         if len(pairs) <= fewest:
@@ -265,10 +261,10 @@ def _most_significant(
         pairs = np.delete(pairs, np.argmax(gain), axis=0)
 
 
-def _assign(predicted: Array, camera: Array, allowed: Mask, radius: float) -> Indices:
+def _assign(points: _Points, affine: Affine, radius: float) -> Indices:
     """One-to-one pairs within `radius`: as many as possible, with the smallest total squared distance."""
-    squared = np.sum((predicted[:, None] - camera[None]) ** 2, axis=-1)
-    possible = allowed & (squared <= radius**2)
+    squared = np.sum((affine(points.reference)[:, None] - points.camera) ** 2, axis=-1)
+    possible = points.allowed & (squared <= radius**2)
     rows, columns = np.nonzero(possible.any(axis=1))[0], np.nonzero(possible.any(axis=0))[0]
     if not len(rows):
         return np.empty((0, 2), dtype=np.int64)
@@ -278,15 +274,16 @@ def _assign(predicted: Array, camera: Array, allowed: Mask, radius: float) -> In
     return pairs[possible[pairs[:, 0], pairs[:, 1]]]
 
 
-def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+def _log_chance(points: _Points, matched: int, squares: float) -> float:
     """Logarithm of the expected number of affine transforms within the limits that match `matched` of the candidate
-    pairs as closely, if all points were randomly placed over the area (px²).
+    pairs as closely, if all points were randomly placed over the field.
 
     `squares` is the sum of the remaining squared distances.
     The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
     its first three points have to lie where the limits allow, and the others, given those three, within the ball of
     2 (matched − 3) dimensions that the distances span.
     """
+    limits, candidates, area = points.limits, np.count_nonzero(points.allowed), float(np.prod(points.shape))
     angle, stretch = np.deg2rad(_SLACK * limits.rotation_deg), _SLACK * limits.scale + _STRETCH
     # The second point lies in one of four sectors about the first, the third close to one of two mirrored places; a
     # third of the area is the mean squared distance of points of a square.

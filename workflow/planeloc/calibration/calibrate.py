@@ -103,7 +103,7 @@ def calibrate(
     write_psf(output, calibrated.psf, details)
 
 
-def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float = 1.0) -> Array:
+def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float) -> Array:
     """(slices,) position of the beads along z relative to the planes, up to a constant.
 
     The focal shift factor: a focus moves through the sample by the factor times the displacement of the stage.

@@ -107,7 +107,8 @@ def fit_defocus(widths: Widths, travel_nm: Array, reach_nm: float | None = None)
     defocus = parameters[4:, None] - travel_nm
     model = np.sqrt(_squared_width(parameters[:4], defocus))
     residual = np.where(used, np.sqrt(widths.squared_nm2) - model, np.nan)
-    covariance = _covariance(solution)
+    freedom = max(len(solution.fun) - len(solution.x), 1)
+    covariance = np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom  # by the scatter found
     deviations = np.sqrt(np.maximum(np.diagonal(covariance)[:4], 0.0))
     # A change of A moves all foci together: only their distances matter, so the common part is taken out.
     centring = np.eye(len(focus)) - 1 / len(focus)
@@ -158,9 +159,3 @@ def _solve(widths: Widths, travel_nm: Array, used: Mask, start: Array, reach: fl
     return least_squares(
         residuals, start, bounds=(lower, upper), x_scale="jac", loss="soft_l1", f_scale=2.0, max_nfev=100
     )
-
-
-def _covariance(solution: OptimizeResult) -> Array:
-    """Covariance of the parameters, scaled by the scatter that was found."""
-    freedom = max(len(solution.fun) - len(solution.x), 1)
-    return np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom

@@ -20,7 +20,6 @@ from planeloc.core.figure_style import draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.psf import PSF, GaussianPSF
 
-_GREY = "#555555"
 _MOST_SECTIONS = 6
 _SECTION_HALF_NM = 800.0
 _SECTION_STEP_NM = 20.0

@@ -22,23 +22,22 @@ from pathlib import Path
 import numpy as np
 
 from planeloc.beads.detection import BeadSearch
+from planeloc.beads.point_matching import Match
 from planeloc.beads.positions import BeadPositions, find_moving_positions, find_positions
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
-from planeloc.core.arrays import Indices
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
-from planeloc.registration.matched_beads import MatchedBeads, match_beads, without_stage_drift
+from planeloc.registration.matched_beads import MatchedPlane, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
 from planeloc.registration.settings import RegisterSettings
 from planeloc.registration.transform_fit import (
     FEWEST_FOR_QUADRATIC,
     RegisteredPlane,
-    TransformFit,
     area_share,
     fit_shift,
     fit_transform,
@@ -81,21 +80,11 @@ def register(
         match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in range(1, microscope.planes)
     ]
     steady = without_stage_drift(positions, matches, settings.minimum_matched)
-    fits = [
-        _fit_plane(camera_file(files, p), cameras[p].name, plane.beads, shape, settings)
-        for p, plane in enumerate(steady, start=1)
-    ]
     registered = [
-        RegisteredPlane(camera.name, *found) for camera, *found in zip(cameras[1:], matches, steady, fits, strict=True)
+        _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, settings)
+        for p, match, plane in zip(range(1, len(cameras)), matches, steady, strict=True)
     ]
-    registration = Registration(
-        transforms=(Affine.identity(), *(fit.transform for fit in fits)),
-        residual_nm=(0.0, *(fit.residual_rms_px * pixel for fit in fits)),
-        field_px=shape,
-        uncertainty=(None, *(fit.uncertainty for fit in fits)),
-        beads=(len(positions[0].label), *(plane.used for plane in registered)),
-        pixel_size_nm=pixel,
-    )
+    registration = _registration(registered, len(positions[0].label), shape, pixel)
     values = quality_values(registration, registered, positions)
     checks = quality_checks(values, registered, shape, settings)
 
@@ -122,8 +111,17 @@ def register(
 def _find_beads(
     source: CameraSource, microscope: Microscope, settings: RegisterSettings
 ) -> tuple[list[BeadPositions], tuple[Camera, ...]]:
-    """Positions of the beads on every camera, and the cameras as their files limit them."""
-    frames = _frames(source, settings)
+    """Positions of the beads on every camera, and the cameras as their files limit them.
+
+    All slices of a scan are used; of a movie of moving particles, frames spread over it.
+    """
+    total = source.shape[0]
+    if total > _MOST_SLICES and not settings.beads_move:
+        raise PlanelocError(
+            f"{source.files[0]}: {total} frames, a movie and not a bead scan: give bead images, or set beads_move"
+        )
+    most = min(total, _MOST_FRAMES) if settings.beads_move else total
+    frames = np.unique(np.linspace(0, total - 1, most).astype(np.int64))
     counts, cameras = read_slices(source, microscope.cameras, frames)
     search = BeadSearch.in_pixels(
         microscope.pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr
@@ -133,31 +131,34 @@ def _find_beads(
     return [find_positions(counts[:, p], camera, search) for p, camera in enumerate(cameras)], cameras
 
 
-def _frames(source: CameraSource, settings: RegisterSettings) -> Indices:
-    """The frames that are used: all slices of a scan; of a long movie, frames spread over it."""
-    total = source.shape[0]
-    if not settings.beads_move:
-        if total > _MOST_SLICES:
-            raise PlanelocError(
-                f"{source.files[0]}: {total} frames, a movie and not a bead scan: give bead images, or set beads_move"
-            )
-        return np.arange(total)
-    return np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
-
-
-def _fit_plane(
-    file: Path, name: str, beads: MatchedBeads, shape: tuple[int, int], settings: RegisterSettings
-) -> TransformFit:
+def _register_plane(
+    file: Path, name: str, match: Match, plane: MatchedPlane, shape: tuple[int, int], settings: RegisterSettings
+) -> RegisteredPlane:
     """Fit the transform of one camera."""
+    source = plane.beads.source
     # Beads in a corner of the field determine its position, but their errors would rotate and stretch the rest.
-    narrow = area_share(beads.source, shape) < settings.affine_area
-    matched = len(beads.source)
-    if settings.model == "quadratic" and (narrow or matched < FEWEST_FOR_QUADRATIC):
+    narrow = area_share(source, shape) < settings.affine_area
+    if settings.model == "quadratic" and (narrow or len(source) < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
-            f"{file}: {matched} matched beads on camera {name} are too few or too close together for a quadratic "
+            f"{file}: {len(source)} matched beads on camera {name} are too few or too close together for a quadratic "
             f"transform; {FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
-    return fit_shift(beads) if narrow else fit_transform(beads, settings.model)
+    fit = fit_shift(plane.beads) if narrow else fit_transform(plane.beads, settings.model)
+    return RegisteredPlane(name, match, plane, fit)
+
+
+def _registration(
+    registered: Sequence[RegisteredPlane], reference_beads: int, shape: tuple[int, int], pixel_size_nm: float
+) -> Registration:
+    fits = [plane.fit for plane in registered]
+    return Registration(
+        transforms=(Affine.identity(), *(fit.transform for fit in fits)),
+        residual_nm=(0.0, *(fit.residual_rms_px * pixel_size_nm for fit in fits)),
+        field_px=shape,
+        uncertainty=(None, *(fit.uncertainty for fit in fits)),
+        beads=(reference_beads, *(plane.used for plane in registered)),
+        pixel_size_nm=pixel_size_nm,
+    )
 
 
 def _described(registration: Registration, plane: int, found: RegisteredPlane) -> str:
