@@ -87,7 +87,7 @@ def test_every_image_is_read_once_and_its_beads_are_cut_once(tmp_path: Path, sca
         cuts.append(camera.name)
         stack = cut(counts, camera, beads, window_px)
         field = field_background(counts, camera, beads, window_px)
-        monkeypatch.setattr("planeloc.calibration.gaussian_model.field_background", lambda *_: field)
+        monkeypatch.setattr("planeloc.calibration.measure_beads.field_background", lambda *_: field)
         counts[:] = 0
         return stack
 

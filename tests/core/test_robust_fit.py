@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planeloc.core.robust_fit import BOUND, huber, huber_loss, huber_weights, irls
+from planeloc.core.robust_fit import BOUND, huber, huber_loss, huber_weights, irls, without_group_means
 
 
 def test_outliers_lose_weight():
@@ -36,3 +36,13 @@ def test_rounds_end_early_only_with_a_tolerance(rtol, rounds):
     weights, calls = np.ones(3), []
     irls(lambda before: (calls.append(1), before), weights, 7, rtol)
     assert len(calls) == rounds
+
+
+def test_a_constant_of_every_group_drops_out():
+    random = np.random.default_rng(1)
+    group, weights, values = random.integers(0, 4, 30), random.uniform(0.5, 2, 30), random.normal(0, 1, (30, 2))
+    centred = without_group_means(values, group, weights)
+    assert centred == pytest.approx(without_group_means(values + np.arange(4.0)[group, None], group, weights))
+    for one in range(4):
+        here = group == one
+        assert weights[here] @ centred[here] == pytest.approx([0, 0])

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from planeloc.beads.detection import Beads
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Counts, Indices, Mask
 
 _EMPTY = 0.7  # of a window: farther than this from any spot the field is empty
 _FEWEST_EMPTY = 100  # pixels; with fewer, the darkest share of the image is taken
@@ -32,12 +31,12 @@ class BeadStack:
     """
 
     camera: Camera
-    centre_px: NDArray[np.int64]
+    centre_px: Indices
     photons: NDArray[np.float32]
-    own: NDArray[np.bool_]
+    own: Mask
 
     @classmethod
-    def cut(cls, counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int) -> BeadStack:
+    def cut(cls, counts: Counts, camera: Camera, beads: Beads, window_px: int) -> BeadStack:
         """From raw counts (slices, rows, columns)."""
         _, rows, columns = counts.shape
         half = window_px // 2
@@ -64,12 +63,12 @@ class BeadStack:
         fields = ("centre_px", "photons", "own")
         return cls(stacks[0].camera, *(np.concatenate([getattr(stack, name) for stack in stacks]) for name in fields))
 
-    def only(self, kept: NDArray[np.bool_]) -> BeadStack:
+    def only(self, kept: Mask) -> BeadStack:
         """Some of the beads."""
         return replace(self, centre_px=self.centre_px[kept], photons=self.photons[kept], own=self.own[kept])
 
     @property
-    def corner_px(self) -> NDArray[np.int64]:
+    def corner_px(self) -> Indices:
         """(beads, 2) x, y of the windows' outer corners."""
         return self.centre_px - self.photons.shape[-1] // 2
 
@@ -85,7 +84,7 @@ class BeadStack:
         return photons, np.sqrt(variance + noise.slope * np.maximum(photons, 0.0))
 
 
-def field_background(counts: NDArray[np.uint16], camera: Camera, beads: Beads, window_px: int) -> Array:
+def field_background(counts: Counts, camera: Camera, beads: Beads, window_px: int) -> Array:
     """(slices,) photons per pixel far from all spots of a stack of raw counts (slices, rows, columns)."""
     row, column = np.indices(counts.shape[1:])
     away = np.ones(counts.shape[1:], dtype=bool)

@@ -7,7 +7,6 @@ distinguished from neighbouring beads by their brightness.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from scipy import ndimage
 from planeloc.beads.hot_pixels import hot_pixels, without_hot_pixels
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
-from planeloc.core.errors import PlanelocError
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Counts, Indices, Mask
 
 _HALO = 0.25  # a spot this much dimmer than a bead within its window is its ring, not a neighbour
 _CLIPPED_SHARE = 0.01  # of the pixels; fewer may be hot ones
@@ -48,17 +45,17 @@ class BeadSearch:
 class Beads:
     """The usable beads of one camera, brightest first, and why others were left out."""
 
-    columns: NDArray[np.int64]  # (beads,) brightest pixel
-    rows: NDArray[np.int64]
+    columns: Indices  # (beads,) brightest pixel
+    rows: Indices
     others: Array  # (spots, 2) column, row of every spot that is not a ring, usable or not
     rejected: dict[str, int]  # reason → number
     clipped: bool  # much of the image is saturated, or its brightest spots have flat tops
-    hot: NDArray[np.bool_] | None = None  # (rows, columns) pixels that do not count
+    hot: Mask | None = None  # (rows, columns) pixels that do not count
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def only(self, kept: NDArray[np.bool_]) -> Beads:
+    def only(self, kept: Mask) -> Beads:
         """Some of the beads."""
         return replace(self, columns=self.columns[kept], rows=self.rows[kept])
 
@@ -87,7 +84,7 @@ class Beads:
         }[worst]
 
 
-def find_clean_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
+def find_clean_beads(counts: Counts, camera: Camera, search: BeadSearch) -> Beads:
     """As `find_beads`, in spite of hot pixels (which are masked) and pixels clipped below the camera's saturation."""
     hot = hot_pixels(counts, camera)
     repaired = without_hot_pixels(counts, hot)
@@ -95,7 +92,7 @@ def find_clean_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSea
     return replace(find_beads(repaired, replace(camera, saturation_counts=full), search), hot=hot)
 
 
-def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> Beads:
+def find_beads(counts: Counts, camera: Camera, search: BeadSearch) -> Beads:
     """Beads of one camera in a stack (slices, rows, columns) of raw counts."""
     _, rows, columns = counts.shape
     x, y = _find_spots(counts, camera, search)
@@ -118,9 +115,7 @@ def find_beads(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -
     return Beads(x[usable], y[usable], np.column_stack((x, y)).astype(float), rejected, clipped)
 
 
-def _find_spots(
-    counts: NDArray[np.uint16], camera: Camera, search: BeadSearch
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _find_spots(counts: Counts, camera: Camera, search: BeadSearch) -> tuple[Indices, Indices]:
     """Columns and rows of the spots above the noise that are not rings of a brighter one, brightest first."""
     shape = counts.shape[1:]
     narrow = max(0.8, search.window_px / 14)
@@ -142,15 +137,7 @@ def _find_spots(
     return x[spots], y[spots]
 
 
-def require_beads(beads: Beads, minimum: int, where: Path, camera: Camera) -> None:
-    """Raise `PlanelocError` with the number of usable beads and what to do, where there are fewer than `minimum`."""
-    if len(beads) < minimum:
-        raise PlanelocError(
-            f"{where}: {beads.summary} on camera {camera.name}, at least {minimum} needed; {beads.advice}"
-        )
-
-
-def _ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:
+def _ceiling_counts(counts: Counts, camera: Camera) -> float:
     """Count at which the images are clipped, recognized by many pixels at the largest count; infinite if there is none.
 
     Noise spreads the brightest pixels of good images over many counts: hardly two are equal.
@@ -165,7 +152,7 @@ def _ceiling_counts(counts: NDArray[np.uint16], camera: Camera) -> float:
     return float(top) if clipped else float("inf")
 
 
-def _has_flat_top(counts: NDArray[np.uint16]) -> bool:
+def _has_flat_top(counts: Counts) -> bool:
     """Whether four neighbouring pixels of an image share the largest count, which noise makes very unlikely."""
     top = counts == counts.max()
     flat = top[:, 1:, 1:] & top[:, :-1, 1:] & top[:, 1:, :-1] & top[:, :-1, :-1]
@@ -177,7 +164,7 @@ def _contrast(image: NDArray[np.float32], kernels: tuple[float, float]) -> NDArr
     return ndimage.gaussian_filter(image, kernels[0]) - ndimage.gaussian_filter(image, kernels[1])
 
 
-def _expected_noise(counts: NDArray[np.uint16], camera: Camera, kernels: tuple[float, float]) -> float:
+def _expected_noise(counts: Counts, camera: Camera, kernels: tuple[float, float]) -> float:
     """Noise of the contrast on empty background, from the camera's data sheet."""
     size = 2 * int(4 * kernels[1]) + 3
     delta = np.zeros((size, size), dtype=np.float32)
@@ -187,7 +174,7 @@ def _expected_noise(counts: NDArray[np.uint16], camera: Camera, kernels: tuple[f
     return gain * float(np.sqrt(NoiseModel.of(camera).variance(np.float64(camera.photons(background)))))
 
 
-def _without_halos(x: NDArray, y: NDArray, score: NDArray, window_px: int) -> NDArray[np.int64]:
+def _without_halos(x: NDArray, y: NDArray, score: NDArray, window_px: int) -> Indices:
     """Indices of the spots that are not rings of a brighter one; `score` descends."""
     kept: list[int] = []
     for i in range(len(x)):

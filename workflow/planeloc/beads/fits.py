@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
-from types import EllipsisType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.bead_stack import BeadStack
 from planeloc.cameras.noise import NoiseModel
+from planeloc.core.arrays import Array, Indices, Mask
 from planeloc.fitting.gaussian_2d import fit_gaussians
-
-Array = NDArray[np.float64]
 
 _BATCH = 1000  # windows fitted at once: bounds the memory of the Jacobian
 _STRAY_PX = 2.0  # a fit that ends farther than this from its bead has found something else
@@ -33,9 +30,9 @@ class BeadFits:
     peak: Array
     peak_sd: Array
     misfit: Array
-    good: NDArray[np.bool_]
+    good: Mask
 
-    def only(self, kept: NDArray[np.bool_]) -> BeadFits:
+    def only(self, kept: Mask) -> BeadFits:
         """Some of the beads."""
         return BeadFits(**{name: values[kept] for name, values in vars(self).items()})
 
@@ -64,7 +61,7 @@ def fit_beads(
     stack: BeadStack,
     *,
     estimator: str,
-    slices: NDArray[np.int64] | EllipsisType = ...,
+    slices: Indices | slice = slice(None),
     elliptical: bool = False,
     axes_deg: float = 0.0,
 ) -> BeadFits:
@@ -73,9 +70,9 @@ def fit_beads(
     Parameters
     ----------
     estimator, elliptical, axes_deg : as in `planeloc.fitting.gaussian_2d.fit_gaussians`.
-    slices : indices of the slices to fit.
+    slices : the slices to fit.
     """
-    photons = stack.photons if slices is ... else stack.photons[:, slices]
+    photons = stack.photons[:, slices]
     shape, side = photons.shape[:2], photons.shape[-1]
     windows = photons.reshape(-1, side, side)
     masks = np.repeat(stack.own, shape[1], axis=0)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
+from planeloc.core.arrays import Counts, Mask
 
 _SIGMAS = 20.0  # above its surroundings, on every slice
 _ALONE = 0.08  # of its excess that the brightest of four neighbours may have: in focus a bead gives them more
 _NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=bool)
 
 
-def hot_pixels(counts: NDArray[np.uint16], camera: Camera) -> NDArray[np.bool_]:
+def hot_pixels(counts: Counts, camera: Camera) -> Mask:
     """(rows, columns) Single pixels that are bright on all slices (slices, rows, columns), among dark neighbours."""
     least = camera.photons(counts.min(axis=0)).astype(np.float64)
     around = ndimage.median_filter(least, size=5, mode="nearest")
@@ -24,7 +24,7 @@ def hot_pixels(counts: NDArray[np.uint16], camera: Camera) -> NDArray[np.bool_]:
     return (excess > _SIGMAS * sd) & (beside < _ALONE * excess + 2 * sd)
 
 
-def without_hot_pixels(counts: NDArray[np.uint16], hot: NDArray[np.bool_]) -> NDArray[np.uint16]:
+def without_hot_pixels(counts: Counts, hot: Mask) -> Counts:
     """The images with hot pixels replaced by the median of their surroundings."""
     if not hot.any():
         return counts

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
+from planeloc.core.arrays import Array, Indices, Mask
 from planeloc.transforms.camera_transform import Affine
-
-Array = NDArray[np.float64]
 
 # The eight ways to rotate and mirror a camera.
 ORIENTATIONS = tuple(
@@ -35,6 +34,8 @@ _ORIENTATION_WORDS = (
     "mirrored left to right",
     "mirrored at the rising diagonal",
 )
+_CANDIDATES = 1200  # most candidate pairs compared
+_PROPOSALS = 3000  # most proposals scored per orientation
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
 _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
@@ -53,19 +54,28 @@ class MatchLimits:
     scale: float = 0.03
     shift_share: float = 0.34  # of the field's longer side, per axis
     tolerance_px: float = 2.0  # at which a proposal matches a point; half of it after refinement
-    candidates: int = 1200  # most candidate pairs compared
-    proposals: int = 3000  # most proposals scored per orientation
 
 
 @dataclass(frozen=True)
 class Match:
     """Pairs that one affine transform matches, and whether another one, or chance, could do the same."""
 
-    pairs: NDArray[np.int64]  # (matched, 2) index of the reference point, of the camera's point
+    pairs: Indices  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
     chance: float  # expected number of transforms that match as many points as closely by chance
     left_out: int  # further pairs within the tolerance, that match less closely than chance allows beside the others
     rival: float  # significance of the best different transform over this one's; 0 to 1
+
+
+@dataclass(frozen=True)
+class _Points:
+    """The points of both cameras, and what is known before they are matched."""
+
+    reference: Array
+    camera: Array
+    allowed: Mask
+    shape: tuple[int, int]
+    limits: MatchLimits
 
 
 def match_points(
@@ -73,8 +83,7 @@ def match_points(
     camera: Array,
     shape: tuple[int, int],
     *,
-    reference_labels: NDArray | None = None,
-    camera_labels: NDArray | None = None,
+    allowed: Mask | None = None,
     limits: MatchLimits | None = None,
 ) -> Match | None:
     """Match points of the reference to points of a camera.
@@ -83,38 +92,38 @@ def match_points(
     ----------
     reference, camera : (n, 2) and (m, 2), x and y in pixels, most important first.
     shape : (rows, columns) of the cameras.
-    reference_labels, camera_labels : only points of equal label (same frame) may be the same.
+    allowed : (n, m) which points may be the same, such as those of equal frames; any by default.
 
     Returns
     -------
     None if no transform matches at least three points.
     """
-    limits = limits or MatchLimits()
-    candidates = _candidates(len(reference), len(camera), reference_labels, camera_labels)
+    if allowed is None:
+        allowed = np.ones((len(reference), len(camera)), dtype=bool)
+    points = _Points(reference, camera, allowed, shape, limits or MatchLimits())
+    candidates = np.argwhere(allowed)
     if len(candidates) < 3:
         return None
-    allowed = np.zeros((len(reference), len(camera)), dtype=bool)
-    allowed[candidates[:, 0], candidates[:, 1]] = True
-    chosen = candidates[: limits.candidates]
-    a, b = reference[chosen[:, 0]], camera[chosen[:, 1]]
-    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(a, b, chosen, turn, shape, limits)]
+    # The most important points first.
+    chosen = candidates[np.argsort(candidates.max(axis=1), kind="stable")][:_CANDIDATES]
+    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(points, chosen, turn)]
     proposals.sort(key=lambda entry: -entry[0])
-    found: list[tuple[float, Affine, NDArray[np.int64], int]] = []
+    found: list[tuple[float, Affine, Indices, int]] = []
     known: set[bytes] = set()
     for _, proposal, orientation in proposals[:_REFINED]:
-        pairs = _refine(proposal, reference, camera, allowed, orientation, limits)
+        pairs = _refine(points, proposal, orientation)
         if pairs is not None and pairs.tobytes() not in known:
             known.add(pairs.tobytes())
-            best = _most_significant(pairs, reference, camera, len(candidates), shape, limits)
+            best = _most_significant(points, pairs)
             found.append((*best, len(pairs) - len(best[2])))
     if not found:
         return None
     found.sort(key=lambda entry: -entry[0])
     significance, affine, pairs, left_out = found[0]
-    points = reference[pairs[:, 0]]
+    matched = reference[pairs[:, 0]]
     # A transform that agrees on half of the points is the same match, less well refined.
-    away = [np.median(np.linalg.norm(other(points) - affine(points), axis=1)) for _, other, _, _ in found]
-    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > limits.tolerance_px]
+    away = [np.median(np.linalg.norm(other(matched) - affine(matched), axis=1)) for _, other, _, _ in found]
+    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > points.limits.tolerance_px]
     rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
     return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
 
@@ -133,31 +142,21 @@ def orientation_words(matrix: Array) -> str:
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
-def _candidates(n: int, m: int, labels_a: NDArray | None, labels_b: NDArray | None) -> NDArray[np.int64]:
-    """Pairs (reference, camera) that may be the same point, most important points first."""
-    if labels_a is None or labels_b is None:
-        pairs = np.stack(np.meshgrid(np.arange(n), np.arange(m), indexing="ij"), axis=-1).reshape(-1, 2)
-    else:
-        pairs = np.argwhere(np.asarray(labels_a)[:, None] == np.asarray(labels_b)[None, :])
-    return pairs[np.argsort(pairs.max(axis=1), kind="stable")]
-
-
-def _proposals(
-    a: Array, b: Array, candidates: NDArray[np.int64], orientation: Array, shape: tuple[int, int], limits: MatchLimits
-) -> list[tuple[float, Affine, Array]]:
+def _proposals(points: _Points, candidates: Indices, orientation: Array) -> list[tuple[float, Affine, Array]]:
     """The best similarities near one orientation: (score, transform, orientation), without near-duplicates."""
+    shape, limits = points.shape, points.limits
     # As complex numbers a similarity is b = factor · a + shift.
-    za, zb = _complex(a @ orientation.T), _complex(b)
+    za, zb = _complex(points.reference[candidates[:, 0]] @ orientation.T), _complex(points.camera[candidates[:, 1]])
     factor, shift = _similarities(za, zb, shape, limits)
     middle = np.array([shape[1], shape[0]]) / 2
     moved = factor * _complex(orientation @ middle) + shift - _complex(middle)
     far = limits.shift_share * max(shape)
     within = np.maximum(np.abs(moved.real), np.abs(moved.imag)) <= far + limits.tolerance_px
     factor, shift = factor[within], shift[within]
-    if len(factor) > limits.proposals:
-        spread = np.linspace(0, len(factor) - 1, limits.proposals).astype(int)
+    if len(factor) > _PROPOSALS:
+        spread = np.linspace(0, len(factor) - 1, _PROPOSALS).astype(int)
         factor, shift = factor[spread], shift[spread]
-    scores = _scores(factor, shift, za, zb, candidates, limits)
+    scores = _scores(factor, shift, za, zb, candidates, limits.tolerance_px)
     probes = za[[np.argmin(za.real), np.argmax(za.real), np.argmin(za.imag), np.argmax(za.imag)]]
     best: list[tuple[float, Affine, Array]] = []
     seen: list[NDArray] = []
@@ -198,7 +197,7 @@ def _complex(points: Array) -> NDArray:
 
 
 def _scores(
-    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: NDArray[np.int64], limits: MatchLimits
+    factor: NDArray, shift: NDArray, za: NDArray, zb: NDArray, candidates: Indices, tolerance_px: float
 ) -> Array:
     """About the number of points that every similarity matches, closer ones counting more.
 
@@ -213,31 +212,25 @@ def _scores(
     for start in range(0, len(factor), _BLOCK):
         part = slice(start, start + _BLOCK)
         apart = factor[part, None] * za + shift[part, None] - zb
-        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / limits.tolerance_px**2, 0.0))
+        closeness = np.sqrt(np.maximum(1 - (apart.real**2 + apart.imag**2) / tolerance_px**2, 0.0))
         both = [np.maximum.reduceat(closeness[:, order], first, axis=1).sum(axis=1) for order, first in groups]
         scores[part] = np.minimum(*both)
     return scores
 
 
-def _refine(
-    affine: Affine,
-    reference: Array,
-    camera: Array,
-    allowed: NDArray[np.bool_],
-    orientation: Array,
-    limits: MatchLimits,
-) -> NDArray[np.int64] | None:
+def _refine(points: _Points, affine: Affine, orientation: Array) -> Indices | None:
     """Pairs, assigned and refitted with a shrinking radius; None where the transform leaves the limits or too few
     points remain.
     """
+    limits = points.limits
     pairs = np.empty((0, 2), dtype=np.int64)
     for radius in _RADII:
-        pairs = _assign(affine(reference), camera, allowed, radius * limits.tolerance_px)
-        source = reference[pairs[:, 0]]
+        pairs = _assign(points, affine, radius * limits.tolerance_px)
+        source = points.reference[pairs[:, 0]]
         # Points on a line determine no affine transform.
         if len(pairs) < 3 or np.linalg.matrix_rank(source - source.mean(axis=0), tol=2.0) < 2:
             return None
-        affine = fit_affine(source, camera[pairs[:, 1]])
+        affine = fit_affine(source, points.camera[pairs[:, 1]])
     u, stretch, vt = np.linalg.svd(affine.matrix @ orientation.T)
     turn = u @ vt
     angle = abs(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -248,24 +241,17 @@ def _refine(
     return pairs
 
 
-def _most_significant(
-    pairs: NDArray[np.int64],
-    reference: Array,
-    camera: Array,
-    candidates: int,
-    shape: tuple[int, int],
-    limits: MatchLimits,
-) -> tuple[float, Affine, NDArray[np.int64]]:
+def _most_significant(points: _Points, pairs: Indices) -> tuple[float, Affine, Indices]:
     """Significance (−ln chance), transform and pairs, less those without which the rest is less likely to be chance: a
     wrong pair among few right ones bends their transform.
     """
-    best: tuple[float, Affine, NDArray[np.int64]] | None = None
+    best: tuple[float, Affine, Indices] | None = None
     fewest = max(4, round(_FEWEST_KEPT * len(pairs)), len(pairs) - _MOST_LEFT_OUT)
     while True:
-        source, target = reference[pairs[:, 0]], camera[pairs[:, 1]]
+        source, target = points.reference[pairs[:, 0]], points.camera[pairs[:, 1]]
         affine = fit_affine(source, target)
         squared = np.sum((target - affine(source)) ** 2, axis=1)
-        chance = _log_chance(candidates, len(pairs), float(squared.sum()), float(shape[0] * shape[1]), limits)
+        chance = _log_chance(points, len(pairs), float(squared.sum()))
         if best is None or -chance > best[0]:
             best = (-chance, affine, pairs)
         if len(pairs) <= fewest:
@@ -275,10 +261,10 @@ def _most_significant(
         pairs = np.delete(pairs, np.argmax(gain), axis=0)
 
 
-def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius: float) -> NDArray[np.int64]:
+def _assign(points: _Points, affine: Affine, radius: float) -> Indices:
     """One-to-one pairs within `radius`: as many as possible, with the smallest total squared distance."""
-    squared = np.sum((predicted[:, None] - camera[None]) ** 2, axis=-1)
-    possible = allowed & (squared <= radius**2)
+    squared = np.sum((affine(points.reference)[:, None] - points.camera) ** 2, axis=-1)
+    possible = points.allowed & (squared <= radius**2)
     rows, columns = np.nonzero(possible.any(axis=1))[0], np.nonzero(possible.any(axis=0))[0]
     if not len(rows):
         return np.empty((0, 2), dtype=np.int64)
@@ -288,15 +274,16 @@ def _assign(predicted: Array, camera: Array, allowed: NDArray[np.bool_], radius:
     return pairs[possible[pairs[:, 0], pairs[:, 1]]]
 
 
-def _log_chance(candidates: int, matched: int, squares: float, area: float, limits: MatchLimits) -> float:
+def _log_chance(points: _Points, matched: int, squares: float) -> float:
     """Logarithm of the expected number of affine transforms within the limits that match `matched` of the candidate
-    pairs as closely, if all points were randomly placed over the area (px²).
+    pairs as closely, if all points were randomly placed over the field.
 
     `squares` is the sum of the remaining squared distances.
     The a contrario reasoning of Moisan and Stival (2004, Int. J. Comput. Vision 57): every choice of pairs is a test;
     its first three points have to lie where the limits allow, and the others, given those three, within the ball of
     2 (matched − 3) dimensions that the distances span.
     """
+    limits, candidates, area = points.limits, np.count_nonzero(points.allowed), float(np.prod(points.shape))
     angle, stretch = np.deg2rad(_SLACK * limits.rotation_deg), _SLACK * limits.scale + _STRETCH
     # The second point lies in one of four sectors about the first, the third close to one of two mirrored places; a
     # third of the area is the mean squared distance of points of a square.

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.bead_stack import BeadStack
 from planeloc.beads.detection import BeadSearch, find_beads, find_clean_beads
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.cameras.camera import Camera
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Counts, Indices
 
 _SNR_OF_PEAK = 4.0
 _LARGEST_SD_PX = 0.5
@@ -26,7 +24,7 @@ class BeadPositions:
     """Positions of beads on one camera, best known first."""
 
     position_px: Array  # (n, 2) x, y
-    label: NDArray[np.int64]  # frame, or 0 for beads that stay
+    label: Indices  # frame, or 0 for beads that stay
     slice_px: Array  # (n, slices, 2) x, y on every slice
     slice_variance_px2: Array  # (n, slices) mean of both axes; infinite where the position is unknown
     summary: str
@@ -34,16 +32,14 @@ class BeadPositions:
     motion_px: float  # median over the beads of their rms motion between slices, less the noise; nan if unknown
 
 
-def find_positions(counts: NDArray[np.uint16], camera: Camera, search: BeadSearch) -> BeadPositions:
+def find_positions(counts: Counts, camera: Camera, search: BeadSearch) -> BeadPositions:
     """Beads that stay, in a stack (slices, rows, columns) of one camera: all slices show the same ones."""
     beads = find_clean_beads(counts, camera, search)
     fits = fit_beads(BeadStack.cut(counts, camera, beads, search.window_px), estimator="likelihood")
     return _mean_positions(fits, np.zeros(len(beads), dtype=np.int64), search, beads.summary, beads.advice)
 
 
-def find_moving_positions(
-    counts: NDArray[np.uint16], frames: NDArray[np.int64], camera: Camera, search: BeadSearch
-) -> BeadPositions:
+def find_moving_positions(counts: Counts, frames: Indices, camera: Camera, search: BeadSearch) -> BeadPositions:
     """Particles that move, in images (frames, rows, columns) of one camera: every frame is an independent image."""
     found = [find_beads(image[None], camera, search) for image in counts]
     cuts = [
@@ -55,9 +51,7 @@ def find_moving_positions(
     return _mean_positions(fits, np.repeat(frames, [len(beads) for beads in found]), search, summary, advice)
 
 
-def _mean_positions(
-    fits: BeadFits, label: NDArray[np.int64], search: BeadSearch, summary: str, advice: str
-) -> BeadPositions:
+def _mean_positions(fits: BeadFits, label: Indices, search: BeadSearch, summary: str, advice: str) -> BeadPositions:
     """Positions of every bead on the slices, and their mean, weighted by information."""
     variance = fits.position_variance_px2
     clear = fits.good & (fits.peak > _SNR_OF_PEAK * fits.peak_sd) & (variance < _LARGEST_SD_PX**2)

@@ -13,12 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.fits import BeadFits
-from planeloc.core.robust_fit import common_scatter, huber, irls
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Indices, Mask
+from planeloc.core.robust_fit import common_scatter, huber, irls, without_group_means
 
 _REWEIGHTINGS = 8
 _LEAST_FREEDOM = 0.05  # degrees of freedom over positions; with less, no outlier can be recognized
@@ -44,17 +42,15 @@ class DriftFreeBeads:
     path_weight: Array  # (series, slices) by how much a position changes with the path on a slice
     path_covariance_px2: Array  # (slices, slices)
     own_motion_px: Array  # (series,) rms motion, both axes together, beyond path and noise
-    moves: NDArray[np.bool_]  # (series,) whether that is far more than most beads have
+    moves: Mask  # (series,) whether that is far more than most beads have
 
-    def shared_covariance_px2(self, source: NDArray[np.int64], target: NDArray[np.int64]) -> Array:
+    def shared_covariance_px2(self, source: Indices, target: Indices) -> Array:
         """(n, n) covariance, by the path's uncertainty, of the differences of positions target − source."""
         weight = self.path_weight[target] - self.path_weight[source]
         return weight @ self.path_covariance_px2 @ weight.T
 
 
-def remove_stage_drift(
-    position_px: Array, variance_px2: Array, camera: NDArray[np.int64], corrected: NDArray[np.bool_]
-) -> DriftFreeBeads:
+def remove_stage_drift(position_px: Array, variance_px2: Array, camera: Indices, corrected: Mask) -> DriftFreeBeads:
     """Positions of beads without the path of the stage, from positions on every slice.
 
     Cameras image a bead best on different slices, between which the stage moves. On slice s, bead b is at P_b + path_s;
@@ -98,7 +94,7 @@ def remove_stage_drift(
     return DriftFreeBeads(position, 1 / total[:, 0], corrected * share, covariance, own, moves)
 
 
-def _own_motion(rest: Array, weights: Array, camera: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]]:
+def _own_motion(rest: Array, weights: Array, camera: Indices) -> tuple[Array, Mask]:
     """Rms motion (series,) of every bead beyond its camera's mean motion and the noise, and which beads stand out."""
     for c in np.unique(camera):
         here = camera == c
@@ -117,7 +113,7 @@ def _own_motion(rest: Array, weights: Array, camera: NDArray[np.int64]) -> tuple
     return own, far & (excess > _OWN_SIGNIFICANT * np.sqrt(2 * np.maximum(freedom, 1.0)))
 
 
-def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable: NDArray[np.bool_]) -> Array:
+def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable: Mask) -> Array:
     """Displacement of the stage on every slice, less its even (linear) part.
 
     The stage's displacement belongs to the slice and is the same for all cameras. The walk of a spot belongs to the
@@ -133,7 +129,7 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
     -------
     (slices, 2) nm; slices without beads take the displacement of their neighbours.
     """
-    series, slices = usable.shape
+    slices = usable.shape[1]
     displacement = np.zeros((slices, 2))
     usable = usable & (usable.sum(axis=1, keepdims=True) >= 3)
     if np.count_nonzero(usable.any(axis=1)) < _FEWEST_SERIES:
@@ -146,11 +142,7 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
     typical = np.repeat((_TYPICAL_DISPLACEMENT_NM, _TYPICAL_WALK_NM), (slices, len(_WALK_POWERS)))
 
     def fit(weights: Array) -> tuple[Array, Array]:
-        total = np.bincount(row, weights, minlength=series)
-        centred, target = (
-            columns - (_sums(columns, row, weights, series) / np.maximum(total, 1e-300)[:, None])[row]
-            for columns in (design, position_nm[usable])
-        )
+        centred, target = (without_group_means(values, row, weights) for values in (design, position_nm[usable]))
         normal = centred.T @ (weights[:, None] * centred)
         solution = np.linalg.solve(normal + np.diag(typical**-2), centred.T @ (weights[:, None] * target))
         squared = np.sum((target - centred @ solution) ** 2, axis=1) / 2
@@ -164,13 +156,6 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
             uneven = known - np.polyval(np.polyfit(at, known, 1), at)
             displacement[:, axis] = np.interp(np.arange(slices), at, uneven)
     return displacement
-
-
-def _sums(columns: Array, row: NDArray[np.int64], weights: Array, series: int) -> Array:
-    """(series, k) weighted sums of columns (n, k) over the rows of every series."""
-    sums = np.zeros((series, columns.shape[1]))
-    np.add.at(sums, row, weights[:, None] * columns)
-    return sums
 
 
 def own_motion_px(fits: BeadFits) -> Array:
@@ -206,11 +191,11 @@ def common_motion_px(fits: BeadFits) -> float:
     return float(np.sqrt(max(squared, 0.0) / weight))
 
 
-def _bright(fits: BeadFits) -> NDArray[np.bool_]:
+def _bright(fits: BeadFits) -> Mask:
     """(beads, slices) where a bead's position is worth comparing."""
     return fits.good & (fits.peak > _BRIGHT * fits.peak.max(axis=1, keepdims=True))
 
 
-def _median_where(values: Array, usable: NDArray[np.bool_]) -> Array:
+def _median_where(values: Array, usable: Mask) -> Array:
     """Median over the beads on every slice (slices,), nan where none is usable."""
     return np.array([np.median(v[u]) if u.any() else np.nan for v, u in zip(values.T, usable.T, strict=True)])

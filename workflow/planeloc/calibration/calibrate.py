@@ -1,6 +1,7 @@
 """The `calibrate` stage: from bead z-stacks to the PSF of the microscope.
 
-1. Beads are found on every camera, cut out of its images once, and fitted with a Gaussian on every slice.
+1. Beads are found on every camera, cut out of its images once, and fitted with a Gaussian on every slice
+   (`planeloc.calibration.measure_beads`).
 2. Their squared widths against the stage position give one defocus curve (Eq. 5: w0, d, A, B) shared by all planes and
    a focal depth of each plane; their photons near focus give the planes' relative brightness
    (`planeloc.calibration.gaussian_model`).
@@ -18,27 +19,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from planeloc.beads.detection import BeadSearch
 from planeloc.beads.stage_drift import uneven_stage_drift
 from planeloc.calibration.figure import draw_calibration
-from planeloc.calibration.gaussian_model import astigmatism_nm, fit_psf, measure_plane, relative_brightness
+from planeloc.calibration.gaussian_model import PsfFit, astigmatism_nm, fit_psf, relative_brightness
+from planeloc.calibration.measure_beads import PlaneBeads, measure_beads
 from planeloc.calibration.quality import quality_checks, quality_values
-from planeloc.calibration.results import BeadMeasurement, CalibratedPSF, PlaneBeads, PsfFit
-from planeloc.calibration.scan_fit import BeadScan, model_residual
+from planeloc.calibration.scan_fit import BeadScan, CalibratedPSF, model_residual
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes
 from planeloc.cameras.microscope import Microscope
+from planeloc.cameras.noise import PixelNoise
+from planeloc.core.arrays import Array
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check as check_settings
+from planeloc.fitting.single_emitter import EmitterWindows
 from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.psf import GaussianPSF, write_psf
 from planeloc.transforms.camera_transform import Registration
-
-Array = NDArray[np.float64]
 
 SCANS = ("objective", "sample")
 _FEWEST_SLICES = 7
@@ -79,19 +79,16 @@ def calibrate(
     check_settings(settings)
     beads = [Path(path) for path in beads]
     _check_scan(beads[0], scan, z_step_nm, settings)
-    pixel = microscope.pixel_size_nm
     with open_cameras(beads, microscope) as source:
         files, slices, shape = source.files, source.shape[0], source.shape[2:]
         _check_slices(files[0], slices)
         transforms = _read_registration(registration, microscope, shape)
-        how = _measurement(pixel, settings)
-        planes = _measure(source, microscope, how)
+        planes = _measure(source, microscope, settings)
     travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
-    fit = fit_psf(planes, travel, shape, how)
+    fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings)
     del planes  # with the beads that were left out
-    calibrated = _model(fit, pixel, settings.model, transforms)
-    step = z_step_nm * settings.refractive_index_factor
-    values = quality_values(fit, calibrated, astigmatism_nm(fit, pixel), step)
+    calibrated = _model(fit, settings.model, transforms)
+    values = quality_values(fit, calibrated, astigmatism_nm(fit), z_step_nm * settings.refractive_index_factor)
     checks = quality_checks(fit, values, settings)
 
     def draw(path: Path) -> None:
@@ -106,7 +103,7 @@ def calibrate(
     write_psf(output, calibrated.psf, details)
 
 
-def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float = 1.0) -> Array:
+def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float) -> Array:
     """(slices,) position of the beads along z relative to the planes, up to a constant.
 
     The focal shift factor: a focus moves through the sample by the factor times the displacement of the stage.
@@ -159,35 +156,29 @@ def _read_registration(
     return found
 
 
-def _measurement(pixel_size_nm: float, settings: CalibrateSettings) -> BeadMeasurement:
-    search = BeadSearch.in_pixels(
-        pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr
-    )
-    return BeadMeasurement(
-        pixel_size_nm, search, settings.bead_diameter_nm, settings.minimum_beads, settings.beads_bleach
-    )
-
-
-def _measure(source: CameraSource, microscope: Microscope, how: BeadMeasurement) -> list[PlaneBeads]:
+def _measure(source: CameraSource, microscope: Microscope, settings: CalibrateSettings) -> list[PlaneBeads]:
     """The beads of every camera; only the pixels around them stay in memory."""
     counts, cameras = read_slices(source, microscope.cameras, range(source.shape[0]))
-    return [measure_plane(counts[:, p], c, camera_file(source.files, p), how) for p, c in enumerate(cameras)]
+    pixel = microscope.pixel_size_nm
+    return [
+        measure_beads(counts[:, p], camera, camera_file(source.files, p), pixel, settings)
+        for p, camera in enumerate(cameras)
+    ]
 
 
-def _displacement_nm(fit: PsfFit, registration: Registration | None, pixel_size_nm: float) -> Array:
+def _displacement_nm(fit: PsfFit, registration: Registration | None) -> Array:
     """(planes, slices, 2) Uneven displacement of the stage, along the axes of every camera.
 
     The even part stays in the model as a walk with defocus: z is the direction in which the stage moves.
     """
     if registration is None:
-        return np.zeros((len(fit.planes), len(fit.widths.travel_nm), 2))
+        return np.zeros((len(fit.planes), len(fit.curve.travel_nm), 2))
     matrices, fits = registration.matrices, [plane.fits for plane in fit.planes]
     position = [f.position_px @ np.linalg.inv(matrix).T for f, matrix in zip(fits, matrices, strict=True)]
     deviation = [np.sqrt(f.position_variance_px2) for f in fits]
-    defocus = fit.defocus_nm / fit.curve.depth_of_focus_nm
-    usable = fit.curve.used & (np.abs(defocus) < _DISPLACEMENT_REACH)
-    position_nm, sd_nm = (pixel_size_nm * np.concatenate(arrays) for arrays in (position, deviation))
-    displacement = uneven_stage_drift(position_nm, sd_nm, defocus, usable)
+    position_nm, sd_nm = (fit.pixel_size_nm * np.concatenate(arrays) for arrays in (position, deviation))
+    defocus = fit.curve.defocus_nm / fit.curve.depth_of_focus_nm
+    displacement = uneven_stage_drift(position_nm, sd_nm, defocus, fit.curve.near(_DISPLACEMENT_REACH))
     return np.stack([displacement @ matrix.T for matrix in matrices])
 
 
@@ -213,10 +204,10 @@ def _positions_px(fit: PsfFit, registration: Registration | None) -> list[Array]
     return agreed
 
 
-def _model(fit: PsfFit, pixel_size_nm: float, model: str, registration: Registration | None) -> CalibratedPSF:
+def _model(fit: PsfFit, model: str, registration: Registration | None) -> CalibratedPSF:
     """The chosen PSF model, and its residuals and the Gaussian's on the beads."""
     gaussian = GaussianPSF(
-        pixel_size_nm=pixel_size_nm,
+        pixel_size_nm=fit.pixel_size_nm,
         plane_depths_nm=tuple(map(float, fit.depths_nm)),
         brightness=tuple(map(float, fit.brightness)),
         waist_nm=fit.curve.waist_nm,
@@ -224,9 +215,8 @@ def _model(fit: PsfFit, pixel_size_nm: float, model: str, registration: Registra
         asymmetry=fit.curve.asymmetry,
         quartic=fit.curve.quartic,
     )
-    displacement = _displacement_nm(fit, registration, pixel_size_nm)
-    positions = _positions_px(fit, registration)
-    scans = [_scan(fit, p, pixel_size_nm, position, displacement[p]) for p, position in enumerate(positions)]
+    displacement = _displacement_nm(fit, registration)
+    scans = [_scan(fit, p, position, displacement[p]) for p, position in enumerate(_positions_px(fit, registration))]
     of_gaussian = [model_residual(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
     if model == "gaussian":
         return CalibratedPSF(gaussian, fit.brightness_sd, of_gaussian, None)
@@ -246,11 +236,19 @@ def _brightest(scan: BeadScan) -> BeadScan:
     return scan.only(torch.argsort(scan.start[:, 3], descending=True, stable=True)[:_MOST_BEADS])
 
 
-def _scan(fit: PsfFit, plane: int, pixel_size_nm: float, position_px: Array, displacement_nm: Array) -> BeadScan:
-    """The beads of a plane with the Gaussian fits as the first guess."""
-    mine = fit.plane_of == plane
+def _scan(fit: PsfFit, plane: int, position_px: Array, displacement_nm: Array) -> BeadScan:
+    """The beads of a plane with the Gaussian fits as the first guess; `displacement_nm` (slices, 2) on this camera."""
+    mine, stack = fit.plane_of == plane, fit.planes[plane].stack
+    shape = stack.photons.shape
+    use = torch.from_numpy(stack.own)[:, None].expand(shape)
+    noise = PixelNoise.of([stack.camera]).repeated(0, shape[1])
+    shifts = torch.from_numpy(displacement_nm).expand(*shape[:2], 2)
+    within_nm = position_px * fit.pixel_size_nm - stack.corner_px * fit.pixel_size_nm
     # In focus, the plane's depth less the bead's own and the travel is zero.
     own_depth = fit.depths_nm[plane] - fit.curve.focus_nm[mine]
-    start = np.column_stack((position_px * pixel_size_nm, own_depth, fit.photons[mine]))
-    stack, brightness = fit.planes[plane].stack, fit.bleaching.brightness
-    return BeadScan.of(stack, fit.widths.travel_nm, brightness, start, pixel_size_nm, displacement_nm)
+    return BeadScan(
+        EmitterWindows.of(torch.from_numpy(stack.photons), noise, use, shifts),
+        tuple(map(float, fit.curve.travel_nm)),
+        tuple(map(float, fit.bleaching.brightness)),
+        torch.from_numpy(np.column_stack((within_nm, own_depth, fit.photons[mine]))),
+    )

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, least_squares
 
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Mask
 
 _LARGEST_ASYMMETRY = 1.0
 _LARGEST_QUARTIC = 3.0
@@ -26,11 +25,10 @@ _TOLERANCE = 0.02  # of a width at focus; doubles some 1.5 d away from it
 class Widths:
     """Measured widths of many beads: arrays (beads, slices)."""
 
-    travel_nm: Array  # (slices,) position of the bead along z relative to the planes, up to a constant
     squared_nm2: Array
     squared_sd_nm2: Array
     peak: Array  # used only to find the focus for a start
-    good: NDArray[np.bool_]
+    good: Mask
 
     @property
     def sd_nm(self) -> Array:
@@ -42,6 +40,7 @@ class Widths:
 class DefocusFit:
     """Shared curve and focus of every bead; deviations from the robust fit's covariance."""
 
+    travel_nm: Array  # (slices,) position of the beads along z relative to the planes, up to a constant
     waist_nm: float
     focus_depth_nm: float
     asymmetry: float
@@ -49,8 +48,22 @@ class DefocusFit:
     deviations: Array  # (4,) of the above
     focus_nm: Array  # (beads,) travel at which the bead is in focus
     focus_sd_nm: Array  # of the distance to the mean focus of all beads
-    used: NDArray[np.bool_]  # (beads, slices)
+    used: Mask  # (beads, slices)
     residual_nm: Array  # (beads, slices) measured minus fitted width; nan where unused
+
+    @property
+    def defocus_nm(self) -> Array:
+        """(beads, slices) Δz."""
+        return self.focus_nm[:, None] - self.travel_nm
+
+    def near(self, depths_of_focus: float) -> Mask:
+        """(beads, slices) that are used and closer to a bead's focus than so many depths of focus."""
+        return self.used & (np.abs(self.defocus_nm) < depths_of_focus * self.depth_of_focus_nm)
+
+    def largest_defocus_nm(self, depths_nm: Array) -> float:
+        """Largest |Δz| that molecules will have: from one end of the sampled depth range to the farthest plane."""
+        span = float(np.ptp(depths_nm))
+        return span + max(span / (len(depths_nm) - 1) / 2, self.depth_of_focus_nm)
 
     @property
     def depth_of_focus_nm(self) -> float:
@@ -71,32 +84,36 @@ class DefocusFit:
         return self.waist_nm**2 / self.focus_depth_nm * (2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3)
 
 
-def fit_defocus(widths: Widths, reach_nm: float | None = None) -> DefocusFit:
-    """Fit the curve; slices further than `reach_nm` from focus are left out, and the curve is positive up to there."""
+def fit_defocus(widths: Widths, travel_nm: Array, reach_nm: float | None = None) -> DefocusFit:
+    """Fit the curve; slices further than `reach_nm` from focus are left out, and the curve is positive up to there.
+
+    `travel_nm` (slices,) is the position of the beads along z relative to the planes, up to a constant.
+    """
     bright = widths.peak > _SHARE_OF_PEAK * np.max(np.where(widths.good, widths.peak, 0.0), axis=1, keepdims=True)
     used = widths.good & bright
-    focus = _first_focus(widths, used)
+    focus = _first_focus(widths, travel_nm, used)
     waist = float(np.sqrt(np.median([np.min(w[u]) for w, u in zip(widths.squared_nm2, used, strict=True) if u.any()])))
     best, parameters = np.inf, np.empty(0)
     for depth in _STARTS_NM:
-        solution = _solve(widths, used, np.concatenate(([waist, depth, 0.0, 0.02], focus)), 1000.0)
+        solution = _solve(widths, travel_nm, used, np.concatenate(([waist, depth, 0.0, 0.02], focus)), 1000.0)
         if solution.cost < best:
             best, parameters = solution.cost, solution.x
     reach = reach_nm or 3.5 * parameters[1]
     for _ in range(3):
-        defocus = parameters[4:, None] - widths.travel_nm
+        defocus = parameters[4:, None] - travel_nm
         used = widths.good & (np.abs(defocus) <= reach)
-        solution = _solve(widths, used, parameters, reach)
+        solution = _solve(widths, travel_nm, used, parameters, reach)
         parameters = solution.x
-    defocus = parameters[4:, None] - widths.travel_nm
+    defocus = parameters[4:, None] - travel_nm
     model = np.sqrt(_squared_width(parameters[:4], defocus))
     residual = np.where(used, np.sqrt(widths.squared_nm2) - model, np.nan)
-    covariance = _covariance(solution)
+    freedom = max(len(solution.fun) - len(solution.x), 1)
+    covariance = np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom  # by the scatter found
     deviations = np.sqrt(np.maximum(np.diagonal(covariance)[:4], 0.0))
     # A change of A moves all foci together: only their distances matter, so the common part is taken out.
     centring = np.eye(len(focus)) - 1 / len(focus)
     focus_sd = np.sqrt(np.maximum(np.diagonal(centring @ covariance[4:, 4:] @ centring), 0.0))
-    return DefocusFit(*map(float, parameters[:4]), deviations, parameters[4:], focus_sd, used, residual)
+    return DefocusFit(travel_nm, *map(float, parameters[:4]), deviations, parameters[4:], focus_sd, used, residual)
 
 
 def _squared_width(curve: Array, defocus_nm: Array) -> Array:
@@ -104,14 +121,14 @@ def _squared_width(curve: Array, defocus_nm: Array) -> Array:
     return curve[0] ** 2 * np.maximum(1 + u**2 + curve[2] * u**3 + curve[3] * u**4, 0.05)
 
 
-def _first_focus(widths: Widths, used: NDArray[np.bool_]) -> Array:
+def _first_focus(widths: Widths, travel_nm: Array, used: Mask) -> Array:
     """Where the bead is narrowest, by a parabola through the widths of the slices around the brightest."""
     focus = np.empty(len(used))
     for bead, usable in enumerate(used):
         peak = np.where(usable, widths.peak[bead], 0.0)
         near = usable & (peak > 0.5 * peak.max())
-        travel, width = widths.travel_nm[near], widths.squared_nm2[bead, near]
-        focus[bead] = widths.travel_nm[np.argmax(peak)]
+        travel, width = travel_nm[near], widths.squared_nm2[bead, near]
+        focus[bead] = travel_nm[np.argmax(peak)]
         if len(travel) >= 4:
             bend, slope, _ = np.polyfit(travel - focus[bead], width, 2)
             if bend > 0:
@@ -119,9 +136,9 @@ def _first_focus(widths: Widths, used: NDArray[np.bool_]) -> Array:
     return focus
 
 
-def _solve(widths: Widths, used: NDArray[np.bool_], start: Array, reach: float):
+def _solve(widths: Widths, travel_nm: Array, used: Mask, start: Array, reach: float) -> OptimizeResult:
     beads, slices = np.nonzero(used)
-    travel = widths.travel_nm[slices]
+    travel = travel_nm[slices]
     width = np.sqrt(widths.squared_nm2[beads, slices])
     defocus = start[4:][beads] - travel
     noise = widths.squared_sd_nm2[beads, slices] / (2 * width)
@@ -142,9 +159,3 @@ def _solve(widths: Widths, used: NDArray[np.bool_], start: Array, reach: float):
     return least_squares(
         residuals, start, bounds=(lower, upper), x_scale="jac", loss="soft_l1", f_scale=2.0, max_nfev=100
     )
-
-
-def _covariance(solution: OptimizeResult) -> Array:
-    """Covariance of the parameters, scaled by the scatter that was found."""
-    freedom = max(len(solution.fun) - len(solution.x), 1)
-    return np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom

@@ -10,19 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from planeloc.calibration.results import CalibratedPSF, PsfFit
+from planeloc.calibration.gaussian_model import PsfFit
+from planeloc.calibration.scan_fit import CalibratedPSF
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.psf import PSF, GaussianPSF
 
-Array = NDArray[np.float64]
-
-_GREY = "#555555"
 _MOST_SECTIONS = 6
 _SECTION_HALF_NM = 800.0
 _SECTION_STEP_NM = 20.0
@@ -35,7 +32,6 @@ def draw_calibration(
     """Write the figure as PNG."""
     psf, names = calibrated.psf, fit.names
     figure = Figure(figsize=(12, 10.4), layout="constrained")
-    FigureCanvasAgg(figure)
     upper, lower = figure.subfigures(2, 1, height_ratios=(6.4, 4))
     grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
     _draw_widths(upper.add_subplot(grid[:, 0]), psf.gaussian, fit)
@@ -95,7 +91,7 @@ def _draw_widths(axes: Axes, psf: GaussianPSF, fit: PsfFit) -> None:
     for p, (depth, depth_sd) in enumerate(zip(psf.plane_depths_nm, fit.depth_sd_nm, strict=True)):
         colour, mine = plane_colour(p), fit.plane_of == p
         used = fit.curve.used[mine]
-        z_seen, width = depth - fit.defocus_nm[mine][used], np.sqrt(fit.widths.squared_nm2[mine][used])
+        z_seen, width = depth - fit.curve.defocus_nm[mine][used], np.sqrt(fit.widths.squared_nm2[mine][used])
         curve = np.sqrt(psf.squared_width(depth - z))
         top = max(top, float(curve.max()))
         deviation = f" ± {depth_sd:.{0 if depth_sd >= 1 else 1}f}" if depth_sd >= 0.05 else ""

@@ -7,28 +7,23 @@ beads that two cameras share, where enough can be matched; else by the medians o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from planeloc.beads.bead_stack import BeadStack, field_background
-from planeloc.beads.detection import find_clean_beads, require_beads
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
+from planeloc.beads.stage_drift import common_motion_px
 from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus
-from planeloc.calibration.photobleaching import photobleaching
-from planeloc.calibration.results import BeadMeasurement, PlaneBeads, PsfFit, largest_defocus, near_focus
-from planeloc.calibration.stage_steps import stage_steps
-from planeloc.cameras.camera import Camera
-from planeloc.core.errors import PlanelocError
+from planeloc.calibration.measure_beads import PlaneBeads, bead_widths
+from planeloc.calibration.photobleaching import Photobleaching, photobleaching
+from planeloc.calibration.settings import CalibrateSettings
+from planeloc.calibration.stage_steps import StageSteps, stage_steps
+from planeloc.core.arrays import Array, Indices, Mask
 
-Array = NDArray[np.float64]
-
-_FEWEST_SLICES_OF_BEAD = 5
+_NEAR_FOCUS = 0.7  # of the depth of focus: where photons and misfit are taken
 _FEWEST_MATCHED = 4
-_SNR_OF_PEAK = 5.0
-_LARGEST_WIDTH_ERROR = 0.3  # of a squared width, relative
 _BRIGHTNESS_SD_OF_ONE = 0.03  # relative: how well a single bead's photons on two planes can be compared
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
 _LARGEST_MOTION_PX = 0.1
@@ -37,41 +32,60 @@ _ASTIGMATISM_REACH = 1.5  # of the depth of focus
 _AXES_DEG = (0.0, 45.0)
 
 
-def measure_plane(counts: NDArray[np.uint16], camera: Camera, file: Path, how: BeadMeasurement) -> PlaneBeads:
-    """Find the beads of one camera in raw counts (slices, rows, columns) and fit them; `file` is for messages."""
-    beads = find_clean_beads(counts, camera, how.search)
-    require_beads(beads, how.minimum_beads, file, camera)
-    stack = BeadStack.cut(counts, camera, beads, how.search.window_px)
-    fits = fit_beads(stack, estimator="least_squares")
-    photons = stack.brightness(field_background(counts, camera, beads, how.search.window_px))
-    return _with_enough_slices(PlaneBeads(file, beads, stack, fits, *photons), how)
+@dataclass(frozen=True)
+class PsfFit:
+    """Planes, the common fit of their beads (in the order of the planes) and what follows from it."""
+
+    pixel_size_nm: float
+    planes: tuple[PlaneBeads, ...]
+    plane_of: Indices  # (beads,)
+    widths: Widths
+    curve: DefocusFit
+    depths_nm: Array  # (planes,)
+    depth_sd_nm: Array
+    photons: Array  # (beads,) of every bead on its plane, in focus
+    brightness: Array  # (planes,)
+    brightness_sd: Array
+    pairs: tuple[Indices | None, ...]  # for every plane but 0: (bead of plane 0, bead of this plane)
+    bleaching: Photobleaching
+    steps: StageSteps
+
+    @property
+    def names(self) -> list[str]:
+        """Of the cameras."""
+        return [plane.name for plane in self.planes]
+
+    @cached_property
+    def common_motion_px(self) -> Array:
+        """(planes,) rms motion of all beads of a plane together during the scan, per axis."""
+        return np.array([common_motion_px(plane.fits) for plane in self.planes])
+
+    @property
+    def misfit(self) -> float:
+        """Median relative residual of a Gaussian, whatever its width, for a bead near focus."""
+        near = self.curve.near(_NEAR_FOCUS)
+        misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
+        return float(np.median(misfit[near])) if near.any() else float("nan")
+
+    def position_px(self, plane: int) -> Array:
+        """(beads, 2) position of the beads of a plane in focus, weighted by information."""
+        fits, near = self.planes[plane].fits, self.curve.near(_NEAR_FOCUS)[self.plane_of == plane]
+        weights = np.where(near & fits.good, 1 / (fits.x_sd_px**2 + fits.y_sd_px**2 + 1e-4), 1e-12)
+        return np.stack([np.average(at, axis=1, weights=weights) for at in (fits.x_px, fits.y_px)], axis=1)
+
+    @property
+    def reach_nm(self) -> float:
+        """Largest |Δz| that molecules will have."""
+        return self.curve.largest_defocus_nm(self.depths_nm)
 
 
-def _with_enough_slices(plane: PlaneBeads, how: BeadMeasurement) -> PlaneBeads:
-    """Leave out beads that could be fitted on few slices only."""
-    kept = _widths(plane.fits, np.zeros(0), how).good.sum(axis=1) >= _FEWEST_SLICES_OF_BEAD
-    if kept.sum() < how.minimum_beads:
-        dim = "use brighter beads and a scan through this plane's focus"
-        raise PlanelocError(
-            f"{plane.file}: {kept.sum()} of {len(kept)} beads on camera {plane.name} fit a Gaussian on "
-            f"{_FEWEST_SLICES_OF_BEAD} or more slices; {plane.beads.advice if plane.beads.clipped else dim}"
-        )
-    return plane.only(kept)
-
-
-def _widths(fits: BeadFits, travel_nm: Array, how: BeadMeasurement) -> Widths:
-    """Squared widths of the beads in nm², with the slices where they can be trusted."""
-    pixel, window = how.pixel_size_nm, how.search.window_px * how.pixel_size_nm
-    squared = fits.squared_width_px2[..., 0] * pixel**2
-    deviation = fits.squared_width_sd_px2[..., 0] * pixel**2
-    strong = fits.peak > _SNR_OF_PEAK * fits.peak_sd
-    sharp = (deviation < _LARGEST_WIDTH_ERROR * squared) & (squared < (window / 4) ** 2)
-    squared = squared - how.bead_diameter_nm**2 / 20  # variance per axis of a full sphere, seen from above
-    good = fits.good & strong & sharp & (squared > (0.2 * pixel) ** 2)
-    return Widths(travel_nm, np.where(good, squared, pixel**2), deviation, fits.peak, good)
-
-
-def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, int], how: BeadMeasurement) -> PsfFit:
+def fit_psf(
+    planes: Sequence[PlaneBeads],
+    travel_nm: Array,
+    shape: tuple[int, int],
+    pixel_size_nm: float,
+    settings: CalibrateSettings,
+) -> PsfFit:
     """Fit the curve and compare the planes.
 
     Parameters
@@ -80,47 +94,48 @@ def fit_psf(planes: Sequence[PlaneBeads], travel_nm: Array, shape: tuple[int, in
     travel_nm : (slices,) position of the beads along z relative to the planes, up to a constant.
     shape : (rows, columns) of the cameras.
     """
+    window_px = planes[0].stack.photons.shape[-1]
     for last in (False, True):
         fits = BeadFits.joined([plane.fits for plane in planes])
-        widths = _widths(fits, travel_nm, how)
+        widths = bead_widths(fits, window_px, pixel_size_nm, settings)
         plane_of = np.repeat(np.arange(len(planes)), [len(plane.beads) for plane in planes])
-        fit = fit_defocus(widths)
-        medians = np.array([np.median(fit.focus_nm[plane_of == p]) for p in range(len(planes))])
-        fit = fit_defocus(widths, largest_defocus(medians, fit.depth_of_focus_nm))
-        kept = _fitting_beads(fit, widths, fits.misfit, np.concatenate([plane.motion_px for plane in planes]))
+        curve = fit_defocus(widths, travel_nm)
+        medians = np.array([np.median(curve.focus_nm[plane_of == p]) for p in range(len(planes))])
+        curve = fit_defocus(widths, travel_nm, curve.largest_defocus_nm(medians))
+        kept = _fitting_beads(curve, fits.misfit, np.concatenate([plane.motion_px for plane in planes]))
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
     pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
-    of_one_nm = float(np.sqrt(2) * np.median(fit.focus_sd_nm))
-    depth, depth_sd = _compare(fit.focus_nm, np.isfinite(fit.focus_nm), plane_of, pairs, of_one_nm)
-    depths = depth - (max(depth) + min(depth)) / 2
+    of_one_nm = float(np.sqrt(2) * np.median(curve.focus_sd_nm))
+    depth, depth_sd = _compare(curve.focus_nm, np.isfinite(curve.focus_nm), plane_of, pairs, of_one_nm)
     summed, summed_sd = (
         np.concatenate([getattr(plane, name) for plane in planes]) for name in ("photons", "photons_sd")
     )
-    bleaching = photobleaching(fit, travel_nm, summed, summed_sd, remove=how.bleaching)
-    flux, near = fits.flux / bleaching.brightness, near_focus(fit, travel_nm)
+    bleaching = photobleaching(curve, summed, summed_sd, remove=settings.beads_bleach)
+    flux, near = fits.flux / bleaching.brightness, curve.near(_NEAR_FOCUS)
     photons = np.array([np.median(f[n]) if n.any() else 1.0 for f, n in zip(flux, near, strict=True)])
     brightness, brightness_sd = relative_brightness(photons, near.any(axis=1), plane_of, pairs)
-    focus_sd = np.array([np.median(fit.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
+    focus_sd = np.array([np.median(curve.focus_sd_nm[plane_of == p]) for p in range(len(planes))])
     return PsfFit(
+        pixel_size_nm=pixel_size_nm,
         planes=tuple(planes),
         plane_of=plane_of,
         widths=widths,
-        curve=fit,
-        depths_nm=depths,
+        curve=curve,
+        depths_nm=depth - (max(depth) + min(depth)) / 2,
         depth_sd_nm=np.hypot(depth_sd, focus_sd / np.sqrt(np.bincount(plane_of))),
         photons=photons,
         brightness=brightness,
         brightness_sd=brightness_sd,
         pairs=pairs,
         bleaching=bleaching,
-        steps=stage_steps(fit, travel_nm, widths.sd_nm),
+        steps=stage_steps(curve, widths.sd_nm),
     )
 
 
 def relative_brightness(
-    photons: Array, known: NDArray[np.bool_], plane_of: NDArray[np.int64], pairs: Sequence[NDArray[np.int64] | None]
+    photons: Array, known: Mask, plane_of: Indices, pairs: Sequence[Indices | None]
 ) -> tuple[Array, Array]:
     """(planes,) relative brightness, summing to 1, and its standard deviation, from every bead's photons (beads,)."""
     logarithm, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs, _BRIGHTNESS_SD_OF_ONE)
@@ -132,26 +147,48 @@ def relative_brightness(
 
 def _compare(
     values: Array,
-    known: NDArray[np.bool_],
-    plane_of: NDArray[np.int64],
-    pairs: Sequence[NDArray[np.int64] | None],
+    known: Mask,
+    plane_of: Indices,
+    pairs: Sequence[Indices | None],
     sd_of_one: float,
 ) -> tuple[Array, Array]:
     """(planes,) difference of the beads' values on every plane from those on plane 0, with standard deviations.
 
     `sd_of_one`: of a difference from a single bead, which has no scatter.
     """
-    first, *others = ((values[plane_of == p], known[plane_of == p]) for p in range(len(pairs) + 1))
-    found = [_difference(*first, *other, common, sd_of_one) for other, common in zip(others, pairs, strict=True)]
-    difference, deviation = np.array([(0.0, 0.0), *found]).T
+    found = [(0.0, 0.0)]
+    for p, common in enumerate(pairs, start=1):
+        of_both = [(values[plane_of == plane], known[plane_of == plane]) for plane in (0, p)]
+        found.append(_difference(of_both, common, sd_of_one))
+    difference, deviation = np.array(found).T
     return difference, deviation
 
 
-def _fitting_beads(fit: DefocusFit, widths: Widths, misfit: Array, motion_px: Array) -> NDArray[np.bool_]:
+def _difference(of_both: list[tuple[Array, Mask]], pairs: Indices | None, sd_of_one: float) -> tuple[float, float]:
+    """Second minus first, on common beads if they are known, else of the medians; with its standard deviation."""
+    (first, first_known), (other, other_known) = of_both
+    if pairs is not None:
+        common = pairs[first_known[pairs[:, 0]] & other_known[pairs[:, 1]]]
+        if len(common):
+            return _middle(other[common[:, 1]] - first[common[:, 0]], sd_of_one)
+    if not first_known.any() or not other_known.any():
+        return float(np.median(other) - np.median(first)), sd_of_one
+    (a, a_sd), (b, b_sd) = (_middle(values[known], sd_of_one) for values, known in of_both)
+    return b - a, float(np.hypot(a_sd, b_sd))
+
+
+def _middle(values: Array, sd_of_one: float) -> tuple[float, float]:
+    """Mean without the values far from the median, and its standard deviation."""
+    distance = np.abs(values - np.median(values))
+    kept = values[distance <= 3 * 1.4826 * np.median(distance) + 1e-9]
+    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else sd_of_one
+
+
+def _fitting_beads(curve: DefocusFit, misfit: Array, motion_px: Array) -> Mask:
     """Beads that follow the common curve, are about as Gaussian as the others, and do not move: no clumps."""
-    near = fit.used & (np.abs(fit.focus_nm[:, None] - widths.travel_nm) < fit.depth_of_focus_nm)
+    near = curve.near(1.0)
     kept = near.sum(axis=1) >= 2
-    for values, least in ((np.abs(fit.residual_nm) / fit.waist_nm, 0.1), (misfit, 0.15)):
+    for values, least in ((np.abs(curve.residual_nm) / curve.waist_nm, 0.1), (misfit, 0.15)):
         median = np.array([np.median(v[n]) if n.any() else np.inf for v, n in zip(values, near, strict=True)])
         typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
         kept &= median <= max(_OUTLIER * typical, least)
@@ -159,7 +196,7 @@ def _fitting_beads(fit: DefocusFit, widths: Widths, misfit: Array, motion_px: Ar
     return kept & (motion_px <= max(_OUTLIER * float(np.quantile(motion_px, 0.25)), _LARGEST_MOTION_PX))
 
 
-def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> NDArray[np.int64] | None:
+def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) -> Indices | None:
     """Pairs (bead of the first camera, bead of the other) or None where the match is not sure."""
     if min(len(first.beads), len(other.beads)) < _FEWEST_MATCHED:
         return None
@@ -172,33 +209,7 @@ def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) 
     return match.pairs if sure else None
 
 
-def _difference(
-    first: Array,
-    first_good: NDArray[np.bool_],
-    other: Array,
-    other_good: NDArray[np.bool_],
-    pairs: NDArray[np.int64] | None,
-    sd_of_one: float,
-) -> tuple[float, float]:
-    """Other minus first, on common beads if they are known, else of the medians; with its standard deviation."""
-    if pairs is not None:
-        pairs = pairs[first_good[pairs[:, 0]] & other_good[pairs[:, 1]]]
-    if pairs is not None and len(pairs):
-        return _middle(other[pairs[:, 1]] - first[pairs[:, 0]], sd_of_one)
-    if not first_good.any() or not other_good.any():
-        return float(np.median(other) - np.median(first)), sd_of_one
-    (a, a_sd), (b, b_sd) = _middle(first[first_good], sd_of_one), _middle(other[other_good], sd_of_one)
-    return b - a, float(np.hypot(a_sd, b_sd))
-
-
-def _middle(values: Array, sd_of_one: float) -> tuple[float, float]:
-    """Mean without the values far from the median, and its standard deviation."""
-    distance = np.abs(values - np.median(values))
-    kept = values[distance <= 3 * 1.4826 * np.median(distance) + 1e-9]
-    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else sd_of_one
-
-
-def astigmatism_nm(fit: PsfFit, pixel_size_nm: float) -> Array:
+def astigmatism_nm(fit: PsfFit) -> Array:
     """(planes,) Distance between the foci of two crossed axes, those where it is largest.
 
     With foci at ±δ/2 the squared widths along the axes differ by δ dw/dΔz.
@@ -207,15 +218,14 @@ def astigmatism_nm(fit: PsfFit, pixel_size_nm: float) -> Array:
     distances = np.zeros(len(fit.planes))
     for p, plane in enumerate(fit.planes):
         mine = fit.plane_of == p
-        defocus = fit.defocus_nm[mine]
-        near = curve.used[mine] & (np.abs(defocus) < _ASTIGMATISM_REACH * curve.depth_of_focus_nm)
+        defocus, near = curve.defocus_nm[mine], curve.near(_ASTIGMATISM_REACH)[mine]
         slices = np.nonzero(near.any(axis=0))[0]
         if len(slices) < 3:
             continue
         components = []
         for axes in _AXES_DEG:
             fits = fit_beads(plane.stack, slices=slices, estimator="least_squares", elliptical=True, axes_deg=axes)
-            squared = fits.squared_width_px2 * pixel_size_nm**2
+            squared = fits.squared_width_px2 * fit.pixel_size_nm**2
             usable = near[:, slices] & fits.good
             components.append(_astigmatism(squared[usable], defocus[:, slices][usable], curve))
         distances[p] = np.hypot(*components)

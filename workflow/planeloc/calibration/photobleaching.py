@@ -12,12 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
-from planeloc.core.robust_fit import huber_weights, irls
-
-Array = NDArray[np.float64]
+from planeloc.core.arrays import Array, Mask
+from planeloc.core.robust_fit import huber_weights, irls, without_group_means
 
 _NEAR, _FAR = 0.7, 1.6  # of the depth of focus: two ranges of defocus in which the brightness is followed
 _LEAST_BRIGHTNESS_SD = 0.01  # of a bead on a slice, relative: pixels and model limit it whatever the photons
@@ -36,28 +34,25 @@ class Photobleaching:
     lost_sd: float
 
 
-def photobleaching(
-    curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: Array, *, remove: bool
-) -> Photobleaching:
-    """Photobleaching from the photons (beads, slices) of the beads of all planes; `travel_nm` (slices,).
+def photobleaching(curve: DefocusFit, photons: Array, photons_sd: Array, *, remove: bool) -> Photobleaching:
+    """Photobleaching from the photons (beads, slices) of the beads of all planes.
 
     `remove` says that a loss of brightness is photobleaching of the beads, so that it may be removed.
     """
-    rate, rate_sd, sure = _bleaching(curve, travel_nm, photons, photons_sd)
-    steps = len(travel_nm) - 1
-    slices = np.arange(len(travel_nm)) - steps / 2
+    rate, rate_sd, sure = _bleaching(curve, photons, photons_sd)
+    steps = photons.shape[1] - 1
+    slices = np.arange(steps + 1) - steps / 2
     brightness = np.exp(rate * slices) if sure and remove else np.ones(len(slices))
     return Photobleaching(brightness / brightness.mean(), float(-np.expm1(rate * steps)), rate_sd * steps)
 
 
-def _bleaching(curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: Array) -> tuple[float, float, bool]:
+def _bleaching(curve: DefocusFit, photons: Array, photons_sd: Array) -> tuple[float, float, bool]:
     """Change of the logarithm of the photons per slice, its standard deviation, and whether it is sure."""
-    defocus = curve.focus_nm[:, None] - travel_nm
-    away = np.abs(defocus) / curve.depth_of_focus_nm
-    bright = curve.used & (photons > 3 * photons_sd)
+    defocus = curve.defocus_nm / curve.depth_of_focus_nm
+    bright = photons > 3 * photons_sd
     (near, near_sd), (far, far_sd) = (
-        _rate(defocus / curve.depth_of_focus_nm, bright & within, photons, photons_sd)
-        for within in (away < _NEAR, (away >= _NEAR) & (away < _FAR))
+        _rate(defocus, bright & within, photons, photons_sd)
+        for within in (curve.near(_NEAR), curve.near(_FAR) & ~curve.near(_NEAR))
     )
     if not np.isfinite(near_sd + far_sd):
         return 0.0, float("inf"), False
@@ -70,7 +65,7 @@ def _bleaching(curve: DefocusFit, travel_nm: Array, photons: Array, photons_sd: 
     return float(np.sign(near) * least), apart, False
 
 
-def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd: Array) -> tuple[float, float]:
+def _rate(defocus: Array, usable: Mask, photons: Array, photons_sd: Array) -> tuple[float, float]:
     """Change of the logarithm of the photons per slice, and its standard deviation, where (beads, slices) are usable.
 
     log photons = bead + c Δz² + rate · slice: the loss of a window by defocus is taken to be even about focus.
@@ -84,7 +79,7 @@ def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd:
     columns = np.column_stack((defocus[usable] ** 2, place.astype(float)))
 
     def fit(weights: Array) -> tuple[tuple[Array, Array, float], Array]:
-        design, target = (_without_means(array, bead, weights) for array in (columns, value[:, None]))
+        design, target = (without_group_means(array, bead, weights) for array in (columns, value[:, None]))
         normal = design.T @ (weights[:, None] * design)
         solution = np.linalg.lstsq(normal, design.T @ (weights * target[:, 0]), rcond=None)[0]
         ratio = np.abs(target[:, 0] - design @ solution) / np.sqrt(variance)
@@ -93,10 +88,3 @@ def _rate(defocus: Array, usable: NDArray[np.bool_], photons: Array, photons_sd:
 
     (solution, normal, scale), _ = irls(fit, 1 / variance, _REWEIGHTINGS)
     return float(solution[1]), scale * float(np.sqrt(np.linalg.pinv(normal)[1, 1]))
-
-
-def _without_means(values: Array, group: NDArray[np.int64], weights: Array) -> Array:
-    """Values (n, k) less the weighted mean of their group."""
-    total = np.bincount(group, weights)
-    means = np.stack([np.bincount(group, weights * column) for column in values.T], axis=1)
-    return values - (means / np.maximum(total, 1e-300)[:, None])[group]

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
+from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.photobleaching import Photobleaching
-from planeloc.calibration.results import CalibratedPSF, PsfFit
-from planeloc.calibration.scan_fit import relative_residual
+from planeloc.calibration.scan_fit import CalibratedPSF, relative_residual
 from planeloc.calibration.settings import CalibrateSettings
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check, check_at_least, check_at_most
-
-Array = NDArray[np.float64]
 
 _MORE_BEADS = "its beads disagree; use more and brighter ones"
 _ADVICE = {  # where it depends on nothing; else in `_advice`
@@ -40,67 +39,65 @@ def quality_values(fit: PsfFit, calibrated: CalibratedPSF, astigmatism: Array, s
     astigmatism : (planes,) distance of the two line foci, nm.
     step_nm : displacement of the focus from slice to slice.
     """
-    psf, curve = calibrated.psf, fit.curve
-    depths, motion_nm = np.array(psf.plane_depths_nm), _motions_px(fit) * psf.pixel_size_nm
-    counts = np.bincount(fit.plane_of)
-    photons = [float(np.median(fit.photons[fit.plane_of == p])) for p in range(len(counts))]
+    psf, curve, planes = calibrated.psf, fit.curve, fit.planes
+    depths, depth_sd = np.array(psf.plane_depths_nm), fit.depth_sd_nm
+    of_planes = {
+        "beads": np.bincount(fit.plane_of),
+        "depth_nm": depths,
+        "depth_sd_nm": depth_sd,
+        "motion_nm": np.array([np.median(plane.motion_px) for plane in planes]) * fit.pixel_size_nm,
+        "photons": np.array([np.median(fit.photons[fit.plane_of == p]) for p in range(len(planes))]),
+        "brightness": np.array(psf.brightness),
+        "brightness_sd": calibrated.brightness_sd,
+        "astigmatism_nm": astigmatism,
+    }
     values = {
-        "slices": float(len(fit.widths.travel_nm)),
+        "slices": len(curve.travel_nm),
         "focus_step_nm": step_nm,
         "step_over_depth_of_focus": step_nm / curve.depth_of_focus_nm,
-        "fewest_beads": float(counts.min()),
-        "saturated_beads": float(sum(plane.beads.rejected.get("saturated", 0) for plane in fit.planes)),
-        **_curve_values(fit),
+        "fewest_beads": of_planes["beads"].min(),
+        "saturated_beads": sum(plane.beads.rejected.get("saturated", 0) for plane in planes),
+        **_curve_values(curve),
         **_residual_values(fit, calibrated),
-        "bead_photons": min(photons),
-        "bead_motion_nm": float(motion_nm.max()),
-        "lateral_stage_drift_nm": float(fit.common_motion_px.max()) * psf.pixel_size_nm,
+        "bead_photons": of_planes["photons"].min(),
+        "bead_motion_nm": of_planes["motion_nm"].max(),
+        "lateral_stage_drift_nm": fit.common_motion_px.max() * fit.pixel_size_nm,
         "stage_step_error_nm": fit.steps.largest_error_nm,
         "photobleaching": abs(fit.bleaching.lost),
         "photobleaching_sd": fit.bleaching.lost_sd,
         "depth_of_focus_over_waist": curve.depth_of_focus_nm / curve.waist_nm,
-        "cameras_matched": float(1 + sum(pairs is not None for pairs in fit.pairs)),
-        "hot_pixels": float(sum(np.count_nonzero(plane.beads.hot) for plane in fit.planes)),
-        "excluded_beads": float(sum(plane.left_out for plane in fit.planes)),
-        "astigmatism_nm": float(astigmatism.max()),
-        "scan_margin": float(_scan_beyond_focus(fit).min()) / curve.depth_of_focus_nm,
+        "cameras_matched": 1 + sum(pairs is not None for pairs in fit.pairs),
+        "hot_pixels": sum(np.count_nonzero(plane.beads.hot) for plane in planes),
+        "excluded_beads": sum(plane.left_out for plane in planes),
+        "astigmatism_nm": astigmatism.max(),
+        "scan_margin": _scan_beyond_focus(fit).min() / curve.depth_of_focus_nm,
         "defocus_coverage": _coverage(fit, step_nm),
-        "smallest_plane_spacing_nm": float(np.diff(np.sort(depths)).min()),
-        "largest_depth_sd_nm": float(fit.depth_sd_nm.max()),
-        "largest_brightness_sd": float((calibrated.brightness_sd / np.array(psf.brightness)).max()),
+        "smallest_plane_spacing_nm": np.diff(np.sort(depths)).min(),
+        "largest_depth_sd_nm": depth_sd.max(),
+        "largest_brightness_sd": (calibrated.brightness_sd / of_planes["brightness"]).max(),
         "planes_in_order": _order(depths),
     }
-    for p in range(len(depths)):
-        of_plane = {
-            "beads": float(counts[p]),
-            "depth_nm": float(depths[p]),
-            "depth_sd_nm": float(fit.depth_sd_nm[p]),
-            "motion_nm": float(motion_nm[p]),
-            "photons": photons[p],
-            "brightness": float(psf.brightness[p]),
-            "brightness_sd": float(calibrated.brightness_sd[p]),
-            "astigmatism_nm": float(astigmatism[p]),
-        }
+    for p in range(len(planes)):
+        values |= {f"plane_{p}_{name}": of_plane[p] for name, of_plane in of_planes.items()}
         if p:
-            of_plane["spacing_nm"] = float(depths[p] - depths[p - 1])
-            of_plane["spacing_sd_nm"] = float(np.hypot(fit.depth_sd_nm[p], fit.depth_sd_nm[p - 1]))
-        values |= {f"plane_{p}_{name}": value for name, value in of_plane.items()}
-    return values
+            values[f"plane_{p}_spacing_nm"] = depths[p] - depths[p - 1]
+            values[f"plane_{p}_spacing_sd_nm"] = np.hypot(depth_sd[p], depth_sd[p - 1])
+    return {name: float(value) for name, value in values.items()}
 
 
-def _curve_values(fit: PsfFit) -> dict[str, float]:
+def _curve_values(curve: DefocusFit) -> dict[str, float]:
     """The defocus curve and its standard deviations."""
-    curve = fit.curve
+    waist_sd, focus_depth_sd, asymmetry_sd, quartic_sd = curve.deviations
     return {
         "waist_nm": curve.waist_nm,
-        "waist_sd_nm": float(curve.deviations[0]),
+        "waist_sd_nm": waist_sd,
         "depth_of_focus_nm": curve.depth_of_focus_nm,
         "focus_depth_nm": curve.focus_depth_nm,
-        "focus_depth_sd_nm": float(curve.deviations[1]),
+        "focus_depth_sd_nm": focus_depth_sd,
         "asymmetry": curve.asymmetry,
-        "asymmetry_sd": float(curve.deviations[2]),
+        "asymmetry_sd": asymmetry_sd,
         "quartic": curve.quartic,
-        "quartic_sd": float(curve.deviations[3]),
+        "quartic_sd": quartic_sd,
     }
 
 
@@ -108,11 +105,11 @@ def _residual_values(fit: PsfFit, calibrated: CalibratedPSF) -> dict[str, float]
     """Residuals of the widths and of the images."""
     curve, of_gaussian, of_spline = fit.curve, calibrated.of_gaussian, calibrated.of_spline
     squared = curve.residual_nm**2 - fit.widths.sd_nm**2
-    near = curve.used & (np.abs(fit.defocus_nm) < 1.5 * curve.depth_of_focus_nm)
+    near_focus = _root_mean(squared[curve.near(1.5)])
     return {
-        "width_residual_near_focus_nm": _root_mean(squared[near]),
+        "width_residual_near_focus_nm": near_focus,
         "width_residual_all_nm": _root_mean(squared[curve.used]),
-        "width_residual_over_waist": _root_mean(squared[near]) / curve.waist_nm,
+        "width_residual_over_waist": near_focus / curve.waist_nm,
         "gaussian_residual_in_focus": fit.misfit,
         "relative_residual_gaussian": relative_residual(of_gaussian, fit.reach_nm),
         **({"relative_residual_spline": relative_residual(of_spline, fit.reach_nm)} if of_spline else {}),
@@ -130,14 +127,9 @@ def _root_mean(squared: Array) -> float:
     return float(np.sqrt(max(np.mean(squared), 0.0))) if squared.size else float("nan")
 
 
-def _motions_px(fit: PsfFit) -> Array:
-    """(planes,) own motion of the typical bead."""
-    return np.array([np.median(plane.motion_px) for plane in fit.planes])
-
-
 def _scan_beyond_focus(fit: PsfFit) -> Array:
     """(planes, 2) Distance (nm) scanned before and after a plane's focus; negative where the focus lies outside."""
-    travel = fit.widths.travel_nm
+    travel = fit.curve.travel_nm
     foci = np.array([np.median(fit.curve.focus_nm[fit.plane_of == p]) for p in range(len(fit.planes))])
     ends = np.stack((foci - travel[0], travel[-1] - foci), axis=1)
     return ends * np.sign(travel[-1] - travel[0])
@@ -146,7 +138,7 @@ def _scan_beyond_focus(fit: PsfFit) -> Array:
 def _coverage(fit: PsfFit, step_nm: float) -> float:
     """Share of the defocus range that molecules will have in which a width was measured."""
     needed = np.linspace(-fit.reach_nm, fit.reach_nm, 201)
-    seen = np.sort(fit.defocus_nm[fit.curve.used])
+    seen = np.sort(fit.curve.defocus_nm[fit.curve.used])
     if not len(seen):
         return 0.0
     after = np.clip(np.searchsorted(seen, needed), 1, len(seen) - 1)

@@ -9,16 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from planeloc.beads.bead_stack import BeadStack
-from planeloc.cameras.noise import PixelNoise
+from planeloc.core.arrays import Array
 from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows, fit_emitters
 from planeloc.psf import PSF
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,35 +24,6 @@ class BeadScan:
     travel_nm: tuple[float, ...]  # (slices,) of the beads along z
     brightness: tuple[float, ...]  # (slices,) of the beads over their mean: below one where they have bleached
     start: Tensor  # (beads, 4): x, y from the window's outer corner, z (nm), photons on this camera
-
-    @classmethod
-    def of(
-        cls,
-        stack: BeadStack,
-        travel_nm: Array,
-        brightness: Array,
-        start: Array,
-        pixel_size_nm: float,
-        displacement_nm: Array,
-    ) -> BeadScan:
-        """From the pixels around the beads.
-
-        Parameters
-        ----------
-        start : (beads, 4) x, y in nm from the camera's outer corner, z of the bead at travel 0, photons on this camera.
-        displacement_nm : (slices, 2) of the stage along x and y of this camera.
-        """
-        shape = stack.photons.shape
-        use = torch.from_numpy(stack.own)[:, None].expand(shape)
-        noise = PixelNoise.of([stack.camera]).repeated(0, shape[1])
-        shifts = torch.from_numpy(displacement_nm).expand(*shape[:2], 2)
-        within = np.column_stack((start[:, :2] - stack.corner_px * pixel_size_nm, start[:, 2:]))
-        return cls(
-            EmitterWindows.of(torch.from_numpy(stack.photons), noise, use, shifts),
-            tuple(map(float, travel_nm)),
-            tuple(map(float, brightness)),
-            torch.from_numpy(within),
-        )
 
     def only(self, chosen: Tensor) -> BeadScan:
         """Some of the beads."""
@@ -88,6 +54,16 @@ class ModelResidual:
     def relative(self) -> Array:
         """(slices,) Relative residual, rms over rms."""
         return np.sqrt(np.maximum(self.squared_residual, 0.0) / np.maximum(self.squared_contrast, 1e-12))
+
+
+@dataclass(frozen=True)
+class CalibratedPSF:
+    """A PSF model and its residuals on the beads."""
+
+    psf: PSF
+    brightness_sd: Array  # (planes,)
+    of_gaussian: list[ModelResidual]  # of every plane
+    of_spline: list[ModelResidual] | None  # where that is the model
 
 
 def model_residual(psf: PSF, plane: int, scan: BeadScan, fits: EmitterFits) -> ModelResidual:

@@ -69,7 +69,7 @@ def fit_spline(psf: GaussianPSF, scan: BeadScan) -> SplinePSF:
     psf : the Gaussian of one plane that gets all photons.
     """
     knots = choose_knots(psf, scan)
-    prior = _prior_deviation(psf, knots)
+    prior = _SHARE * _round_images(psf, knots, widened=2.0) + _FLOOR
     spline = SplinePSF(psf, knots, torch.zeros_like(prior)[None], (0,))
     # First the spline: a Gaussian fitted to rings gives poor positions of the beads.
     beads, background = scan.start, scan.background(psf)
@@ -124,25 +124,17 @@ def _normalized(spline: SplinePSF) -> SplinePSF:
     """The model over its photons in focus, which are close to one: the Gaussian's small part goes into the spline."""
     missing = 1 / photons_in_focus(spline) - 1
     knots, psf = spline.knots, spline.gaussian
-    gaussian = _round_images(psf.squared_width(_knot_defocus(knots)), psf.pixel_size_nm, knots)
+    gaussian = _round_images(psf, knots)
     return replace(spline, coefficients=spline.coefficients + missing * (gaussian + spline.coefficients), _moved={})
 
 
-def _prior_deviation(psf: GaussianPSF, knots: Knots) -> Tensor:
-    """(axial, lateral, lateral) standard deviation of the coefficients."""
-    return _SHARE * _round_images(2 * psf.squared_width(_knot_defocus(knots)), psf.pixel_size_nm, knots) + _FLOOR
-
-
-def _knot_defocus(knots: Knots) -> Tensor:
-    return knots.first_nm + knots.axial_nm * torch.arange(knots.axial, dtype=torch.float64)
-
-
-def _round_images(squared_width: Tensor, pixel_size_nm: float, knots: Knots) -> Tensor:
-    """(axial, lateral, lateral) Gaussians of squared widths (axial,), nm², at the knots; photons per pixel."""
+def _round_images(psf: GaussianPSF, knots: Knots, widened: float = 1.0) -> Tensor:
+    """(axial, lateral, lateral) The Gaussian at the knots, photons per pixel; its squared width times `widened`."""
+    defocus = knots.first_nm + knots.axial_nm * torch.arange(knots.axial, dtype=torch.float64)
+    width = widened * psf.squared_width(defocus)[:, None, None]
     offset = (torch.arange(knots.lateral, dtype=torch.float64) - (knots.lateral - 1) / 2) * knots.lateral_nm
-    width = squared_width[:, None, None]
     squared = offset[:, None] ** 2 + offset[None, :] ** 2
-    return torch.exp(-squared / (2 * width)) * pixel_size_nm**2 / (2 * math.pi * width)
+    return torch.exp(-squared / (2 * width)) * psf.pixel_size_nm**2 / (2 * math.pi * width)
 
 
 class _Equations:

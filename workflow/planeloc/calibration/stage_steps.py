@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.calibration.defocus_curve import DefocusFit
+from planeloc.core.arrays import Array
 from planeloc.core.robust_fit import huber_weights, irls
-
-Array = NDArray[np.float64]
 
 _SIGMAS = 3.0
 _WIDTH_TOLERANCE = 0.02  # of a width
@@ -43,12 +41,13 @@ class StageSteps:
         return np.abs(self.error_nm) - _SIGMAS * self.error_sd_nm
 
 
-def stage_steps(curve: DefocusFit, travel_nm: Array, width_sd_nm: Array) -> StageSteps:
-    """Error of every step of the stage, from the changes of all beads' widths (beads, slices); `travel_nm` (slices,).
+def stage_steps(curve: DefocusFit, width_sd_nm: Array) -> StageSteps:
+    """Error of every step of the stage, from the changes of all beads' widths (beads, slices).
 
     A width that changes otherwise than the curve does so because the curve is wrong at this defocus, for the beads of
     all planes, or because the step was wrong, for all beads on this slice. Both have priors.
     """
+    travel_nm = curve.travel_nm
     middle = (travel_nm[1:] + travel_nm[:-1]) / 2
     both = curve.used[:, 1:] & curve.used[:, :-1]
     bead, step = np.nonzero(both)

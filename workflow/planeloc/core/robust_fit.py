@@ -59,6 +59,13 @@ def huber_loss(deviation: Array, bound: float) -> Array:
     return within * (2 * deviation - within)
 
 
+def without_group_means(values: Array, group: NDArray[np.int64], weights: Array) -> Array:
+    """Values (n, k) less the weighted mean of their group (n,): eliminates a constant that every group has."""
+    total = np.bincount(group, weights)
+    sums = np.stack([np.bincount(group, weights * column) for column in values.T], axis=1)
+    return values - (sums / np.maximum(total, 1e-300)[:, None])[group]
+
+
 def huber(q: Array) -> Array:
     """`huber_weights` of points in the plane, from q."""
     return huber_weights(np.sqrt(q), BOUND)

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
-from planeloc.registration.results import RegisteredPlane
-from planeloc.transforms.camera_transform import Affine
-
-Array = NDArray[np.float64]
+from planeloc.registration.transform_fit import RegisteredPlane
+from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
 
 _COLUMNS = 4
 _NICE = (1, 2, 5)
@@ -27,28 +24,26 @@ _AROUND = 1.7  # inches for title, key and legend of a panel
 
 def draw_registration(
     path: Path,
+    registration: Registration,
     reference_name: str,
     reference_beads_px: Array,
     planes: Sequence[RegisteredPlane],
-    shape: tuple[int, int],
-    pixel_size_nm: float,
     checks: Sequence[Check],
 ) -> None:
     """Write the figure as PNG: a panel of all fields, then one per camera but the reference (`planes`): the residual
     of every bead and the uncertainty of the transform over the field.
     """
-    panels = len(planes) + 1
+    shape, panels = registration.field_px, len(planes) + 1
     columns = min(panels, _COLUMNS)
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
     width = max(4.1 * columns, 9)
     checks_height = ROW_INCHES * -(-len(checks) // check_columns(width)) + 0.1
     figure = Figure(figsize=(width, (height + _AROUND) * rows + checks_height), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [checks_height])
     _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
     for p, plane in enumerate(planes, start=1):
-        _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, shape, pixel_size_nm)
+        _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration)
     draw_checks(figure.add_subplot(grid[rows, :]), checks, columns=check_columns(width))
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
@@ -63,7 +58,7 @@ def _draw_fields(
     border = np.concatenate([np.linspace(start, stop, 20) for start, stop in pairwise(corners)])
     axes.plot(*beads_px.T, "o", ms=3, color="#bbbbbb", zorder=1)
     fields = [(reference_name, Affine.identity().inverse(), None)]
-    fields += [(f"{p.name}: {p.orientation}", p.transform.inverse(), p.camera_px) for p in planes]
+    fields += [(f"{p.name}: {p.orientation}", p.fit.transform.inverse(), p.camera_px) for p in planes]
     for p, (label, back, camera_px) in enumerate(fields):
         outline = back(border)
         axes.plot(*outline.T, color=plane_colour(p), lw=1.6, label=label, zorder=2)
@@ -77,15 +72,16 @@ def _draw_fields(
     axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
 
 
-def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple[int, int], pixel: float) -> None:
-    rows, columns = shape
-    _draw_uncertainty(axes, plane, shape, pixel)
-    lengths = np.hypot(*plane.residual_px.T)
+def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, registration: Registration) -> None:
+    (rows, columns), pixel, fit = registration.field_px, registration.pixel_size_nm, plane.fit
+    _draw_uncertainty(axes, fit.uncertainty, (rows, columns), pixel)
+    residual_px = fit.residual_px[fit.kept]
+    lengths = np.hypot(*residual_px.T)
     reference_nm = _nice(float(np.percentile(lengths, 60)) * pixel)
     enlarged = 0.1 * columns / (reference_nm / pixel)  # the key spans a tenth of the field
     arrow = {"angles": "xy", "scale_units": "xy", "scale": 1 / enlarged, "width": 0.006}
-    back = np.linalg.inv(plane.transform.jacobian(plane.reference_px))
-    arrows = (back @ plane.residual_px[..., None])[..., 0]
+    back = np.linalg.inv(fit.transform.jacobian(plane.reference_px))
+    arrows = (back @ residual_px[..., None])[..., 0]
     axes.quiver(*plane.reference_px.T, *arrows.T, color=plane_colour(index), zorder=3, **arrow)
     axes.plot(*plane.reference_px.T, "o", ms=3, color="#777777", zorder=2)
     look = {"arrowstyle": "-|>", "color": "#222222", "shrinkA": 0, "shrinkB": 0}
@@ -94,18 +90,18 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, shape: tuple
     axes.text(0.4, -0.17, "grey lines: standard deviation, nm", transform=axes.transAxes, va="center", fontsize=9)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.set_aspect("equal")
-    rms, left_out = plane.residual_rms_px * pixel, plane.left_out_rms_px * pixel
+    rms, left_out = fit.residual_rms_px * pixel, fit.left_out_rms_px * pixel
     axes.set_title(
-        f"{plane.name}: {plane.transform.model} transform, {len(lengths)} beads\n"
+        f"{plane.name}: {fit.transform.model} transform, {len(lengths)} beads\n"
         f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",
         fontsize=10,
     )
 
 
-def _draw_uncertainty(axes: Axes, plane: RegisteredPlane, shape: tuple[int, int], pixel: float) -> None:
+def _draw_uncertainty(axes: Axes, uncertainty: TransformUncertainty, shape: tuple[int, int], pixel: float) -> None:
     """Contours of the transform's standard deviation per axis, nm."""
     x, y = np.meshgrid(np.linspace(0, shape[1], 33), np.linspace(0, shape[0], 33))
-    covariance = plane.uncertainty.covariance_at(np.stack((x, y), axis=-1))
+    covariance = uncertainty.covariance_at(np.stack((x, y), axis=-1))
     sd_nm = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1) / 2) * pixel
     if sd_nm.max() > sd_nm.min():
         lines = axes.contour(x, y, sd_nm, levels=5, colors="#bbbbbb", linewidths=0.8, zorder=1)

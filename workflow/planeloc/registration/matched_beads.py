@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.point_matching import Match, MatchLimits, match_points
 from planeloc.beads.positions import BeadPositions
 from planeloc.beads.stage_drift import DriftFreeBeads, remove_stage_drift
 from planeloc.cameras.camera import Camera
+from planeloc.core.arrays import Array, Indices
 from planeloc.core.errors import PlanelocError
 from planeloc.registration.settings import RegisterSettings
-
-Array = NDArray[np.float64]
 
 _BRIGHTEST = 150  # beads that are matched; more would add time, not safety
 
@@ -65,18 +63,14 @@ def match_beads(
             f"{fewer.advice}, or image a denser bead sample"
         )
     limits = MatchLimits(
-        rotation_deg=settings.maximum_rotation_deg,
-        scale=settings.maximum_scale_change,
-        shift_share=settings.maximum_shift,
-        tolerance_px=settings.tolerance_px,
+        settings.maximum_rotation_deg, settings.maximum_scale_change, settings.maximum_shift, settings.tolerance_px
     )
     most = None if settings.beads_move else _BRIGHTEST
     match = match_points(
         reference.position_px[:most],
         camera.position_px[:most],
         shape,
-        reference_labels=reference.label[:most],
-        camera_labels=camera.label[:most],
+        allowed=reference.label[:most, None] == camera.label[:most],
         limits=limits,
     )
     matched = 0 if match is None else len(match.pairs)
@@ -127,9 +121,7 @@ def without_stage_drift(
     return planes
 
 
-def _on_camera(
-    steady: DriftFreeBeads, a: NDArray[np.int64], b: NDArray[np.int64], turn: Array, apart_px2: float
-) -> MatchedBeads:
+def _on_camera(steady: DriftFreeBeads, a: Indices, b: Indices, turn: Array, apart_px2: float) -> MatchedBeads:
     """Beads `a` of the reference and `b` of a camera, whose positions are turned onto that camera."""
     enlarged = abs(np.linalg.det(turn))
     variance = steady.variance_px2[a] + steady.variance_px2[b]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 import numpy as np
 
 from planeloc.beads.positions import BeadPositions
 from planeloc.core.checks import Check, check_at_least, check_at_most
-from planeloc.registration.results import RegisteredPlane, area_share
 from planeloc.registration.settings import RegisterSettings
+from planeloc.registration.transform_fit import RegisteredPlane, area_share
+from planeloc.transforms.camera_transform import Registration
 
 _ADVICE = {
     "matched_beads": "more beads in the field make the transform safer",
@@ -35,71 +36,75 @@ _ADVICE = {
 
 
 def quality_values(
-    registered: Sequence[RegisteredPlane], positions: Sequence[BeadPositions], pixel_size_nm: float
+    registration: Registration, registered: Sequence[RegisteredPlane], positions: Sequence[BeadPositions]
 ) -> dict[str, float]:
     """Quality values of every plane, by name."""
+    pixel = registration.pixel_size_nm
     values: dict[str, float] = {}
     for p, seen in enumerate(positions):
         values |= {
             f"plane_{p}_beads": float(len(seen.label)),
-            f"plane_{p}_lateral_stage_drift_nm": seen.motion_px * pixel_size_nm,
+            f"plane_{p}_lateral_stage_drift_nm": seen.motion_px * pixel,
         }
     for p, plane in enumerate(registered, start=1):
+        fit, (transform_sd_nm, corner_sd_nm) = plane.fit, registration.transform_sd_nm(p)
         of_plane = {
-            "matched": float(len(plane.residual_px)),
-            "excluded": float(plane.excluded),
-            "beads_on_common_slices": float(plane.compared),
-            "residual_nm": plane.residual_rms_px * pixel_size_nm,
-            "leave_one_out_nm": plane.left_out_rms_px * pixel_size_nm,
-            "scatter_nm": plane.scatter_px * pixel_size_nm,
-            "transform_sd_nm": plane.transform_sd_nm,
-            "corner_sd_nm": plane.corner_sd_nm,
-            "bead_motion_nm": plane.own_motion_px * pixel_size_nm,
-            "shift_x_px": float(plane.transform.shift_px[0]),
-            "shift_y_px": float(plane.transform.shift_px[1]),
-            "mirrored": float(plane.transform.mirrored),
-            "quadratic": float(plane.transform.model == "quadratic"),
-            "second_best_match": plane.rival,
-            "chance_matches": plane.chance,
+            "matched": plane.used,
+            "excluded": plane.excluded,
+            "beads_on_common_slices": plane.matched.compared,
+            "residual_nm": fit.residual_rms_px * pixel,
+            "leave_one_out_nm": fit.left_out_rms_px * pixel,
+            "scatter_nm": fit.scatter_px * pixel,
+            "transform_sd_nm": transform_sd_nm,
+            "corner_sd_nm": corner_sd_nm,
+            "bead_motion_nm": plane.matched.own_motion_px * pixel,
+            "shift_x_px": fit.transform.shift_px[0],
+            "shift_y_px": fit.transform.shift_px[1],
+            "mirrored": fit.transform.mirrored,
+            "quadratic": fit.transform.model == "quadratic",
+            "second_best_match": plane.match.rival,
+            "chance_matches": plane.match.chance,
         }
-        values |= {f"plane_{p}_{name}": value for name, value in of_plane.items()}
+        values |= {f"plane_{p}_{name}": float(value) for name, value in of_plane.items()}
     return values
 
 
 def quality_checks(
-    registered: Sequence[RegisteredPlane],
-    positions: Sequence[BeadPositions],
-    shape: tuple[int, int],
-    pixel_size_nm: float,
-    s: RegisterSettings,
+    values: Mapping[str, float], registered: Sequence[RegisteredPlane], shape: tuple[int, int], s: RegisterSettings
 ) -> list[Check]:
     """Checks on the worst camera, with what to do at the microscope; `shape` is (rows, columns) of the cameras."""
 
-    def most(value: str) -> float:
-        return max(getattr(plane, value) for plane in registered)
+    def of_cameras(name: str, first: int = 1) -> list[float]:
+        return [values[f"plane_{p}_{name}"] for p in range(first, len(registered) + 1)]
 
-    def at_most(name: str, value: float, warn: float, fail: float = inf) -> Check:
-        return check_at_most(name, value, _ADVICE[name], warn=warn, fail=fail)
+    largest = ("second_best_match", "chance_matches", "transform_sd_nm", "corner_sd_nm", "bead_motion_nm")
+    worst = {name: max(of_cameras(name)) for name in largest} | {
+        "matched_beads": min(of_cameras("matched")),
+        "residual_px": max(plane.fit.residual_rms_px for plane in registered),
+        "leave_one_out_px": max(plane.fit.left_out_rms_px for plane in registered),
+        "covered_area_fraction": min(area_share(plane.reference_px, shape) for plane in registered),
+        "beads_on_common_slices": min(of_cameras("beads_on_common_slices")),
+        "lateral_stage_drift_nm": max(of_cameras("lateral_stage_drift_nm", first=0)),
+    }
 
-    def at_least(name: str, value: float, warn: float, fail: float = -inf) -> Check:
-        return check_at_least(name, value, _ADVICE[name], warn=warn, fail=fail)
+    def at_most(name: str, warn: float, fail: float = inf) -> Check:
+        return check_at_most(name, worst[name], _ADVICE[name], warn=warn, fail=fail)
 
-    matched = float(min(len(plane.residual_px) for plane in registered))
-    area = min(area_share(plane.reference_px, shape) for plane in registered)
+    def at_least(name: str, warn: float, fail: float = -inf) -> Check:
+        return check_at_least(name, worst[name], _ADVICE[name], warn=warn, fail=fail)
+
     checks = [
-        at_least("matched_beads", matched, s.recommended_matched, s.minimum_matched),
-        at_most("residual_px", most("residual_rms_px"), s.residual_warn_px, s.residual_fail_px),
-        at_most("leave_one_out_px", most("left_out_rms_px"), 2 * s.residual_warn_px),
-        at_most("second_best_match", most("rival"), s.second_best_match_warn, s.second_best_match_fail),
-        at_most("chance_matches", most("chance"), s.chance_matches_warn, s.chance_matches_fail),
-        at_most("transform_sd_nm", most("transform_sd_nm"), s.transform_sd_warn_nm, s.transform_sd_fail_nm),
-        at_most("corner_sd_nm", most("corner_sd_nm"), s.corner_sd_warn_nm),
-        at_least("covered_area_fraction", area, s.area_warn),
-        at_least("beads_on_common_slices", float(min(plane.compared for plane in registered)), s.minimum_matched),
+        at_least("matched_beads", s.recommended_matched, s.minimum_matched),
+        at_most("residual_px", s.residual_warn_px, s.residual_fail_px),
+        at_most("leave_one_out_px", 2 * s.residual_warn_px),
+        at_most("second_best_match", s.second_best_match_warn, s.second_best_match_fail),
+        at_most("chance_matches", s.chance_matches_warn, s.chance_matches_fail),
+        at_most("transform_sd_nm", s.transform_sd_warn_nm, s.transform_sd_fail_nm),
+        at_most("corner_sd_nm", s.corner_sd_warn_nm),
+        at_least("covered_area_fraction", s.area_warn),
+        at_least("beads_on_common_slices", s.minimum_matched),
     ]
-    motion_nm = max(seen.motion_px for seen in positions) * pixel_size_nm
-    if np.isfinite(motion_nm):  # of a scan
-        own_nm = most("own_motion_px") * pixel_size_nm
-        checks.append(at_most("lateral_stage_drift_nm", motion_nm, s.stage_drift_warn_nm))
-        checks.append(at_most("bead_motion_nm", own_nm, s.bead_motion_warn_nm, s.bead_motion_fail_nm))
+    if np.isfinite(worst["lateral_stage_drift_nm"]):  # of a scan
+        checks.append(at_most("lateral_stage_drift_nm", s.stage_drift_warn_nm))
+        checks.append(at_most("bead_motion_nm", s.bead_motion_warn_nm, s.bead_motion_fail_nm))
     return checks

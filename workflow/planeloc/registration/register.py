@@ -20,10 +20,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planeloc.beads.detection import BeadSearch
-from planeloc.beads.point_matching import Match, orientation_words
+from planeloc.beads.point_matching import Match
 from planeloc.beads.positions import BeadPositions, find_moving_positions, find_positions
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
@@ -35,9 +34,14 @@ from planeloc.io.camera_source import CameraSource, open_cameras
 from planeloc.registration.figure import draw_registration
 from planeloc.registration.matched_beads import MatchedPlane, match_beads, without_stage_drift
 from planeloc.registration.quality import quality_checks, quality_values
-from planeloc.registration.results import RegisteredPlane, area_share
 from planeloc.registration.settings import RegisterSettings
-from planeloc.registration.transform_fit import FEWEST_FOR_QUADRATIC, fit_shift, fit_transform
+from planeloc.registration.transform_fit import (
+    FEWEST_FOR_QUADRATIC,
+    RegisteredPlane,
+    area_share,
+    fit_shift,
+    fit_transform,
+)
 from planeloc.transforms.camera_transform import Affine, Registration
 
 _LOG = logging.getLogger(__name__)
@@ -72,26 +76,22 @@ def register(
     with open_cameras([Path(path) for path in beads], microscope) as source:
         files, shape = source.files, source.shape[2:]
         positions, cameras = _find_beads(source, microscope, settings)
-    others = range(1, microscope.planes)
-    matches = [match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in others]
+    matches = [
+        match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in range(1, microscope.planes)
+    ]
     steady = without_stage_drift(positions, matches, settings.minimum_matched)
     registered = [
-        _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, pixel, settings)
-        for p, match, plane in zip(others, matches, steady, strict=True)
+        _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, settings)
+        for p, match, plane in zip(range(1, len(cameras)), matches, steady, strict=True)
     ]
-    values = quality_values(registered, positions, pixel)
-    checks = quality_checks(registered, positions, shape, pixel, settings)
+    registration = _registration(registered, len(positions[0].label), shape, pixel)
+    values = quality_values(registration, registered, positions)
+    checks = quality_checks(values, registered, shape, settings)
 
     def draw(path: Path) -> None:
-        draw_registration(path, cameras[0].name, positions[0].position_px, registered, shape, pixel, checks)
+        draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered, checks)
 
     stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
-    registration = Registration(
-        transforms=(Affine.identity(), *(plane.transform for plane in registered)),
-        residual_nm=(0.0, *(plane.residual_rms_px * pixel for plane in registered)),
-        uncertainty=(None, *(plane.uncertainty for plane in registered)),
-        beads=(len(positions[0].label), *(len(plane.residual_px) for plane in registered)),
-    )
     draw(figure)
     write_quality(quality, values, checks)
     print_warnings(checks)
@@ -104,15 +104,24 @@ def register(
         "settings": asdict(settings),
     }
     registration.write(output, details)
-    for plane in registered:
-        _LOG.info(plane.words(pixel))
+    for p, plane in enumerate(registered, start=1):
+        _LOG.info(_described(registration, p, plane))
 
 
 def _find_beads(
     source: CameraSource, microscope: Microscope, settings: RegisterSettings
 ) -> tuple[list[BeadPositions], tuple[Camera, ...]]:
-    """Positions of the beads on every camera, and the cameras as their files limit them."""
-    frames = _frames(source, settings)
+    """Positions of the beads on every camera, and the cameras as their files limit them.
+
+    All slices of a scan are used; of a movie of moving particles, frames spread over it.
+    """
+    total = source.shape[0]
+    if total > _MOST_SLICES and not settings.beads_move:
+        raise PlanelocError(
+            f"{source.files[0]}: {total} frames, a movie and not a bead scan: give bead images, or set beads_move"
+        )
+    most = min(total, _MOST_FRAMES) if settings.beads_move else total
+    frames = np.unique(np.linspace(0, total - 1, most).astype(np.int64))
     counts, cameras = read_slices(source, microscope.cameras, frames)
     search = BeadSearch.in_pixels(
         microscope.pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr
@@ -122,58 +131,42 @@ def _find_beads(
     return [find_positions(counts[:, p], camera, search) for p, camera in enumerate(cameras)], cameras
 
 
-def _frames(source: CameraSource, settings: RegisterSettings) -> NDArray[np.int64]:
-    """The frames that are used: all slices of a scan; of a long movie, frames spread over it."""
-    total = source.shape[0]
-    if not settings.beads_move:
-        if total > _MOST_SLICES:
-            raise PlanelocError(
-                f"{source.files[0]}: {total} frames, a movie and not a bead scan: give bead images, or set beads_move"
-            )
-        return np.arange(total)
-    return np.unique(np.linspace(0, total - 1, min(total, _MOST_FRAMES)).astype(np.int64))
-
-
 def _register_plane(
-    file: Path,
-    name: str,
-    match: Match,
-    plane: MatchedPlane,
-    shape: tuple[int, int],
-    pixel: float,
-    settings: RegisterSettings,
+    file: Path, name: str, match: Match, plane: MatchedPlane, shape: tuple[int, int], settings: RegisterSettings
 ) -> RegisteredPlane:
     """Fit the transform of one camera."""
+    source = plane.beads.source
     # Beads in a corner of the field determine its position, but their errors would rotate and stretch the rest.
-    narrow = area_share(plane.beads.source, shape) < settings.affine_area
-    matched = len(plane.beads.source)
-    if settings.model == "quadratic" and (narrow or matched < FEWEST_FOR_QUADRATIC):
+    narrow = area_share(source, shape) < settings.affine_area
+    if settings.model == "quadratic" and (narrow or len(source) < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
-            f"{file}: {matched} matched beads on camera {name} are too few or too close together for a quadratic "
+            f"{file}: {len(source)} matched beads on camera {name} are too few or too close together for a quadratic "
             f"transform; {FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
     fit = fit_shift(plane.beads) if narrow else fit_transform(plane.beads, settings.model)
-    alone = Registration(
-        (Affine.identity(), fit.transform), (0.0, 0.0), shape, (None, fit.uncertainty), (None, None), pixel
+    return RegisteredPlane(name, match, plane, fit)
+
+
+def _registration(
+    registered: Sequence[RegisteredPlane], reference_beads: int, shape: tuple[int, int], pixel_size_nm: float
+) -> Registration:
+    fits = [plane.fit for plane in registered]
+    return Registration(
+        transforms=(Affine.identity(), *(fit.transform for fit in fits)),
+        residual_nm=(0.0, *(fit.residual_rms_px * pixel_size_nm for fit in fits)),
+        field_px=shape,
+        uncertainty=(None, *(fit.uncertainty for fit in fits)),
+        beads=(reference_beads, *(plane.used for plane in registered)),
+        pixel_size_nm=pixel_size_nm,
     )
-    field_sd, corner_sd = alone.transform_sd_nm(1)
-    kept = fit.kept
-    return RegisteredPlane(
-        name=name,
-        orientation=orientation_words(fit.transform.matrix),
-        transform=fit.transform,
-        uncertainty=fit.uncertainty,
-        reference_px=plane.beads.source[kept],
-        camera_px=plane.beads.target[kept],
-        residual_px=fit.residual_px[kept],
-        residual_rms_px=fit.residual_rms_px,
-        left_out_rms_px=fit.left_out_rms_px,
-        scatter_px=fit.scatter_px,
-        rival=match.rival,
-        chance=match.chance,
-        compared=plane.compared,
-        excluded=match.left_out + plane.moving + int(np.sum(~kept)),
-        own_motion_px=plane.own_motion_px,
-        transform_sd_nm=field_sd,
-        corner_sd_nm=corner_sd,
+
+
+def _described(registration: Registration, plane: int, found: RegisteredPlane) -> str:
+    """One line for the log."""
+    field_nm, corner_nm = registration.transform_sd_nm(plane)
+    out = f", {found.excluded} left out" if found.excluded else ""
+    return (
+        f"{found.name}: {found.orientation}, {found.used} beads{out}, {found.fit.transform.model} transform, "
+        f"residual {registration.residual_nm[plane]:.1f} nm, uncertainty {field_nm:.1f} nm over "
+        f"the field (worst corner {corner_nm:.1f} nm)"
     )

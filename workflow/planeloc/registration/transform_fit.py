@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from planeloc.beads.point_matching import ORIENTATIONS, fit_affine
+from planeloc.beads.point_matching import ORIENTATIONS, Match, fit_affine, orientation_words
+from planeloc.core.arrays import Array, Mask
 from planeloc.core.robust_fit import common_scatter, huber, irls
-from planeloc.registration.matched_beads import MatchedBeads
+from planeloc.registration.matched_beads import MatchedBeads, MatchedPlane
 from planeloc.transforms.camera_transform import (
     Affine,
     CameraTransform,
@@ -23,8 +23,6 @@ from planeloc.transforms.camera_transform import (
     TransformUncertainty,
     polynomial_terms,
 )
-
-Array = NDArray[np.float64]
 
 FEWEST_FOR_QUADRATIC = 12
 _CLEARLY = 0.85  # rms leave-one-out error of the quadratic transform over the affine one's
@@ -42,7 +40,7 @@ class TransformFit:
     uncertainty: TransformUncertainty
     residual_px: Array  # (n, 2) target minus transformed source
     left_out_px: Array  # (n, 2) the same under the transform fitted to the others
-    kept: NDArray[np.bool_]  # (n,) False: left out as an outlier
+    kept: Mask  # (n,) False: left out as an outlier
     scatter_px: float  # rms per axis beyond the noise
 
     @property
@@ -53,6 +51,41 @@ class TransformFit:
     @property
     def left_out_rms_px(self) -> float:
         return _rms(self.left_out_px[self.kept])
+
+
+@dataclass(frozen=True)
+class RegisteredPlane:
+    """How a camera's beads were matched to the reference, and the transform that was fitted to them."""
+
+    name: str
+    match: Match
+    matched: MatchedPlane
+    fit: TransformFit
+
+    @property
+    def orientation(self) -> str:
+        """In words."""
+        return orientation_words(self.fit.transform.matrix)
+
+    @property
+    def reference_px(self) -> Array:
+        """(n, 2) x, y on the reference of the beads that the transform is fitted to."""
+        return self.matched.beads.source[self.fit.kept]
+
+    @property
+    def camera_px(self) -> Array:
+        """(n, 2) the same beads on the camera."""
+        return self.matched.beads.target[self.fit.kept]
+
+    @property
+    def used(self) -> int:
+        """Beads that the transform is fitted to."""
+        return int(self.fit.kept.sum())
+
+    @property
+    def excluded(self) -> int:
+        """Matched beads that do not count: they move, or lie far from where the others say."""
+        return self.match.left_out + self.matched.moving + int(np.sum(~self.fit.kept))
 
 
 def fit_transform(beads: MatchedBeads, model: str = "auto") -> TransformFit:
@@ -146,7 +179,7 @@ def _fit(beads: MatchedBeads, model: _Affine | _Shift) -> TransformFit:
         model.build(coefficients),
         model.uncertainty(covariance),
         residual,
-        residual / np.maximum(1 - _leverage(model.design, weights), 1e-6)[:, None],
+        _left_out(residual, model.design, weights),
         kept,
         float(np.sqrt(scatter)),
     )
@@ -164,10 +197,10 @@ def _solve(beads: MatchedBeads, model: _Affine | _Shift, weights: Array) -> tupl
     return back @ (q.T @ whitened[:, design.shape[1] :]), back @ back.T
 
 
-def _leverage(design: Array, weights: Array) -> Array:
-    """(n,) share of a point's own position in its fitted position; 0 for points without weight."""
+def _left_out(residual: Array, design: Array, weights: Array) -> Array:
+    """(n, 2) residuals under the transform fitted to the others, from the leverage of each point."""
     q, _ = np.linalg.qr(np.sqrt(weights)[:, None] * design)
-    return np.sum(q**2, axis=1)
+    return residual / np.maximum(1 - np.sum(q**2, axis=1), 1e-6)[:, None]
 
 
 def _required(beads: MatchedBeads, quadratic: TransformFit) -> bool:
@@ -181,7 +214,7 @@ def _required(beads: MatchedBeads, quadratic: TransformFit) -> bool:
     for model in (_Affine(beads.source), _Affine(beads.source, order=2)):
         coefficients, _ = _solve(beads._replace(shared_px2=np.zeros_like(beads.shared_px2)), model, weights)
         residual = beads.target - model.design @ coefficients
-        left_out = residual / np.maximum(1 - _leverage(model.design, weights), 1e-6)[:, None]
+        left_out = _left_out(residual, model.design, weights)
         squares.append(float(np.sum(weights[:, None] * residual**2)))
         errors.append(float(np.sum(weights[:, None] * left_out**2)))
     more, freedom = 6, 2 * (int(used.sum()) - 6)
@@ -193,3 +226,9 @@ def _required(beads: MatchedBeads, quadratic: TransformFit) -> bool:
 
 def _rms(residual: Array) -> float:
     return float(np.sqrt(np.mean(np.sum(residual**2, axis=1))))
+
+
+def area_share(points: Array, shape: tuple[int, int]) -> float:
+    """Area of an ellipse with the points' second moments (twice their rms) over the field's area, at most 1."""
+    area = 4 * np.pi * np.sqrt(max(np.linalg.det(np.cov(points.T)), 0.0))
+    return min(float(area / (shape[0] * shape[1])), 1.0)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from planeloc.core.arrays import Array
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
-
-Array = NDArray[np.float64]
 
 _FORMAT = "planeloc registration 2"
 _FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine transforms without their uncertainty
@@ -206,7 +205,7 @@ class Registration:
         """Write JSON; `details` (quality values, settings) are kept beside the transforms."""
         unknown = (None,) * self.planes
         rows = zip(self.transforms, self.residual_nm, self.uncertainty or unknown, self.beads or unknown, strict=True)
-        content: dict[str, Any] = {
+        content = {
             "format": _FORMAT,
             "convention": "pixels from the outer corner of pixel (0, 0); "
             "affine: camera = matrix @ reference + shift_px; "
