@@ -15,7 +15,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.fitting.gaussian_2d import GaussianFits, fit_gaussians
 from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 WINDOW_PX = 7
 FEWEST_EMITTERS = 30
@@ -130,6 +130,6 @@ def _peak_in_focus(psf: PSF) -> NDArray[np.float64]:
 def _in_focus(psf: PSF) -> NDArray[np.float64]:
     """(planes, side, side) focused spot of one photon on every plane, in the middle of a pixel."""
     z = torch.tensor(psf.plane_depths_nm, dtype=torch.float64)
-    centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
-    images = psf.expected_photons(centre, centre, z, 1 / torch.tensor(psf.brightness).double(), (WINDOW_PX, WINDOW_PX))
+    emitters = Emitters.in_middle(WINDOW_PX * psf.pixel_size_nm, z, 1 / torch.tensor(psf.brightness).double())
+    images = psf.expected_photons(emitters, (WINDOW_PX, WINDOW_PX))
     return images[torch.arange(psf.planes), torch.arange(psf.planes)].numpy()

@@ -20,7 +20,7 @@ from scipy import ndimage
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.movie.background import Stretch
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.scene import Scene
 
 Array = NDArray[np.float64]
@@ -140,7 +140,7 @@ def _powers_of_shares(psf: PSF, scene: Scene) -> Array:
     z = torch.linspace(*scene.depth_range_nm, _DEPTHS, dtype=torch.float64)
     within = (torch.arange(_POSITIONS, dtype=torch.float64) + 0.5) / _POSITIONS + _WINDOW_PX // 2
     x, y, z = torch.meshgrid(within * psf.pixel_size_nm, within * psf.pixel_size_nm, z, indexing="ij")
-    images = psf.expected_photons(x, y, z, torch.ones_like(z), (_WINDOW_PX, _WINDOW_PX))
+    images = psf.expected_photons(Emitters(x, y, z, torch.ones_like(z)), (_WINDOW_PX, _WINDOW_PX))
     return np.stack([(images**n).sum(dim=(-2, -1)).mean(dim=(0, 1, 2)).numpy() for n in (2, 3)])
 
 

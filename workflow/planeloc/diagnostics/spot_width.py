@@ -25,7 +25,7 @@ from planeloc.diagnostics.brightness import (
     windows_around,
 )
 from planeloc.movie.background import Stretch
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.random_density import draw_dense_scenes
 from planeloc.scenes.scene import Scene
 from planeloc.transforms.camera_transform import Registration
@@ -138,8 +138,8 @@ def _width_curves(psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
     """(planes, depths) logarithms of the squared widths, px², that the fit finds in noiseless images of the PSF."""
     low, high = depth_range_nm
     z = torch.arange(low - _BEYOND_NM, high + _BEYOND_NM + 1, _STEP_NM, dtype=torch.float64)
-    centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
-    images = psf.expected_photons(centre, centre, z, torch.full_like(z, 1e4), (WINDOW_PX, WINDOW_PX)).numpy()
+    emitters = Emitters.in_middle(WINDOW_PX * psf.pixel_size_nm, z, 1e4)
+    images = psf.expected_photons(emitters, (WINDOW_PX, WINDOW_PX)).numpy()
     none, camera = np.zeros(1, np.float32), Camera()
     fits = [fit_spots(images[:, plane], none, camera) for plane in range(psf.planes)]
     return np.log([fit.squared_width_px2[:, 0] for fit in fits])
