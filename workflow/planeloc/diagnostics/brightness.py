@@ -117,8 +117,7 @@ def photons_in_focus(fits: GaussianFits, psf: PSF) -> NDArray[np.float64]:
 
 def _gaussian_share(psf: PSF) -> float:
     """Share of a focused spot's photons under the Gaussian that is fitted to it; its rings hold the rest."""
-    own = _in_focus(psf)
-    fits = fit_gaussians(1000 * own, estimator="least_squares")
+    fits = fit_gaussians(1000 * _in_focus(psf), estimator="least_squares")
     return float(np.median(2 * np.pi * fits.squared_width_px2[:, 0] * fits.peak)) / 1000
 
 

@@ -65,11 +65,13 @@ class SpotWindows:
 def cut_windows(stretch: Stretch, registration: Registration) -> SpotWindows:
     """Cut windows around the spots of every plane, at most `_SPOTS_PER_STRETCH`."""
     residual = stretch.photons - stretch.background
+    half = WINDOW_PX // 2
+    last = np.array(residual.shape[:1:-1]) - half - 1  # (x, y) where a whole window fits
     windows, inside, found_on = [], [], []
     for plane, (frame, y, x) in enumerate(_some_spots(residual)):
         reference = registration.transforms[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
         places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.transforms]
-        inward = [_moved_inward(place, residual.shape[2:]) for place in places]
+        inward = [place.clip(half, last) for place in places]
         whole = [(place == near).all(axis=1) for place, near in zip(places, inward, strict=True)]
         own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(inward)]
         windows.append(np.stack(own, axis=1))
@@ -104,12 +106,6 @@ def _some_spots(residual: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, N
         every = np.linspace(0, len(found[0]) - 1, min(len(found[0]), _SPOTS_PER_STRETCH // residual.shape[1]))
         some.append(tuple(values[every.astype(int)] for values in found))
     return some
-
-
-def _moved_inward(place: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Positions (n, 2); those at the border are moved to where a whole window fits."""
-    half = WINDOW_PX // 2
-    return place.clip(half, np.array([shape[1], shape[0]]) - half - 1)
 
 
 def excess_widths(spots: SpotWidths, psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
