@@ -53,16 +53,13 @@ def measure_cameras(
 
     Parameters
     ----------
-    microscope, declared_in
-        The declared cameras, and their file.
-    output
-        Microscope file (YAML), as `planeloc.cameras.microscope.read_microscope` reads it.
+    microscope, declared_in : the declared cameras, and their file.
+    output : microscope file (YAML), as `planeloc.cameras.microscope.read_microscope` reads it.
 
     Raises
     ------
-    PlanelocError
-        The movies are unusable, or a quality check failed. A failed check leaves figure and quality values beside
-        `figure` and `quality`, with `.failed` in their names; nothing else is written.
+    PlanelocError : the movies are unusable, or a quality check failed. A failed check leaves figure and quality values
+        beside `figure` and `quality`, with `.failed` in their names; nothing else is written.
     """
     dark = _read("dark", movies.dark, microscope, settings.minimum_frames)
     recorded = [_read("bright", movies.bright, microscope, settings.minimum_frames, dark)]

@@ -78,16 +78,13 @@ def microscope_file_text(
         "# Made by `planeloc cameras`: do not edit, it is made again when its movies change.",
         f"# Measured by photon transfer; what has no ± is as in {declared_in}.",
         *(f"# {name}: {'; '.join(map(str, paths))}" for name, paths in files.items() if paths),
-        _yaml_line("name", microscope.name),
-        _yaml_line("pixel_size_nm", microscope.pixel_size_nm),
-        _yaml_line("layout", microscope.layout),
+        *(_yaml_line(key, getattr(microscope, key)) for key in ("name", "pixel_size_nm", "layout")),
         "cameras:",
+        *(_list_item(_camera_lines(m)) for m in measured),
     ]
-    lines += [line for m in measured for line in _list_item(_camera_lines(m))]
     if microscope.regions:
         lines.append("regions:")
-        for region in microscope.regions:
-            lines += _list_item([_yaml_line(name, value) for name, value in asdict(region).items()])
+        lines += [_list_item([_yaml_line(*item) for item in asdict(region).items()]) for region in microscope.regions]
     return "\n".join(lines) + "\n"
 
 
@@ -100,8 +97,8 @@ def _camera_lines(m: CameraMeasurement) -> list[str]:
     return lines
 
 
-def _list_item(lines: Sequence[str]) -> list[str]:
-    return [("  - " if i == 0 else "    ") + line for i, line in enumerate(lines)]
+def _list_item(lines: Sequence[str]) -> str:
+    return "  - " + "\n    ".join(lines)
 
 
 def _yaml_line(key: str, value: Any) -> str:

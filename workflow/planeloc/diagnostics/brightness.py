@@ -41,8 +41,7 @@ def measure_brightness_and_background(movies: list[Movie], psf: PSF) -> Brightne
 
     Raises
     ------
-    PlanelocError
-        Fewer than `FEWEST_EMITTERS` molecules in focus were found.
+    PlanelocError : fewer than `FEWEST_EMITTERS` molecules in focus were found.
     """
     photons, background, least = [], [], []
     peak = _peak_in_focus(psf)
@@ -73,10 +72,8 @@ def find_spots(residual: NDArray[np.float32]) -> tuple[tuple[NDArray, NDArray, N
 
     Returns
     -------
-    spots : tuple of arrays (n,)
-        Frame, row and column.
-    height : float
-        Detection threshold, photons per pixel of the smoothed image.
+    spots : frame, row and column, arrays (n,).
+    height : detection threshold, photons per pixel of the smoothed image.
     """
     smooth = ndimage.gaussian_filter(residual, (0, _SMOOTHING_PX, _SMOOTHING_PX))
     height = _DETECTION_SIGMAS * 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))

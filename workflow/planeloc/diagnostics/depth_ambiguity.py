@@ -33,8 +33,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
 
     Raises
     ------
-    PlanelocError
-        Depths were not measured, or are ambiguous.
+    PlanelocError : depths were not measured, or are ambiguous.
     """
     low, high = scene.depth_range_nm
     measured = psf.measured_depths_nm

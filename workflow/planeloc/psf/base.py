@@ -66,12 +66,9 @@ class PSF(ABC):
 
         Parameters
         ----------
-        position_nm : Tensor
-            (..., planes, 2): (x, y) on each plane from the outer corner of the window's pixel (0, 0).
-        defocus_nm : Tensor
-            (..., planes).
-        shape : (rows, columns)
-            Size of the window.
+        position_nm : (..., planes, 2), (x, y) on each plane from the outer corner of the window's pixel (0, 0).
+        defocus_nm : (..., planes).
+        shape : rows and columns of the window.
         """
 
     @abstractmethod
@@ -98,8 +95,7 @@ class PSF(ABC):
 
         Parameters
         ----------
-        matrices : sequence of arrays
-            (planes, 2, 2): from the reference's axes to each camera's.
+        matrices : (planes, 2, 2), from the reference's axes to each camera's.
         """
         return self
 

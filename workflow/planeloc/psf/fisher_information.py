@@ -26,17 +26,15 @@ def without_backgrounds(
 
     Parameters
     ----------
-    weights : Tensor
-        (..., planes, rows, columns): inverse variances; 0 where a pixel is not used.
-    derivatives : Tensor
-        (..., planes, rows, columns, p).
-    background_known : bool
-        Whether the backgrounds are known exactly.
+    weights : (..., planes, rows, columns) inverse variances; 0 where a pixel is not used.
+    derivatives : (..., planes, rows, columns, p).
+    background_known : whether the backgrounds are known exactly.
 
     Returns
     -------
-    information, cross, own : Tensor
-        (..., p, p); between parameters and backgrounds (..., p, planes); about the backgrounds (..., planes).
+    information : (..., p, p), about the parameters.
+    cross : (..., p, planes), between parameters and backgrounds.
+    own : (..., planes), about the backgrounds.
     """
     weighted = weights[..., None] * derivatives
     flat, unweighted = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
