@@ -45,7 +45,7 @@ from planeloc.localization.detections import Detections
 from planeloc.localization.localize_frames import Job, Localizer, localize_frames
 from planeloc.localization.photometry import fit_photons
 from planeloc.networks.weight_files import load_network
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.drift_information import covariance_with_drift
@@ -190,10 +190,10 @@ def bound_row(psf: PSF, noise: PixelNoise, truth: pd.DataFrame, drift_sd_nm: flo
     place = torch.tensor(truth[["x", "y", "z"]].to_numpy())
     place[:, :2] = place[:, :2] % psf.pixel_size_nm + (side - psf.pixel_size_nm) / 2
     photons = torch.tensor(truth.photons.to_numpy())
-    level = torch.full((psf.planes,), PAPER_BACKGROUND[0], dtype=torch.float64)
+    level = torch.full((len(place), psf.planes), PAPER_BACKGROUND[0], dtype=torch.float64)
+    emitters = Emitters(*place.T, photons, background=level)
     parts = [
-        plane_information(psf, *place[some].T, photons[some], level.expand(len(some), -1), noise, (WINDOW_PX,) * 2)
-        for some in torch.arange(len(place)).split(100)
+        plane_information(psf, emitters[some], noise, (WINDOW_PX,) * 2) for some in torch.arange(len(place)).split(100)
     ]
     of_frames = torch.cat(parts).unflatten(0, (truth.frame.nunique(), -1))
     variance = torch.diagonal(covariance_with_drift(of_frames, drift_sd_nm), dim1=-2, dim2=-1).flatten(0, 1).mean(dim=0)

@@ -45,7 +45,7 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
-from planeloc.psf import PSF, GaussianPSF, paper_psf, read_psf
+from planeloc.psf import PSF, Emitters, GaussianPSF, paper_psf, read_psf
 from planeloc.psf.fisher_information import bound, fisher_information
 from planeloc.psf.single_bead import SingleBeadPSF, read_bead_stack
 from planeloc.registration.register import register
@@ -83,7 +83,7 @@ def of_model(psf: PSF) -> Light:
 
     def light(plane: int, place_px: np.ndarray, z_nm: np.ndarray) -> np.ndarray:
         x, y, z = (torch.as_tensor(v, dtype=torch.float64) for v in (*(place_px.T * PIXEL_NM), z_nm))
-        images = psf.expected_photons(x, y, z, torch.ones_like(z), (WINDOW_PX, WINDOW_PX))[:, plane].numpy()
+        images = psf.expected_photons(Emitters(x, y, z, torch.ones_like(z)), (WINDOW_PX, WINDOW_PX))[:, plane].numpy()
         return images / psf.brightness[plane]
 
     return light
@@ -169,7 +169,8 @@ def spacing_bound(truth: GaussianPSF, condition: Condition) -> float:
         scan = truth.as_scan(plane, condition.travel_nm)
         at = [torch.tensor(v, dtype=torch.float64) for v in (WINDOW_PX / 2 * PIXEL_NM,) * 2 + (0.0, condition.photons)]
         level = torch.full((scan.planes,), BACKGROUND, dtype=torch.float64)
-        information = fisher_information(scan, *at, level, noise.repeated(0, scan.planes), (WINDOW_PX, WINDOW_PX))
+        emitter = Emitters(*at, background=level)
+        information = fisher_information(scan, emitter, noise.repeated(0, scan.planes), (WINDOW_PX, WINDOW_PX))
         deviations.append(float(bound(information)[2]) / np.sqrt(condition.beads))
     return float(np.sqrt(np.mean([a**2 + b**2 for a, b in pairwise(deviations)])))
 

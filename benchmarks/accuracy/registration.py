@@ -33,7 +33,7 @@ from planeloc.beads.point_matching import ORIENTATIONS
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from planeloc.registration.register import register
 from planeloc.registration.settings import RegisterSettings
 from planeloc.transforms.camera_transform import Affine, Registration
@@ -120,7 +120,7 @@ def gaussian_light(plane: int, position_px: np.ndarray, z_nm: np.ndarray, size: 
     """Light (slices, size, size) of beads of one photon on this plane at positions (slices, 2), heights (slices,)."""
     one = replace(PSF, plane_depths_nm=(PSF.plane_depths_nm[plane],), brightness=(1.0,))
     x, y, z = (torch.as_tensor(v, dtype=torch.float64) for v in (*(position_px.T * PIXEL_NM), z_nm))
-    return one.expected_photons(x, y, z, torch.ones_like(z), (size, size))[:, 0].numpy()
+    return one.expected_photons(Emitters(x, y, z, torch.ones_like(z)), (size, size))[:, 0].numpy()
 
 
 def diffraction_light(**aberrations: float) -> Callable:

@@ -26,7 +26,7 @@ import torch
 from benchmarks.support.record import Record, add_json_option
 from benchmarks.tables import Column
 
-from planeloc.psf import GaussianPSF
+from planeloc.psf import Emitters, GaussianPSF
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import Scene, paper_scene
 from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
@@ -87,7 +87,7 @@ def draw(psf: GaussianPSF, scene: Scene, size: int, seed: int, *, centred: bool,
     place = torch.tensor(still.positions_nm(voxels)) if centred else batch.positions_nm[:, 0].double()
     shifts = torch.tensor(drift * still.voxel_nm[2])
     photons = batch.photons[:, 0].double()
-    signal = psf.expected_photons(*place.unbind(-1), photons, still.image_shape[1:], shifts).numpy()
+    signal = psf.expected_photons(Emitters(*place.unbind(-1), photons, shifts), still.image_shape[1:]).numpy()
     if not noise:
         return signal, voxels
     level = scene.background[0]

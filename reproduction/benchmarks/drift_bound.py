@@ -24,7 +24,7 @@ from benchmarks.tables import Column
 from torch import Tensor
 
 from planeloc.fitting.single_emitter import EmitterFits
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.draw import Batch, draw_batch
 from planeloc.scenes.scene import Scene, paper_scene
 from planeloc_reproduction.drift_fit import fit_with_drift, fit_without_drift
@@ -130,7 +130,7 @@ def mean_of_posterior(psf: PSF, scene: Scene, image: Tensor, fit: Tensor) -> Ten
     offsets = GRID_NM * torch.arange(-reach - margin, reach + margin + 1, dtype=torch.float64)
     y, x = torch.meshgrid(fit[1] + offsets, fit[0] + offsets, indexing="ij")
     z, photons = fit[2].expand_as(x), fit[3].expand_as(x)
-    expected = psf.expected_photons(x, y, z, photons, image.shape[1:]) + scene.background[0]
+    expected = psf.expected_photons(Emitters(x, y, z, photons), image.shape[1:]) + scene.background[0]
     shift = scene.read_noise_photons**2
     fitting = ((image + shift).clamp(min=0) * torch.log(expected + shift) - expected).sum(dim=(-2, -1))
     side = 2 * reach + 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import Scene
 from planeloc_reproduction.drift_information import (
@@ -135,11 +135,10 @@ def _information(
     shifts = sd * torch.randn(frames, 1, psf.planes, 2, generator=generator, dtype=torch.float64)
     shifts = shifts.expand(-1, molecules, -1, -1).reshape(count, psf.planes, 2)
     shape = (scene.window_px, scene.window_px)
+    emitters = Emitters(x, y, depth, photons, shifts, background)
     parts = [
-        plane_information(
-            psf, *(of[part] for of in (x, y, depth, photons, background)), noise, shape, shifts[part], background_known
-        )
-        for part in (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
+        plane_information(psf, emitters[part], noise, shape, background_known)
+        for part in torch.arange(count).split(_AT_ONCE)
     ]
     information = torch.cat(parts).reshape(frames, molecules, psf.planes, 4, 4)
     return depth.reshape(frames, molecules), information

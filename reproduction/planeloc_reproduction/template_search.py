@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 _PHASES = (0.25, 0.75)  # of a pixel: where templates stand along each axis
 _DEPTH_STEP_NM = 100.0
@@ -63,7 +63,7 @@ def _templates(psf: PSF, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     phases = torch.tensor(_PHASES, dtype=torch.float64)
     z, y, x = (axis.flatten() for axis in torch.meshgrid(depths, phases, phases, indexing="ij"))
     x, y = ((phase + side // 2) * psf.pixel_size_nm for phase, side in ((x, sides[1]), (y, sides[0])))
-    return depths, psf.expected_photons(x, y, z, torch.ones_like(z), (sides[0], sides[1])).float()
+    return depths, psf.expected_photons(Emitters(x, y, z, torch.ones_like(z)), (sides[0], sides[1])).float()
 
 
 def _place(psf: PSF, best: Tensor, shape: torch.Size, depths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

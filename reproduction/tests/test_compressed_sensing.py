@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
 
 from planeloc.core.errors import PlanelocError
-from planeloc.psf import SplinePSF
+from planeloc.psf import Emitters, SplinePSF
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction import compressed_sensing, drift_alternation, matching_pursuit
@@ -45,7 +45,7 @@ def expected(psf, scene, voxels, photons, shifts_nm):
     z = scene.depth_range_nm[0] + (depth + 0.5) * scene.voxel_depth_nm
     shape = (scene.window_px, scene.window_px)
     shifts, light = torch.tensor(shifts_nm), torch.tensor(photons, dtype=torch.float64)
-    return psf.expected_photons((column + 0.5) * size, (row + 0.5) * size, z, light, shape, shifts).numpy()
+    return psf.expected_photons(Emitters((column + 0.5) * size, (row + 0.5) * size, z, light, shifts), shape).numpy()
 
 
 @pytest.mark.parametrize("integrated", [False, True])

@@ -8,6 +8,7 @@ import torch
 
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterFits, EmitterWindows
+from planeloc.psf import Emitters
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import paper_scene
@@ -40,14 +41,14 @@ def emitters(number: int = EMITTERS, seed: int = 0) -> tuple[torch.Tensor, torch
 
 def exposed(truth: torch.Tensor, drift: torch.Tensor, seed: int = 1) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    expected = PSF.expected_photons(*truth.unbind(1), SHAPE, drift) + LEVEL
+    expected = PSF.expected_photons(Emitters(*truth.unbind(1), drift), SHAPE) + LEVEL
     read = torch.randn(expected.shape, generator=generator, dtype=torch.float64) * SCENE.read_noise_photons
     return torch.poisson(expected, generator=generator) + read
 
 
 def limits(truth: torch.Tensor, drift: torch.Tensor, drift_sd_nm: float, known: bool) -> tuple[float, float]:
     level = torch.full((len(truth), 4), LEVEL, dtype=torch.float64)
-    information = plane_information(PSF, *truth.unbind(1), level, NOISE, SHAPE, drift, known)
+    information = plane_information(PSF, Emitters(*truth.unbind(1), drift, level), NOISE, SHAPE, known)
     covariance = covariance_with_drift(information[:, None], drift_sd_nm)
     return float(mean_lateral_error(covariance).mean()), float(mean_axial_error(covariance).mean())
 
@@ -115,7 +116,7 @@ def test_first_guess_is_near_on_the_whole_field_and_in_oblong_windows() -> None:
     assert error[:, :2].abs().max() < 192.0
     assert error[:, 2].abs().max() < 300.0
     truth = torch.tensor([[2000.0, 700.0, 150.0, 4000.0]], dtype=torch.float64)
-    images = PSF.expected_photons(*truth.unbind(1), (9, 20)) + LEVEL
+    images = PSF.expected_photons(Emitters(*truth.unbind(1)), (9, 20)) + LEVEL
     guess = first_guess(PSF, images, NOISE)
     assert (guess - truth)[0, :2].abs().max() < 60.0
     assert abs(guess[0, 2] - 150.0) < 60.0

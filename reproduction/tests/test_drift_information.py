@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.drift_information import (
@@ -49,7 +49,7 @@ def dense_covariance(molecules: np.ndarray, shifts: np.ndarray, known: bool, dri
         moved = torch.zeros(number, 4, 2, dtype=torch.float64)
         moved[:, 1:] = torch.from_numpy(parameters[4 * number : 4 * number + 6].reshape(3, 2))
         level = torch.from_numpy(parameters[4 * number + 6 :].reshape(number, 4))
-        return PSF.expected_photons(*each.unbind(1), SHAPE, moved, level).numpy().ravel()
+        return PSF.expected_photons(Emitters(*each.unbind(1), moved, level), SHAPE).numpy().ravel()
 
     jacobian = np.empty((len(expected(start)), len(start)))
     for index, step in enumerate(np.maximum(1e-5 * np.abs(start), 1e-3)):
@@ -68,7 +68,8 @@ def dense_covariance(molecules: np.ndarray, shifts: np.ndarray, known: bool, dri
 def of_planes(molecules: np.ndarray, shifts: np.ndarray, known: bool = True) -> torch.Tensor:
     level = torch.full((len(molecules), 4), 4.0, dtype=torch.float64)
     moved = torch.from_numpy(shifts).expand(len(molecules), 4, 2)
-    return plane_information(PSF, *torch.from_numpy(molecules).unbind(1), level, NOISE, SHAPE, moved, known)
+    emitters = Emitters(*torch.from_numpy(molecules).unbind(1), moved, level)
+    return plane_information(PSF, emitters, NOISE, SHAPE, known)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["background known", "background unknown"])

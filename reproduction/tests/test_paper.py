@@ -12,7 +12,7 @@ import torch
 from planeloc.core.errors import PlanelocError
 from planeloc.networks.voxel_peaks import find_peaks
 from planeloc.networks.weight_files import load_network, save_network
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from planeloc.scenes.draw import voxel_of
 from planeloc.scenes.scene import paper_scene
 from planeloc.training.loop import fit_network
@@ -78,7 +78,7 @@ def test_images_show_their_molecules_where_they_are():
     """The mean image of many draws of noise is the model, with every plane displaced by its drift."""
     test = draw_images(Recipe(), 1, seed=5)
     x, y, z = test.position_nm[0]
-    expected = PSF.expected_photons(x, y, z, test.photons[0].double(), (16, 16), test.shifts_nm[0].double())
+    expected = PSF.expected_photons(Emitters(x, y, z, test.photons[0].double(), test.shifts_nm[0].double()), (16, 16))
     noise = (expected + 13).sqrt()
     assert (((test.images[0] - expected) / noise) ** 2).mean().item() == pytest.approx(1, abs=TOL_MEAN_SD * 0.045)
 
@@ -104,7 +104,7 @@ def test_the_camera_s_images_differ_in_model_and_drift_but_not_in_width():
 def test_additive_noise_is_the_same_under_a_molecule_and_beside_it():
     test = draw_images(recipe_of("additive_noise"), 300, seed=1)
     x, y, z = test.position_nm.T
-    light = PSF.expected_photons(x, y, z, test.photons.double(), (16, 16), test.shifts_nm.double())
+    light = PSF.expected_photons(Emitters(x, y, z, test.photons.double(), test.shifts_nm.double()), (16, 16))
     noise = test.images - light
     bright, dark = noise[light > 50], noise[light < 1]
     for pixels in (bright, dark):

@@ -17,7 +17,7 @@ from planeloc.calibration.spline_model import (
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
-from planeloc.psf import SplinePSF, read_psf, write_psf
+from planeloc.psf import Emitters, SplinePSF, read_psf, write_psf
 from planeloc.psf.spline import cubic_basis, cubic_basis_slope
 from support.bead_scans import PSF, gaussian_spots, pupil_spots
 from support.splines import random_spline
@@ -86,28 +86,28 @@ def test_gradients_in_float64_and_by_autograd() -> None:
     psf = random_spline()
     parameters = [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (650.0, 700.0, 120.0, 900.0)]
     assert torch.autograd.gradcheck(
-        lambda *p: psf.expected_photons(*p, (7, 7)), parameters, eps=1e-3, atol=1e-5, rtol=1e-4
+        lambda *p: psf.expected_photons(Emitters(*p), (7, 7)), parameters, eps=1e-3, atol=1e-5, rtol=1e-4
     )
-    values, derivatives = psf.expected_photons_and_derivatives(*parameters, (7, 7))
+    values, derivatives = psf.expected_photons_and_derivatives(Emitters(*parameters), (7, 7))
     for k, parameter in enumerate(parameters):
         moved = [p.detach().clone() for p in parameters]
         steps = []
         for sign in (1, -1):
             moved[k] = parameter.detach() + sign * 1e-3
-            steps.append(psf.expected_photons(*moved, (7, 7)))
+            steps.append(psf.expected_photons(Emitters(*moved), (7, 7)))
         torch.testing.assert_close(derivatives[..., k], (steps[0] - steps[1]) / 2e-3, atol=1e-7, rtol=1e-6)
-    torch.testing.assert_close(values, psf.expected_photons(*parameters, (7, 7)))
+    torch.testing.assert_close(values, psf.expected_photons(Emitters(*parameters), (7, 7)))
 
 
 def test_float32_and_batches_agree_with_float64() -> None:
     psf = random_spline()
     random = np.random.default_rng(0)
     parameters = [torch.from_numpy(random.uniform(*r, (5, 3))) for r in ((500, 800), (500, 800), (-600, 600), (1, 2))]
-    exact = psf.expected_photons(*parameters, (9, 8))
+    exact = psf.expected_photons(Emitters(*parameters), (9, 8))
     assert exact.shape == (5, 3, 4, 9, 8)
-    single = psf.expected_photons(*(p.float() for p in parameters), (9, 8))
+    single = psf.expected_photons(Emitters(*(p.float() for p in parameters)), (9, 8))
     torch.testing.assert_close(single.double(), exact, atol=2e-6, rtol=2e-5)
-    one = psf.expected_photons(*(p[3, 1] for p in parameters), (9, 8))
+    one = psf.expected_photons(Emitters(*(p[3, 1] for p in parameters)), (9, 8))
     torch.testing.assert_close(one, exact[3, 1])
 
 
@@ -119,8 +119,8 @@ def test_outside_its_support_it_is_the_gaussian_smoothly() -> None:
     def difference(x_nm, z_nm):
         at = torch.full_like(x_nm, 0.5 * PIXEL_NM)
         ones = torch.ones_like(x_nm)
-        images = (m.expected_photons(at - x_nm, at, z_nm, ones, (1, 1))[:, 0, 0, 0] for m in (psf, psf.gaussian))
-        return torch.sub(*images)
+        emitters = Emitters(at - x_nm, at, z_nm, ones)
+        return torch.sub(*(m.expected_photons(emitters, (1, 1))[:, 0, 0, 0] for m in (psf, psf.gaussian)))
 
     across, along = difference(x, torch.zeros_like(x) - 600), difference(torch.zeros_like(z), z)
     assert across[x.abs() > psf.knots.reach_nm].abs().max() == 0
@@ -138,9 +138,9 @@ def test_as_scan_is_the_bead_on_one_plane() -> None:
     psf = random_spline()
     scan = psf.as_scan(2, (-100.0, 50.0))
     at = [torch.tensor(v, dtype=torch.float64) for v in (600.0, 700.0, 30.0, 500.0)]
-    images = scan.expected_photons(*at, (7, 7))
+    images = scan.expected_photons(Emitters(*at), (7, 7))
     for image, travel in zip(images, (-100.0, 50.0), strict=True):
-        moved = psf.expected_photons(at[0], at[1], at[2] + travel, at[3], (7, 7))[2] / psf.brightness[2]
+        moved = psf.expected_photons(Emitters(at[0], at[1], at[2] + travel, at[3]), (7, 7))[2] / psf.brightness[2]
         torch.testing.assert_close(image, moved)
 
 
@@ -152,9 +152,10 @@ def test_in_reference_frame_a_turned_camera(matrix: list[list[int]]) -> None:
     side = 9
     emitter = np.array([4.5, 4.5]) * PIXEL_NM + (31.0, -52.0)
     z, photons = torch.tensor(80.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
-    reference = seen.expected_photons(*torch.from_numpy(emitter), z, photons, (side, side))
+    reference = seen.expected_photons(Emitters(*torch.from_numpy(emitter), z, photons), (side, side))
     middle = np.array([4.5, 4.5]) * PIXEL_NM
-    camera = psf.expected_photons(*torch.from_numpy(turn @ (emitter - middle) + middle), z, photons, (side, side))
+    turned = torch.from_numpy(turn @ (emitter - middle) + middle)
+    camera = psf.expected_photons(Emitters(*turned, z, photons), (side, side))
     y, x = np.mgrid[:side, :side] - 4
     mapped = np.einsum("ij,jrc->irc", turn, np.stack((x, y))).astype(int) + 4
     torch.testing.assert_close(camera[:, mapped[1], mapped[0]], reference)
@@ -217,7 +218,7 @@ def test_dim_beads_of_a_gaussian_give_the_gaussian_back() -> None:
     spline = fit_spline(ONE_PLANE, scan)
     at = torch.full((3,), 0.5 * SIDE * PIXEL_NM, dtype=torch.float64)
     depth, ones = torch.tensor([-300.0, 0.0, 300.0], dtype=torch.float64), torch.ones(3, dtype=torch.float64)
-    images = [m.expected_photons(at, at, depth, ones, (9, 9)) for m in (spline, ONE_PLANE)]
+    images = [m.expected_photons(Emitters(at, at, depth, ones), (9, 9)) for m in (spline, ONE_PLANE)]
     assert (images[0] - images[1]).norm() / images[1].norm() < TOL_GAUSSIAN_BACK
 
 
@@ -238,8 +239,8 @@ def test_zero_is_in_the_middle_whatever_the_order_of_the_planes() -> None:
 def test_a_gpu_agrees_with_the_cpu() -> None:
     psf, random = random_spline(), np.random.default_rng(0)
     at = [torch.from_numpy(random.uniform(*r, 20)) for r in ((500, 800), (500, 800), (-600, 600), (2000, 3000))]
-    here = psf.expected_photons_and_derivatives(*at, (9, 9))
-    there = psf.expected_photons_and_derivatives(*(a.cuda() for a in at), (9, 9))
+    here = psf.expected_photons_and_derivatives(Emitters(*at), (9, 9))
+    there = psf.expected_photons_and_derivatives(Emitters(*(a.cuda() for a in at)), (9, 9))
     for own, other in zip(here, there, strict=True):
         torch.testing.assert_close(other.cpu(), own, rtol=1e-9, atol=1e-9)
     noise = PixelNoise(torch.ones(4).double(), torch.ones(4).double())
@@ -255,7 +256,7 @@ def test_planes_are_joined_on_common_knots() -> None:
     two = replace(PSF, plane_depths_nm=(-200.0, 200.0), brightness=(0.5, 0.5))
     joined = join_planes(two, ones)
     at = [torch.tensor(v, dtype=torch.float64) for v in (600.0, 650.0, 90.0, 1.0)]
-    images = joined.expected_photons(*at, (7, 7))
+    images = joined.expected_photons(Emitters(*at), (7, 7))
     for p, (one, depth) in enumerate(zip(ones, two.plane_depths_nm, strict=True)):
-        alone = one.expected_photons(at[0], at[1], at[2] - depth, at[3], (7, 7))[0]
+        alone = one.expected_photons(Emitters(at[0], at[1], at[2] - depth, at[3]), (7, 7))[0]
         torch.testing.assert_close(images[p], 0.5 * alone, atol=1e-7, rtol=1e-5)

@@ -11,7 +11,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.networks.training_match import mistaken_depths
 from planeloc.networks.upsampling import Architecture
 from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
-from planeloc.psf import write_psf
+from planeloc.psf import Emitters, write_psf
 from planeloc.scenes.draw import draw_batch
 from planeloc.scenes.scene import Scene
 from planeloc.simulation.microscope import build_microscope
@@ -35,7 +35,7 @@ def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
     emitter = np.array([[20.3 * 192, 18.6 * 192, 150.0]])
     seen = instrument.expected(SimulatedScene(np.zeros(1, dtype=int), emitter, np.array([5000.0])), 0, 1, None)[0]
     x, y, z, light = (torch.tensor(v, dtype=torch.float64) for v in (*emitter[0], 5000.0))
-    shown = psf.expected_photons(x, y, z, light, (36, 40)).clamp(min=0)
+    shown = psf.expected_photons(Emitters(x, y, z, light), (36, 40)).clamp(min=0)
     np.testing.assert_allclose(seen[0], shown[0], atol=0.02)  # the window ends where little light is left
     simulate(tmp_path / "simulation.yaml", tmp_path / "acquisition")
     other = replace(psf, gaussian=replace(psf.gaussian, pixel_size_nm=100.0), _moved={})
@@ -50,12 +50,12 @@ def test_training_images_are_made_with_it():
     psf, scene = random_spline(), Scene(registration_resampling=False, background=(4.0, 4.0), read_noise_photons=1.0)
     batch = draw_batch(psf, replace(scene, drift_voxels=0), 200, torch.Generator().manual_seed(3))
     positions = batch.positions_nm.unbind(-1)
-    expected = psf.expected_photons(*positions, batch.photons, (16, 16)).sum(dim=1)
+    expected = psf.expected_photons(Emitters(*positions, batch.photons), (16, 16)).sum(dim=1)
     left = batch.images - expected
     assert abs(float(left.mean())) < 0.05
     assert float((left**2 / (expected + 5)).mean()) == pytest.approx(1, abs=0.05)
     # What sets the spline apart from its Gaussian is in the images, once.
-    gaussian = psf.gaussian.expected_photons(*positions, batch.photons, (16, 16)).sum(dim=1)
+    gaussian = psf.gaussian.expected_photons(Emitters(*positions, batch.photons), (16, 16)).sum(dim=1)
     apart = expected - gaussian
     assert float(((batch.images - gaussian) * apart).sum() / (apart**2).sum()) == pytest.approx(1, abs=0.05)
 

@@ -52,11 +52,11 @@ def measured(
     """`pattern` is added to every pixel's counts: a fixed pattern of the offset."""
     pattern = np.asarray(pattern, np.uint16)
     dark = dark_of(exposures(camera, 0 * light, FRAMES, random) + pattern)
-    arguments = []
+    lines = []
     for exposed in (camera, replace(camera, em_gain=1.0))[: 1 + without_em]:
         bright = bright_of(exposures(exposed, light, FRAMES, random, brightness) + pattern, dark)
-        arguments += [bright, fit_line(bright.levels, dark)]
-    return measure_camera(declared or camera, dark, *arguments)
+        lines.append(fit_line(bright, dark))
+    return measure_camera(declared or camera, dark, *lines)
 
 
 def judged(errors: list[float], deviations: list[float]) -> None:
@@ -75,9 +75,9 @@ def steps_and_drift(times: np.ndarray) -> np.ndarray:
 def test_camera_without_em_gain_is_found_without_bias(brightness) -> None:
     random = np.random.default_rng(1)
     found = [measured(SCMOS, random, beam(SIDE, 1000), brightness=brightness) for _ in range(REPEATS)]
-    judged([m.camera.offset_counts - SCMOS.offset_counts for m in found], [m.offset_sd_counts for m in found])
-    judged([m.camera.electrons_per_count - 0.5 for m in found], [m.electrons_per_count_sd for m in found])
-    judged([m.camera.read_noise_electrons - 1.6 for m in found], [m.read_noise_sd_electrons for m in found])
+    judged([m.camera.offset_counts - SCMOS.offset_counts for m in found], [m.sd["offset_counts"] for m in found])
+    judged([m.camera.electrons_per_count - 0.5 for m in found], [m.sd["electrons_per_count"] for m in found])
+    judged([m.camera.read_noise_electrons - 1.6 for m in found], [m.sd["read_noise_electrons"] for m in found])
     judged([m.line.curvature for m in found], [m.line.curvature_sd for m in found])
     judged([m.line.dark_gap_counts for m in found], [m.line.dark_gap_sd_counts for m in found])
     assert np.mean([m.gain_sd for m in found]) < 0.01  # 60 frames of 64 × 64 pixels suffice for 1 %
@@ -87,8 +87,8 @@ def test_em_gain_is_found_with_the_sheets_electrons_per_count() -> None:
     """`Camera.expose` draws the limit of high gain, F² = 2 and not 2 − 1/200: the gain comes out higher by ½."""
     random = np.random.default_rng(2)
     found = [measured(EMCCD, random, beam(SIDE, 100)) for _ in range(REPEATS)]
-    judged([m.camera.em_gain - 200.5 for m in found], [m.em_gain_sd for m in found])
-    judged([m.camera.read_noise_electrons - 40 for m in found], [m.read_noise_sd_electrons for m in found])
+    judged([m.camera.em_gain - 200.5 for m in found], [m.sd["em_gain"] for m in found])
+    judged([m.camera.read_noise_electrons - 40 for m in found], [m.sd["read_noise_electrons"] for m in found])
     assert all(m.camera.electrons_per_count == EMCCD.electrons_per_count for m in found)
 
 
@@ -96,10 +96,10 @@ def test_the_same_light_without_em_gain_tells_both_gains_and_the_excess_noise() 
     random = np.random.default_rng(3)
     declared = replace(EMCCD, electrons_per_count=7.0, em_gain=120.0)
     found = [measured(EMCCD, random, beam(SIDE, 1000), declared, without_em=True) for _ in range(REPEATS)]
-    judged([m.camera.em_gain - 200 for m in found], [m.em_gain_sd for m in found])
-    judged([m.camera.electrons_per_count - 5 for m in found], [m.electrons_per_count_sd for m in found])
+    judged([m.camera.em_gain - 200 for m in found], [m.sd["em_gain"] for m in found])
+    judged([m.camera.electrons_per_count - 5 for m in found], [m.sd["electrons_per_count"] for m in found])
     judged([m.excess_noise - 2 for m in found], [m.excess_noise_sd for m in found])
-    judged([m.camera.read_noise_electrons - 40 for m in found], [m.read_noise_sd_electrons for m in found])
+    judged([m.camera.read_noise_electrons - 40 for m in found], [m.sd["read_noise_electrons"] for m in found])
 
 
 def test_quantum_efficiency_saturation_and_name_are_kept() -> None:
@@ -115,22 +115,22 @@ def test_a_fixed_pattern_and_hot_pixels_do_no_harm() -> None:
     pattern[random.random((SIDE, SIDE)) < 0.002] = 3000
     found = measured(SCMOS, random, beam(SIDE, 1000), pattern=pattern)
     assert found.camera.offset_counts == pytest.approx(100 + pattern[found.dark.usable].mean(), abs=0.05)
-    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.electrons_per_count_sd)
+    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.sd["electrons_per_count"])
     assert 0 < (~found.dark.usable).sum() <= (pattern == 3000).sum()
 
 
 def test_even_light_is_enough() -> None:
     found = measured(SCMOS, np.random.default_rng(6), np.full((SIDE, SIDE), 800.0))
-    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.electrons_per_count_sd)
+    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.sd["electrons_per_count"])
 
 
 def test_flicker_is_measured_and_taken_out() -> None:
     random = np.random.default_rng(7)
     found = measured(SCMOS, random, beam(SIDE, 2000), brightness=lambda t: 1 + 0.03 * random.normal(size=len(t)))
-    assert found.bright.flicker == pytest.approx(0.03, rel=0.3)
-    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.electrons_per_count_sd)
+    assert found.line.bright.flicker == pytest.approx(0.03, rel=0.3)
+    assert found.camera.electrons_per_count == pytest.approx(0.5, abs=4 * found.sd["electrons_per_count"])
     still = measured(SCMOS, random, beam(SIDE, 2000))
-    assert still.bright.flicker < 0.001
+    assert still.line.bright.flicker < 0.001
 
 
 def test_cosmic_rays_do_no_harm() -> None:
@@ -139,7 +139,7 @@ def test_cosmic_rays_do_no_harm() -> None:
     dark = dark_of(exposures(SCMOS, 0 * light, FRAMES, random))
     counts = exposures(SCMOS, light, FRAMES, random)
     counts.reshape(-1)[random.integers(0, counts.size, 100)] = 30_000
-    line = fit_line(bright_of(counts, dark).levels, dark)
+    line = fit_line(bright_of(counts, dark), dark)
     assert 1 / line.slope == pytest.approx(0.5, abs=4 * line.slope_sd / line.slope**2)
 
 
@@ -150,15 +150,15 @@ def test_saturated_and_bent_parts_are_left_out() -> None:
     counts = exposures(SCMOS, light, FRAMES, random)
     clipped = np.minimum(counts, 3500)  # saturation known
     bright = bright_of(clipped, dark, 3500)
-    line = fit_line(bright.levels, dark)
+    line = fit_line(bright, dark)
     assert 1 / line.slope == pytest.approx(0.5, abs=4 * line.slope_sd / line.slope**2)
     assert bright.saturated_share > 0.1
-    unknown = fit_line(bright_of(clipped, dark).levels, dark)  # saturation not declared: the noise collapses
+    unknown = fit_line(bright_of(clipped, dark), dark)  # saturation not declared: the noise collapses
     assert 1 / unknown.slope == pytest.approx(0.5, rel=0.03)
     assert not unknown.used[-2:].any()
     signal = counts - 100.0  # a camera whose response sags: gain and noise fall together towards full light
     sagging = np.rint(100 + signal - signal**2 / 30_000).astype(np.uint16)
-    bent = fit_line(bright_of(sagging, dark).levels, dark)
+    bent = fit_line(bright_of(sagging, dark), dark)
     assert bent.curvature < -5 * bent.curvature_sd
 
 
@@ -167,7 +167,7 @@ def test_a_dark_movie_that_is_not_dark_is_recognised() -> None:
     light = beam(SIDE, 1000)
     leaking = dark_of(exposures(SCMOS, 0.01 * light, FRAMES, random))
     bright = bright_of(exposures(SCMOS, light, FRAMES, random), leaking)
-    found = measure_camera(SCMOS, leaking, bright, fit_line(bright.levels, leaking))
+    found = measure_camera(SCMOS, leaking, fit_line(bright, leaking))
     leak = 0.01 * light.mean() * SCMOS.quantum_efficiency / SCMOS.electrons_per_count
     assert found.stray_light_counts == pytest.approx(leak, rel=0.15)
     assert measured(SCMOS, random, light).stray_light_counts < 0.05
@@ -177,7 +177,7 @@ def test_another_offset_in_the_dark_movie_is_off_the_line() -> None:
     random = np.random.default_rng(11)
     light = beam(SIDE, 1000)
     dark = dark_of(exposures(replace(SCMOS, offset_counts=160.0), 0 * light, FRAMES, random))
-    line = fit_line(bright_of(exposures(SCMOS, light, FRAMES, random), dark).levels, dark)
+    line = fit_line(bright_of(exposures(SCMOS, light, FRAMES, random), dark), dark)
     assert line.dark_gap_counts == pytest.approx(60, abs=4 * line.dark_gap_sd_counts)
     assert abs(line.dark_gap_counts) > 5 * line.dark_gap_sd_counts
 
@@ -197,4 +197,4 @@ def test_no_line_where_the_noise_does_not_grow() -> None:
     light = beam(SIDE, 1000)
     dark = dark_of(exposures(SCMOS, 0 * light, FRAMES, random))
     averaged = np.broadcast_to(np.rint(100 + 2 * light).astype(np.uint16), (FRAMES, SIDE, SIDE))
-    assert fit_line(bright_of(averaged, dark).levels, dark) is None
+    assert fit_line(bright_of(averaged, dark), dark) is None

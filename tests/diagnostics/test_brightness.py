@@ -9,7 +9,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.brightness import WINDOW_PX, fit_spots, measure_brightness_and_background, photons_in_focus
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from support.movies import MICROSCOPE, Source, draw_emitters, expose
 from support.splines import random_spline
 
@@ -30,7 +30,7 @@ def test_photons_under_the_rings_are_counted():
     psf = random_spline()
     z, one = torch.tensor(psf.plane_depths_nm, dtype=torch.float64), torch.full((4,), 3000.0, dtype=torch.float64)
     centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
-    spots = psf.expected_photons(centre, centre, z, one / torch.tensor(psf.brightness).double(), (7, 7))
+    spots = psf.expected_photons(Emitters(centre, centre, z, one / torch.tensor(psf.brightness).double()), (7, 7))
     own = spots[torch.arange(4), torch.arange(4)].float().numpy()
     found = photons_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
     assert np.median(found) == pytest.approx(3000, rel=0.02)

@@ -9,6 +9,7 @@ import torch
 
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules, window_side
+from planeloc.psf import Emitters
 from planeloc.psf.fisher_information import bound, fisher_information, plane_information
 from planeloc_reproduction.drift_information import covariance_with_drift
 from support.molecule_frames import BACKGROUND, NOISE, PIXEL, PSF, on_planes, scene
@@ -42,8 +43,8 @@ def test_isolated_molecules_reach_the_bound(light):
     side = window_side(PSF)
     centre = torch.remainder(made.position[:, :2], PIXEL) + side // 2 * PIXEL
     level = torch.full((len(frame), 4), BACKGROUND).double()
-    args = (centre[:, 0], centre[:, 1], made.position[:, 2], made.photons, level, NOISE, (side, side))
-    limit = bound(fisher_information(PSF, *args))
+    emitters = Emitters(centre[:, 0], centre[:, 1], made.position[:, 2], made.photons, background=level)
+    limit = bound(fisher_information(PSF, emitters, NOISE, (side, side)))
     assert fit.fitted.all()
     assert rms((fit.position - made.position) / limit[:, :3]).numpy() == pytest.approx(1.0, abs=0.1)
     assert pulls(fit, made) == pytest.approx(1.0, abs=0.1)
@@ -60,8 +61,8 @@ def test_shared_drift_reaches_the_joint_bound():
     side = window_side(PSF)
     centre = torch.remainder(made.position[:, :2], PIXEL) + side // 2 * PIXEL
     level = torch.full((len(frame), 4), BACKGROUND).double()
-    args = (centre[:, 0], centre[:, 1], made.position[:, 2], made.photons, level, NOISE, (side, side))
-    information = plane_information(PSF, *args).reshape(60, 9, 4, 4, 4)
+    emitters = Emitters(centre[:, 0], centre[:, 1], made.position[:, 2], made.photons, background=level)
+    information = plane_information(PSF, emitters, NOISE, (side, side)).reshape(60, 9, 4, 4, 4)
     covariance = covariance_with_drift(information, 34.0).reshape(-1, 4, 4)
     limit = torch.diagonal(covariance, dim1=1, dim2=2)[:, :3].mean(dim=0).sqrt()
     error = rms(fit.position - made.position)

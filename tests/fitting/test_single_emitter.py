@@ -10,6 +10,7 @@ from planeloc import psf as psf_models
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
+from planeloc.psf import Emitters
 from planeloc.psf.fisher_information import bound, fisher_information
 from support.bead_scans import PSF
 
@@ -31,7 +32,7 @@ def exposed(
     psf: psf_models.PSF, truth: torch.Tensor, level: torch.Tensor, read: float = 1.5, shifts=None, seed: int = 1
 ):
     generator = torch.Generator().manual_seed(seed)
-    expected = psf.expected_photons(*truth.unbind(1), SHAPE, shifts, level)
+    expected = psf.expected_photons(Emitters(*truth.unbind(1), shifts, level), SHAPE)
     return torch.poisson(expected, generator=generator) + read * torch.randn(
         expected.shape, generator=generator, dtype=torch.float64
     )
@@ -43,7 +44,7 @@ def test_fits_reach_the_bound_and_know_it() -> None:
         PSF, EmitterWindows.of(exposed(PSF, truth, level), noise()), truth + torch.tensor([60.0, -60, 90, 600])
     )
     assert fits.converged.all()
-    limit = bound(fisher_information(PSF, *truth.unbind(1), level, noise(), SHAPE))
+    limit = bound(fisher_information(PSF, Emitters(*truth.unbind(1), background=level), noise(), SHAPE))
     error = fits.parameters - truth
     np.testing.assert_allclose((error / limit).pow(2).mean(dim=0).sqrt(), 1, atol=TOL_BOUND)
     np.testing.assert_allclose((error / fits.deviations).pow(2).mean(dim=0).sqrt(), 1, atol=TOL_BOUND)
@@ -56,7 +57,8 @@ def test_bound_of_a_bright_spot_in_focus_is_the_analytic_one() -> None:
     psf = replace(PSF, pixel_size_nm=20.0, plane_depths_nm=(0.0,), brightness=(1.0,), asymmetry=0.0)
     quiet = PixelNoise(torch.ones(1).double(), torch.zeros(1).double())
     at = [torch.tensor(v, dtype=torch.float64) for v in (1210.0, 1210.0, 0.0, 1e7)]
-    information = fisher_information(psf, *at, torch.zeros(1).double(), quiet, (121, 121))
+    emitter = Emitters(*at, background=torch.zeros(1).double())
+    information = fisher_information(psf, emitter, quiet, (121, 121))
     deviation = 1 / information[0, 0].sqrt()
     assert deviation.item() == pytest.approx(133.0 / 1e7**0.5, rel=2e-3)
 

@@ -9,7 +9,7 @@ import torch
 
 from planeloc.localization.candidates import CandidateSearch, bright_tiles, candidate_pixels, spot_side_px
 from planeloc.networks.tiles import TileGrid
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from planeloc.scenes.draw import draw_batch, expected_images
 from planeloc.scenes.scene import PAPER_BACKGROUND, Scene
 
@@ -33,7 +33,7 @@ def variance():
 
 def image_of(x_px, y_px, z, photons, shifts=None):
     values = (torch.tensor([v], dtype=torch.float64) for v in (x_px * PIXEL_NM, y_px * PIXEL_NM, z, photons))
-    return paper_psf().expected_photons(*values, FIELD, shifts).float()
+    return paper_psf().expected_photons(Emitters(*values, shifts), FIELD).float()
 
 
 def test_noise_alone_has_unit_variance():
@@ -62,7 +62,7 @@ def test_value_of_a_molecule_in_double_precision():
     sd = np.hypot(np.array([0, DRIFT_SD_NM, DRIFT_SD_NM, DRIFT_SD_NM]), PIXEL_NM / math.sqrt(12))
     shifts = torch.from_numpy(random.normal(0, 1, (20000, 4, 2)) * sd[:, None])
     many = (torch.full((20000,), v, dtype=torch.float64) for v in (20.5 * PIXEL_NM, 17.5 * PIXEL_NM, -600.0, 1.0))
-    s = paper_psf().expected_photons(*many, FIELD, shifts).mean(dim=0)
+    s = paper_psf().expected_photons(Emitters(*many, shifts), FIELD).mean(dim=0)
     inverse = 1 / known.double()
     expected = (s * image[0].double() * inverse).sum() / (s**2 * inverse).sum().sqrt()
     assert values[1].item() == pytest.approx(expected.item(), rel=0.02)  # depth −600 nm is the second of nine
@@ -135,7 +135,7 @@ def test_molecules_that_the_best_filter_sees_well_light_their_pages(pixel_nm, si
     random = np.random.default_rng(5)
     x, y = (torch.from_numpy(random.uniform(8, size - 8, number)) for size in (40, 32))
     z = torch.from_numpy(random.uniform(-800, 800, number))
-    images = psf.expected_photons(x * pixel_nm, y * pixel_nm, z, torch.ones_like(z), field)
+    images = psf.expected_photons(Emitters(x * pixel_nm, y * pixel_nm, z, torch.ones_like(z)), field)
     variance = torch.full((4, *field), 13.0)
     alone = images.square().sum(dim=(1, 2, 3), keepdim=True).div(13.0).sqrt()  # deviations of one photon
     marks = bright_tiles((8.0 * images / alone).float(), variance, 4.0, grid, 1, side)

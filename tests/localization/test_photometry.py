@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from planeloc.localization.photometry import fit_photons
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from support.movies import CAMERAS, MAPS, draw_emitters, expose
 from support.splines import random_spline
 
@@ -30,7 +30,7 @@ def test_photons_of_localizations_are_fitted_with_a_measured_psf():
     position = torch.tensor([[9.3, 10.6], [20.1, 12.2]], dtype=torch.float64)
     z, light = torch.tensor([50.0, -250.0], dtype=torch.float64), torch.tensor([3000.0, 1500.0], dtype=torch.float64)
     at = position * psf.pixel_size_nm
-    frame = psf.expected_photons(at[:, 0], at[:, 1], z, light, (32, 32)).sum(dim=0, keepdim=True)
+    frame = psf.expected_photons(Emitters(at[:, 0], at[:, 1], z, light), (32, 32)).sum(dim=0, keepdim=True)
     found, _, _ = fit_photons(frame, psf, position[:, None].expand(2, 4, 2), z, torch.zeros(2, dtype=torch.long))
     assert found.numpy() == pytest.approx(light.numpy(), rel=0.02)
     wrong, _, _ = fit_photons(

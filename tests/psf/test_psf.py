@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from planeloc.core.errors import PlanelocError
-from planeloc.psf import paper_psf, read_psf, write_psf
+from planeloc.psf import Emitters, paper_psf, read_psf, write_psf
 
 FLUX_TOLERANCE = 4e-4  # sampling a spot 0.69 px wide aliases 2 exp(−2π² 0.69²) of its light on each axis
 
 
 def images(psf, x, y, z, photons=1000.0, shape=(31, 31)):
     values = (torch.tensor([v], dtype=torch.float64) for v in (x, y, z, photons))
-    return psf.expected_photons(*values, shape)[0]
+    return psf.expected_photons(Emitters(*values), shape)[0]
 
 
 def test_paper_peak_and_flux_follow_from_table_1():
@@ -48,7 +48,7 @@ def test_gradients_agree_with_differences():
     psf = replace(paper_psf(), asymmetry=0.1, quartic=0.02, pixel_integration=True)
 
     def image(*parameters):
-        return psf.expected_photons(*parameters, (7, 7))
+        return psf.expected_photons(Emitters(*parameters), (7, 7))
 
     parameters = [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (650.0, 700.0, 120.0, 900.0)]
     assert torch.autograd.gradcheck(image, parameters, eps=1e-3, atol=1e-5, rtol=1e-4)
@@ -60,13 +60,12 @@ def test_analytic_derivatives_agree_with_differences(pixel_integration, z):
     """Also where a curve that turns down is held positive (z = −1300)."""
     psf = replace(paper_psf(), asymmetry=-0.3, quartic=0.01, pixel_integration=pixel_integration)
     at = [torch.tensor([v], dtype=torch.float64) for v in (650.0, 700.0, z, 900.0)]
-    _, derivatives = psf.expected_photons_and_derivatives(*at, (7, 7))
+    _, derivatives = psf.expected_photons_and_derivatives(Emitters(*at), (7, 7))
     for k in range(4):
         step = [torch.zeros(1, dtype=torch.float64) for _ in at]
         step[k] += 1e-3
-        upper, lower = (
-            psf.expected_photons(*(a + sign * s for a, s in zip(at, step, strict=True)), (7, 7)) for sign in (1, -1)
-        )
+        moved = (Emitters(*(a + sign * s for a, s in zip(at, step, strict=True))) for sign in (1, -1))
+        upper, lower = (psf.expected_photons(emitters, (7, 7)) for emitters in moved)
         torch.testing.assert_close(derivatives[..., k], (upper - lower) / 2e-3, atol=1e-7, rtol=1e-6)
 
 
@@ -75,11 +74,12 @@ def test_plane_shift_moves_the_image_and_background_adds():
     position = (torch.tensor([1000.0]), torch.tensor([900.0]), torch.tensor([0.0]), torch.tensor([1.0]))
     shift = torch.zeros(1, 4, 2)
     shift[0, 2] = torch.tensor([192.0, -384.0])
-    still, moved = psf.expected_photons(*position, (12, 12)), psf.expected_photons(*position, (12, 12), shift)
+    still = psf.expected_photons(Emitters(*position), (12, 12))
+    moved = psf.expected_photons(Emitters(*position, shift), (12, 12))
     assert torch.allclose(moved[0, 2, :-2, 1:], still[0, 2, 2:, :-1], atol=1e-7)
     assert torch.equal(moved[0, 1], still[0, 1])
     level = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    brighter = psf.expected_photons(*position, (12, 12), background=level)
+    brighter = psf.expected_photons(Emitters(*position, background=level), (12, 12))
     assert torch.allclose(brighter - still, level[..., None, None].expand_as(still))
 
 

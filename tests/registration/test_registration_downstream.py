@@ -21,7 +21,7 @@ from planeloc.movie.writer import write_movie
 from planeloc.networks.training_match import disagreements
 from planeloc.networks.upsampling import Architecture
 from planeloc.networks.weight_files import NetworkRecord
-from planeloc.psf import paper_psf, write_psf
+from planeloc.psf import Emitters, paper_psf, write_psf
 from planeloc.scenes.draw import draw_batch, draw_drift
 from planeloc.scenes.scene import Scene
 from planeloc.training.settings import TrainSettings
@@ -55,10 +55,10 @@ def test_shares_tell_how_far_a_wrong_map_moves_a_molecule() -> None:
         for plane in range(4):
             shift = torch.zeros(1, 4, 2, dtype=torch.float64)
             shift[0, plane, 0] = 10.0
-            seen = psf.expected_photons(*at, (25, 25), shift) + background
+            seen = psf.expected_photons(Emitters(*at, shift), (25, 25)) + background
 
             def mismatch(x: np.ndarray, seen=seen, at=at) -> float:
-                model = psf.expected_photons(torch.from_numpy(x), *at[1:], (25, 25)) + background
+                model = psf.expected_photons(Emitters(torch.from_numpy(x), *at[1:]), (25, 25)) + background
                 return float((model - seen * model.log()).sum())
 
             best = minimize(mismatch, np.array([12.5 * 192]), method="Nelder-Mead", options={"xatol": 1e-4}).x[0]
@@ -81,7 +81,7 @@ def test_localizations_are_as_uncertain_as_their_maps(tmp_path: Path) -> None:
     light = np.full((2, 4, SIDE, SIDE), 4.0)
     x, y = (torch.from_numpy(random.uniform(1500, 7500, 12)) for _ in range(2))
     z, photons = torch.from_numpy(random.uniform(-500, 500, 12)), torch.full((12,), 5000.0, dtype=torch.float64)
-    images = paper_psf().expected_photons(x, y, z, photons, (SIDE, SIDE)).numpy()
+    images = paper_psf().expected_photons(Emitters(x, y, z, photons), (SIDE, SIDE)).numpy()
     for frame in range(2):
         light[frame] += images[frame::2].sum(axis=0)
     cameras = microscope_of(4).cameras

@@ -12,7 +12,7 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
-from planeloc.psf import GaussianPSF, paper_psf
+from planeloc.psf import Emitters, GaussianPSF, paper_psf
 from planeloc.transforms.camera_transform import Affine
 
 PSF = paper_psf()
@@ -25,7 +25,7 @@ def gaussian_spots(psf: GaussianPSF) -> Spot:
     def spot(plane: int, position: np.ndarray, z: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         x, y = (torch.full((len(z),), float(v) * psf.pixel_size_nm, dtype=torch.float64) for v in position)
         z = torch.as_tensor(z, dtype=torch.float64)
-        return psf.expected_photons(x, y, z, torch.ones_like(z), shape)[:, plane].numpy()
+        return psf.expected_photons(Emitters(x, y, z, torch.ones_like(z)), shape)[:, plane].numpy()
 
     return spot
 

@@ -10,7 +10,7 @@ import tifffile
 import torch
 
 from planeloc.cameras.microscope import Microscope
-from planeloc.psf import GaussianPSF
+from planeloc.psf import Emitters, GaussianPSF
 from support.bead_scans import PSF, microscope_of
 
 STEP_NM = 80.0
@@ -127,5 +127,5 @@ class Recording:
             twins = ((-0.75, 0.5), (0.75, 0.5)) if bead < self.clumps else ((0.0, 1.0),)
             for aside, share in twins:
                 x, y = (torch.tensor(at * PIXEL_NM) for at in (place[:, 0] + aside, place[:, 1]))
-                images += self.truth.expected_photons(x, y, z, share * photons * kept, shape)[:, plane]
+                images += self.truth.expected_photons(Emitters(x, y, z, share * photons * kept), shape)[:, plane]
         return images.numpy()

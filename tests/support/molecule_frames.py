@@ -8,7 +8,7 @@ import torch
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
-from planeloc.psf import paper_psf
+from planeloc.psf import Emitters, paper_psf
 from support.movies import MAPS
 
 PSF = paper_psf()
@@ -60,9 +60,8 @@ def scene(frame, position, photons, side=48, drift_sd_nm=0.0, psf=PSF, maps=None
     zero = torch.zeros_like(photons)
     expected = torch.full((frames, 4, side, side), BACKGROUND).double()
     for part in torch.arange(len(frame)).split(64):
-        single = psf.expected_photons(
-            zero[part], zero[part], position[part, 2], photons[part], (side,) * 2, shifts[part]
-        )
+        emitters = Emitters(zero[part], zero[part], position[part, 2], photons[part], shifts[part])
+        single = psf.expected_photons(emitters, (side,) * 2)
         expected.index_add_(0, frame[part], single)
     counts = torch.poisson(expected, generator=generator) + 3 * torch.randn(expected.shape, generator=generator)
     level = torch.full(expected.shape[1:], BACKGROUND)

@@ -12,7 +12,7 @@ from planeloc.localization.localize import localize
 from planeloc.localization.localize_frames import Job, Localizer
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.writer import write_movie
-from planeloc.psf import paper_psf, write_psf
+from planeloc.psf import Emitters, paper_psf, write_psf
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.repository import QUADPLANE_WEIGHTS, RESOURCES
 
@@ -55,7 +55,7 @@ def expose(emitters, frames, seed=0, background=4.0):
         for plane, camera in enumerate(MAPS.transforms):
             px = camera(np.array([x, y]) / 192.0) * 192.0
             values = (torch.tensor([v], dtype=torch.float64) for v in (*px, z, photons))
-            light[int(frame), plane] += psf.expected_photons(*values, (SIDE, SIDE))[0, plane].numpy()
+            light[int(frame), plane] += psf.expected_photons(Emitters(*values), (SIDE, SIDE))[0, plane].numpy()
     random = np.random.default_rng(seed)
     return np.stack([camera.expose(light[:, p], random) for p, camera in enumerate(CAMERAS)], axis=1)
 

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Camera": "cameras.camera",
+    "Emitters": "psf",
     "GaussianPSF": "psf",
     "LocalizeSettings": "localization.settings",
     "Microscope": "cameras.microscope",

@@ -18,7 +18,7 @@ from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
 from planeloc.core.figure_style import draw_checks, plane_colour
 from planeloc.core.files import atomic_path
-from planeloc.psf import PSF, GaussianPSF
+from planeloc.psf import PSF, Emitters, GaussianPSF
 
 _MOST_SECTIONS = 6
 _SECTION_HALF_NM = 800.0
@@ -59,7 +59,7 @@ def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:
     # One pixel, and emitters to all sides of it.
     half = torch.full_like(zz, 0.5 * psf.pixel_size_nm)
     alone = psf.as_scan(plane, (0.0,))
-    photons = alone.expected_photons(half - xx, half, zz, torch.ones_like(zz), (1, 1))[..., 0, 0, 0]
+    photons = alone.expected_photons(Emitters(half - xx, half, zz, torch.ones_like(zz)), (1, 1))[..., 0, 0, 0]
     extent = (-_SECTION_HALF_NM, _SECTION_HALF_NM, low, high)
     axes.imshow(photons.clamp(min=0).sqrt().numpy(), extent=extent, origin="lower", aspect="auto", cmap="magma")
     axes.axhline(psf.plane_depths_nm[plane], color="white", lw=0.8, ls=":")

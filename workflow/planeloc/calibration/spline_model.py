@@ -24,7 +24,7 @@ from torch import Tensor
 
 from planeloc.calibration.scan_fit import BeadScan
 from planeloc.fitting.single_emitter import EmitterFits
-from planeloc.psf import GaussianPSF, SplinePSF
+from planeloc.psf import Emitters, GaussianPSF, SplinePSF
 from planeloc.psf.spline import Knots, cubic_basis, cubic_basis_slope
 
 _LATERAL_SPACING_NM = 110.0  # largest; half of what λ = 670 nm and NA 1.4 resolve is 120 nm
@@ -273,7 +273,7 @@ def sharpest_depth(psf: SplinePSF, plane: int) -> float:
     # A mean over positions in a pixel: the sum of squares depends on them.
     for x, y in ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)):
         at = [torch.full_like(z, (side // 2 + place) * psf.pixel_size_nm) for place in (x, y)]
-        images = psf.expected_photons(*at, z, torch.ones_like(z), (side, side))[:, plane]
+        images = psf.expected_photons(Emitters(*at, z, torch.ones_like(z)), (side, side))[:, plane]
         area += images.sum(dim=(1, 2)) ** 2 / (images**2).sum(dim=(1, 2))
     curve = np.polynomial.Polynomial.fit(z.numpy(), area.numpy(), _SHARPEST_DEGREE)
     fine = np.linspace(float(z[0]), float(z[-1]), 2001)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from planeloc.camera_calibration.movie_statistics import SignalLevels
 from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransferLine
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
@@ -30,7 +28,6 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
     width = max(3.9 * columns, 11)
     checks_height = ROW_INCHES * (-(-len(checks) // check_columns(width)) + 2)
     figure = Figure(figsize=(width, 4.9 * rows + checks_height), layout="constrained")
-    FigureCanvasAgg(figure)
     heights = [3.4, 1.1] * rows + [checks_height]
     grid = figure.add_gridspec(2 * rows + 1, columns, height_ratios=heights)
     for p, m in enumerate(measured):
@@ -48,14 +45,14 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
 
 def _draw_transfer(axes: Axes, m: CameraMeasurement, plane: int, *, legend: bool, label: bool) -> None:
     colour = plane_colour(plane)
-    levels, line = m.bright.levels, m.line
+    line, levels = m.line, m.line.bright.levels
     reach = 1.06 * float(levels.signal.max())
     signal = np.array([0.0, reach])
     axes.plot(signal, line.intercept + line.slope * signal, color=colour, lw=2, zorder=2, label="photon transfer line")
     axes.plot(signal, _declared(m.declared, signal), color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1, label="declared")
-    if m.bright_without_em and m.line_without_em:
-        _draw_without_em(axes, m.bright_without_em.levels, m.line_without_em)
-    _draw_levels(axes, levels, line, colour)
+    if m.line_without_em:
+        _draw_without_em(axes, m.line_without_em)
+    _draw_levels(axes, line, colour)
     axes.plot(0, m.dark.read_variance, "D", color="black", ms=5, zorder=5, clip_on=False, label="dark movie")
     axes.set(xlim=(0, reach), ylim=(0, 1.1 * max(float(levels.variance.max()), m.dark.read_variance)))
     axes.set_title(_title(m), fontsize=10, linespacing=1.4)
@@ -69,8 +66,8 @@ def _draw_transfer(axes: Axes, m: CameraMeasurement, plane: int, *, legend: bool
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_levels(axes: Axes, levels: SignalLevels, line: PhotonTransferLine, colour: str) -> None:
-    used, excluded = line.used, ~line.used
+def _draw_levels(axes: Axes, line: PhotonTransferLine, colour: str) -> None:
+    levels, used, excluded = line.bright.levels, line.used, ~line.used
     axes.plot(
         levels.signal[used],
         levels.variance[used],
@@ -88,12 +85,12 @@ def _draw_levels(axes: Axes, levels: SignalLevels, line: PhotonTransferLine, col
         )
 
 
-def _draw_without_em(axes: Axes, levels: SignalLevels, line: PhotonTransferLine) -> None:
+def _draw_without_em(axes: Axes, line: PhotonTransferLine) -> None:
     """The line without EM gain, in an inset: its signal and noise are far smaller."""
     inset = axes.inset_axes((0.6, 0.1, 0.36, 0.3))
-    signal = np.array([0.0, 1.06 * float(levels.signal.max())])
+    signal = np.array([0.0, 1.06 * float(line.bright.levels.signal.max())])
     inset.plot(signal, line.intercept + line.slope * signal, color=_GREY, lw=1.2)
-    _draw_levels(inset, levels, line, _GREY)
+    _draw_levels(inset, line, _GREY)
     inset.set_title("without EM gain", fontsize=8)
     inset.tick_params(labelsize=7)
     inset.xaxis.set_major_locator(MaxNLocator(3))
@@ -102,7 +99,7 @@ def _draw_without_em(axes: Axes, levels: SignalLevels, line: PhotonTransferLine)
 
 def _draw_residuals(axes: Axes, m: CameraMeasurement, plane: int, *, label: bool) -> None:
     """Residual of every level, percent of its shot noise, where the shot noise is large enough."""
-    levels, line, colour = m.bright.levels, m.line, plane_colour(plane)
+    line, levels, colour = m.line, m.line.bright.levels, plane_colour(plane)
     shot = line.slope * levels.signal
     shown = shot > 0.02 * shot.max()
     residual = 100 * (levels.variance - line.intercept - shot)[shown] / shot[shown]
@@ -129,11 +126,11 @@ def _declared(camera: Camera, signal: np.ndarray) -> np.ndarray:
 def _title(m: CameraMeasurement) -> str:
     camera, declared = m.camera, m.declared
     lines = [f"{camera.name}: offset {camera.offset_counts:.2f} counts ({declared.offset_counts:g})"]
-    gain = _with_sd(camera.electrons_per_count, m.electrons_per_count_sd)
+    gain = _with_sd(camera.electrons_per_count, m.sd["electrons_per_count"])
     lines.append(f"{gain} e⁻ per count ({declared.electrons_per_count:g})")
     if declared.em_gain > 1:
-        lines.append(f"EM gain {_with_sd(camera.em_gain, m.em_gain_sd)} ({declared.em_gain:g})")
-    noise = _with_sd(camera.read_noise_electrons, m.read_noise_sd_electrons)
+        lines.append(f"EM gain {_with_sd(camera.em_gain, m.sd['em_gain'])} ({declared.em_gain:g})")
+    noise = _with_sd(camera.read_noise_electrons, m.sd["read_noise_electrons"])
     lines.append(f"read noise {noise} e⁻ ({declared.read_noise_electrons:g})")
     return "\n".join(lines)
 

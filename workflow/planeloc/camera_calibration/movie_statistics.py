@@ -224,14 +224,12 @@ def _merged(parts: Sequence[SignalLevels]) -> SignalLevels:
     moments = np.concatenate([part.moments for part in parts])
     saturated = np.concatenate([part.saturated for part in parts])
     order = np.lexsort((key, saturated))
-    groups = [g for full in (False, True) for g in _grouped(order[saturated[order] == full])]
+    groups: list[NDArray[np.int64]] = []
+    for own in (order[~saturated[order]], order[saturated[order]]):
+        groups += np.array_split(own, min(len(own), _LEVELS)) if len(own) else []
     groups.sort(key=lambda group: key[group].mean())
     return SignalLevels(
         np.array([key[group].mean() for group in groups]),
         np.array([moments[group].sum(axis=0) for group in groups]),
         np.array([saturated[group[0]] for group in groups]),
     )
-
-
-def _grouped(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.array_split(order, min(len(order), _LEVELS)) if len(order) else []

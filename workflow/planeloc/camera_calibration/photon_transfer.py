@@ -29,11 +29,12 @@ _FIT_ROUNDS = 20
 _BEND_SIGMAS, _BEND_SHARE = 4.0, 0.05  # a level is off the line if it deviates by more than both
 
 
-def fit_line(levels: SignalLevels, dark: DarkStatistics) -> PhotonTransferLine | None:
-    """Fit the photon transfer line through the dark movie and the levels; None if noise does not grow with intensity.
+def fit_line(bright: BrightStatistics, dark: DarkStatistics) -> PhotonTransferLine | None:
+    """Fit the photon transfer line through both movies; None if noise does not grow with intensity.
 
     The fit is weighted and robust. It excludes saturated levels, and all levels above the linear range.
     """
+    levels = bright.levels
     usable = np.flatnonzero(~levels.saturated)
     if not len(usable) or levels.signal[usable[-1]] <= 0:
         return None
@@ -49,6 +50,7 @@ def fit_line(levels: SignalLevels, dark: DarkStatistics) -> PhotonTransferLine |
     alone = _solve(levels, kept, None) if len(kept) >= 4 else None
     gap, gap_sd = _dark_gap(alone, dark) if alone else (0.0, 0.0)
     return PhotonTransferLine(
+        bright=bright,
         intercept=intercept,
         slope=slope,
         slope_sd=float(np.sqrt(covariance[1, 1])),
@@ -150,9 +152,7 @@ class _Gains:
 def measure_camera(
     declared: Camera,
     dark: DarkStatistics,
-    bright: BrightStatistics,
     line: PhotonTransferLine,
-    bright_without_em: BrightStatistics | None = None,
     line_without_em: PhotonTransferLine | None = None,
 ) -> CameraMeasurement:
     """Measure a camera from its photon transfer line, of slope F²·K counts.
@@ -162,9 +162,7 @@ def measure_camera(
     illumination without EM gain gives electrons_per_count from its own slope, em_gain from the ratio of the signals,
     and F² from the ratio of the slopes.
     """
-    if declared.em_gain <= 1:
-        bright_without_em = line_without_em = None
-    gains = _gains(declared, dark, bright, line, bright_without_em, line_without_em)
+    gains = _gains(declared, dark, line, line_without_em)
     variance = max(dark.read_variance - QUANTIZATION_VARIANCE, 0.0)
     read_noise = np.sqrt(variance) * gains.electrons_per_count
     noise_sd = 0.5 * dark.read_variance_sd / variance if variance > 0 else 0.0
@@ -178,45 +176,42 @@ def measure_camera(
     return CameraMeasurement(
         camera=camera,
         declared=declared,
-        offset_sd_counts=dark.offset_sd_counts,
-        electrons_per_count_sd=float(gains.electrons_sd),
-        em_gain_sd=float(gains.em_gain_sd),
-        read_noise_sd_electrons=float(read_noise * np.hypot(noise_sd, gains.electrons_sd / gains.electrons_per_count)),
-        gain_sd=float(gains.relative_sd),
-        excess_noise=camera.excess_noise if gains.excess_noise is None else float(gains.excess_noise),
-        excess_noise_sd=float(gains.excess_noise_sd),
+        sd={
+            "offset_counts": dark.offset_sd_counts,
+            "electrons_per_count": gains.electrons_sd,
+            "em_gain": gains.em_gain_sd,
+            "read_noise_electrons": float(
+                read_noise * np.hypot(noise_sd, gains.electrons_sd / gains.electrons_per_count)
+            ),
+        },
+        gain_sd=gains.relative_sd,
+        excess_noise=camera.excess_noise if gains.excess_noise is None else gains.excess_noise,
+        excess_noise_sd=gains.excess_noise_sd,
         dark=dark,
-        bright=bright,
         line=line,
-        bright_without_em=bright_without_em,
         line_without_em=line_without_em,
     )
 
 
 def _gains(
-    declared: Camera,
-    dark: DarkStatistics,
-    bright: BrightStatistics,
-    line: PhotonTransferLine,
-    bright_without_em: BrightStatistics | None,
-    line_without_em: PhotonTransferLine | None,
+    declared: Camera, dark: DarkStatistics, line: PhotonTransferLine, line_without_em: PhotonTransferLine | None
 ) -> _Gains:
     relative_sd = line.slope_sd / line.slope
     if declared.em_gain <= 1:
         electrons = 1 / line.slope
         return _Gains(electrons, 1.0, relative_sd, electrons * relative_sd)
-    if bright_without_em is None or line_without_em is None:
+    if line_without_em is None:
         em_gain = max(1.0, 0.5 * (line.slope * declared.electrons_per_count + 1))
         em_gain_sd = 0.5 * line.slope_sd * declared.electrons_per_count
         return _Gains(declared.electrons_per_count, em_gain, em_gain_sd / em_gain, em_gain_sd=em_gain_sd)
-    ratio, ratio_sd = _signal_ratio(dark, bright, bright_without_em)
+    ratio, ratio_sd = _signal_ratio(dark, line.bright, line_without_em.bright)
     electrons = 1 / line_without_em.slope
     electrons_sd = electrons * line_without_em.slope_sd / line_without_em.slope
     em_gain = max(1.0, ratio)
     excess = line.slope / line_without_em.slope / ratio
     excess_sd = excess * np.sqrt(relative_sd**2 + (electrons_sd / electrons) ** 2 + (ratio_sd / max(ratio, 1e-9)) ** 2)
     both_sd = float(np.hypot(electrons_sd / electrons, ratio_sd / em_gain))
-    return _Gains(electrons, em_gain, both_sd, electrons_sd, ratio_sd, excess, excess_sd)
+    return _Gains(electrons, em_gain, both_sd, electrons_sd, ratio_sd, excess, float(excess_sd))
 
 
 def _signal_ratio(dark: DarkStatistics, bright: BrightStatistics, without: BrightStatistics) -> tuple[float, float]:

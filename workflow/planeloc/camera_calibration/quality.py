@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from planeloc.camera_calibration.movie_statistics import CalibrationMovies
 from planeloc.camera_calibration.results import CameraMeasurement
 from planeloc.camera_calibration.settings import CamerasSettings
-from planeloc.cameras.camera import Camera
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.io.bead_images import camera_file
 
@@ -21,25 +19,20 @@ def camera_values(measured: Sequence[CameraMeasurement], frames: dict[str, int])
     for p, m in enumerate(measured):
         values |= {
             f"camera_{p}_offset_counts": m.camera.offset_counts,
-            f"camera_{p}_offset_sd_counts": m.offset_sd_counts,
+            f"camera_{p}_offset_sd_counts": m.sd["offset_counts"],
             f"camera_{p}_electrons_per_count": m.camera.electrons_per_count,
-            f"camera_{p}_electrons_per_count_sd": m.electrons_per_count_sd,
+            f"camera_{p}_electrons_per_count_sd": m.sd["electrons_per_count"],
             f"camera_{p}_em_gain": m.camera.em_gain,
-            f"camera_{p}_em_gain_sd": m.em_gain_sd,
+            f"camera_{p}_em_gain_sd": m.sd["em_gain"],
             f"camera_{p}_excess_noise": m.excess_noise,
             f"camera_{p}_excess_noise_sd": m.excess_noise_sd,
             f"camera_{p}_read_noise_electrons": m.camera.read_noise_electrons,
-            f"camera_{p}_read_noise_electrons_sd": m.read_noise_sd_electrons,
-            f"camera_{p}_linear_up_to_counts": m.camera.offset_counts + _linear_up_to(m),
-            f"camera_{p}_flicker": m.bright.flicker,
+            f"camera_{p}_read_noise_electrons_sd": m.sd["read_noise_electrons"],
+            f"camera_{p}_linear_up_to_counts": m.camera.offset_counts + m.line.linear_up_to,
+            f"camera_{p}_flicker": m.line.bright.flicker,
             f"camera_{p}_hot_pixel_fraction": float((~m.dark.usable).mean()),
         }
     return values
-
-
-def _linear_up_to(m: CameraMeasurement) -> float:
-    """Brightest level on the line, counts above the offset."""
-    return float(m.bright.levels.signal[m.line.used].max())
 
 
 def _significant(value: float, sd: float) -> float:
@@ -53,78 +46,50 @@ def _factor(measured: float, declared: float) -> float:
     return high / low if low > 0 else (1.0 if high == 0 else float("inf"))
 
 
-def _electrons(camera: Camera) -> float:
-    """Photoelectrons per count."""
-    return camera.electrons_per_count / camera.em_gain
+def _checked_values(m: CameraMeasurement) -> dict[str, float]:
+    """The values of one camera that are checked."""
+    camera, declared, dark, line, bright = m.camera, m.declared, m.dark, m.line, m.line.bright
+    electrons, declared_electrons = (c.electrons_per_count / c.em_gain for c in (camera, declared))
+    return {
+        "gain_relative_sd": m.gain_sd,
+        "shot_noise_over_read_noise": float(line.slope * line.linear_up_to / max(dark.read_variance, 1e-9)),
+        "saturated_fraction": bright.saturated_share,
+        "linear_fraction": line.linear_up_to / float(bright.levels.signal[~bright.levels.saturated].max()),
+        "curvature": _significant(line.curvature, line.curvature_sd),
+        "flicker": bright.flicker,
+        "steady_fraction": bright.steady_share,
+        "offset_drift_counts": dark.drift_counts,
+        "stray_light_counts": m.stray_light_counts,
+        "dark_mismatch_counts": _significant(line.dark_gap_counts, line.dark_gap_sd_counts),
+        "dark_zero_fraction": dark.zero_share,
+        "offset_from_declared_counts": abs(camera.offset_counts - declared.offset_counts),
+        "gain_from_declared": _factor(electrons, declared_electrons),
+        "read_noise_from_declared": min(_factor(camera.read_noise_electrons, declared.read_noise_electrons), 1000.0),
+        "excess_noise_from_expected": _significant(
+            m.excess_noise / camera.excess_noise - 1, m.excess_noise_sd / camera.excess_noise
+        ),
+    }
 
 
-def _shot_over_read_noise(m: CameraMeasurement) -> float:
-    return float(m.line.slope * _linear_up_to(m) / max(m.dark.read_variance, 1e-9))
-
-
-def _linear_share(m: CameraMeasurement) -> float:
-    return _linear_up_to(m) / float(m.bright.levels.signal[~m.bright.levels.saturated].max())
-
-
-def _curvature(m: CameraMeasurement) -> float:
-    return _significant(m.line.curvature, m.line.curvature_sd)
-
-
-def _dark_gap(m: CameraMeasurement) -> float:
-    return _significant(m.line.dark_gap_counts, m.line.dark_gap_sd_counts)
-
-
-def _offset_error(m: CameraMeasurement) -> float:
-    return abs(m.camera.offset_counts - m.declared.offset_counts)
-
-
-def _gain_factor(m: CameraMeasurement) -> float:
-    return _factor(_electrons(m.camera), _electrons(m.declared))
-
-
-def _read_noise_factor(m: CameraMeasurement) -> float:
-    return min(_factor(m.camera.read_noise_electrons, m.declared.read_noise_electrons), 1000.0)
-
-
-def _excess_noise_error(m: CameraMeasurement) -> float:
-    expected = m.camera.excess_noise
-    return _significant(m.excess_noise / expected - 1, m.excess_noise_sd / expected)
-
-
-@dataclass(frozen=True)
-class _CameraCheck:
-    """A value of every camera, of which the worst counts, and the settings that hold its thresholds."""
-
-    name: str
-    value: Callable[[CameraMeasurement], float]
-    warn: str
-    fail: str = ""
-    at_least: bool = False
-
-
-_CHECKS = (
-    _CameraCheck("gain_relative_sd", lambda m: m.gain_sd, "gain_sd_warn", "gain_sd_fail"),
-    _CameraCheck(
-        "shot_noise_over_read_noise", _shot_over_read_noise, "shot_noise_warn", "shot_noise_fail", at_least=True
-    ),
-    _CameraCheck("saturated_fraction", lambda m: m.bright.saturated_share, "saturated_warn", "saturated_fail"),
-    _CameraCheck("linear_fraction", _linear_share, "linear_warn", "linear_fail", at_least=True),
-    _CameraCheck("curvature", _curvature, "curvature_warn", "curvature_fail"),
-    _CameraCheck("flicker", lambda m: m.bright.flicker, "flicker_warn"),
-    _CameraCheck("steady_fraction", lambda m: m.bright.steady_share, "steady_fail", "steady_fail", at_least=True),
-    _CameraCheck(
-        "offset_drift_counts", lambda m: m.dark.drift_counts, "offset_drift_warn_counts", "offset_drift_fail_counts"
-    ),
-    _CameraCheck(
-        "stray_light_counts", lambda m: m.stray_light_counts, "stray_light_warn_counts", "stray_light_fail_counts"
-    ),
-    _CameraCheck("dark_mismatch_counts", _dark_gap, "dark_mismatch_warn_counts", "dark_mismatch_fail_counts"),
-    _CameraCheck("dark_zero_fraction", lambda m: m.dark.zero_share, "dark_zero_warn", "dark_zero_fail"),
-    _CameraCheck("offset_from_declared_counts", _offset_error, "offset_warn_counts"),
-    _CameraCheck("gain_from_declared", _gain_factor, "gain_warn", "gain_fail"),
-    _CameraCheck("read_noise_from_declared", _read_noise_factor, "read_noise_warn"),
-    _CameraCheck("excess_noise_from_expected", _excess_noise_error, "excess_noise_warn", "excess_noise_fail"),
-)
+# The settings that hold the thresholds of every value: for a warning and, if there is one, for a failure.
+_THRESHOLDS = {
+    "gain_relative_sd": ("gain_sd_warn", "gain_sd_fail"),
+    "shot_noise_over_read_noise": ("shot_noise_warn", "shot_noise_fail"),
+    "saturated_fraction": ("saturated_warn", "saturated_fail"),
+    "linear_fraction": ("linear_warn", "linear_fail"),
+    "curvature": ("curvature_warn", "curvature_fail"),
+    "flicker": ("flicker_warn",),
+    "steady_fraction": ("steady_fail", "steady_fail"),
+    "offset_drift_counts": ("offset_drift_warn_counts", "offset_drift_fail_counts"),
+    "stray_light_counts": ("stray_light_warn_counts", "stray_light_fail_counts"),
+    "dark_mismatch_counts": ("dark_mismatch_warn_counts", "dark_mismatch_fail_counts"),
+    "dark_zero_fraction": ("dark_zero_warn", "dark_zero_fail"),
+    "offset_from_declared_counts": ("offset_warn_counts",),
+    "gain_from_declared": ("gain_warn", "gain_fail"),
+    "read_noise_from_declared": ("read_noise_warn",),
+    "excess_noise_from_expected": ("excess_noise_warn", "excess_noise_fail"),
+}
+_SHOULD_BE_LARGE = ("shot_noise_over_read_noise", "linear_fraction", "steady_fraction")
 
 # By the field of `CalibrationMovies` that holds the movie to correct.
 _ADVICE = {
@@ -171,15 +136,16 @@ def camera_checks(
     """One check per subject, of the worst camera; the advice names that camera and its file."""
     few = float(min(frames.values()))
     checks = [check_at_least("frames", few, "few frames; record 100 of each movie", warn=settings.frames_warn)]
+    of_cameras = [_checked_values(m) for m in measured]
     with_em = any(m.line_without_em for m in measured)
-    for check in _CHECKS if with_em else _CHECKS[:-1]:
-        values = [check.value(m) for m in measured]
-        plane = int(np.argmin(values) if check.at_least else np.argmax(values))
-        (movie,) = (movie for movie, advice in _ADVICE.items() if check.name in advice)
+    for name, names in _THRESHOLDS.items():
+        (movie,) = (movie for movie, advice in _ADVICE.items() if name in advice)
+        if movie == "without_em" and not with_em:
+            continue
+        check, worst = (check_at_least, np.argmin) if name in _SHOULD_BE_LARGE else (check_at_most, np.argmax)
+        values = [of_camera[name] for of_camera in of_cameras]
+        plane = int(worst(values))
         where = f"camera {measured[plane].declared.name} ({camera_file(getattr(movies, movie), plane)})"
-        thresholds = {"warn": getattr(settings, check.warn)}
-        if check.fail:
-            thresholds["fail"] = getattr(settings, check.fail)
-        verdict = check_at_least if check.at_least else check_at_most
-        checks.append(verdict(check.name, values[plane], f"{where}: {_ADVICE[movie][check.name]}", **thresholds))
+        thresholds = {level: getattr(settings, key) for level, key in zip(("warn", "fail"), names, strict=False)}
+        checks.append(check(name, values[plane], f"{where}: {_ADVICE[movie][name]}", **thresholds))
     return checks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from scipy import ndimage
 
 from planeloc.camera_calibration.movie_statistics import BrightStatistics, CalibrationMovies, DarkStatistics
 from planeloc.cameras.camera import Camera
-from planeloc.cameras.microscope import Microscope, Region
+from planeloc.cameras.microscope import Microscope
 
 _SMOOTHING_PX = 3.0
 
 
 @dataclass(frozen=True)
 class PhotonTransferLine:
-    """variance = intercept + slope · signal, counts², and the levels that were fitted."""
+    """variance = intercept + slope · signal, counts², with the movie and its levels that were fitted."""
 
+    bright: BrightStatistics
     intercept: float
     slope: float
     slope_sd: float
@@ -32,25 +33,25 @@ class PhotonTransferLine:
     dark_gap_counts: float  # offset error that would explain the distance of the dark movie from the line
     dark_gap_sd_counts: float
 
+    @property
+    def linear_up_to(self) -> float:
+        """Brightest level used, counts above the offset."""
+        return float(self.bright.levels.signal[self.used].max())
+
 
 @dataclass(frozen=True)
 class CameraMeasurement:
-    """One measured camera, with standard deviations; `declared` is the camera of the microscope file."""
+    """One measured camera; `declared` is the camera of the microscope file."""
 
     camera: Camera
     declared: Camera
-    offset_sd_counts: float
-    electrons_per_count_sd: float  # 0 where the declared value is kept
-    em_gain_sd: float
-    read_noise_sd_electrons: float
+    sd: dict[str, float]  # standard deviation of every measured field of the camera; 0: the declared value is kept
     gain_sd: float  # of the counts per photoelectron, relative
     excess_noise: float  # F²; measured only with a movie without EM gain
     excess_noise_sd: float
     dark: DarkStatistics
-    bright: BrightStatistics
     line: PhotonTransferLine
-    bright_without_em: BrightStatistics | None = None
-    line_without_em: PhotonTransferLine | None = None
+    line_without_em: PhotonTransferLine | None
 
     @property
     def stray_light_counts(self) -> float:
@@ -58,7 +59,7 @@ class CameraMeasurement:
 
         It is recognised as a faint copy of the bright image.
         """
-        bright = ndimage.gaussian_filter(self.bright.mean - self.dark.mean, _SMOOTHING_PX)[self.dark.usable]
+        bright = ndimage.gaussian_filter(self.line.bright.mean - self.dark.mean, _SMOOTHING_PX)[self.dark.usable]
         spread = bright.std()
         if not spread > 0.1 * abs(bright.mean()):
             return 0.0
@@ -66,14 +67,6 @@ class CameraMeasurement:
         share = np.mean((bright - bright.mean()) * (image - image.mean())) / spread**2
         noise = (image - share * bright).std() / (spread * np.sqrt(len(bright)))
         return float(max(share - 3 * noise, 0.0) * bright.mean())
-
-
-_SD_OF = {
-    "offset_counts": "offset_sd_counts",
-    "electrons_per_count": "electrons_per_count_sd",
-    "em_gain": "em_gain_sd",
-    "read_noise_electrons": "read_noise_sd_electrons",
-}
 
 
 def microscope_file_text(
@@ -85,31 +78,27 @@ def microscope_file_text(
         "# Made by `planeloc cameras`: do not edit, it is made again when its movies change.",
         f"# Measured by photon transfer; what has no ± is as in {declared_in}.",
         *(f"# {name}: {'; '.join(map(str, paths))}" for name, paths in files.items() if paths),
-        _yaml_line("name", microscope.name),
-        _yaml_line("pixel_size_nm", microscope.pixel_size_nm),
-        _yaml_line("layout", microscope.layout),
+        *(_yaml_line(key, getattr(microscope, key)) for key in ("name", "pixel_size_nm", "layout")),
         "cameras:",
+        *(_list_item(_camera_lines(m)) for m in measured),
     ]
-    lines += [line for m in measured for line in _list_item(_camera_lines(m))]
     if microscope.regions:
         lines.append("regions:")
-        for region in microscope.regions:
-            lines += _list_item([_yaml_line(field.name, getattr(region, field.name)) for field in fields(Region)])
+        lines += [_list_item([_yaml_line(*item) for item in asdict(region).items()]) for region in microscope.regions]
     return "\n".join(lines) + "\n"
 
 
 def _camera_lines(m: CameraMeasurement) -> list[str]:
     lines = []
-    for field in fields(Camera):
-        value = getattr(m.camera, field.name)
-        sd = getattr(m, _SD_OF[field.name]) if field.name in _SD_OF else 0.0
-        comment = f" # ± {sd:.2g}; declared: {getattr(m.declared, field.name):g}" if sd > 0 else ""
-        lines.append(_yaml_line(field.name, _rounded(value, sd) if sd > 0 else value) + comment)
+    for name, value in asdict(m.camera).items():
+        sd = m.sd.get(name, 0.0)
+        comment = f" # ± {sd:.2g}; declared: {getattr(m.declared, name):g}" if sd > 0 else ""
+        lines.append(_yaml_line(name, _rounded(value, sd) if sd > 0 else value) + comment)
     return lines
 
 
-def _list_item(lines: Sequence[str]) -> list[str]:
-    return [("  - " if i == 0 else "    ") + line for i, line in enumerate(lines)]
+def _list_item(lines: Sequence[str]) -> str:
+    return "  - " + "\n    ".join(lines)
 
 
 def _yaml_line(key: str, value: Any) -> str:

@@ -1,7 +1,6 @@
 """Conversion of camera counts to photons, and simulated exposure.
 
-photons = (counts − offset) · electrons_per_count / em_gain /
-quantum_efficiency.
+photons = (counts − offset) · electrons_per_count / em_gain / quantum_efficiency.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.fitting.gaussian_2d import GaussianFits, fit_gaussians
 from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 WINDOW_PX = 7
 FEWEST_EMITTERS = 30
@@ -41,8 +41,7 @@ def measure_brightness_and_background(movies: list[Movie], psf: PSF) -> Brightne
 
     Raises
     ------
-    PlanelocError
-        Fewer than `FEWEST_EMITTERS` molecules in focus were found.
+    PlanelocError : fewer than `FEWEST_EMITTERS` molecules in focus were found.
     """
     photons, background, least = [], [], []
     peak = _peak_in_focus(psf)
@@ -73,10 +72,8 @@ def find_spots(residual: NDArray[np.float32]) -> tuple[tuple[NDArray, NDArray, N
 
     Returns
     -------
-    spots : tuple of arrays (n,)
-        Frame, row and column.
-    height : float
-        Detection threshold, photons per pixel of the smoothed image.
+    spots : frame, row and column, arrays (n,).
+    height : detection threshold, photons per pixel of the smoothed image.
     """
     smooth = ndimage.gaussian_filter(residual, (0, _SMOOTHING_PX, _SMOOTHING_PX))
     height = _DETECTION_SIGMAS * 1.4826 * float(np.median(np.abs(smooth - np.median(smooth))))
@@ -117,8 +114,7 @@ def photons_in_focus(fits: GaussianFits, psf: PSF) -> NDArray[np.float64]:
 
 def _gaussian_share(psf: PSF) -> float:
     """Share of a focused spot's photons under the Gaussian that is fitted to it; its rings hold the rest."""
-    own = _in_focus(psf)
-    fits = fit_gaussians(1000 * own, estimator="least_squares")
+    fits = fit_gaussians(1000 * _in_focus(psf), estimator="least_squares")
     return float(np.median(2 * np.pi * fits.squared_width_px2[:, 0] * fits.peak)) / 1000
 
 
@@ -130,6 +126,6 @@ def _peak_in_focus(psf: PSF) -> NDArray[np.float64]:
 def _in_focus(psf: PSF) -> NDArray[np.float64]:
     """(planes, side, side) focused spot of one photon on every plane, in the middle of a pixel."""
     z = torch.tensor(psf.plane_depths_nm, dtype=torch.float64)
-    centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
-    images = psf.expected_photons(centre, centre, z, 1 / torch.tensor(psf.brightness).double(), (WINDOW_PX, WINDOW_PX))
+    emitters = Emitters.in_middle(WINDOW_PX * psf.pixel_size_nm, z, 1 / torch.tensor(psf.brightness).double())
+    images = psf.expected_photons(emitters, (WINDOW_PX, WINDOW_PX))
     return images[torch.arange(psf.planes), torch.arange(psf.planes)].numpy()

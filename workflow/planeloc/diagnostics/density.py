@@ -9,7 +9,6 @@ The rest of the mean is background. The cumulants of shot noise, EM gain and rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy import ndimage
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.movie.background import Stretch
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.scene import Scene
 
 Array = NDArray[np.float64]
@@ -32,66 +31,62 @@ _FEWEST_FRAMES = 4
 
 
 @dataclass(frozen=True)
-class StretchCumulants:
-    """Cumulants of the photons in one stretch, (planes,), means over the field."""
+class Cumulants:
+    """Cumulants of the photons on a pixel, means over the field, of one stretch of a movie or of several."""
 
-    mean: Array  # photons
-    second: Array  # photons²
-    third: Array  # photons³
-    halves: tuple[Array, Array]  # (planes, tiles) second cumulant in the first and in the last frames
+    moments: Array  # (3, planes): first to third cumulant, photons to photons³
+    halves: Array  # (2, planes, tiles): second cumulant in the first and in the last frames
 
-
-@dataclass(frozen=True)
-class MovieCumulants:
-    """Cumulants of the photons, means over the field and the movie."""
-
-    mean: Array  # (planes,) photons
-    second: Array  # (planes,) photons²
-    third: Array  # (planes,) photons³
-    clustering: float  # density where the molecules are over mean density of the field
+    @property
+    def clustering(self) -> float:
+        """Density where the molecules are over mean density of the field: mean square over squared mean."""
+        first, last = self.halves  # their noise is independent
+        squared_mean = (first.mean(axis=1) * last.mean(axis=1)).sum()
+        return float(max((first * last).mean(axis=1).sum() / squared_mean, 1.0)) if squared_mean > 0 else 1.0
 
 
-def measure_cumulants(stretch: Stretch, cameras: tuple[Camera, ...]) -> StretchCumulants:
-    """Measure the cumulants of every pixel over the frames of a stretch."""
+def measure_cumulants(stretch: Stretch, cameras: tuple[Camera, ...]) -> Cumulants:
+    """Measure the cumulants of every pixel over the frames of a stretch; the mean only, if it is too short."""
     photons = stretch.photons
     middle = len(photons) // 2
     if middle < _FEWEST_FRAMES:
-        none = np.zeros(len(cameras))
-        return StretchCumulants(photons.mean(axis=(0, 2, 3), dtype=np.float64), none, none, (np.zeros((1, 1)),) * 2)
-    cumulants = (values.mean(axis=(1, 2)) for values in _photon_cumulants(photons, cameras))
-    first, last = (_tiles(_photon_cumulants(part, cameras)[1]) for part in (photons[:middle], photons[middle:]))
-    return StretchCumulants(*cumulants, (first, last))
+        mean = photons.mean(axis=(0, 2, 3), dtype=np.float64)
+        return Cumulants(np.stack((mean, np.zeros_like(mean), np.zeros_like(mean))), np.zeros((2, 1, 1)))
+    moments = [values.mean(axis=(1, 2)) for values in _photon_cumulants(photons, cameras)]
+    halves = [_tiles(_photon_cumulants(part, cameras)[1]) for part in (photons[:middle], photons[middle:])]
+    return Cumulants(np.stack(moments), np.stack(halves))
 
 
-def mean_cumulants(parts: list[StretchCumulants]) -> MovieCumulants:
+def mean_cumulants(parts: list[Cumulants]) -> Cumulants:
     """Average over stretches, without those that are too short."""
-    parts = [part for part in parts if part.second.any()] or parts
-    first, last = (np.mean([part.halves[half] for part in parts], axis=0) for half in (0, 1))
-    means = (np.mean([getattr(part, name) for part in parts], axis=0) for name in ("mean", "second", "third"))
-    return MovieCumulants(*means, _clustering(first, last))
+    parts = [part for part in parts if part.moments[1].any()] or parts
+    moments = np.mean([part.moments for part in parts], axis=0)
+    return Cumulants(moments, np.mean([part.halves for part in parts], axis=0))
 
 
 def _photon_cumulants(photons: NDArray[np.float32], cameras: tuple[Camera, ...]) -> tuple[Array, Array, Array]:
     """First to third cumulants (planes, y, x) without noise, unbiased, from measured photons (frames, planes, y, x).
 
-    An electron stands for 1/QE photons on average; m2 and m3 are their mean square and cube, with EM gain those of a
-    gamma distribution. Read noise adds to the variance only.
+    Read noise and rounding add to the variance only.
     """
     n = len(photons)
     mean = photons.mean(axis=0, dtype=np.float64)
     away = photons - mean.astype(np.float32)
     square = np.einsum("fpyx,fpyx->pyx", away, away, dtype=np.float64) / (n - 1)
     cube = np.einsum("fpyx,fpyx,fpyx->pyx", away, away, away, dtype=np.float64) * n / ((n - 1) * (n - 2))
-    noise = [NoiseModel.of(camera) for camera in cameras]
-    m2 = _per_plane(model.slope for model in noise)
-    m3 = _per_plane(c.excess_noise * (2 * c.excess_noise - 1) / c.quantum_efficiency**2 for c in cameras)
-    rounding = _per_plane(camera.photons_per_count**2 / 12 for camera in cameras)
-    second = square - m2 * mean - _per_plane(model.read_variance for model in noise) - rounding
+    m2, m3, read_variance, rounding = np.transpose([_noise_constants(camera) for camera in cameras])[..., None, None]
+    second = square - m2 * mean - read_variance - rounding
     return mean, second, cube - 3 * m2 * second - m3 * mean
 
 
-def _per_plane(values: Iterable[float]) -> Array:
-    return np.array(list(values))[:, None, None]
+def _noise_constants(camera: Camera) -> tuple[float, float, float, float]:
+    """Mean square and cube of the photons that an electron stands for, read variance, and that of rounding.
+
+    The mean is 1/QE; with EM gain, the photons of an electron follow a gamma distribution.
+    """
+    noise, excess = NoiseModel.of(camera), camera.excess_noise
+    cube = excess * (2 * excess - 1) / camera.quantum_efficiency**2
+    return noise.slope, cube, noise.read_variance, camera.photons_per_count**2 / 12
 
 
 def _tiles(second: Array) -> Array:
@@ -102,12 +97,6 @@ def _tiles(second: Array) -> Array:
     return np.stack([ndimage.mean(plane, label, np.arange(rows * columns)) for plane in second])
 
 
-def _clustering(first: Array, last: Array) -> float:
-    """Mean square over squared mean of a density (planes, tiles), from two measurements with independent noise."""
-    squared_mean = (first.mean(axis=1) * last.mean(axis=1)).sum()
-    return float(max((first * last).mean(axis=1).sum() / squared_mean, 1.0)) if squared_mean > 0 else 1.0
-
-
 @dataclass(frozen=True)
 class DensityEstimate:
     """Density of the molecules, and background."""
@@ -116,23 +105,24 @@ class DensityEstimate:
     background: Array  # (planes,) photons per pixel
 
 
-def estimate_density(cumulants: MovieCumulants, psf: PSF, scene: Scene) -> DensityEstimate:
+def estimate_density(cumulants: Cumulants, psf: PSF, scene: Scene) -> DensityEstimate:
     """Estimate density and background, for molecules with the photons and depths of `scene`.
 
     Where molecules lie at few depths, planes out of focus overestimate the density: the smallest estimate counts.
     """
     shares = _powers_of_shares(psf, scene)
     moments = [_moment(scene.photons, n) for n in (1, 2, 3)]
-    usable = (cumulants.second > 0) & (cumulants.third > 0)
+    mean, second, third = cumulants.moments
+    usable = (second > 0) & (third > 0)
     if not usable.any():
-        return DensityEstimate(0.0, cumulants.mean)
-    second, third = (np.where(usable, values, 1.0) for values in (cumulants.second, cumulants.third))
+        return DensityEstimate(0.0, mean)
+    second, third = (np.where(usable, values, 1.0) for values in (second, third))
     second, third = second / (shares[0] * moments[1]), third / (shares[1] * moments[2])
-    density = float(np.min((second**3 / third**2)[usable]))
-    plane = int(np.argmin(np.where(usable, second**3 / third**2, np.inf)))
+    densities = np.where(usable, second**3 / third**2, np.inf)
+    plane, density = int(densities.argmin()), float(densities.min())
     scale = third[plane] / second[plane]  # photons, relative to those of the scene
     of_molecules = density * scale * moments[0] * np.array(psf.brightness)
-    return DensityEstimate(density * cumulants.clustering, cumulants.mean - of_molecules)
+    return DensityEstimate(density * cumulants.clustering, mean - of_molecules)
 
 
 def _powers_of_shares(psf: PSF, scene: Scene) -> Array:
@@ -140,7 +130,7 @@ def _powers_of_shares(psf: PSF, scene: Scene) -> Array:
     z = torch.linspace(*scene.depth_range_nm, _DEPTHS, dtype=torch.float64)
     within = (torch.arange(_POSITIONS, dtype=torch.float64) + 0.5) / _POSITIONS + _WINDOW_PX // 2
     x, y, z = torch.meshgrid(within * psf.pixel_size_nm, within * psf.pixel_size_nm, z, indexing="ij")
-    images = psf.expected_photons(x, y, z, torch.ones_like(z), (_WINDOW_PX, _WINDOW_PX))
+    images = psf.expected_photons(Emitters(x, y, z, torch.ones_like(z)), (_WINDOW_PX, _WINDOW_PX))
     return np.stack([(images**n).sum(dim=(-2, -1)).mean(dim=(0, 1, 2)).numpy() for n in (2, 3)])
 
 

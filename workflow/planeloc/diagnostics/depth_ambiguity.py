@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -33,8 +33,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
 
     Raises
     ------
-    PlanelocError
-        Depths were not measured, or are ambiguous.
+    PlanelocError : depths were not measured, or are ambiguous.
     """
     low, high = scene.depth_range_nm
     measured = psf.measured_depths_nm
@@ -76,9 +75,8 @@ def ambiguous_depths(psf: PSF, scene: Scene) -> tuple[float, float]:
 def image_difference(psf: PSF, scene: Scene, depths_nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """(depths, depths) differences between the images at two depths, in standard deviations of the noise."""
     z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
-    centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
-    photons = torch.full_like(z, float(np.mean(scene.photons)))
-    images = psf.expected_photons(centre, centre, z, photons, (_WINDOW_PX, _WINDOW_PX))
+    emitters = Emitters.in_middle(_WINDOW_PX * psf.pixel_size_nm, z, float(np.mean(scene.photons)))
+    images = psf.expected_photons(emitters, (_WINDOW_PX, _WINDOW_PX))
     weights = 1 / scene.pixel_noise(psf.planes).variance(images + float(np.mean(scene.background)))
     rows = []
     for own, weight in enumerate(weights):

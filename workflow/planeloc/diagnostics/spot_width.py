@@ -25,7 +25,7 @@ from planeloc.diagnostics.brightness import (
     windows_around,
 )
 from planeloc.movie.background import Stretch
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.random_density import draw_dense_scenes
 from planeloc.scenes.scene import Scene
 from planeloc.transforms.camera_transform import Registration
@@ -65,11 +65,13 @@ class SpotWindows:
 def cut_windows(stretch: Stretch, registration: Registration) -> SpotWindows:
     """Cut windows around the spots of every plane, at most `_SPOTS_PER_STRETCH`."""
     residual = stretch.photons - stretch.background
+    half = WINDOW_PX // 2
+    last = np.array(residual.shape[:1:-1]) - half - 1  # (x, y) where a whole window fits
     windows, inside, found_on = [], [], []
     for plane, (frame, y, x) in enumerate(_some_spots(residual)):
         reference = registration.transforms[plane].inverse()(np.stack((x, y), axis=-1) + 0.5 + stretch.corner_px)
         places = [np.floor(m(reference)).astype(np.int64) - stretch.corner_px for m in registration.transforms]
-        inward = [_moved_inward(place, residual.shape[2:]) for place in places]
+        inward = [place.clip(half, last) for place in places]
         whole = [(place == near).all(axis=1) for place, near in zip(places, inward, strict=True)]
         own = [windows_around(residual[:, p], frame, near[:, 1], near[:, 0]) for p, near in enumerate(inward)]
         windows.append(np.stack(own, axis=1))
@@ -106,12 +108,6 @@ def _some_spots(residual: NDArray[np.float32]) -> list[tuple[NDArray, NDArray, N
     return some
 
 
-def _moved_inward(place: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Positions (n, 2); those at the border are moved to where a whole window fits."""
-    half = WINDOW_PX // 2
-    return place.clip(half, np.array([shape[1], shape[0]]) - half - 1)
-
-
 def excess_widths(spots: SpotWidths, psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
     """(planes,) logarithm of the spots' squared width over the PSF's; nan where spots are too few."""
     curves = _width_curves(psf, depth_range_nm)
@@ -138,8 +134,8 @@ def _width_curves(psf: PSF, depth_range_nm: tuple[float, float]) -> Array:
     """(planes, depths) logarithms of the squared widths, px², that the fit finds in noiseless images of the PSF."""
     low, high = depth_range_nm
     z = torch.arange(low - _BEYOND_NM, high + _BEYOND_NM + 1, _STEP_NM, dtype=torch.float64)
-    centre = torch.full_like(z, 0.5 * WINDOW_PX * psf.pixel_size_nm)
-    images = psf.expected_photons(centre, centre, z, torch.full_like(z, 1e4), (WINDOW_PX, WINDOW_PX)).numpy()
+    emitters = Emitters.in_middle(WINDOW_PX * psf.pixel_size_nm, z, 1e4)
+    images = psf.expected_photons(emitters, (WINDOW_PX, WINDOW_PX)).numpy()
     none, camera = np.zeros(1, np.float32), Camera()
     fits = [fit_spots(images[:, plane], none, camera) for plane in range(psf.planes)]
     return np.log([fit.squared_width_px2[:, 0] for fit in fits])

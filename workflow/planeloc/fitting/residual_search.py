@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from planeloc.fitting.frame_model import Residuals
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis
 _DEPTH_STEP_NM = 200.0
@@ -63,7 +63,8 @@ def _best(psf: PSF, residuals: Residuals, steps: Tensor) -> tuple[Tensor, Tensor
     moved = (residuals.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
     shifts = (residuals.in_window_nm[:, None] + moved).flatten(0, 1)
     zero = torch.zeros_like(shifts[:, 0, 0])
-    unit = psf.expected_photons(zero, zero, steps[:, 2].repeat(len(residuals.frame)), zero + 1, (side, side), shifts)
+    emitters = Emitters(zero, zero, steps[:, 2].repeat(len(residuals.frame)), zero + 1, shifts)
+    unit = psf.expected_photons(emitters, (side, side))
     unit = unit.reshape(len(residuals.frame), len(steps), -1).to(residuals.weight)
     weight = residuals.weight.flatten(1)[..., None]
     match = (unit @ (weight * residuals.residual.flatten(1)[..., None]))[..., 0]

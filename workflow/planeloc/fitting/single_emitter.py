@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.levenberg_marquardt import Damping, minimise
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import without_backgrounds
 
 _BATCH_BYTES = 256 << 20  # of derivatives at once
@@ -90,10 +90,8 @@ class EmitterWindows:
 
     def model(self, psf: PSF, parameters: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         """Expected images and their derivatives by x, y, z, photons and, if fitted, the drift (x, y) of planes 1…."""
-        x, y, z, photons = parameters[:, :4].unbind(-1)
-        values, derivatives = psf.expected_photons_and_derivatives(
-            x, y, z, photons, self.photons.shape[2:], self._displacement(parameters), background
-        )
+        emitters = Emitters(*parameters[:, :4].unbind(-1), self._displacement(parameters), background)
+        values, derivatives = psf.expected_photons_and_derivatives(emitters, self.photons.shape[2:])
         on_plane = derivatives[..., :2]
         lateral = torch.einsum("nprca,pab->nprcb", on_plane, self.axes)
         parts = [lateral, derivatives[..., 2:]]
@@ -103,9 +101,8 @@ class EmitterWindows:
         return values, torch.cat(parts, dim=-1)
 
     def expected(self, psf: PSF, parameters: Tensor, background: Tensor) -> Tensor:
-        x, y, z, photons = parameters[:, :4].unbind(-1)
-        shape = self.photons.shape[2:]
-        return psf.expected_photons(x, y, z, photons, shape, self._displacement(parameters), background)
+        emitters = Emitters(*parameters[:, :4].unbind(-1), self._displacement(parameters), background)
+        return psf.expected_photons(emitters, self.photons.shape[2:])
 
     def first_background(self, psf: PSF, start: Tensor) -> Tensor:
         """(n, planes) Mean of the images after a first guess of the emitters is subtracted."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from planeloc.networks.tiles import TileGrid
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 _WINDOW_PX = 9
 _DEPTH_STEP_NM = 200.0
@@ -126,13 +126,11 @@ def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float
     drift = torch.as_tensor(drift_sd_nm, dtype=torch.float64).expand(psf.planes - 1).tolist()
     # Plane 0 is the reference.
     spread = torch.tensor([math.hypot(sd, pixel / math.sqrt(12)) for sd in (0.0, *drift)], dtype=torch.float64)
-    middle = torch.full_like(depths, 0.5 * _WINDOW_PX * pixel)
     average = torch.zeros(())
     for x, of_x in zip(_NODES, _WEIGHTS, strict=True):
         for y, of_y in zip(_NODES, _WEIGHTS, strict=True):
             shifts = spread[:, None] * torch.tensor((x, y), dtype=torch.float64)
             shifts = shifts.expand(len(depths), -1, -1)
-            shape = (_WINDOW_PX, _WINDOW_PX)
-            images = psf.expected_photons(middle, middle, depths, torch.ones_like(depths), shape, shifts)
-            average = average + of_x * of_y * images
+            emitters = Emitters.in_middle(_WINDOW_PX * pixel, depths, plane_shifts_nm=shifts)
+            average = average + of_x * of_y * psf.expected_photons(emitters, (_WINDOW_PX, _WINDOW_PX))
     return average

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 _WINDOW_PX = 7
 
@@ -46,7 +46,8 @@ def fit_photons(
     data = residual[image[:, None, None, None], plane, index_y, index_x]
     shift_nm = (positions_px - corner).to(z_nm.dtype) * psf.pixel_size_nm
     zero = torch.zeros_like(z_nm)
-    model = psf.expected_photons(zero, zero, z_nm, torch.ones_like(z_nm), (side, side), shift_nm).to(data.dtype)
+    emitters = Emitters(zero, zero, z_nm, torch.ones_like(z_nm), shift_nm)
+    model = psf.expected_photons(emitters, (side, side)).to(data.dtype)
     mean_model, mean_data = model.mean(dim=(2, 3), keepdim=True), data.mean(dim=(2, 3), keepdim=True)
     centred = model - mean_model
     photons = (centred * (data - mean_data)).sum(dim=(1, 2, 3)) / (centred**2).sum(dim=(1, 2, 3)).clamp(min=1e-12)

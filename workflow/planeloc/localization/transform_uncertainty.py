@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.transforms.camera_transform import Registration
 
 Array = NDArray[np.float64]
@@ -40,12 +40,8 @@ class PlaneShares:
         """
         low, high = depth_range_nm
         depths = np.linspace(low, high, max(round((high - low) / _DEPTH_STEP_NM), 1) + 1)
-        z = torch.from_numpy(depths)
-        middle = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
-        shape = (_WINDOW_PX, _WINDOW_PX)
-        images, derivatives = psf.expected_photons_and_derivatives(
-            middle, middle, z, torch.full_like(z, photons), shape
-        )
+        emitters = Emitters.in_middle(_WINDOW_PX * psf.pixel_size_nm, torch.from_numpy(depths), photons)
+        images, derivatives = psf.expected_photons_and_derivatives(emitters, (_WINDOW_PX, _WINDOW_PX))
         variance = images.clamp(min=0) + max(background, 1e-3)
         information = (derivatives[..., :2] ** 2 / variance[..., None]).sum(dim=(-3, -2, -1)).numpy()
         return cls(depths, information / information.sum(axis=1, keepdims=True), psf.pixel_size_nm)

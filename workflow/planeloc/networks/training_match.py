@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.networks.weight_files import NetworkRecord
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.scene import Scene
 
 _WINDOW_PX = 15
@@ -46,8 +46,8 @@ def worst_mistaken_depth(record: NetworkRecord, psf: PSF) -> float:
 def _unit_images(psf: PSF, depths_nm: NDArray) -> NDArray[np.float64]:
     """(depths, pixels of all planes), each of length 1."""
     z = torch.from_numpy(np.asarray(depths_nm, dtype=np.float64))
-    centre = torch.full_like(z, 0.5 * _WINDOW_PX * psf.pixel_size_nm)
-    images = psf.expected_photons(centre, centre, z, torch.ones_like(z), (_WINDOW_PX, _WINDOW_PX)).flatten(1)
+    emitters = Emitters.in_middle(_WINDOW_PX * psf.pixel_size_nm, z)
+    images = psf.expected_photons(emitters, (_WINDOW_PX, _WINDOW_PX)).flatten(1)
     return (images / images.norm(dim=1, keepdim=True)).numpy()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,33 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from planeloc.psf.gaussian import GaussianPSF
+
+
+@dataclass(frozen=True, eq=False)
+class Emitters:
+    """Single emitters: positions, photons, and how each plane sees them.
+
+    Positions are from the outer corner of pixel (0, 0). x, y, z and photons have any common shape (...).
+    """
+
+    x_nm: Tensor
+    y_nm: Tensor
+    z_nm: Tensor
+    photons: Tensor  # of all planes together
+    plane_shifts_nm: Tensor | None = None  # (..., planes, 2): displacement (x, y) on each plane: drift, registration
+    background: Tensor | None = None  # (..., planes): photons per pixel that are added
+
+    @classmethod
+    def in_middle(
+        cls, side_nm: float, z_nm: Tensor, photons: Tensor | float = 1.0, plane_shifts_nm: Tensor | None = None
+    ) -> Emitters:
+        """Emitters at depths (...), in the middle of a square window."""
+        middle = torch.full_like(z_nm, 0.5 * side_nm)
+        return cls(middle, middle, z_nm, photons * torch.ones_like(z_nm), plane_shifts_nm)
+
+    def __getitem__(self, part: Any) -> Emitters:
+        """Some of the emitters, by any index of their first axis."""
+        return Emitters(*(None if values is None else values[part] for values in vars(self).values()))
 
 
 class PSF(ABC):
@@ -38,12 +66,9 @@ class PSF(ABC):
 
         Parameters
         ----------
-        position_nm : Tensor
-            (..., planes, 2): (x, y) on each plane from the outer corner of the window's pixel (0, 0).
-        defocus_nm : Tensor
-            (..., planes).
-        shape : (rows, columns)
-            Size of the window.
+        position_nm : (..., planes, 2), (x, y) on each plane from the outer corner of the window's pixel (0, 0).
+        defocus_nm : (..., planes).
+        shape : rows and columns of the window.
         """
 
     @abstractmethod
@@ -70,8 +95,7 @@ class PSF(ABC):
 
         Parameters
         ----------
-        matrices : sequence of arrays
-            (planes, 2, 2): from the reference's axes to each camera's.
+        matrices : (planes, 2, 2), from the reference's axes to each camera's.
         """
         return self
 
@@ -84,72 +108,38 @@ class PSF(ABC):
         """Tensors that complete `as_dict`, by name."""
         return {}
 
-    def expected_photons(
-        self,
-        x_nm: Tensor,
-        y_nm: Tensor,
-        z_nm: Tensor,
-        photons: Tensor,
-        shape: tuple[int, int],
-        plane_shifts_nm: Tensor | None = None,
-        background: Tensor | None = None,
-    ) -> Tensor:
-        """Expected photons of single emitters on every pixel of every plane.
+    def expected_photons(self, emitters: Emitters, shape: tuple[int, int]) -> Tensor:
+        """Expected photons (..., planes, rows, columns) of every single emitter in a window of `shape`."""
+        position, defocus = self._on_planes(emitters)
+        weight = emitters.photons[..., None] * self._fractions(emitters.z_nm)
+        return _with_background(weight[..., None, None] * self.unit_images(position, defocus, shape), emitters)
 
-        Parameters
-        ----------
-        x_nm, y_nm, z_nm, photons : Tensor
-            Any common shape (...). Positions from the outer corner of pixel (0, 0); photons of all planes together.
-        shape : (rows, columns)
-            Size of the window.
-        plane_shifts_nm : Tensor, optional
-            (..., planes, 2): displacement (x, y) of the image on every plane, for drift and registration.
-        background : Tensor, optional
-            (..., planes): photons per pixel that are added.
-
-        Returns
-        -------
-        Tensor of shape (..., planes, rows, columns).
-        """
-        position, defocus = self._on_planes(x_nm, y_nm, z_nm, plane_shifts_nm)
-        weight = photons[..., None] * self._fractions(z_nm)
-        images = weight[..., None, None] * self.unit_images(position, defocus, shape)
-        return images if background is None else images + background[..., None, None]
-
-    def expected_photons_and_derivatives(
-        self,
-        x_nm: Tensor,
-        y_nm: Tensor,
-        z_nm: Tensor,
-        photons: Tensor,
-        shape: tuple[int, int],
-        plane_shifts_nm: Tensor | None = None,
-        background: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def expected_photons_and_derivatives(self, emitters: Emitters, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """As `expected_photons`, and the derivatives (..., planes, rows, columns, 4) by x, y, z (per nm) and photons.
 
         The derivative by a plane's background is 1 on that plane.
         """
-        position, defocus = self._on_planes(x_nm, y_nm, z_nm, plane_shifts_nm)
-        fractions = self._fractions(z_nm)
-        weight = (photons[..., None] * fractions)[..., None, None]
+        position, defocus = self._on_planes(emitters)
+        fractions = self._fractions(emitters.z_nm)
+        weight = (emitters.photons[..., None] * fractions)[..., None, None]
         unit, (by_x, by_y, by_defocus) = self.unit_derivatives(position, defocus, shape)
-        images = weight * unit
         # Δz = d − z: an emitter that moves up is less defocused on the planes above it.
         derivatives = torch.stack(
             (weight * by_x, weight * by_y, -weight * by_defocus, fractions[..., None, None] * unit), dim=-1
         )
-        return (images if background is None else images + background[..., None, None]), derivatives
+        return _with_background(weight * unit, emitters), derivatives
 
-    def _on_planes(
-        self, x_nm: Tensor, y_nm: Tensor, z_nm: Tensor, plane_shifts_nm: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _on_planes(self, emitters: Emitters) -> tuple[Tensor, Tensor]:
         """Positions (..., planes, 2) and defocus (..., planes)."""
-        depths = torch.tensor(self.plane_depths_nm, dtype=z_nm.dtype, device=z_nm.device)
-        position = torch.stack((x_nm, y_nm), dim=-1)[..., None, :].expand(*z_nm.shape, self.planes, 2)
-        if plane_shifts_nm is not None:
-            position = position + plane_shifts_nm
-        return position, depths - z_nm[..., None]
+        z = emitters.z_nm
+        position = torch.stack((emitters.x_nm, emitters.y_nm), dim=-1)[..., None, :].expand(*z.shape, self.planes, 2)
+        if emitters.plane_shifts_nm is not None:
+            position = position + emitters.plane_shifts_nm
+        return position, torch.tensor(self.plane_depths_nm, dtype=z.dtype, device=z.device) - z[..., None]
 
     def _fractions(self, like: Tensor) -> Tensor:
         return torch.tensor(self.brightness, dtype=like.dtype, device=like.device)
+
+
+def _with_background(images: Tensor, emitters: Emitters) -> Tensor:
+    return images if emitters.background is None else images + emitters.background[..., None, None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.psf.base import PSF
+from planeloc.psf.base import PSF, Emitters
 
 _WINDOW_NM = 3000.0  # of the images that a bound is computed for
 _EMITTERS_AT_ONCE = 200  # limits the memory of the derivatives
@@ -26,17 +26,15 @@ def without_backgrounds(
 
     Parameters
     ----------
-    weights : Tensor
-        (..., planes, rows, columns): inverse variances; 0 where a pixel is not used.
-    derivatives : Tensor
-        (..., planes, rows, columns, p).
-    background_known : bool
-        Whether the backgrounds are known exactly.
+    weights : (..., planes, rows, columns) inverse variances; 0 where a pixel is not used.
+    derivatives : (..., planes, rows, columns, p).
+    background_known : whether the backgrounds are known exactly.
 
     Returns
     -------
-    information, cross, own : Tensor
-        (..., p, p); between parameters and backgrounds (..., p, planes); about the backgrounds (..., planes).
+    information : (..., p, p), about the parameters.
+    cross : (..., p, planes), between parameters and backgrounds.
+    own : (..., planes), about the backgrounds.
     """
     weighted = weights[..., None] * derivatives
     flat, unweighted = weighted.flatten(-4, -2), derivatives.flatten(-4, -2)
@@ -49,45 +47,17 @@ def without_backgrounds(
 
 
 def plane_information(
-    psf: PSF,
-    x_nm: Tensor,
-    y_nm: Tensor,
-    z_nm: Tensor,
-    photons: Tensor,
-    background: Tensor,
-    noise: PixelNoise,
-    shape: tuple[int, int],
-    plane_shifts_nm: Tensor | None = None,
-    background_known: bool = False,
+    psf: PSF, emitters: Emitters, noise: PixelNoise, shape: tuple[int, int], background_known: bool = False
 ) -> Tensor:
-    """Information (..., planes, 4, 4) of every single plane about x, y, z (nm) and photons.
-
-    Parameters are those of `PSF.expected_photons`, and the noise of the planes.
-    """
-    expected, derivatives = psf.expected_photons_and_derivatives(
-        x_nm, y_nm, z_nm, photons, shape, plane_shifts_nm, background
-    )
+    """Information (..., planes, 4, 4) of every single plane about x, y, z (nm) and photons of each emitter."""
+    expected, derivatives = psf.expected_photons_and_derivatives(emitters, shape)
     weights = 1 / noise.to(expected).variance(expected)
     return without_backgrounds(weights.unsqueeze(-3), derivatives.unsqueeze(-4), background_known)[0]
 
 
-def fisher_information(
-    psf: PSF,
-    x_nm: Tensor,
-    y_nm: Tensor,
-    z_nm: Tensor,
-    photons: Tensor,
-    background: Tensor,
-    noise: PixelNoise,
-    shape: tuple[int, int],
-    plane_shifts_nm: Tensor | None = None,
-) -> Tensor:
-    """Information (..., 4, 4) of all planes about x, y, z (nm) and photons, every plane's background unknown.
-
-    The parameters are those of `plane_information`.
-    """
-    of_planes = plane_information(psf, x_nm, y_nm, z_nm, photons, background, noise, shape, plane_shifts_nm)
-    return of_planes.sum(dim=-3)
+def fisher_information(psf: PSF, emitters: Emitters, noise: PixelNoise, shape: tuple[int, int]) -> Tensor:
+    """Information (..., 4, 4) of all planes about x, y, z (nm) and photons, every plane's background unknown."""
+    return plane_information(psf, emitters, noise, shape).sum(dim=-3)
 
 
 def bound(information: Tensor) -> Tensor:
@@ -116,10 +86,9 @@ def position_bound(
     x, y = (middle + torch.remainder(axis, pixel) for axis in (x, y))
     total = torch.from_numpy(np.maximum(photons, 1e-3)).double()
     level = torch.from_numpy(np.asarray(background)).double()[:, None].expand(-1, psf.planes)
-    shape = (side, side)
+    emitters = Emitters(x, y, z, total, background=level)
     bounds = [np.empty((0, 3))]
-    for start in range(0, len(z), _EMITTERS_AT_ONCE):
-        part = slice(start, start + _EMITTERS_AT_ONCE)
-        information = fisher_information(psf, x[part], y[part], z[part], total[part], level[part], noise, shape)
+    for part in torch.arange(len(z)).split(_EMITTERS_AT_ONCE):
+        information = fisher_information(psf, emitters[part], noise, (side, side))
         bounds.append(bound(information)[:, :3].numpy())
     return np.concatenate(bounds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -145,13 +145,12 @@ class SplinePSF(PSF):
         return replace(self, coefficients=torch.stack(turned), sets=tuple(range(len(turned))), _moved={})
 
     def as_dict(self) -> dict[str, Any]:
-        digest = hashlib.sha256(self.coefficients.cpu().numpy().tobytes()).hexdigest()
         return {
             "model": "spline",
             "gaussian": self.gaussian.as_dict(),
-            "knots": {**vars(self.knots)},
+            "knots": asdict(self.knots),
             "sets": list(self.sets),
-            "coefficients_sha256": digest,
+            "coefficients_sha256": hashlib.sha256(self.coefficients.cpu().numpy().tobytes()).hexdigest(),
         }
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.scene import Scene
 from planeloc.transforms.resampling import reference_grid, sample_planes
 
@@ -115,7 +115,7 @@ def expected_images(
     border_nm = margin * psf.pixel_size_nm
     side = scene.window_px + 2 * margin
     shifts = shifts_nm[:, None].expand(-1, positions.shape[1], -1, -1)
-    return psf.expected_photons(x + border_nm, y + border_nm, z, photons, (side, side), shifts).sum(dim=1)
+    return psf.expected_photons(Emitters(x + border_nm, y + border_nm, z, photons, shifts), (side, side)).sum(dim=1)
 
 
 def observe(expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Generator) -> tuple[Tensor, Tensor]:

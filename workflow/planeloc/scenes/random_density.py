@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 from planeloc.scenes.draw import draw_positions, draw_shifts, observe, uniform
 from planeloc.scenes.scene import Scene
 
@@ -79,6 +79,6 @@ def _expected(
     for start in range(0, len(image), at_once):
         of = slice(start, start + at_once)
         place = (x[of] + border_nm, y[of] + border_nm, z[of])
-        single = psf.expected_photons(*place, photons[of], (side, side), shifts_nm[image[of]])
+        single = psf.expected_photons(Emitters(*place, photons[of], shifts_nm[image[of]]), (side, side))
         total.index_add_(0, image[of], single)
     return total

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from planeloc.psf import PSF
+from planeloc.psf import PSF, Emitters
 
 _REACH_SIGMAS = 4.5  # a window this wide loses 1e-5 of a Gaussian's photons
 
@@ -51,10 +51,8 @@ class PsfImaging:
         corners = np.floor(points_px).astype(np.int64) - self.radius_px
         within_nm = torch.from_numpy((points_px - corners) * self.psf.pixel_size_nm)
         origin = torch.zeros(len(z_nm), dtype=torch.float64)  # the cameras' own positions come as shifts from it
-        images = self.psf.expected_photons(
-            origin, origin, torch.from_numpy(z_nm), torch.from_numpy(photons), (side, side), within_nm
-        )
-        return images.clamp(min=0).numpy(), corners
+        emitters = Emitters(origin, origin, torch.from_numpy(z_nm), torch.from_numpy(photons), within_nm)
+        return self.psf.expected_photons(emitters, (side, side)).clamp(min=0).numpy(), corners
 
 
 def add_windows(
