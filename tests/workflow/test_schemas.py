@@ -157,7 +157,7 @@ def test_container_is_named_by_the_version() -> None:
 
 def test_kinds_of_network_of_other_packages_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kinds() -> list[str]:
-        return read_schema("config")["properties"]["train"]["properties"]["network"]["enum"]
+        return read_schema.__wrapped__("config")["properties"]["train"]["properties"]["network"]["enum"]
 
     own = kinds()
     (tmp_path / "toy-1.0.dist-info").mkdir()
