@@ -1,9 +1,9 @@
 """Settings of the stages: dataclasses whose fields say everything about a setting, once, and are checked strictly.
 
-A field holds the default, unit, bounds, choices, help and rank of a setting. The command line (`cli.options`), the
-schema of the configuration and its reference (`cli.configuration_reference`) are made from it, with the same names:
-``threshold`` under ``localize:`` in ``config.yaml`` is ``planeloc localize --threshold``. Unknown names are errors, so
-that a typo never becomes a silent default.
+A field holds the default, unit, bounds, choices, help and rank of a setting. The command line (`cli.options`) is made
+from it, and so are the schema of the configuration and its reference (``workflow/schemas/write_reference.py``), with
+the same names: ``threshold`` under ``localize:`` in ``config.yaml`` is ``planeloc localize --threshold``. Unknown names
+are errors, so that a typo never becomes a silent default.
 """
 
 from __future__ import annotations
