@@ -168,7 +168,7 @@ def reference(config: Schema, scope: Schema) -> str:
 
 
 def _limits(fields: Iterable[tuple[dataclasses.Field, type]]) -> list[dict[str, str]]:
-    """One row for a quality value, with its threshold for a warning and the one that stops the run."""
+    """One row for a quality value, with its threshold for a warning and the one that stops the run or fails."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for field, _ in fields:
         about = field.metadata

@@ -65,30 +65,19 @@ def setting(
     )
 
 
-def threshold(
-    default: Any,
-    when: str,
-    quantity: str,
-    *,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    was: tuple[str, ...] = (),
-) -> Any:
+def threshold(default: Any, when: str, quantity: str, **about: Any) -> Any:
     """Declare the threshold of a quality value, which the configuration lists under ``thresholds:`` of its stage.
 
     Parameters
     ----------
-    default, unit, minimum, maximum, was : as for `setting`.
+    default : value of the threshold where none is given.
     when : "warn above", "warn below", "stop above" or "stop below".
     quantity : what is compared with the threshold, in lower case and without an article.
+    about : unit, minimum, maximum, was: as for `setting`.
     """
-    field = setting(
-        default, f"{when.capitalize()} this {quantity}.", unit=unit, minimum=minimum, maximum=maximum, was=was
-    )
-    return dataclasses.field(
-        default=default, metadata={**field.metadata, "group": THRESHOLDS, "when": when, "quantity": quantity}
-    )
+    field = setting(default, f"{when.capitalize()} this {quantity}.", **about)
+    more = {"group": THRESHOLDS, "when": when, "quantity": quantity}
+    return dataclasses.field(default=default, metadata={**field.metadata, **more})
 
 
 def check(settings: Any) -> None:

@@ -69,7 +69,7 @@ class TiffStack:
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
         self.path = path
-        self._file: io.FileIO | None = None
+        self._file: io.BufferedReader | None = None
         self._lock = Lock()  # threads share the position in the file
         try:
             # Only this file is read, even if its header names others: those belong to other cameras.
@@ -104,7 +104,7 @@ class TiffStack:
             # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory.
             self._tiff.close()
             self._tiff = None
-            self._file = self.path.open("rb", buffering=0)
+            self._file = self.path.open("rb")
 
     def _series(self) -> tifffile.TiffPageSeries:
         """The only image series of the file; all its images must be in this file."""
@@ -203,14 +203,9 @@ class TiffStack:
             if first == last:
                 continue
             self._file.seek(int(offsets[first]))
-            position, end = int(first) * image_bytes, int(last) * image_bytes
-            while position < end:
-                count = self._file.readinto(target[position:end])
-                if not count:
-                    raise PlanelocError(
-                        f"{self.path}: became shorter while it was read; keep it unchanged and run again"
-                    )
-                position += count
+            images = target[int(first) * image_bytes : int(last) * image_bytes]
+            if self._file.readinto(images) < len(images):
+                raise PlanelocError(f"{self.path}: became shorter while it was read; keep it unchanged and run again")
 
     def _decode(self, page: int) -> NDArray:
         try:
