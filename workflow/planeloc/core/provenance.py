@@ -29,14 +29,11 @@ def write_provenance(
 
     Parameters
     ----------
-    settings : mapping
-        All settings, defaults included.
-    inputs, outputs : list of Path
-        Files, recorded with their SHA-256. A folder is represented by the manifest that lists its checksums.
-    used : mapping, optional
-        What only the run knows: device, seeds, decisions.
-    known : mapping, optional
-        Path → SHA-256 of inputs that the run has hashed already: movies are too large to be read twice.
+    settings : all settings, defaults included.
+    inputs, outputs : files, recorded with their SHA-256. A folder is represented by the manifest that lists its
+        checksums.
+    used : what only the run knows: device, seeds, decisions.
+    known : path → SHA-256 of inputs that the run has hashed already: movies are too large to be read twice.
     """
     known = known or {}
     content = {

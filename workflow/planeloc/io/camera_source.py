@@ -32,11 +32,9 @@ class CameraSource(AbstractContextManager):
 
     Attributes
     ----------
-    shape : (frames, planes, height, width)
-    files : list of Path
-        In the order in which they were given.
-    largest_counts : tuple of int
-        Largest number that a pixel of each plane can hold: 255 or 65535.
+    shape : (frames, planes, height, width).
+    files : paths, in the order in which they were given.
+    largest_counts : largest number that a pixel of each plane can hold: 255 or 65535.
     """
 
     def __init__(self, stacks: Sequence[CameraStack], planes: Sequence[_Plane]) -> None:

@@ -62,13 +62,10 @@ class OmeTiffWriter(AbstractContextManager):
 
     Parameters
     ----------
-    path : Path
-        The file; written in place, so give a temporary name.
-    shape : (length, rows, columns)
-    axes : str
-        ``"TYX"`` for a movie, ``"ZYX"`` for a z-stack.
-    description : mapping
-        OME attributes: ``Name``, ``Channel``, ``PhysicalSizeX`` …
+    path : the file; written in place, so give a temporary name.
+    shape : (length, rows, columns).
+    axes : ``"TYX"`` for a movie, ``"ZYX"`` for a z-stack.
+    description : OME attributes: ``Name``, ``Channel``, ``PhysicalSizeX`` …
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], axes: str, description: Mapping[str, Any]) -> None:

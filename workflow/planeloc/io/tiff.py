@@ -78,11 +78,10 @@ class TiffStack:
             raise PlanelocError(f"{self.path}: not a readable TIFF ({_one_line(error)}); export it again") from None
         try:
             self._index(channels)
-        except _DAMAGE as error:
+        except BaseException as error:
             self.close()
-            raise PlanelocError(f"{self.path}: damaged or cut short ({_one_line(error)}); copy it again") from None
-        except BaseException:
-            self.close()
+            if isinstance(error, _DAMAGE):
+                raise PlanelocError(f"{self.path}: damaged or cut short ({_one_line(error)}); copy it again") from None
             raise
         if self.frames * self.channels > _MANY_IMAGES:
             gc.collect()  # page objects refer to each other; free them before the next file

@@ -22,8 +22,7 @@ def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
 
     Returns
     -------
-    str
-        The worst verdict: pass, warn or fail.
+    The worst verdict: pass, warn or fail.
     """
     read = {name: read_json(path) for name, path in stages.items()}
     shown = [_stage(name, content) for name, content in read.items()]
