@@ -152,7 +152,8 @@ def stage_command(name: str, settings: type, *files: File) -> Callable[[Callable
     Returns
     -------
     A decorator. The function gets a path for every file, a tuple of paths where there may be several, None where none
-    is given; and `settings`. It may return what it `Used`.
+    is given; and `settings`; all by the names of the options, which a stage's own function has, too, so that most are
+    just passed on. It may return what it `Used`.
     """
 
     def decorate(function: Callable[..., Used | None]) -> click.Command:
