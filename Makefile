@@ -46,7 +46,7 @@ test: $(READY) ## run the tests
 
 .PHONY: reference
 reference: $(READY) ## write docs/configuration.md and the schemas from the settings of the stages
-	python -m planeloc.cli.configuration_reference
+	python workflow/schemas/write_reference.py
 
 .PHONY: lint
 lint: $(READY) ## check style of Python and of the workflow

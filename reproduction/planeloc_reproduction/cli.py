@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from planeloc.cli.main import run
-from planeloc.cli.options import file_option, options, provenance_option, write_record
+from planeloc.cli.options import PROVENANCE, File, options
+from planeloc.core.provenance import write_provenance
 from planeloc_reproduction.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
 from planeloc_reproduction.settings import PaperSettings
 
-_output = file_option("--output", "Result (JSON).")
-_weights = file_option("--weights", "Weights; only for networks.", required=False)
+_output = File("--output", "Result (JSON).")
+_weights = File("--weights", "Weights; only for networks.", required=False)
 _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required=True, help="What finds molecules.")
 
 
@@ -30,8 +32,8 @@ def paper() -> None:
 @_estimator
 @_weights
 @_output
-@file_option("--seconds", "Duration (JSON), apart from the result, which is the same in every run.")
-@provenance_option
+@File("--seconds", "Duration (JSON), apart from the result, which is the same in every run.")
+@PROVENANCE
 @options(PaperSettings, "images", "device")
 def one_molecule_command(
     data: str, estimator: str, weights: Path | None, output: Path, seconds: Path, **record
@@ -51,7 +53,7 @@ def one_molecule_command(
 @_estimator
 @_weights
 @_output
-@provenance_option
+@PROVENANCE
 @options(PaperSettings, "molecules", "device")
 def sweep_command(name: str, estimator: str, weights: Path | None, output: Path, **record: Any) -> None:
     """Measure errors against inter-camera drift, density or photons."""
@@ -66,9 +68,9 @@ def sweep_command(name: str, estimator: str, weights: Path | None, output: Path,
 
 @paper.command("helix")
 @click.option("--network", type=click.Choice(NETWORKS), required=True, help="The network that has these weights.")
-@file_option("--weights", "The network's weights.")
+@File("--weights", "The network's weights.")
 @_output
-@provenance_option
+@PROVENANCE
 @options(PaperSettings, "frames", "device")
 def helix_command(network: str, weights: Path, output: Path, **record: Any) -> None:
     """Find molecules along a helix (figure 9)."""
@@ -82,9 +84,9 @@ def helix_command(network: str, weights: Path, output: Path, **record: Any) -> N
 
 
 @paper.command("speed")
-@file_option("--weights", "The network's weights.")
+@File("--weights", "The network's weights.")
 @_output
-@provenance_option
+@PROVENANCE
 @options(PaperSettings, "largest_px", "device")
 def speed_command(weights: Path, output: Path, **record: Any) -> None:
     """Measure frames per second for sizes of images (figure 10)."""
@@ -96,22 +98,22 @@ def speed_command(weights: Path, output: Path, **record: Any) -> None:
 
 @paper.command("bound")
 @_output
-@provenance_option
+@PROVENANCE
 def bound_command(output: Path, provenance: Path | None) -> None:
     """Compute the information limits of the images."""
     from planeloc_reproduction.bound import SEED, write_bound
 
     write_bound(output)
-    _record("bound", [], [output], {"seed": SEED}, {}, provenance)
+    _record("bound", [], [output], {"seed": SEED}, None, provenance)
 
 
 @paper.command("report")
-@file_option("--results", "Folder of the results of the other commands.")
-@file_option("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
-@file_option("--structure-localizations", "Table of the structure (HDF5), which states its threshold.", required=False)
-@file_option("--architecture", "Study of architectures (JSON), by architecture.py.", required=False)
-@file_option("--output", "Report (HTML, in one file); its figures are also written beside it.")
-@provenance_option
+@File("--results", "Folder of the results of the other commands.")
+@File("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
+@File("--structure-localizations", "Table of the structure (HDF5), which states its threshold.", required=False)
+@File("--architecture", "Study of architectures (JSON), by architecture.py.", required=False)
+@File("--output", "Report (HTML, in one file); its figures are also written beside it.")
+@PROVENANCE
 def report_command(
     results: Path,
     structure: Path | None,
@@ -130,14 +132,16 @@ def report_command(
         threshold = localization_table.metadata_value(structure_localizations, metadata, "threshold")
     write_report(results, structure, output, structure_threshold=threshold, architecture=architecture)
     inputs = [*sorted(results.rglob("*.json")), structure, structure_localizations, architecture]
-    _record("report", inputs, [output], {"structure_threshold": threshold}, {}, provenance)
+    _record("report", inputs, [output], {"structure_threshold": threshold}, None, provenance)
 
 
 def _record(
     command: str, inputs: list[Path | None], outputs: list[Path], used: dict, settings: Any, provenance: Path | None
 ) -> None:
     """Write the provenance of a command, if it is asked for."""
-    write_record(provenance, f"reproduction {command}", settings, [path for path in inputs if path], outputs, used)
+    if provenance:
+        values = asdict(settings) if settings else {}
+        write_provenance(provenance, f"reproduction {command}", values, list(filter(None, inputs)), outputs, used)
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
-from planeloc.cli import configuration_reference
 from planeloc.core.settings import setting, threshold
 from preflight.configuration import command_options, complete_configuration
 from preflight.schema import read_schema
+from schemas import write_reference
 
 SECTIONS = {
     "cameras": ("planeloc.camera_calibration.quality", "CamerasSettings"),
@@ -34,10 +34,10 @@ FILES = {"train": {"start_from"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
-@pytest.mark.parametrize("path", configuration_reference.files(), ids=str)
+@pytest.mark.parametrize("path", write_reference.files(), ids=str)
 def test_the_committed_file_is_current(path: Path) -> None:
-    """Otherwise run: python -m planeloc.cli.configuration_reference"""
-    assert (REPOSITORY / path).read_text(encoding="utf-8") == configuration_reference.files()[path]
+    """Otherwise run: python workflow/schemas/write_reference.py"""
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == write_reference.files()[path]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -71,7 +71,7 @@ def test_thresholds_are_in_their_group_and_their_old_places_known() -> None:
 
 
 def test_the_reference_begins_with_the_settings_that_matter() -> None:
-    text = (REPOSITORY / configuration_reference.REFERENCE).read_text(encoding="utf-8")
+    text = (REPOSITORY / write_reference.REFERENCE).read_text(encoding="utf-8")
     first = text.partition("## Advanced settings")[0]
     keys = [line.split("`")[1] for line in first.splitlines() if line.startswith("| `")]
     assert 20 <= len(keys) <= 30, keys
@@ -84,7 +84,7 @@ def test_a_renamed_setting_is_in_the_table_of_moved_ones() -> None:
         size: int = setting(3, "Size.", was=("extent",))
         size_warn: int = threshold(9, "warn above", "size", was=("size_alarm",))
 
-    moved = dict(configuration_reference._moved("stage", dataclasses.fields(Example)))
+    moved = dict(write_reference._moved("stage", dataclasses.fields(Example)))
     assert moved == {
         "stage.extent": "stage.size",
         "stage.size_warn": "stage.thresholds.size_warn",
@@ -133,7 +133,7 @@ def test_microscope_schema_agrees_with_the_package() -> None:
 
 @pytest.mark.parametrize("name", ["config", "samples", "calibrations", "microscope"])
 def test_every_property_is_closed_described_and_in_the_documents(name: str) -> None:
-    documents = (REPOSITORY / "config" / "README.md", REPOSITORY / configuration_reference.REFERENCE)
+    documents = (REPOSITORY / "config" / "README.md", REPOSITORY / write_reference.REFERENCE)
     manual = "".join(document.read_text(encoding="utf-8") for document in documents)
 
     def look(schema: dict) -> None:
@@ -157,7 +157,7 @@ def test_container_is_named_by_the_version() -> None:
 
 def test_kinds_of_network_of_other_packages_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kinds() -> list[str]:
-        return read_schema("config")["properties"]["train"]["properties"]["network"]["enum"]
+        return read_schema.__wrapped__("config")["properties"]["train"]["properties"]["network"]["enum"]
 
     own = kinds()
     (tmp_path / "toy-1.0.dist-info").mkdir()

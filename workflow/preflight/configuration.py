@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,9 @@ def read_all(config: Mapping[str, Any], files: Iterable[str | Path]) -> tuple[di
 def _names_tables(config: Mapping[str, Any]) -> bool:
     """Whether the tables that are meant are known, in a configuration with mistakes."""
     schema = schemas.read_schema("config")
-    places = {key: config.get(key) for key in ("samples", "calibrations", "simulation", "pathvars")}
-    return set(config) <= set(schema["properties"]) and schemas.is_valid(
-        schemas.with_defaults({key: value for key, value in places.items() if value is not None}, schema), schema
-    )
+    names = ("samples", "calibrations", "simulation", "pathvars")
+    places = {key: config[key] for key in names if config.get(key) is not None}
+    return set(config) <= set(schema["properties"]) and schemas.is_valid(schemas.with_defaults(places, schema), schema)
 
 
 def simulated_folder(config: Mapping[str, Any]) -> str | None:
@@ -91,10 +91,9 @@ def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ..
     Defaults are left out, and the order is that of the names: what is written otherwise means the same, and repeats
     nothing.
     """
-    given = _flat(config[section])
     words = []
-    for key, rule in sorted(_settings(schemas.read_schema("config")["properties"][section]).items()):
-        value = given[key]
+    rules = schemas.read_schema("config")["properties"][section]
+    for key, value, rule in sorted(_settings(config[section], rules), key=itemgetter(0)):
         if (only and key not in only) or value == rule["default"] or not rule.get("option", True):
             continue
         name = key.replace("_", "-")
@@ -105,17 +104,10 @@ def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ..
     return shlex.join(words)
 
 
-def _flat(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a group and of those within it: on the command line they have no groups."""
-    flat: dict[str, Any] = {}
-    for key, value in group.items():
-        flat |= _flat(value) if isinstance(value, Mapping) else {key: value}
-    return flat
-
-
-def _settings(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The rules of a section and of the groups within it, by name."""
-    rules: dict[str, Any] = {}
+def _settings(group: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """Name, value and rule of all settings of a group and of those within it: on the command line it has no groups."""
     for key, rule in schema["properties"].items():
-        rules |= _settings(rule) if "properties" in rule else {key: rule}
-    return rules
+        if "properties" in rule:
+            yield from _settings(group[key], rule)
+        else:
+            yield key, group[key], rule

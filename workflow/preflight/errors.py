@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import TracebackType
 
 _MOST = 20
@@ -19,6 +20,11 @@ class ConfigurationError(Exception):
         lines = sorted(dict.fromkeys(self.lines), key=_place)
         more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
         return "\n".join(lines[:_MOST] + more)
+
+
+def unreadable(path: str | Path, error: OSError) -> ConfigurationError:
+    """The mistake of a file that the system does not open, with a remedy."""
+    return ConfigurationError(f"{path}: cannot be read ({error.strerror}); check the path and who may read it")
 
 
 def _place(line: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight import schema as schemas
-from preflight.errors import ConfigurationError, Mistakes
+from preflight.errors import ConfigurationError, Mistakes, unreadable
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
             f"{path}: no such table; create it, or correct its path in the configuration"
         ) from None
     except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}); check the path and who may read it"
-        ) from None
+        raise unreadable(path, error) from None
     except (UnicodeDecodeError, csv.Error):
         raise ConfigurationError(f"{path}: not a text table; save it as 'tab-separated text (UTF-8)'") from None
     return [(line, cells) for line, cells in numbered if any(cells) and not cells[0].startswith("#")]

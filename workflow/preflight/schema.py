@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from preflight.errors import ConfigurationError
+from preflight.errors import ConfigurationError, unreadable
 
 # YAML has .inf and .nan, which no setting can mean; JSON Schema, made for JSON, would take them for numbers.
 _CHECKER = Draft202012Validator.TYPE_CHECKER
@@ -32,14 +33,14 @@ _TYPE_NAMES = {
     "integer": "a whole number",
     "boolean": "true or false",
     "array": "a list",
-    "null": "empty",
 }
 
 Locate = Callable[[tuple], str]
 
 
+@cache
 def read_schema(name: str) -> dict[str, Any]:
-    """The schema ``workflow/schemas/{name}.schema.yaml``, with the choices that installed packages add."""
+    """The schema ``workflow/schemas/{name}.schema.yaml``, read once, with the choices that installed packages add."""
     schema = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
     _add_entry_points(schema)
     return schema
@@ -66,16 +67,11 @@ def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -
     return filled
 
 
-def with_whole_numbers(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with numbers such as 2.0e+5 as whole numbers, where the schema has these."""
-    rules = schema.get("properties", {})
-    return {key: _whole(value, rules.get(key, {})) for key, value in values.items()}
-
-
-def _whole(value: Any, rule: Mapping[str, Any]) -> Any:
-    if "properties" in rule and isinstance(value, Mapping):
-        return with_whole_numbers(value, rule)
-    return int(value) if rule.get("type") == "integer" and isinstance(value, float) else value
+def with_whole_numbers(value: Any, schema: Mapping[str, Any]) -> Any:
+    """`value`, or all values of a group, with numbers such as 2.0e+5 as whole numbers, where the schema has these."""
+    if "properties" in schema:
+        return {key: with_whole_numbers(each, schema["properties"][key]) for key, each in value.items()}
+    return int(value) if schema["type"] == "integer" else value
 
 
 def is_valid(values: Any, schema: Mapping[str, Any]) -> bool:
@@ -119,10 +115,9 @@ def _explain(error: ValidationError, locate: Locate, moved: Mapping[str, str]) -
 def _unknown_key(path: tuple, known: Iterable[str], moved: Mapping[str, str]) -> str:
     """What to do with a key that is unknown, also if it once was known or resembles one that was."""
     name = _dotted(path)
-    if name in moved:
-        renamed = moved[name].startswith(f"{path[0]}.") and not moved[name].endswith(f".{path[-1]}")
-        remedy = "rename it" if renamed else "move it"
-        return f"{name} is now {moved[name]}; {remedy}"
+    if new := moved.get(name):
+        renamed = new.startswith(f"{path[0]}.") and not new.endswith(f".{path[-1]}")
+        return f"{name} is now {new}; {'rename' if renamed else 'move'} it"
     section = _dotted(path[:-1]) + "."
     within = [new.removeprefix(section) for new in moved.values() if new.startswith(section)]
     grouped = {new.rpartition(".")[2]: new for new in within}
@@ -164,8 +159,7 @@ def _remedy(error: ValidationError) -> str:
     value, limit = error.instance, error.validator_value
     match error.validator:
         case "type":
-            types = [limit] if isinstance(limit, str) else limit
-            return f"give {' or '.join(_TYPE_NAMES[t] for t in types)}{_number_hint(value, types)}"
+            return f"give {_TYPE_NAMES[limit]}{_number_hint(value, limit)}"
         case "enum":
             return f"choose one of {', '.join(_shown(choice) for choice in limit)}"
         case "minimum":
@@ -182,11 +176,11 @@ def _remedy(error: ValidationError) -> str:
             return f"{error.message}; see docs/configuration.md"
 
 
-def _number_hint(value: Any, types: list[str]) -> str:
+def _number_hint(value: Any, wanted: str) -> str:
     """YAML 1.1 reads 1e-4 as text: only 1.0e-4 is a number to it."""
     if isinstance(value, float) and not _finite(value):
         return " that is finite"
-    if not isinstance(value, str) or not {"number", "integer"} & set(types):
+    if not isinstance(value, str) or wanted not in ("number", "integer"):
         return ""
     try:
         return f": write it as {float(value)!r}" if "e" not in repr(float(value)) else ": write it as 1.0e-4, not 1e-4"
@@ -198,19 +192,20 @@ class YamlLines:
     """Where every key of some YAML files stands. Files are given in the order they were merged; the last one wins."""
 
     def __init__(self, files: Iterable[str | Path]):
-        self._files = [(str(file), _compose(Path(file))) for file in files]
+        self._files = [(str(file), _lines_of(Path(file))) for file in files]
 
     def __call__(self, path: tuple) -> str:
         """Name "file:line" of the key at `path`, or of the closest group above it; --config if it stands in no file."""
-        for depth in range(len(path), 0, -1):
-            for name, root in reversed(self._files):
-                line = _line_of(root, path[:depth])
-                if line:
+        words = tuple(map(str, path))
+        for depth in range(len(words), 0, -1):
+            for name, lines in reversed(self._files):
+                if line := lines.get(words[:depth]):
                     return f"{name}:{line}"
         return "--config" if path or not self._files else self._files[-1][0]
 
 
-def _compose(path: Path) -> yaml.Node | None:
+def _lines_of(path: Path) -> dict[tuple[str, ...], int]:
+    """The line of every key and of every entry of a list, by its path in words."""
     try:
         with path.open(encoding="utf-8") as file:
             root = yaml.compose(file, Loader=yaml.SafeLoader)
@@ -219,9 +214,7 @@ def _compose(path: Path) -> yaml.Node | None:
             f"{path}: no such file; start in the folder that has it, or give --configfile"
         ) from None
     except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}); check the path and who may read it"
-        ) from None
+        raise unreadable(path, error) from None
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(
@@ -229,37 +222,26 @@ def _compose(path: Path) -> yaml.Node | None:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigurationError(f"{path}: not a text file in UTF-8; save it again as plain text") from None
-    if repeated := list(_repeated_keys(root, path)):
+    lines: dict[tuple[str, ...], int] = {}
+    if repeated := [f"{path}:{mistake}" for mistake in _find_lines(root, (), lines)]:
         raise ConfigurationError(*repeated)
-    return root
+    return lines
 
 
-def _repeated_keys(node: yaml.Node | None, path: Path) -> Iterator[str]:
-    """YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which."""
+def _find_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
+    """Fill `lines` with what is below a node, and yield the mistakes.
+
+    YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which.
+    """
+    parts: list[tuple[str, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            yield from _repeated_keys(entry, path)
-    if isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in lines:
-                yield f"{path}:{line}: key {key.value} was already given in line {lines[key.value]}; remove one"
-            lines[key.value] = line
-            yield from _repeated_keys(value, path)
-
-
-def _line_of(node: yaml.Node | None, path: tuple) -> int | None:
-    line = None
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-            if not found:
-                return None
-            line, node = found[-1][0].start_mark.line + 1, found[-1][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            return None
-    return line
+        parts = [(str(index), entry, entry) for index, entry in enumerate(node.value)]
+    elif isinstance(node, yaml.MappingNode):
+        parts = [(key.value, key, value) for key, value in node.value]
+    seen: dict[str, int] = {}
+    for name, start, value in parts:
+        line = start.start_mark.line + 1
+        if name in seen:
+            yield f"{line}: key {name} was already given in line {seen[name]}; remove one"
+        lines[(*path, name)] = seen[name] = line
+        yield from _find_lines(value, (*path, name), lines)

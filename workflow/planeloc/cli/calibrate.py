@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,18 +29,7 @@ from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, File, Used,
 )
 @click.option("--z-step-nm", type=float, metavar="nm", required=True, help="Step of the scan between slices; positive.")
 @click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
-def command(
-    beads: tuple[Path, ...],
-    microscope: Path,
-    registration: Path | None,
-    z_step_nm: float,
-    scan: str,
-    output: Path,
-    figure: Path,
-    quality: Path,
-    settings: CalibrateSettings,
-) -> Used:
+def command(microscope: Path, z_step_nm: float, scan: str, **given: Any) -> Used:
     """Fit the PSF of every plane to z-stacks of beads."""
-    read = read_microscope(microscope)
-    calibrate(list(beads), read, z_step_nm, scan, output, figure, quality, settings, registration)
+    calibrate(microscope=read_microscope(microscope), z_step_nm=z_step_nm, scan=scan, **given)
     return Used({"z_step_nm": z_step_nm, "scan": scan})

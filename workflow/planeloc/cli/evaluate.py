@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,14 +22,6 @@ from planeloc.evaluation.settings import EvaluateSettings
     output("--output", "Metrics and verdicts (JSON)."),
     FIGURE,
 )
-def command(
-    localizations: Path,
-    truth: Path | None,
-    psf: Path | None,
-    microscope: Path | None,
-    output: Path,
-    figure: Path,
-    settings: EvaluateSettings,
-) -> None:
+def command(localizations: Path, **given: Any) -> None:
     """Assess localizations, and compare them with the ground truth where it is known."""
-    click.echo(evaluate(localizations, truth, output, figure, settings, psf, microscope))
+    click.echo(evaluate(localizations, **given))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,12 @@ class _WholeNumber(click.ParamType):
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
-        try:
+        with suppress(ValueError):
             return int(str(value))
-        except ValueError:
-            pass
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.5
-        if not number.is_integer():
-            self.fail(f"{value!r} is not a whole number", param, context)
-        return int(number)
+        with suppress(ValueError):
+            if float(value).is_integer():
+                return int(float(value))
+        self.fail(f"{value!r} is not a whole number", param, context)
 
 
 class StageCommand(click.Command):
@@ -59,21 +55,35 @@ class StageCommand(click.Command):
                     formatter.write_dl(listed)
 
 
-def file_option(name: str, help: str, *, required: bool = True, multiple: bool = False) -> Callable:
-    """An option that names a file, or several if it may be repeated."""
-    return click.option(
-        name,
-        cls=_Option,
-        heading=_FILES,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help=help,
-        required=required,
-        multiple=multiple,
-    )
+@dataclass(frozen=True)
+class File:
+    """A file that a command reads or writes, or several if `multiple`. As a decorator, it adds its option."""
+
+    option: str
+    help: str
+    required: bool = True
+    multiple: bool = False
+    written: bool = False
+
+    def __call__(self, command: Callable) -> Callable:
+        return click.option(
+            self.option,
+            cls=_Option,
+            heading=_FILES,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=self.help,
+            required=self.required,
+            multiple=self.multiple,
+        )(command)
+
+    def paths(self, arguments: Mapping[str, Any]) -> list[Path]:
+        """The paths that a command was given for it."""
+        given = arguments[self.option.removeprefix("--").replace("-", "_")]
+        return list(given) if self.multiple else [given] if given else []
 
 
-provenance_option = file_option("--provenance", "Record of this run (JSON).", required=False)
+output = functools.partial(File, written=True)
 
 
 def options(cls: type, *only: str) -> Callable:
@@ -114,27 +124,11 @@ def _setting_option(field: dataclasses.Field, kind: type) -> Callable:
     )
 
 
-@dataclass(frozen=True)
-class File:
-    """A file that a command reads or writes, as an option."""
-
-    option: str
-    help: str
-    required: bool = True
-    multiple: bool = False
-    written: bool = False
-
-    @property
-    def argument(self) -> str:
-        return self.option.removeprefix("--").replace("-", "_")
-
-
-output = functools.partial(File, written=True)
-
 BEADS = File("--beads", "Bead z-stack; one file per camera, in plane order.", multiple=True)
 MICROSCOPE = File("--microscope", "Microscope file (YAML).")
 FIGURE = output("--figure", "Figure (PNG).")
 QUALITY = output("--quality", "Quality values and verdicts (JSON).")
+PROVENANCE = output("--provenance", "Record of this run (JSON).", required=False)
 
 
 @dataclass(frozen=True)
@@ -158,41 +152,24 @@ def stage_command(name: str, settings: type, *files: File) -> Callable[[Callable
     Returns
     -------
     A decorator. The function gets a path for every file, a tuple of paths where there may be several, None where none
-    is given; and `settings`. It may return what it `Used`.
+    is given; and `settings`; all by the names of the options, which a stage's own function has, too, so that most are
+    just passed on. It may return what it `Used`.
     """
 
     def decorate(function: Callable[..., Used | None]) -> click.Command:
         @functools.wraps(function)
         def command(*, provenance: Path | None, settings: Any, **arguments: Any) -> None:
             used = function(settings=settings, **arguments) or Used()
-            inputs, outputs = (_named(files, arguments, written=written) for written in (False, True))
-            outputs = [*outputs, *used.outputs]
-            write_record(provenance, name, settings, inputs, outputs, used.values, used.checksums)
+            if provenance:
+                inputs = [path for file in files if not file.written for path in file.paths(arguments)]
+                outputs = [path for file in files if file.written for path in file.paths(arguments)]
+                outputs += used.outputs
+                values = dataclasses.asdict(settings)
+                write_provenance(provenance, name, values, inputs, outputs, used.values, used.checksums)
 
-        wrapped = provenance_option(options(settings)(command))
-        for file in reversed(files):
-            wrapped = file_option(file.option, file.help, required=file.required, multiple=file.multiple)(wrapped)
+        wrapped = options(settings)(command)
+        for file in (PROVENANCE, *reversed(files)):
+            wrapped = file(wrapped)
         return click.command(name, cls=StageCommand)(wrapped)
 
     return decorate
-
-
-def _named(files: tuple[File, ...], arguments: dict[str, Any], *, written: bool) -> list[Path]:
-    """The paths that were given for the files that are written, or read."""
-    given = [arguments[file.argument] for file in files if file.written == written]
-    return [path for paths in given if paths for path in (paths if isinstance(paths, tuple) else (paths,))]
-
-
-def write_record(
-    path: Path | None,
-    stage: str,
-    settings: Any,
-    inputs: list[Path],
-    outputs: list[Path],
-    used: dict[str, Any] | None = None,
-    known: dict[str, str] | None = None,
-) -> None:
-    """Write the provenance of a run to `path`, if one is asked for; `settings` is a dataclass or a mapping."""
-    if path:
-        values = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings
-        write_provenance(path, stage, values, inputs, outputs, used, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, output, stage_command
@@ -19,8 +20,6 @@ from planeloc.registration.settings import RegisterSettings
     FIGURE,
     QUALITY,
 )
-def command(
-    beads: tuple[Path, ...], microscope: Path, output: Path, figure: Path, quality: Path, settings: RegisterSettings
-) -> None:
+def command(microscope: Path, **given: Any) -> None:
     """Determine the transforms between the cameras from images of the same beads."""
-    register(list(beads), read_microscope(microscope), output, figure, quality, settings)
+    register(microscope=read_microscope(microscope), **given)

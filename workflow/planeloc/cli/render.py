@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from planeloc.cli.options import File, Used, output, stage_command
 from planeloc.rendering.render import render
@@ -18,8 +19,6 @@ from planeloc.rendering.settings import RenderSettings
     output("--tiff", "Rendered density (OME-TIFF)."),
     output("--voxel-tiff", "Number of frames per voxel (OME-TIFF)."),
 )
-def command(
-    localizations: Path, depth_image: Path, voxel_image: Path, tiff: Path, voxel_tiff: Path, settings: RenderSettings
-) -> Used:
+def command(localizations: Path, **given: Any) -> Used:
     """Render the super-resolution images."""
-    return Used(render(localizations, depth_image, voxel_image, tiff, voxel_tiff, settings))
+    return Used(render(localizations, **given))

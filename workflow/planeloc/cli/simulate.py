@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli.options import StageCommand, file_option
+from planeloc.cli.options import File, StageCommand
 from planeloc.simulation.simulate import simulate
 
 
 @click.command("simulate", cls=StageCommand)
-@file_option("--settings", "What to simulate (YAML).")
-@file_option("--output", "Folder for the camera files, the microscope file and the ground truth.")
+@File("--settings", "What to simulate (YAML).")
+@File("--output", "Folder for the camera files, the microscope file and the ground truth.")
 def command(settings: Path, output: Path) -> None:
     """Simulate an acquisition: camera files as a microscope writes them, and the ground truth."""
     simulate(settings, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from planeloc.cli.options import FIGURE, File, Used, output, stage_command
 from planeloc.training.settings import TrainSettings
@@ -28,16 +29,6 @@ from planeloc.training.train import train
     output("--record", "Record of the training (JSON)."),
     FIGURE,
 )
-def command(
-    psf: Path | None,
-    microscope: Path | None,
-    registration: Path | None,
-    start_from: Path | None,
-    movie: tuple[Path, ...],
-    output: Path,
-    record: Path,
-    figure: Path,
-    settings: TrainSettings,
-) -> Used:
+def command(movie: tuple[Path, ...], **given: Any) -> Used:
     """Provide a network for a microscope: use the given weights if they fit, or else train."""
-    return Used(train(psf, microscope, list(movie), start_from, output, record, figure, settings, registration))
+    return Used(train(movies=list(movie), **given))

@@ -24,19 +24,16 @@ class Check:
     """One value against its threshold: the crossed one, or the one for a warning if none was crossed."""
 
     name: str
-    value: float
-    threshold: float
+    value: float | None  # None: read from a file, where it was not finite
+    threshold: float | None
     verdict: str  # pass, warn or fail
     advice: str
 
     @property
     def text(self) -> str:
-        return described(self.name, self.value, self.threshold)
-
-
-def described(name: str, value: float | None, threshold: float | None) -> str:
-    """A quality value beside its threshold: "transform standard deviation 7.2 nm (threshold 5 nm)"."""
-    return f"{label(name)} {quantity(name, value)} (threshold {quantity(name, threshold)})"
+        """The value beside its threshold: "transform standard deviation 7.2 nm (threshold 5 nm)"."""
+        value, threshold = (quantity(self.name, number) for number in (self.value, self.threshold))
+        return f"{label(self.name)} {value} (threshold {threshold})"
 
 
 def check_at_most(name: str, value: float, advice: str, *, warn: float, fail: float = math.inf) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -47,15 +48,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
         with suppress(OSError):  # not every file system can flush a folder
             _flush(path.parent)
-    except OSError as error:
+    except BaseException as error:
         _remove(partial)
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise PlanelocError(
                 f"{path}: no space left on the device; free some or choose another results folder, then run again"
             ) from error
-        raise
-    except BaseException:
-        _remove(partial)
         raise
 
 
@@ -109,8 +107,8 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # of another user
+        pass
     return True
 
 

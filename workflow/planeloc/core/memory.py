@@ -37,17 +37,10 @@ class AdaptiveBatch:
 
     Parameters
     ----------
-    size
-        Images at once, to begin with.
-    device
-        Where they are computed.
-    what, remedy, image
-        What is computed, what helps where not even one image fits, and what an image is called, for messages.
-
-    Attributes
-    ----------
-    size
-        Images at once.
+    size : images at once, to begin with; the attribute of this name holds how many there are now.
+    device : where they are computed.
+    what, remedy, image : what is computed, what helps where not even one image fits, and what an image is called, for
+        messages.
     """
 
     def __init__(

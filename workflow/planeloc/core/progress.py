@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -33,7 +34,7 @@ class LogLines:
     ) -> None:
         self.n = self._done = self._written = done
         self._total, self._description, self._unit, self._every_s = total, description, unit, every_s
-        self._write, self._clock = write or _to_stderr, clock
+        self._write, self._clock = write or partial(print, file=sys.stderr, flush=True), clock
         self._numbers: dict[str, Any] = {}
         self._start = self._latest = clock()
 
@@ -68,10 +69,6 @@ class LogLines:
         if rate and self.n < self._total:
             parts.append(f"{tqdm.format_interval((self._total - self.n) / rate)} left")
         return ", ".join(parts)
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def progress_bar(

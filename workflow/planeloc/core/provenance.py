@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,11 @@ def write_provenance(
 
     Parameters
     ----------
-    settings : mapping
-        All settings, defaults included.
-    inputs, outputs : list of Path
-        Files, recorded with their SHA-256. A folder is represented by the manifest that lists its checksums.
-    used : mapping, optional
-        What only the run knows: device, seeds, decisions.
-    known : mapping, optional
-        Path → SHA-256 of inputs that the run has hashed already: movies are too large to be read twice.
+    settings : all settings, defaults included.
+    inputs, outputs : files, recorded with their SHA-256. A folder is represented by the manifest that lists its
+        checksums.
+    used : what only the run knows: device, seeds, decisions.
+    known : path → SHA-256 of inputs that the run has hashed already: movies are too large to be read twice.
     """
     known = known or {}
     content = {
@@ -49,14 +46,7 @@ def write_provenance(
         "used": dict(used or {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(path, content)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -12,7 +12,7 @@ from typing import Any
 NOTHING = "—"
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _UNITS = ("nm", "px", "counts", "electrons", "photons")
-_PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
+PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
 _WORDS = {"rmse": "RMSE", "sd": "standard deviation", "em": "EM", "psf": "PSF"}
 _LABELS = {
     # calibrate
@@ -92,7 +92,7 @@ _PERCENT = {
 
 def label(name: str) -> str:
     """What a microscopist calls a quality value, without its unit."""
-    if match := _PER_CAMERA.fullmatch(name):
+    if match := PER_CAMERA.fullmatch(name):
         return f"{match[1]} {match[2]}: {label(match[3])}"
     if name in _LABELS:
         return _LABELS[name]
@@ -104,7 +104,7 @@ def label(name: str) -> str:
 
 def unit(name: str) -> str:
     """Unit in which a quality value is shown: the end of its key, or percent."""
-    if match := _PER_CAMERA.fullmatch(name):
+    if match := PER_CAMERA.fullmatch(name):
         return unit(match[3])
     if name.removesuffix("_sd") in _PERCENT or name in _PERCENT or name.startswith(("efficiency", "relative_residual")):
         return "%"

@@ -27,14 +27,10 @@ def irls(
 
     Parameters
     ----------
-    fit : callable
-        Solves with the weights (n,) that it is given; returns the solution and the next weights (n,).
-    weights : Array
-        (n,), of the first round.
-    rounds : int
-        Largest number of rounds.
-    rtol : float, optional
-        Relative change of the weights below which to stop.
+    fit : solves with the weights (n,) that it is given; returns the solution and the next weights (n,).
+    weights : (n,), of the first round.
+    rounds : largest number of rounds.
+    rtol : relative change of the weights below which to stop.
 
     Returns
     -------
@@ -79,12 +75,9 @@ def common_scatter(squared: Array, variance: Array, freedom: float) -> float:
 
     Parameters
     ----------
-    squared : Array
-        (n,): half of the squared residual.
-    variance : Array
-        (n,): variance per axis that the noise explains.
-    freedom : float
-        Degrees of freedom over number of points.
+    squared : (n,): half of the squared residual.
+    variance : (n,): variance per axis that the noise explains.
+    freedom : degrees of freedom over number of points.
     """
     expected = freedom * (1 - np.exp(-(BOUND**2)))
 

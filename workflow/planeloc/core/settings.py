@@ -1,9 +1,9 @@
 """Settings of the stages: dataclasses whose fields say everything about a setting, once, and are checked strictly.
 
-A field holds the default, unit, bounds, choices, help and rank of a setting. The command line (`cli.options`), the
-schema of the configuration and its reference (`cli.configuration_reference`) are made from it, with the same names:
-``threshold`` under ``localize:`` in ``config.yaml`` is ``planeloc localize --threshold``. Unknown names are errors, so
-that a typo never becomes a silent default.
+A field holds the default, unit, bounds, choices, help and rank of a setting. The command line (`cli.options`) is made
+from it, and so are the schema of the configuration and its reference (``workflow/schemas/write_reference.py``), with
+the same names: ``threshold`` under ``localize:`` in ``config.yaml`` is ``planeloc localize --threshold``. Unknown names
+are errors, so that a typo never becomes a silent default.
 """
 
 from __future__ import annotations
@@ -65,30 +65,19 @@ def setting(
     )
 
 
-def threshold(
-    default: Any,
-    when: str,
-    quantity: str,
-    *,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    was: tuple[str, ...] = (),
-) -> Any:
+def threshold(default: Any, when: str, quantity: str, **about: Any) -> Any:
     """Declare the threshold of a quality value, which the configuration lists under ``thresholds:`` of its stage.
 
     Parameters
     ----------
-    default, unit, minimum, maximum, was : as for `setting`.
+    default : value of the threshold where none is given.
     when : "warn above", "warn below", "stop above" or "stop below".
     quantity : what is compared with the threshold, in lower case and without an article.
+    about : unit, minimum, maximum, was: as for `setting`.
     """
-    field = setting(
-        default, f"{when.capitalize()} this {quantity}.", unit=unit, minimum=minimum, maximum=maximum, was=was
-    )
-    return dataclasses.field(
-        default=default, metadata={**field.metadata, "group": THRESHOLDS, "when": when, "quantity": quantity}
-    )
+    field = setting(default, f"{when.capitalize()} this {quantity}.", **about)
+    more = {"group": THRESHOLDS, "when": when, "quantity": quantity}
+    return dataclasses.field(default=default, metadata={**field.metadata, **more})
 
 
 def check(settings: Any) -> None:

@@ -10,8 +10,10 @@ from importlib.resources import files
 def stage_version(stage: str) -> int:
     """The version of the results of a stage, named as on the command line.
 
-    Raises:
-        KeyError: no such stage.
+    Raises
+    ------
+    KeyError
+        No such stage.
     """
     return _versions()[stage]
 

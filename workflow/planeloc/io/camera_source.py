@@ -6,7 +6,7 @@ The order of the cameras in the microscope file is the order of the planes. The 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +27,14 @@ class _Plane:
     region: Region
 
 
-class CameraSource:
+class CameraSource(AbstractContextManager):
     """Frames of all cameras together, read from disk on request.
 
     Attributes
     ----------
-    shape : (frames, planes, height, width)
-    files : list of Path
-        In the order in which they were given.
-    largest_counts : tuple of int
-        Largest number that a pixel of each plane can hold: 255 or 65535.
+    shape : (frames, planes, height, width).
+    files : paths, in the order in which they were given.
+    largest_counts : largest number that a pixel of each plane can hold: 255 or 65535.
     """
 
     def __init__(self, stacks: Sequence[CameraStack], planes: Sequence[_Plane]) -> None:
@@ -72,9 +70,6 @@ class CameraSource:
         for stack in self._stacks:
             stack.close()
 
-    def __enter__(self) -> CameraSource:
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
@@ -93,7 +88,6 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
         A file cannot be read; the number of files does not fit the layout; a file is given twice; the cameras differ in
         frames or size; a region is outside the sensor.
     """
-    paths = [Path(path) for path in paths]
     wanted = microscope.planes if microscope.layout == "files" else 1
     if len(paths) != wanted:
         raise PlanelocError(_wrong_number_of_files(paths, microscope))

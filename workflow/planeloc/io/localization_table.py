@@ -68,8 +68,7 @@ class LocalizationsWriter:
         self.path = Path(path)
         self.rows = 0
         self._metadata = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
-        self._waiting: list[dict[str, np.ndarray]] = []
-        self._waiting_rows = 0
+        self._waiting = [_on_disk(empty(), self.path)]
         self._creation = hdf5.create(self.path)
 
     def __enter__(self) -> LocalizationsWriter:
@@ -86,8 +85,7 @@ class LocalizationsWriter:
     def append(self, table: pd.DataFrame) -> None:
         """Add the rows of `table`; missing optional columns become NaN, others than `COLUMNS` are an error."""
         self._waiting.append(_on_disk(table, self.path))
-        self._waiting_rows += len(table)
-        if self._waiting_rows >= _CHUNK_ROWS:
+        if sum(map(len, self._waiting)) >= _CHUNK_ROWS:
             self._write_waiting(last=False)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -100,34 +98,29 @@ class LocalizationsWriter:
 
     def _write_waiting(self, last: bool) -> None:
         """Write the waiting rows chunk by chunk; rows that do not fill a chunk wait, unless `last`."""
-        if not self._waiting_rows:
-            return
-        columns = {name: np.concatenate([portion[name] for portion in self._waiting]) for name in COLUMNS}
-        stop = self._waiting_rows if last else self._waiting_rows - self._waiting_rows % _CHUNK_ROWS
+        rows = np.concatenate(self._waiting)
+        stop = len(rows) if last else len(rows) - len(rows) % _CHUNK_ROWS
         for start in range(0, stop, _CHUNK_ROWS):
-            rows = min(_CHUNK_ROWS, stop - start)
-            for name, values in columns.items():
+            chunk = rows[start : min(start + _CHUNK_ROWS, stop)]
+            for name in COLUMNS:
                 column = self._file[_GROUP][name]
-                column.resize((self.rows + rows,))
-                column[self.rows :] = values[start : start + rows]
-            self.rows += rows
+                column.resize((self.rows + len(chunk),))
+                column[self.rows :] = chunk[name]
+            self.rows += len(chunk)
             self._file.raise_failed_write()
-        self._waiting = [{name: values[stop:].copy() for name, values in columns.items()}]
-        self._waiting_rows -= stop
+        self._waiting = [rows[stop:].copy()]
 
 
-def _on_disk(table: pd.DataFrame, path: Path) -> dict[str, np.ndarray]:
-    unknown = sorted(set(table.columns) - set(COLUMNS))
-    missing = [name for name in REQUIRED if name not in table.columns]
-    if unknown or missing:
+def _on_disk(table: pd.DataFrame, path: Path) -> np.ndarray:
+    """The table as records of the types on disk."""
+    if not set(REQUIRED) <= set(table.columns) <= set(COLUMNS):
         raise PlanelocError(
             f"{path}: a table of localizations has {', '.join(COLUMNS)}; got {', '.join(table.columns)}"
         )
-    absent = np.full(len(table), np.nan)
-    return {
-        name: np.asarray(table[name] if name in table.columns else absent).astype(dtype)
-        for name, (dtype, _, _) in COLUMNS.items()
-    }
+    records = np.empty(len(table), [(name, dtype) for name, (dtype, _, _) in COLUMNS.items()])
+    for name in COLUMNS:
+        records[name] = table.get(name, np.nan)
+    return records
 
 
 def write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:

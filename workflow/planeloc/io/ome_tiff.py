@@ -10,9 +10,10 @@ import math
 import uuid
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -54,20 +55,17 @@ def _metadata(shape: tuple[int, int, int], axes: str, description: Mapping[str, 
     return {"axes": axes, "UUID": f"urn:uuid:{identifier}", "Creator": "planeloc", **description}
 
 
-class OmeTiffWriter:
+class OmeTiffWriter(AbstractContextManager):
     """An uncompressed uint16 stack of known size, filled by successive calls of `append`; a context manager.
 
     The file is laid out at the start: memory does not depend on the length, and several can be written side by side.
 
     Parameters
     ----------
-    path : Path
-        The file; written in place, so give a temporary name.
-    shape : (length, rows, columns)
-    axes : str
-        ``"TYX"`` for a movie, ``"ZYX"`` for a z-stack.
-    description : mapping
-        OME attributes: ``Name``, ``Channel``, ``PhysicalSizeX`` …
+    path : the file; written in place, so give a temporary name.
+    shape : (length, rows, columns).
+    axes : ``"TYX"`` for a movie, ``"ZYX"`` for a z-stack.
+    description : OME attributes: ``Name``, ``Channel``, ``PhysicalSizeX`` …
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], axes: str, description: Mapping[str, Any]) -> None:
@@ -89,9 +87,6 @@ class OmeTiffWriter:
             raise ValueError(f"{self._path}: frames of shape {frames.shape} do not fit a stack of {self._shape}")
         self._file.write(np.ascontiguousarray(frames, dtype="<u2").tobytes())
         self._missing -= len(frames)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._file.close()

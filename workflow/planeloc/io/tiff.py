@@ -69,7 +69,7 @@ class TiffStack:
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
         self.path = path
-        self._file: io.FileIO | None = None
+        self._file: io.BufferedReader | None = None
         self._lock = Lock()  # threads share the position in the file
         try:
             # Only this file is read, even if its header names others: those belong to other cameras.
@@ -78,11 +78,10 @@ class TiffStack:
             raise PlanelocError(f"{self.path}: not a readable TIFF ({_one_line(error)}); export it again") from None
         try:
             self._index(channels)
-        except _DAMAGE as error:
+        except BaseException as error:
             self.close()
-            raise PlanelocError(f"{self.path}: damaged or cut short ({_one_line(error)}); copy it again") from None
-        except BaseException:
-            self.close()
+            if isinstance(error, _DAMAGE):
+                raise PlanelocError(f"{self.path}: damaged or cut short ({_one_line(error)}); copy it again") from None
             raise
         if self.frames * self.channels > _MANY_IMAGES:
             gc.collect()  # page objects refer to each other; free them before the next file
@@ -104,7 +103,7 @@ class TiffStack:
             # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory.
             self._tiff.close()
             self._tiff = None
-            self._file = self.path.open("rb", buffering=0)
+            self._file = self.path.open("rb")
 
     def _series(self) -> tifffile.TiffPageSeries:
         """The only image series of the file; all its images must be in this file."""
@@ -203,14 +202,9 @@ class TiffStack:
             if first == last:
                 continue
             self._file.seek(int(offsets[first]))
-            position, end = int(first) * image_bytes, int(last) * image_bytes
-            while position < end:
-                count = self._file.readinto(target[position:end])
-                if not count:
-                    raise PlanelocError(
-                        f"{self.path}: became shorter while it was read; keep it unchanged and run again"
-                    )
-                position += count
+            images = target[int(first) * image_bytes : int(last) * image_bytes]
+            if self._file.readinto(images) < len(images):
+                raise PlanelocError(f"{self.path}: became shorter while it was read; keep it unchanged and run again")
 
     def _decode(self, page: int) -> NDArray:
         try:

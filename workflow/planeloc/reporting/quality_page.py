@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from planeloc.core.files import read_json
-from planeloc.core.quality_labels import label, quantity
+from planeloc.core.quality_labels import PER_CAMERA, label, quantity
 from planeloc.reporting.html import write_page
 from planeloc.reporting.verdicts import worst
-
-_PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
 
 
 def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
@@ -25,8 +22,7 @@ def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
 
     Returns
     -------
-    str
-        The worst verdict: pass, warn or fail.
+    The worst verdict: pass, warn or fail.
     """
     read = {name: read_json(path) for name, path in stages.items()}
     shown = [_stage(name, content) for name, content in read.items()]
@@ -47,7 +43,7 @@ def _stage(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in content.get("values", {}).items():
         if isinstance(value, list):
             single |= {f"{key} {index}": entry for index, entry in enumerate(value)}
-        elif match := _PER_CAMERA.fullmatch(key):
+        elif match := PER_CAMERA.fullmatch(key):
             what, index, rest = match.groups()
             tables.setdefault(what, {}).setdefault(int(index), {})[rest] = value
         else:

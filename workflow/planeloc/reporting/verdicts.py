@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from planeloc.core.checks import described
+from planeloc.core.checks import Check
 from planeloc.core.files import read_json, write_json
 
 _VERDICTS = ("pass", "warn", "fail")  # from good to bad
@@ -22,8 +22,7 @@ def write_verdicts(output: Path, stages: Mapping[str, Path]) -> str:
 
     Returns
     -------
-    str
-        The verdict, and a line with advice for every check that did not pass.
+    The verdict, and a line with advice for every check that did not pass.
     """
     content = gather({name: read_json(path) for name, path in stages.items()})
     write_json(output, content)
@@ -52,7 +51,7 @@ def gather(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _warnings(content: Mapping[str, Any]) -> list[str]:
     return [
-        f"{check['verdict']}: {name}: {described(check['name'], check['value'], check['threshold'])}: {check['advice']}"
+        f"{check['verdict']}: {name}: {Check(**check).text}: {check['advice']}"
         for name, stage in content["stages"].items()
         for check in stage["checks"]
         if check["verdict"] != "pass"
