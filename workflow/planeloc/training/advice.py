@@ -13,8 +13,7 @@ from planeloc.networks.training_match import worst_mistaken_depth
 from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import natural_depth_range
-from planeloc.training.range_settings import DENSITY_PX
-from planeloc.training.settings import TrainSettings
+from planeloc.training.settings import DENSITY_PX, TrainSettings
 
 
 def training_advice(
@@ -43,9 +42,7 @@ def training_advice(
     files = {"psf": calibration, "registration": registration, "movie": movie, "start-from": weights}
     made = {"output": "weights.safetensors", "record": "training.json", "figure": "training.png"}
     files |= {name: output.with_name(file) for name, file in made.items()}
-    command = ["planeloc", "train"]
-    for name, path in files.items():
-        command += [f"--{name}", str(path)]
+    command = ["planeloc", "train", *(word for name, path in files.items() for word in (f"--{name}", str(path)))]
     command += [_option(name, value) for name, value in settings.items()]
     # What to start from stays out of the configuration: there, rule `train` itself makes the weights at hand.
     keys = {"on_mismatch": "train", **settings}
