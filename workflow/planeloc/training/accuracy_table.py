@@ -111,10 +111,10 @@ def _groups(errors: DetectionErrors, scene: Scene) -> Iterator[tuple[list[float]
 
 
 def _errors(errors: DetectionErrors, bound: NDArray[np.float64], own: NDArray[np.bool_]) -> Row:
-    squares = (errors.error_nm[own] ** 2, (errors.error_nm[own] / errors.sd_nm[own]) ** 2)
-    known = own & ~np.isnan(bound[:, 0])
-    squares = (*squares, bound[known] ** 2)
-    error, normalised, least = (np.sqrt(of.mean(axis=0)) if len(of) else np.full(3, np.nan) for of in squares)
+    """The columns of a row that describe the molecules that were found."""
+    found, known = errors.error_nm[own], own & ~np.isnan(bound[:, 0])
+    columns = (found, found / errors.sd_nm[own], bound[known])
+    error, normalised, least = (np.sqrt((c**2).mean(axis=0)) if len(c) else np.full(3, np.nan) for c in columns)
     values = {
         "lateral_nm": math.hypot(*error[:2]),
         "axial_nm": error[2],

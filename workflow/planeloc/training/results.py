@@ -49,7 +49,7 @@ class TrainingResult:
             "examination": self.accuracy,
         }
         write_json(record, content)
-        draw_training(figure, self.history, self.accuracy, self.network, self.psf, self.decision)
+        draw_training(figure, self)
         return {**{name: content[name] for name in ("decision", "reasons", "device")}, "seed": self.settings.seed}
 
 
