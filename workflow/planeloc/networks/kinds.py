@@ -100,7 +100,6 @@ def network_kind(name: str) -> NetworkKind:
 
     Raises
     ------
-    PlanelocError
-        No kind has that name, or the package that adds it cannot be imported.
+    PlanelocError : no kind has that name, or it cannot be imported, or it lacks something.
     """
     return _REGISTRY.load(name)

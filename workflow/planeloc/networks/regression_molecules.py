@@ -68,7 +68,6 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     Parameters
     ----------
     maps : (batch, channels, rows, columns), output of the network.
-    units : of the output.
     drift : inter-camera drift of every image; None: estimated from its molecules.
     """
     drift = window_drift(maps, units.drift_sd_px) if drift is None else drift

@@ -60,7 +60,6 @@ def disagreements(
 
     Parameters
     ----------
-    record : of the network.
     psf, scene : the microscope, its photons and background, and the settings that are asked for.
     maximum_depth_error_nm : of the network's PSF on this microscope.
     kind : name of the kind of network that is asked for.

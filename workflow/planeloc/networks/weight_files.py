@@ -111,8 +111,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
 
     Raises
     ------
-    PlanelocError
-        The file is missing or damaged, its record contradicts the weights, or its kind of network is not installed.
+    PlanelocError : file missing or damaged, a record that contradicts the weights, or a kind that is not installed.
     """
     tensors, values = load_tensors(path)
     try:

@@ -102,12 +102,11 @@ def _groups(errors: DetectionErrors, scene: Scene) -> Iterator[tuple[list[float]
     depths = np.linspace(*scene.depth_range_nm, LAYERS + 1)
     low, high = scene.photons
     middle = (low + high) / 2
-    bright, z = errors.photons >= middle, errors.position_nm[:, 2]
+    bright = errors.photons >= middle
+    layer = np.searchsorted(depths[1:-1], errors.position_nm[:, 2], side="right")  # rounding may exceed the ends
     for half, dimmest, brightest in ((~bright, low, middle), (bright, middle, high)):
-        for lower, upper in pairwise(depths):
-            # Rounding in single precision may place molecules outside the ends.
-            own = half & ((z >= lower) | (lower == depths[0])) & ((z < upper) | (upper == depths[-1]))
-            yield [float(lower), float(upper)], [dimmest, brightest], own
+        for number, (lower, upper) in enumerate(pairwise(depths)):
+            yield [float(lower), float(upper)], [dimmest, brightest], half & (layer == number)
 
 
 def _errors(errors: DetectionErrors, bound: NDArray[np.float64], own: NDArray[np.bool_]) -> Row:

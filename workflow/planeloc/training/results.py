@@ -25,10 +25,10 @@ class TrainingResult:
 
     decision: str  # adopted or trained
     reasons: list[str]  # why given weights were not adopted
-    network: NetworkRecord  # of the weights
     psf: PSF  # of the microscope
     scene: Scene
     settings: TrainSettings
+    network: NetworkRecord  # of the weights
     history: History  # one entry per validation
     accuracy: list[Row]  # empty of kinds of network without an accuracy table
 

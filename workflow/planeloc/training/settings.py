@@ -13,6 +13,7 @@ from planeloc.networks.kinds import GROUP, network_kind, network_kinds
 from planeloc.scenes.random_density import MOST_PER_PIXEL
 
 DENSITY_PX = 16  # side of the square that densities are given for, pixels
+SCENE_SETTINGS = ("drift_voxels", "registration_resampling", "upsampling", "voxel_depth_nm")  # fields of `Scene`, too
 
 
 class Bounds(NamedTuple):
@@ -147,8 +148,7 @@ class TrainSettings:
 
         Raises
         ------
-        PlanelocError
-            The text is no range, or its values cannot be drawn.
+        PlanelocError : the text is no range, or its values cannot be drawn.
         """
         text, bounds = getattr(self, name), BOUNDS[name]
         try:
