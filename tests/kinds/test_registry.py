@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,12 +35,30 @@ print(*network_kinds(), type(localizer.finder).__module__, *table["frame"])
 """
 
 
+INCOMPLETE = """
+from toy_package import Shape, Toy
+from planeloc.networks.kinds import NetworkKind
+
+class Incomplete(NetworkKind):
+    name, architecture = "incomplete", Shape
+
+    def build(self, record):
+        return None
+
+class Undescribed(Incomplete):
+    task, finder = Toy.task, Toy.finder
+"""
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment in which a package that adds a kind is installed."""
+    """Environment in which packages that add kinds are installed."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(Path(__file__).with_name("toy_kind.py"), folder / "toy_package.py")
-    for name, module in (("toy", "toy_package"), ("broken", "package_that_is_gone")):
+    for name in ("Incomplete", "Undescribed"):
+        (folder / f"{name.lower()}_package.py").write_text(f"{INCOMPLETE}\nKIND = {name}()\n")
+    names = ("toy", "incomplete", "undescribed")
+    for name, module in (("broken", "package_that_is_gone"), *((name, f"{name}_package") for name in names)):
         distribution = folder / f"{name}_kind-1.0.dist-info"
         distribution.mkdir()
         (distribution / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-kind\nVersion: 1.0\n")
@@ -59,7 +78,8 @@ def test_a_kind_from_outside_is_trained_and_localizes(environment: dict[str, str
     trained = call(environment, "-m", "planeloc.cli.main", "train", *few, *files)
     assert trained.returncode == 0, trained.stderr
     used = call(environment, "-c", LOCALIZE, str(tmp_path), str(weights))
-    assert used.stdout.split() == [*OWN, "broken", "toy", "toy_package", *"012345"], used.stderr
+    known = [*OWN, "broken", "incomplete", "toy", "undescribed"]
+    assert used.stdout.split() == [*known, "toy_package", *"012345"], used.stderr
 
 
 def test_a_kind_whose_package_is_gone_is_one_line(environment: dict[str, str]) -> None:
@@ -68,6 +88,24 @@ def test_a_kind_whose_package_is_gone_is_one_line(environment: dict[str, str]) -
         "kind of network 'broken' of package broken-kind cannot be loaded (No module named"
         in call(environment, "-c", script).stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("incomplete", r".*class Incomplete .*methods? '?finder'?, '?task'?"),
+     ("undescribed", "class Undescribed lacks training_defaults, detection_threshold")],
+)  # fmt: skip
+def test_an_incomplete_kind_is_one_line_that_says_what_is_missing(
+    environment: dict[str, str], name: str, missing: str
+) -> None:
+    message = (
+        rf"planeloc: kind of network '{name}' of package {name}-kind cannot be loaded \({missing}\); update or"
+        rf" uninstall the package \(entry point {name}_package:KIND\)"
+    )
+    files = ["--output=w.safetensors", "--record=t.json", "--figure=t.png"]
+    trained = call(environment, "-m", "planeloc.cli.main", "train", f"--network={name}", *files)
+    assert re.fullmatch(message, trained.stderr.strip()), trained.stderr
+    assert trained.returncode != 0
 
 
 def test_own_kinds_are_found_by_name() -> None:

@@ -7,7 +7,8 @@ import torch
 from planeloc.localization.candidates import bright_tiles
 from planeloc.networks import tiled_regression
 from planeloc.networks.regression import Architecture, RegressionNetwork
-from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles, tile_grid
+from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
+from planeloc.networks.tiles import TileGrid
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_pages_agree_with_the_whole_frame(network, rows, columns, monkeypatch):
     monkeypatch.setattr(tiled_regression, "_WORTH_IT", 1.0)
     generator = torch.Generator().manual_seed(rows)
     photons = 40 * torch.rand(2, 3, rows, columns, generator=generator, dtype=torch.float64)
-    marks = torch.rand(2, *tile_grid((rows, columns)).shape, generator=generator) < 0.5
+    marks = torch.rand(2, *TileGrid(TILE_PX, (rows, columns)).shape, generator=generator) < 0.5
     marks[0, -1, -1], marks[1] = True, marks[1] & False
     with torch.inference_mode():
         whole, paged = network(photons), maps_on_tiles(network, photons, marks)
@@ -48,7 +49,7 @@ def test_light_marks_pages_as_counted_pixel_by_pixel(reach):
     variance = 5 + 10 * torch.rand(4, rows, columns, generator=generator)
     photons = torch.randn(2, 4, rows, columns, generator=generator) * variance.sqrt()
     photons[0, 2, 9, 16] += 60
-    grid = tile_grid((rows, columns))
+    grid = TileGrid(TILE_PX, (rows, columns))
     marks = bright_tiles(photons, variance, threshold, grid, reach, 3).numpy()
     expected = np.zeros_like(marks)
     for image in range(2):

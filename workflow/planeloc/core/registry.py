@@ -36,10 +36,11 @@ class Registry:
         entry = entries[name]
         try:
             return entry.load()
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError) as error:  # TypeError: an abstract class with methods missing
             package = entry.dist.name if entry.dist else entry.module
             raise PlanelocError(
                 f"{self.kind} {name!r} of package {package} cannot be loaded ({error}); update or uninstall the package"
+                f" (entry point {entry.value})"
             ) from error
 
     def _entries(self) -> dict[str, EntryPoint]:

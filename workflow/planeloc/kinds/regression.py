@@ -58,9 +58,7 @@ class Regression(NetworkKind):
         return RegressionFinder(context, network, mode, threshold, candidate_threshold)
 
     def check_settings(self, settings: TrainSettings) -> None:
-        from planeloc.training.range_settings import interval
-
-        if interval(settings, "density")[1] == 0:
+        if settings.interval("density")[1] == 0:
             raise PlanelocError("setting density: 0-0 leaves nothing to learn from; give a density above 0")
         if settings.window_px <= 2 * SEEN_PX:
             _LOG.warning(
@@ -69,13 +67,7 @@ class Regression(NetworkKind):
             )
 
     def scene_fields(self, settings: TrainSettings) -> dict[str, Any]:
-        from planeloc.training.range_settings import density
-
-        return {
-            "window_px": settings.window_px,
-            "density": density(settings),
-            "background_error": settings.background_error,
-        }
+        return {**super().scene_fields(settings), "density": settings.density_per_pixel}
 
 
 KIND = Regression()

@@ -15,7 +15,8 @@ from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
 from planeloc.networks.regression import RegressionNetwork
 from planeloc.networks.regression_molecules import find_molecules
-from planeloc.networks.tiled_regression import maps_on_tiles, tile_grid
+from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
+from planeloc.networks.tiles import TileGrid
 
 _FRAMES_AT_ONCE = {"cpu": 1, "cuda": 20}
 _REACH_PX = 1  # from a bright pixel to its molecule
@@ -38,7 +39,7 @@ class RegressionFinder:
         drift = torch.as_tensor(context.drift_sd_nm) / context.psf.pixel_size_nm
         self._units = replace(context.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = network.to(context.device, memory_format=torch.channels_last)
-        self._grid, self._spot_px = tile_grid(context.field_px), spot_side_px(context.psf)
+        self._grid, self._spot_px = TileGrid(TILE_PX, context.field_px), spot_side_px(context.psf)
         size = _FRAMES_AT_ONCE[context.device.type]
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
 

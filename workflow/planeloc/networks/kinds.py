@@ -11,6 +11,7 @@ Only the kind that is asked for is imported.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -33,7 +34,7 @@ _REGISTRY = Registry(
 )
 
 
-class NetworkKind:
+class NetworkKind(ABC):
     """All that distinguishes one kind of network from the others."""
 
     name: ClassVar[str]  # in the setting `network` and in weight files
@@ -52,14 +53,20 @@ class NetworkKind:
     error_label: ClassVar[str] = "error in validation, nm"
     loss_has_zero: ClassVar[bool] = False  # the learning curve begins at 0
 
+    def __init__(self) -> None:
+        missing = [name for name in NetworkKind.__annotations__ if not hasattr(self, name)]
+        if missing:
+            raise TypeError(f"class {type(self).__name__} lacks {', '.join(missing)}")
+
+    @abstractmethod
     def build(self, record: NetworkRecord) -> nn.Module:
         """Return a network of the record's shape with fresh weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def task(self, psf: PSF, scene: Scene, settings: Any, generator: torch.Generator) -> Any:
         """Return what the network learns, a `planeloc.training.task.Task`; `settings` are resolved `TrainSettings`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finder(
         self, context: Any, network: nn.Module, mode: str, threshold: float, candidate_threshold: float
     ) -> Callable[..., Any]:
@@ -73,9 +80,8 @@ class NetworkKind:
         threshold : probability of a molecule that is reported.
         candidate_threshold : signal over noise of regions that are not dark, standard deviations.
         """
-        raise NotImplementedError
 
-    def check_settings(self, settings: Any) -> None:
+    def check_settings(self, settings: Any) -> None:  # noqa: B027 (optional)
         """Raise `PlanelocError` for settings of `train` whose scenes cannot be drawn or learned."""
 
     def scene_fields(self, settings: Any) -> dict[str, Any]:
@@ -94,7 +100,6 @@ def network_kind(name: str) -> NetworkKind:
 
     Raises
     ------
-    PlanelocError
-        No kind has that name, or the package that adds it cannot be imported.
+    PlanelocError : no kind has that name, or it cannot be imported, or it lacks something.
     """
     return _REGISTRY.load(name)

@@ -68,7 +68,6 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
     Parameters
     ----------
     maps : (batch, channels, rows, columns), output of the network.
-    units : of the output.
     drift : inter-camera drift of every image; None: estimated from its molecules.
     """
     drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
@@ -110,26 +109,30 @@ def _candidates(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor
     Of nine pixels that exceed the threshold together, the largest exceeds a ninth of it. Of two equal neighbours the
     first in the image is the maximum.
     """
-    rows, columns = logit.shape[1:]
     least = threshold / 9
     image, row, column = torch.nonzero(logit > math.log(least / (1 - least)), as_tuple=True)
     padded = torch.nn.functional.pad(logit, (1, 1, 1, 1), value=-math.inf).flatten()
-    steps = torch.arange(3, device=logit.device)
-    first = (image * (rows + 2) + row) * (columns + 2) + column
-    around = padded[first[:, None, None] + steps[:, None] * (columns + 2) + steps].flatten(1)
+    around = padded[_places_around(image, row, column, logit.shape[1:])]
     maximum = around.argmax(dim=1) == _OWN
     around = torch.sigmoid(around)
     kept = (maximum & (around.sum(dim=1) > threshold)) | (around[:, _OWN] > max(_ALONE, threshold))
     return image[kept], row[kept], column[kept], around[kept]
 
 
+def _places_around(image: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -> Tensor:
+    """(n, 9) flat index of 3×3 pixels in images of a shape that have a border of one pixel."""
+    rows, columns = (size + 2 for size in shape)
+    steps = torch.arange(3, device=image.device)
+    first = (image * rows + row) * columns + column
+    return (first[:, None, None] + steps[:, None] * columns + steps).flatten(1)
+
+
 def _neighbours(image: Tensor, row: Tensor, column: Tensor, shape: torch.Size) -> Tensor:
     """(n, 9) index of the listed pixels around each, except itself; −1 where there is none."""
-    steps = torch.arange(-1, 2, device=image.device)
-    number = (image * (shape[0] + 2) + row + 1) * (shape[1] + 2) + column + 1  # ascending, as the pixels are
-    wanted = (number[:, None, None] + steps[:, None] * (shape[1] + 2) + steps).flatten(1)
+    wanted = _places_around(image, row, column, shape)
+    number = wanted[:, _OWN].contiguous()  # ascending, as the pixels are
     at = torch.searchsorted(number, wanted).clamp(max=max(len(number) - 1, 0))
-    there = (number[at] == wanted) if len(number) else torch.zeros_like(at, dtype=torch.bool)
+    there = number[at] == wanted
     there[:, _OWN] = False
     return at.masked_fill(~there, -1)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from planeloc.networks.regression import RegressionNetwork
-from planeloc.networks.tiles import TileGrid
+from planeloc.networks.tiles import inside_field
 
 TILE_PX = 8
 _RIM_PX = 2  # receptive field of two 3×3 convolutions
@@ -41,11 +41,6 @@ def maps_on_tiles(network: RegressionNetwork, photons: Tensor, marks: Tensor) ->
     return maps.permute(0, 3, 1, 2)
 
 
-def tile_grid(field_px: tuple[int, int]) -> TileGrid:
-    """Return the tiles of a field of rows and columns."""
-    return TileGrid(TILE_PX, field_px)
-
-
 def _decode(network: RegressionNetwork, fine: Tensor, middle: Tensor, tiles: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """(tiles, channels, TILE_PX, TILE_PX) from the features on the camera's pixels and on those of twice the size."""
     first, second = (block[0] for block in network.fine)
@@ -60,12 +55,9 @@ def _patches(features: Tensor, tiles: tuple[Tensor, Tensor, Tensor], side: int, 
     """Tiles (n, channels, side + 2 rim, …) of features, and whether (n, 1, …) their pixels lie within the field."""
     image, *corners = tiles
     steps = torch.arange(-rim, side + rim, device=features.device)
-    places, inside = [], []
-    for corner, size in zip(corners, features.shape[-2:], strict=True):
-        place = corner[:, None] * side + steps
-        inside.append((place >= 0) & (place < size))
-        places.append(place.clamp(0, size - 1))
-    rows, columns = places[0][:, :, None], places[1][:, None, :]
+    rows, columns = (corner[:, None] * side + steps for corner in corners)
+    height, width = features.shape[-2:]
+    inside = inside_field(rows, columns, (height, width))[:, None]
+    rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
     patches = features.permute(0, 2, 3, 1)[image[:, None, None], rows, columns].permute(0, 3, 1, 2)
-    within = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return patches, within.to(features.dtype)
+    return patches, inside.to(features.dtype)

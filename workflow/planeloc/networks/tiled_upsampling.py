@@ -8,12 +8,12 @@ the edge of the field, features are set to what padding with zeros gives: region
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from planeloc.networks.tiles import inside_field
 from planeloc.networks.upsampling import UpsamplingNetwork
 
 
@@ -29,6 +29,11 @@ class _Layer:
     stop: int  # where it ends
     scale: int  # output pixels per camera pixel
     beyond: Tensor | None  # what stands for zeros beyond the field's edge; None: the last layer
+
+    def on(self, device: torch.device, precision: torch.dtype) -> _Layer:
+        weight, bias = (tensor.to(device, precision) for tensor in (self.weight, self.bias))
+        beyond = None if self.beyond is None else self.beyond.to(device, precision)
+        return replace(self, weight=weight.contiguous(memory_format=torch.channels_last), bias=bias, beyond=beyond)
 
 
 class TiledUpsamplingNetwork:
@@ -56,7 +61,7 @@ class TiledUpsamplingNetwork:
         self.precision = precision
         layers, first = _layers(network, side_px)
         self.margin_px = -first
-        self._layers = [_moved(layer, device, precision) for layer in layers]
+        self._layers = [layer.on(device, precision) for layer in layers]
 
     @property
     def operations(self) -> int:
@@ -95,13 +100,11 @@ class TiledUpsamplingNetwork:
 
     def _cut_at_edge(self, values: Tensor, corners: Tensor, layer: _Layer) -> Tensor:
         """Replace what lies beyond the field's edge."""
-        inside = []
         steps = torch.arange(layer.first, layer.stop, device=values.device)
-        for axis in range(2):
-            place = corners[:, axis, None] * layer.scale + steps
-            inside.append((place >= 0) & (place < self.field_px[axis] * layer.scale))
-        kept = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-        return torch.where(kept, values, layer.beyond)
+        rows, columns = (corners.T[..., None] * layer.scale + steps).unbind()
+        height, width = self.field_px
+        kept = inside_field(rows, columns, (height * layer.scale, width * layer.scale))
+        return torch.where(kept[:, None], values, layer.beyond)
 
 
 def _deal_out(values: Tensor) -> Tensor:
@@ -132,14 +135,12 @@ def _layers(network: UpsamplingNetwork, side_px: int) -> tuple[list[_Layer], int
             gain, shift = _scale_and_shift(norms[index])
             beyond = (-shift / gain)[:, None, None]
         size = weight.shape[-1]
+        skip, before, after = 0, first - size // 2, stop + size // 2
         if doubles:
-            before = math.floor((first - size + 1) / 2)
+            before, after = (first - size + 1) // 2, (stop - size) // 2 + size
             skip = first - (2 * before + size - 1)
-            layers.insert(0, _Layer(weight, bias, True, skip, first, stop, scale, beyond))
-            first, stop, scale = before, math.ceil((stop - 1 - size) / 2) + size, scale // 2
-        else:
-            layers.insert(0, _Layer(weight, bias, False, 0, first, stop, scale, beyond))
-            first, stop = first - size // 2, stop + size // 2
+        layers.insert(0, _Layer(weight, bias, doubles, skip, first, stop, scale, beyond))
+        first, stop, scale = before, after, scale // 2 if doubles else scale
     return layers, first
 
 
@@ -160,12 +161,3 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
     gain = torch.where(gain.abs() < 1e-6, 1e-6, gain)
     return gain, norm.bias.detach().double() - norm.running_mean.double() * gain
-
-
-def _moved(layer: _Layer, device: torch.device, precision: torch.dtype) -> _Layer:
-    def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device, precision)
-
-    weight = move(layer.weight).contiguous(memory_format=torch.channels_last)
-    beyond = None if layer.beyond is None else move(layer.beyond)
-    return replace(layer, weight=weight, bias=move(layer.bias), beyond=beyond)

@@ -45,6 +45,12 @@ class TileGrid:
         return marks
 
 
+def inside_field(rows: Tensor, columns: Tensor, field: tuple[int, int]) -> Tensor:
+    """Return whether pixels (n, rows, columns) lie in a field, given their rows (n, rows) and columns (n, columns)."""
+    in_height, in_width = (rows >= 0) & (rows < field[0]), (columns >= 0) & (columns < field[1])
+    return in_height[:, :, None] & in_width[:, None]
+
+
 @dataclass(frozen=True)
 class TiledVolume:
     """Values of voxels on tiles.
@@ -98,9 +104,7 @@ class TiledVolume:
         step = _TILES_AT_ONCE * self.values[0].numel()
         parts = self.values[:-1].flatten().split(step)
         place = torch.cat([_few_nonzero(part > limit) + number * step for number, part in enumerate(parts)])
-        place, depth = place // self.depth, place % self.depth
-        place, column = place // self.side, place % self.side
-        number, row = place // self.side, place % self.side
+        number, row, column, depth = torch.unravel_index(place, self.values.shape)
         tile = self.tiles[number]
         row, column = tile[:, 1] * self.side + row, tile[:, 2] * self.side + column
         voxels = torch.stack((tile[:, 0], depth, row, column), dim=-1)
@@ -110,8 +114,7 @@ class TiledVolume:
         """Return a volume of zeros that has only the tiles of given voxels (n, 4)."""
         tile = self.table[voxels[:, 0], voxels[:, 2] // self.side, voxels[:, 3] // self.side].unique()
         values = torch.zeros(len(tile) + 1, *self.values.shape[1:], device=self.values.device)
-        images, *shape = self.table.shape
-        return TiledVolume.from_tiles(values, self.tiles[tile], images, (shape[0], shape[1]), self.field)
+        return TiledVolume.from_tiles(values, self.tiles[tile], len(self.table), self.table.shape[1:], self.field)
 
     def places(self, voxels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Return the flat index (n, rows, columns) of the voxels at depth 0 around given ones.
@@ -122,17 +125,12 @@ class TiledVolume:
         rows, columns : steps; outside the field, the last tile is indexed.
         """
         row, column = voxels[:, 2, None] + rows, voxels[:, 3, None] + columns
-        known = ((row >= 0) & (row < self.field[0]))[:, :, None] & ((column >= 0) & (column < self.field[1]))[:, None]
+        known = inside_field(row, column, self.field)
         row, column = row.clamp(0, self.field[0] - 1), column.clamp(0, self.field[1] - 1)
-        tile = self.table[
-            voxels[:, 0, None, None],
-            (row // self.side)[:, :, None],
-            torch.div(column, self.side, rounding_mode="floor")[:, None],
-        ]
+        row, column = row[:, :, None], column[:, None]
+        tile = self.table[voxels[:, 0, None, None], row // self.side, column // self.side]
         tile = torch.where(known, tile, len(self.tiles))
-        return (
-            (tile * self.side + (row % self.side)[:, :, None]) * self.side + (column % self.side)[:, None]
-        ) * self.depth
+        return ((tile * self.side + row % self.side) * self.side + column % self.side) * self.depth
 
 
 def _few_nonzero(marks: Tensor) -> Tensor:

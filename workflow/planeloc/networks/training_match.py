@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -58,7 +60,6 @@ def disagreements(
 
     Parameters
     ----------
-    record : of the network.
     psf, scene : the microscope, its photons and background, and the settings that are asked for.
     maximum_depth_error_nm : of the network's PSF on this microscope.
     kind : name of the kind of network that is asked for.
@@ -75,69 +76,56 @@ def disagreements(
     ]
 
 
-def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> list[str]:
+def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> Iterator[str]:
     """What the settings ask for and the network was not trained with."""
-    reasons = []
     for name in kind.fixed_scene_fields:
         have, want = getattr(made_for, name), getattr(scene, name)
         if have != want:
-            reasons.append(f"it was trained with {name} {have}{_FIELD_UNITS.get(name, '')}; {want} is asked for")
-    if not _covers(made_for.density, scene.density):
-        reasons.append(f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for")
-    return reasons
+            yield f"it was trained with {name} {have}{_FIELD_UNITS.get(name, '')}; {want} is asked for"
+    seen, wanted = made_for.density, scene.density
+    covered = seen[0] <= wanted[0] and wanted[1] <= seen[1] if seen and wanted else seen == wanted
+    if not covered:
+        yield f"it was trained with {_emitters(made_for)}; {_emitters(scene)} is asked for"
 
 
-def _covers(seen: tuple[float, float] | None, wanted: tuple[float, float] | None) -> bool:
-    if seen is None or wanted is None:
-        return seen == wanted
-    return seen[0] <= wanted[0] and wanted[1] <= seen[1]
-
-
-def _registration_reasons(record: NetworkRecord, scene: Scene) -> list[str]:
+def _registration_reasons(record: NetworkRecord, scene: Scene) -> Iterator[str]:
     """Transforms whose standard deviation matters beside the displacements of planes in training."""
     made_for = record.scene
     voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
-    # A whole number of voxels, uniform in ± reach, has the variance reach (reach + 1) / 3; without drift, it is the
-    # voxel itself that hides small displacements.
-    drift = voxel * np.sqrt(max(made_for.drift_voxels * (made_for.drift_voxels + 1) / 3, 1 / 12))
+    # without drift, it is the voxel itself that hides small displacements
+    drift = voxel * np.sqrt(max(made_for.drift_variance_voxels, 1 / 12))
     learned, have = (np.array(s.registration_sds_nm(record.psf.planes)) for s in (made_for, scene))
     seen = np.hypot(drift, learned)
     excess = have / np.maximum(learned, _SHARE_OF_DRIFT * seen)
     worst = int(excess.argmax())
-    if excess[worst] <= 1:
-        return []
-    displaced = f"it was trained with displacements of {seen[worst]:.1f} nm rms"
-    return [f"the transform of plane {worst + 1} has a standard deviation of {have[worst]:.1f} nm; {displaced}"]
+    if excess[worst] > 1:
+        yield (
+            f"the transform of plane {worst + 1} has a standard deviation of {have[worst]:.1f} nm; it was trained with"
+            f" displacements of {seen[worst]:.1f} nm rms"
+        )
 
 
-def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> list[str]:
-    low, high = record.scene.depth_range_nm
-    reasons = []
-    if scene.depth_range_nm[0] < low - limit_nm - 25 or scene.depth_range_nm[1] > high + limit_nm + 25:
-        needed = f"{scene.depth_range_nm[0]:g} to {scene.depth_range_nm[1]:g} are needed"
-        reasons.append(f"it covers depths {low:g} to {high:g} nm; {needed}")
+def _psf_reasons(record: NetworkRecord, psf: PSF, scene: Scene, limit_nm: float) -> Iterator[str]:
+    (low, high), (lowest, highest) = record.scene.depth_range_nm, scene.depth_range_nm
+    if lowest < low - limit_nm - 25 or highest > high + limit_nm + 25:
+        yield f"it covers depths {low:g} to {high:g} nm; {lowest:g} to {highest:g} are needed"
     worst = worst_mistaken_depth(record, psf)
     if worst > limit_nm:
-        reasons.append(
+        yield (
             f"with the PSF that it was made for, depths on this microscope would be wrong by up to {worst:.0f} nm"
             f" (limit {limit_nm:g} nm)"
         )
-    return reasons
 
 
-def _brightness_reasons(made_for: Scene, scene: Scene) -> list[str]:
-    reasons = []
+def _brightness_reasons(made_for: Scene, scene: Scene) -> Iterator[str]:
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if other_brightness(made_for, scene):
-        reasons.append(
-            f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it was trained with {low:.0f} to {high:.0f}"
-        )
+        yield f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it was trained with {low:.0f} to {high:.0f}"
     if scene.noise.slope > made_for.noise.slope * _SHOT_NOISE_FACTOR:
-        reasons.append("EM gain or quantum efficiency make a molecule's shot noise stronger than in its training")
+        yield "EM gain or quantum efficiency make a molecule's shot noise stronger than in its training"
     if too_noisy(made_for, scene):
         have, want = pixel_noise(made_for), pixel_noise(scene)
-        reasons.append(f"a pixel's noise is {want:.1f} photons; it was trained with up to {have:.1f}")
-    return reasons
+        yield f"a pixel's noise is {want:.1f} photons; it was trained with up to {have:.1f}"
 
 
 def other_brightness(made_for: Scene, scene: Scene) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -38,32 +39,18 @@ class UpsamplingNetwork(nn.Module):
     """Photons above background (batch, planes, y, x) → logits (batch, depth slices, y·upsampling, x·upsampling)."""
 
     def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
-        """`input_scale`: photons that become 1; `expected_density`: emitters per voxel, which sets the
-        output's first guess.
-        """
+        """`input_scale`: photons that become 1; `expected_density`: emitters per voxel, the output's first guess."""
         super().__init__()
         self.architecture = architecture
         a = architecture
-        layers: list[nn.Module] = [
-            nn.Conv2d(a.planes, a.channels[0], a.first_kernel, padding=a.first_kernel // 2),
-            nn.ReLU(),
-            nn.BatchNorm2d(a.channels[0]),
-        ]
-        for _ in range(a.first_layers - 1):
-            layers += [
-                nn.Conv2d(a.channels[0], a.channels[0], 3, padding=1),
-                nn.ReLU(),
-                nn.BatchNorm2d(a.channels[0]),
-            ]
+        convolutions = [nn.Conv2d(a.planes, a.channels[0], a.first_kernel, padding=a.first_kernel // 2)]
+        convolutions += [nn.Conv2d(a.channels[0], a.channels[0], 3, padding=1) for _ in range(a.first_layers - 1)]
         padding = (a.upsampling_kernel - 2) // 2
-        for before, after in zip(a.channels[:-1], a.channels[1:], strict=True):
-            layers += [
-                nn.ConvTranspose2d(before, after, a.upsampling_kernel, stride=2, padding=padding),
-                nn.ReLU(),
-                nn.BatchNorm2d(after),
-            ]
+        for before, after in pairwise(a.channels):
+            convolutions.append(nn.ConvTranspose2d(before, after, a.upsampling_kernel, stride=2, padding=padding))
         last = nn.Conv2d(a.channels[-1], a.depth_slices, a.last_kernel, padding=a.last_kernel // 2)
         nn.init.constant_(last.bias, math.log(expected_density))
+        layers = [layer for own in convolutions for layer in (own, nn.ReLU(), nn.BatchNorm2d(own.out_channels))]
         self.layers = nn.Sequential(*layers, last)
         self.register_buffer("input_scale", torch.tensor(float(input_scale)))
 

@@ -48,8 +48,7 @@ def find_peaks(logits: Tensor | TiledVolume, threshold: float, rows: tuple[int, 
     cubes = torch.cat([_probabilities(volume, part, _REACH) for part in kept.split(_VOXELS_AT_ONCE)])
     total = cubes.sum(dim=(1, 2, 3))
     centroid, variance = [], []
-    for axis in range(3):
-        reach = _REACH[axis]
+    for axis, reach in enumerate(_REACH):
         steps = torch.arange(-reach, reach + 1, device=cubes.device, dtype=cubes.dtype)
         profile = cubes.sum(dim=[d for d in (1, 2, 3) if d != axis + 1])
         mean = (profile * steps).sum(dim=1) / total
@@ -65,11 +64,11 @@ def _maxima(volume: TiledVolume, voxels: Tensor) -> Tensor:
     Only these voxels compete: the sum may be largest in the empty middle between two molecules. A voxel's own
     probability counts twice, so that the most probable wins; of two equal voxels the first in the volume does.
     """
-    scores = volume.zeros_at(voxels)
+    scores, here = volume.zeros_at(voxels), voxels.new_zeros(1)
     for part in voxels.split(_VOXELS_AT_ONCE):
         cubes = _probabilities(volume, part, _SMOOTHING)
-        own = cubes[:, *_SMOOTHING]
-        scores.values.view(-1)[_own_place(scores, part)] = cubes.sum(dim=(1, 2, 3)) + own
+        places = scores.places(part, here, here).flatten() + part[:, 1]
+        scores.values.view(-1)[places] = cubes.sum(dim=(1, 2, 3)) + cubes[:, *_SMOOTHING]
     for reach in ((1, 1, 1), _APART):  # most lose against their direct neighbours
         voxels = torch.cat([part[_wins(scores, part, reach)] for part in voxels.split(_VOXELS_AT_ONCE)])
     return voxels
@@ -97,9 +96,3 @@ def _around(volume: TiledVolume, voxels: Tensor, reach: tuple[int, int, int], be
         values = flat[places + depth.clamp(0, volume.depth - 1)[:, None, None]]
         slices.append(values.masked_fill(~known[:, None, None], beyond))
     return torch.stack(slices, dim=1)
-
-
-def _own_place(volume: TiledVolume, voxels: Tensor) -> Tensor:
-    """Flat index of the voxels themselves."""
-    here = torch.zeros(1, dtype=torch.long, device=voxels.device)
-    return volume.places(voxels, here, here)[:, 0, 0] + voxels[:, 1]

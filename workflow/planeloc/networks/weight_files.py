@@ -21,7 +21,7 @@ from planeloc.core.files import atomic_path
 from planeloc.networks.kinds import network_kind
 from planeloc.networks.regression_molecules import Units
 from planeloc.psf import PSF, psf_from_record
-from planeloc.scenes.scene import Scene
+from planeloc.scenes.scene import Scene, with_tuples
 
 _FORMAT = "planeloc network 1"
 _PSF = "psf."  # begins the names of the PSF's own tensors
@@ -70,17 +70,12 @@ class NetworkRecord:
         """The reverse of `as_dict`."""
         factors = values.get("deviation_factors")
         return cls(
-            network_kind(values.get("kind", _FIRST_KIND)).architecture(**_with_tuples(values["architecture"])),
+            network_kind(values.get("kind", _FIRST_KIND)).architecture(**with_tuples(values["architecture"])),
             psf_from_record(values["psf"], psf_arrays),
             Scene.from_dict(values["scene"]),
             float(values["input_scale"]),
             tuple(map(float, factors)) if factors else None,
         )
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where dataclasses have tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
@@ -116,8 +111,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, NetworkRecord]:
 
     Raises
     ------
-    PlanelocError
-        The file is missing or damaged, its record contradicts the weights, or its kind of network is not installed.
+    PlanelocError : file missing or damaged, a record that contradicts the weights, or a kind that is not installed.
     """
     tensors, values = load_tensors(path)
     try:

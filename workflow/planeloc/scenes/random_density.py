@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import PSF, Emitters
-from planeloc.scenes.draw import draw_positions, draw_shifts, observe, uniform
+from planeloc.scenes.draw import Shifts, draw_positions, draw_shifts, observe, uniform
 from planeloc.scenes.scene import Scene
 
 _BORDER_PX = 2.0  # molecules farther outside than this are not drawn
@@ -52,7 +52,7 @@ def draw_dense_scenes(psf: PSF, scene: Scene, size: int, generator: torch.Genera
     positions = draw_positions((len(image),), psf, scene, _BORDER_PX, generator)
     photons = uniform((len(image),), *scene.photons, generator)
     shifts = draw_shifts(psf, scene, size, generator)
-    expected = _expected(psf, scene, image, positions, photons, shifts.total_nm(psf), shifts.margin_px)
+    expected = _expected(psf, scene, image, positions, photons, shifts)
     images, residual = observe(expected, scene, shifts, generator)
     extent_nm = scene.window_px * psf.pixel_size_nm
     inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
@@ -67,13 +67,11 @@ def _density(scene: Scene) -> tuple[float, float]:
     return scene.density
 
 
-def _expected(
-    psf: PSF, scene: Scene, image: Tensor, positions: Tensor, photons: Tensor, shifts_nm: Tensor, margin: int
-) -> Tensor:
-    """Expected photons (batch, planes, rows, columns) of molecules listed one by one, with the margin."""
-    side = scene.window_px + 2 * margin
+def _expected(psf: PSF, scene: Scene, image: Tensor, positions: Tensor, photons: Tensor, shifts: Shifts) -> Tensor:
+    """Expected photons (batch, planes, rows, columns) of molecules listed one by one, with the margin of the shifts."""
+    side = scene.window_px + 2 * shifts.margin_px
     x, y, z = positions.unbind(-1)
-    border_nm = margin * psf.pixel_size_nm
+    border_nm, shifts_nm = shifts.margin_px * psf.pixel_size_nm, shifts.total_nm(psf)
     total = positions.new_zeros(len(shifts_nm), psf.planes, side, side)
     at_once = max(1, _BYTES_AT_ONCE // (total[0].numel() * total.element_size()))
     for start in range(0, len(image), at_once):

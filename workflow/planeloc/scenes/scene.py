@@ -49,11 +49,14 @@ class Scene:
         lateral = pixel_size_nm / self.upsampling
         return lateral, lateral, self.voxel_depth_nm
 
+    @property
+    def drift_variance_voxels(self) -> float:
+        """Variance of the drift along an axis, a whole number that is uniform in ± `drift_voxels`."""
+        return self.drift_voxels * (self.drift_voxels + 1) / 3
+
     def drift_sds_nm(self, pixel_size_nm: float, planes: int) -> tuple[float, ...]:
         """Return the standard deviation of the shift of planes 1… along an axis: drift and errors of the transform."""
-        reach = self.drift_voxels
-        steps = reach * (reach + 1) / 3  # variance of a whole number, uniform in ±reach
-        drift = steps * self.voxel_nm(pixel_size_nm)[0] ** 2
+        drift = self.drift_variance_voxels * self.voxel_nm(pixel_size_nm)[0] ** 2
         return tuple(math.sqrt(drift + sd**2) for sd in self.registration_sds_nm(planes))
 
     def drift_sd_nm(self, pixel_size_nm: float) -> float:
@@ -84,7 +87,12 @@ class Scene:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scene:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls(**with_tuples(values))
+
+
+def with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values of a record with tuples where JSON has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def natural_depth_range(psf: PSF) -> float:

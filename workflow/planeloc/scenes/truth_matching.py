@@ -62,9 +62,6 @@ def match(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> P
 
 def _candidates(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> tuple[Pairs, NDArray[np.float64]]:
     """All pairs in the same frame and within the cylinder, and their 3D distances, nm."""
-    if not len(found) or not len(truth):
-        nothing = np.empty(0, dtype=np.int64)
-        return Pairs(nothing, nothing), np.empty(0)
     # frames become a third axis on which neighbours are out of reach
     trees = [
         cKDTree(np.column_stack([points.position_nm[:, :2], points.frame * (2 * lateral_nm + 1.0)]))

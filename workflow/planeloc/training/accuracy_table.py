@@ -102,19 +102,18 @@ def _groups(errors: DetectionErrors, scene: Scene) -> Iterator[tuple[list[float]
     depths = np.linspace(*scene.depth_range_nm, LAYERS + 1)
     low, high = scene.photons
     middle = (low + high) / 2
-    bright, z = errors.photons >= middle, errors.position_nm[:, 2]
+    bright = errors.photons >= middle
+    layer = np.searchsorted(depths[1:-1], errors.position_nm[:, 2], side="right")  # rounding may exceed the ends
     for half, dimmest, brightest in ((~bright, low, middle), (bright, middle, high)):
-        for lower, upper in pairwise(depths):
-            # Rounding in single precision may place molecules outside the ends.
-            own = half & ((z >= lower) | (lower == depths[0])) & ((z < upper) | (upper == depths[-1]))
-            yield [float(lower), float(upper)], [dimmest, brightest], own
+        for number, (lower, upper) in enumerate(pairwise(depths)):
+            yield [float(lower), float(upper)], [dimmest, brightest], half & (layer == number)
 
 
 def _errors(errors: DetectionErrors, bound: NDArray[np.float64], own: NDArray[np.bool_]) -> Row:
-    squares = (errors.error_nm[own] ** 2, (errors.error_nm[own] / errors.sd_nm[own]) ** 2)
-    known = own & ~np.isnan(bound[:, 0])
-    squares = (*squares, bound[known] ** 2)
-    error, normalised, least = (np.sqrt(of.mean(axis=0)) if len(of) else np.full(3, np.nan) for of in squares)
+    """The columns of a row that describe the molecules that were found."""
+    found, known = errors.error_nm[own], own & ~np.isnan(bound[:, 0])
+    columns = (found, found / errors.sd_nm[own], bound[known])
+    error, normalised, least = (np.sqrt((c**2).mean(axis=0)) if len(c) else np.full(3, np.nan) for c in columns)
     values = {
         "lateral_nm": math.hypot(*error[:2]),
         "axial_nm": error[2],

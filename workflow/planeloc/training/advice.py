@@ -13,8 +13,7 @@ from planeloc.networks.training_match import worst_mistaken_depth
 from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 from planeloc.scenes.scene import natural_depth_range
-from planeloc.training.range_settings import DENSITY_PX
-from planeloc.training.settings import TrainSettings
+from planeloc.training.settings import DENSITY_PX, SCENE_SETTINGS, TrainSettings
 
 
 def training_advice(
@@ -43,9 +42,7 @@ def training_advice(
     files = {"psf": calibration, "registration": registration, "movie": movie, "start-from": weights}
     made = {"output": "weights.safetensors", "record": "training.json", "figure": "training.png"}
     files |= {name: output.with_name(file) for name, file in made.items()}
-    command = ["planeloc", "train"]
-    for name, path in files.items():
-        command += [f"--{name}", str(path)]
+    command = ["planeloc", "train", *(word for name, path in files.items() for word in (f"--{name}", str(path)))]
     command += [_option(name, value) for name, value in settings.items()]
     # What to start from stays out of the configuration: there, rule `train` itself makes the weights at hand.
     keys = {"on_mismatch": "train", **settings}
@@ -65,17 +62,13 @@ def _own_training(record: NetworkRecord) -> dict[str, Any]:
     natural = abs(extent - natural_depth_range(record.psf)) <= scene.voxel_depth_nm
     own = {
         "network": record.kind,
-        "drift_voxels": scene.drift_voxels,
-        "registration_resampling": scene.registration_resampling,
-        "upsampling": scene.upsampling,
-        "voxel_depth_nm": scene.voxel_depth_nm,
+        **{name: getattr(scene, name) for name in SCENE_SETTINGS},
         "depth_range_nm": 0.0 if natural else extent,
+        **{name: getattr(scene, name) for name in network_kind(record.kind).scene_settings},
     }
-    for name in network_kind(record.kind).scene_settings:
-        own[name] = getattr(scene, name)
-        if name == "density":
-            fewest, most = (DENSITY_PX**2 * density for density in scene.density)
-            own[name] = f"{fewest:g}-{most:g}"
+    if "density" in own:
+        fewest, most = (DENSITY_PX**2 * density for density in scene.density)
+        own["density"] = f"{fewest:g}-{most:g}"
     defaults = {field.name: field.default for field in fields(TrainSettings)}
     return {name: value for name, value in own.items() if value != defaults[name]}
 

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from planeloc.core.files import atomic_path
 from planeloc.networks.kinds import NetworkKind, network_kind
-from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
 
-Row = dict[str, Any]  # of the accuracy table
+if TYPE_CHECKING:
+    from planeloc.training.accuracy_table import Row
+    from planeloc.training.checkpoint import History
+    from planeloc.training.results import TrainingResult
 
 
-def draw_training(
-    path: Path,
-    history: list[dict[str, float]],
-    accuracy: list[Row],
-    network: NetworkRecord,
-    psf: PSF,
-    decision: str,
-) -> None:
+def draw_training(path: Path, result: TrainingResult) -> None:
     """Draw the learning curve, and the width of both PSFs against depth.
 
     Where there is an accuracy table, its errors and normalised errors against depth are drawn below.
     """
-    figure = Figure(figsize=(11, 8.4 if accuracy else 4.2), layout="constrained", dpi=150)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 if accuracy else 1, 2, squeeze=False)
-    _draw_learning_curve(axes[0, 0], history, network_kind(network.kind))
-    _draw_psf_comparison(axes[0, 1], network.psf, psf)
-    if accuracy:
-        _draw_errors(axes[1, 0], accuracy)
-        _draw_normalised_errors(axes[1, 1], accuracy)
-    figure.suptitle(
-        "Weights adopted: they fit this microscope" if decision == "adopted" else "Trained for this microscope"
-    )
+    rows = 2 if result.accuracy else 1
+    figure = Figure(figsize=(11, 4.2 * rows), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, 2, squeeze=False)
+    _draw_learning_curve(axes[0, 0], result.history, network_kind(result.network.kind))
+    _draw_psf_comparison(axes[0, 1], result.network.psf, result.psf)
+    if result.accuracy:
+        _draw_errors(axes[1, 0], result.accuracy)
+        _draw_normalised_errors(axes[1, 1], result.accuracy)
+    adopted = result.decision == "adopted"
+    figure.suptitle("Weights adopted: they fit this microscope" if adopted else "Trained for this microscope")
     with atomic_path(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
 
 
-def _draw_learning_curve(axes, history: list[dict[str, float]], kind: NetworkKind) -> None:
+def _draw_learning_curve(axes, history: History, kind: NetworkKind) -> None:
     axes.set(xlabel="training images, thousands", ylabel=kind.loss_label, title="Learning curve")
     if not history:
         axes.text(0.5, 0.5, "no training record beside the weights", ha="center", va="center", transform=axes.transAxes)
@@ -66,22 +60,22 @@ def _draw_learning_curve(axes, history: list[dict[str, float]], kind: NetworkKin
 def _draw_psf_comparison(axes, trained: PSF, measured: PSF) -> None:
     depth = np.linspace(min(measured.plane_depths_nm) - 300, max(measured.plane_depths_nm) + 300, 300)
     for plane in range(measured.planes):
-        color = f"C{plane}"
-        axes.plot(depth, np.sqrt(measured.gaussian.squared_width(measured.plane_depths_nm[plane] - depth)), color=color)
-        if plane < trained.planes:
-            width = np.sqrt(trained.gaussian.squared_width(trained.plane_depths_nm[plane] - depth))
-            axes.plot(depth, width, color=color, ls=":", lw=2)
+        for psf, style in ((measured, {}), (trained, {"ls": ":", "lw": 2})):
+            if plane < psf.planes:
+                width = np.sqrt(psf.gaussian.squared_width(psf.plane_depths_nm[plane] - depth))
+                axes.plot(depth, width, color=f"C{plane}", **style)
     axes.plot([], [], color="0.3", label="measured on the beads")
     axes.plot([], [], color="0.3", ls=":", lw=2, label="network was made for")
     axes.set(xlabel="depth z, nm", ylabel="width of the PSF, nm", title="PSF, one colour per plane", ylim=(0, None))
     axes.legend(frameon=False)
 
 
-def _by_brightness(accuracy: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows of the dim and of the bright molecules, with their range of photons."""
+def _by_brightness(accuracy: list[Row]) -> Iterator[tuple[str, list[Row], dict[str, Any]]]:
+    """Range of photons and rows of the dim and of the bright molecules, and the style of their curves."""
     ranges = sorted({tuple(row["photons"]) for row in accuracy})
-    return [(f"{low:.0f} to {high:.0f} photons", [r for r in accuracy if r["photons"] == [low, high]])
-            for low, high in ranges]  # fmt: skip
+    for (low, high), marker, shade in zip(ranges, "os", (0.45, 1.0), strict=False):
+        rows = [row for row in accuracy if row["photons"] == [low, high]]
+        yield f"{low:.0f} to {high:.0f} photons", rows, {"alpha": shade, "marker": marker, "ms": 4}
 
 
 def _against_depth(rows: list[Row], *names: str) -> tuple[list[float], list[float]]:
@@ -92,14 +86,11 @@ def _against_depth(rows: list[Row], *names: str) -> tuple[list[float], list[floa
 
 
 def _draw_errors(axes, accuracy: list[Row]) -> None:
-    for (name, rows), marker, shade in zip(_by_brightness(accuracy), "os", (0.45, 1.0), strict=False):
-        for error, bound, color, direction in (
-            ("lateral_nm", "bound_lateral_nm", "C1", "lateral"),
-            ("axial_nm", "bound_axial_nm", "C2", "axial"),
-        ):
-            label = f"{direction}, {name}"
-            axes.plot(*_against_depth(rows, error), color=color, alpha=shade, marker=marker, ms=4, label=label)
-            axes.plot(*_against_depth(rows, bound), color=color, alpha=shade, ls=":")
+    for name, rows, style in _by_brightness(accuracy):
+        for direction, color in (("lateral", "C1"), ("axial", "C2")):
+            error, bound = (_against_depth(rows, f"{which}{direction}_nm") for which in ("", "bound_"))
+            axes.plot(*error, color=color, label=f"{direction}, {name}", **style)
+            axes.plot(*bound, color=color, alpha=style["alpha"], ls=":")
     axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, isolated molecule")
     axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of detected molecules")
     axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend is above
@@ -109,10 +100,9 @@ def _draw_errors(axes, accuracy: list[Row]) -> None:
 def _draw_normalised_errors(axes, accuracy: list[Row]) -> None:
     axes.axhspan(0.9, 1.1, color="0.92")
     axes.axhline(1.0, color="0.6", lw=1)
-    for (name, rows), marker, shade in zip(_by_brightness(accuracy), "os", (0.45, 1.0), strict=False):
+    for name, rows, style in _by_brightness(accuracy):
         for columns, color, direction in ((("pull_x", "pull_y"), "C1", "lateral"), (("pull_z",), "C2", "axial")):
-            label = f"{direction}, {name}"
-            axes.plot(*_against_depth(rows, *columns), color=color, alpha=shade, marker=marker, ms=4, label=label)
+            axes.plot(*_against_depth(rows, *columns), color=color, label=f"{direction}, {name}", **style)
     title = "Calibration of the stated precision (ideal: 1)"
     axes.set(xlabel="depth z, nm", ylabel="rms normalised error", title=title)
     low, high = axes.get_ylim()

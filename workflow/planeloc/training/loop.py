@@ -52,8 +52,7 @@ def fit_network(
 
     Raises
     ------
-    DivergedError
-        Loss or gradient is not finite.
+    DivergedError : loss or gradient is not finite.
     """
     settings = settings.resolved()
     device = choose_device(settings.device)
@@ -158,8 +157,7 @@ def descend(task: Task, state: TrainingState, forward: Forward, batch: Any, adap
 
     Raises
     ------
-    DivergedError
-        Loss or gradient is not finite; the weights are untouched.
+    DivergedError : loss or gradient is not finite; the weights are untouched.
     """
     before = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
 

@@ -44,7 +44,6 @@ def regression_loss(maps: Tensor, truth: GroundTruth, drift_sd_px: float | tuple
     Parameters
     ----------
     maps : (batch, channels, rows, columns), output of the network.
-    truth : of the batch.
     drift_sd_px : prior of the drift of planes 1…, one of all or one of each.
     """
     drift = window_drift(maps, drift_sd_px)

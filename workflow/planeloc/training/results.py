@@ -25,10 +25,10 @@ class TrainingResult:
 
     decision: str  # adopted or trained
     reasons: list[str]  # why given weights were not adopted
-    network: NetworkRecord  # of the weights
     psf: PSF  # of the microscope
     scene: Scene
     settings: TrainSettings
+    network: NetworkRecord  # of the weights
     history: History  # one entry per validation
     accuracy: list[Row]  # empty of kinds of network without an accuracy table
 
@@ -49,7 +49,7 @@ class TrainingResult:
             "examination": self.accuracy,
         }
         write_json(record, content)
-        draw_training(figure, self.history, self.accuracy, self.network, self.psf, self.decision)
+        draw_training(figure, self)
         return {**{name: content[name] for name in ("decision", "reasons", "device")}, "seed": self.settings.seed}
 
 

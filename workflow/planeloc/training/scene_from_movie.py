@@ -12,8 +12,7 @@ from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 from planeloc.psf import PSF
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_CAMERA, PAPER_PHOTONS, Scene, natural_depth_range
-from planeloc.training.range_settings import BOUNDS, interval
-from planeloc.training.settings import TrainSettings
+from planeloc.training.settings import BOUNDS, SCENE_SETTINGS, TrainSettings
 from planeloc.transforms.camera_transform import Registration
 
 _LOG = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ def check_scene_settings(settings: TrainSettings) -> None:
     """Raise `PlanelocError` for settings whose scenes cannot be drawn or learned, before anything is read."""
     for name in ("photons", "background"):
         if getattr(settings, name) != "auto":
-            interval(settings, name)
+            settings.interval(name)
     network_kind(settings.network).check_settings(settings)
 
 
@@ -52,17 +51,14 @@ def training_scene(
     extent = settings.depth_range_nm or natural_depth_range(psf)
     half = round(extent / settings.voxel_depth_nm) * settings.voxel_depth_nm / 2
     return Scene(
+        **{name: getattr(settings, name) for name in SCENE_SETTINGS},
         **network_kind(settings.network).scene_fields(settings),
-        photons=photons if settings.photons == "auto" else interval(settings, "photons"),
-        background=background if settings.background == "auto" else interval(settings, "background"),
+        photons=photons if settings.photons == "auto" else settings.interval("photons"),
+        background=background if settings.background == "auto" else settings.interval("background"),
         read_noise_photons=max(camera.read_noise_photons() for camera in cameras),
         quantum_efficiency=min(camera.quantum_efficiency for camera in cameras),
         em_multiplication=any(camera.em_gain > 1 for camera in cameras),
-        upsampling=settings.upsampling,
-        voxel_depth_nm=settings.voxel_depth_nm,
         depth_range_nm=(-half, half),
-        drift_voxels=settings.drift_voxels,
-        registration_resampling=settings.registration_resampling,
         registration_sd_nm=_registration_sd_nm(registration),
     )
 

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from planeloc.core.devices import DEVICES, PRECISIONS
+from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import setting
 from planeloc.networks.kinds import GROUP, network_kind, network_kinds
+from planeloc.scenes.random_density import MOST_PER_PIXEL
+
+DENSITY_PX = 16  # side of the square that densities are given for, pixels
+SCENE_SETTINGS = ("drift_voxels", "registration_resampling", "upsampling", "voxel_depth_nm")  # fields of `Scene`, too
+
+
+class Bounds(NamedTuple):
+    """The values that can be drawn."""
+
+    least: float
+    most: float
+    unit: str
+
+
+BOUNDS = {
+    "photons": Bounds(1.0, 1e7, "photons per molecule"),
+    "background": Bounds(0.0, 1e6, "photons per pixel"),
+    "density": Bounds(0.0, MOST_PER_PIXEL * DENSITY_PX**2, "molecules per 16×16 pixels"),
+}
 
 
 @dataclass(frozen=True)
@@ -120,3 +142,34 @@ class TrainSettings:
         """With the values of the kind of network where they were left to it."""
         own = network_kind(self.network).training_defaults
         return replace(self, **{name: own[name] for name in own if getattr(self, name) in (0, "auto")})
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return the ends of the range that a setting gives as text: ``"1600-5400"`` → (1600.0, 5400.0).
+
+        Raises
+        ------
+        PlanelocError : the text is no range, or its values cannot be drawn.
+        """
+        text, bounds = getattr(self, name), BOUNDS[name]
+        try:
+            low, high = (float(part) for part in text.split("-"))
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not 0 <= low <= high < math.inf:
+            raise PlanelocError(
+                f"setting {name}: {text!r} is neither auto nor an interval such as 1600-5400, the lower end first"
+            )
+        if low < bounds.least:
+            raise PlanelocError(f"setting {name}: {text!r} begins below {bounds.least:g} {bounds.unit}; give more")
+        if high > bounds.most:
+            raise PlanelocError(
+                f"setting {name}: {text!r} ends above {bounds.most:g} {bounds.unit}, the most that is drawn;"
+                f" give a smaller {name}"
+            )
+        return low, high
+
+    @property
+    def density_per_pixel(self) -> tuple[float, float]:
+        """Fewest and most molecules per pixel that the setting `density` asks for."""
+        fewest, most = (number / DENSITY_PX**2 for number in self.interval("density"))
+        return fewest, most

@@ -19,7 +19,8 @@ from planeloc.networks.training_match import disagreements, side_by_side
 from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
 from planeloc.psf import PSF, paper_psf, read_psf
 from planeloc.scenes.scene import Scene
-from planeloc.training.accuracy_table import accuracy_table, calibrate_deviations
+from planeloc.training.accuracy_table import Row, accuracy_table, calibrate_deviations
+from planeloc.training.checkpoint import History
 from planeloc.training.loop import DivergedError, fit_network
 from planeloc.training.results import TrainingResult, shipped_results
 from planeloc.training.scene_from_movie import check_scene_settings, training_scene
@@ -58,8 +59,7 @@ def train(
 
     Raises
     ------
-    PlanelocError
-        The files do not fit each other, settings cannot be learned, weights that do not fit, or diverging training.
+    PlanelocError : files do not fit each other, settings cannot be learned, weights do not fit, or training diverges.
     """
     settings = settings.resolved()
     check_scene_settings(settings)
@@ -77,14 +77,14 @@ def train(
             _LOG.info(f"{start_from} fits this microscope; no training needed")
             with atomic_path(output) as partial:
                 shutil.copyfile(start_from, partial)
-            adopted = TrainingResult("adopted", [], made_for, measured, scene, settings, *shipped_results(start_from))
+            adopted = TrainingResult("adopted", [], measured, scene, settings, made_for, *shipped_results(start_from))
             return adopted.write(record, figure)
         start = _start(start_from, start, made_for, reasons, measured, scene, settings)
     check_depths(measured, scene, str(psf or "the paper's microscope"))
     _LOG.info(_describe(measured, scene, microscope or (movies[0] if movies else None)))
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    result = _train(measured, scene, start, output, checkpoint, reasons, settings)
-    used = result.write(record, figure)
+    trained = _train(measured, scene, start, output, checkpoint, settings)
+    used = TrainingResult("trained", reasons, measured, scene, settings, *trained).write(record, figure)
     checkpoint.unlink(missing_ok=True)
     return used
 
@@ -133,15 +133,9 @@ def _start(
 
 
 def _train(
-    psf: PSF,
-    scene: Scene,
-    start: nn.Module | None,
-    output: Path,
-    checkpoint: Path,
-    reasons: list[str],
-    settings: TrainSettings,
-) -> TrainingResult:
-    """Train, calibrate, save the weights."""
+    psf: PSF, scene: Scene, start: nn.Module | None, output: Path, checkpoint: Path, settings: TrainSettings
+) -> tuple[NetworkRecord, History, list[Row]]:
+    """Train, calibrate, save the weights; return their record, the learning curve and the accuracy table."""
     try:
         network, record, history = fit_network(psf, scene, start, checkpoint, settings)
     except DivergedError as error:
@@ -150,5 +144,4 @@ def _train(
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
     record = calibrate_deviations(network, record, settings)
     save_network(output, network, record)
-    accuracy = accuracy_table(network, record, settings)
-    return TrainingResult("trained", reasons, record, psf, scene, settings, history, accuracy)
+    return record, history, accuracy_table(network, record, settings)

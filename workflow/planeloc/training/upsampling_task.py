@@ -19,6 +19,7 @@ from planeloc.training.task import channels
 
 _INPUT_SCALE_QUANTILE = 0.99
 _FORWARD_AT_ONCE = 16  # images
+_PEAK_REACH = 4  # voxels around a true one in which validation looks for the most probable one
 
 
 class UpsamplingTask:
@@ -59,16 +60,16 @@ class UpsamplingTask:
         }
 
 
-def _nearest_peak(logits: Tensor, voxels: Tensor, reach: int = 4) -> Tensor:
-    """(batch, emitters, 3) offset from every true voxel to the most probable one within `reach` voxels."""
-    side = 2 * reach + 1
-    padded = torch.nn.functional.pad(logits, (reach,) * 6, value=-math.inf)
+def _nearest_peak(logits: Tensor, voxels: Tensor) -> Tensor:
+    """(batch, emitters, 3) offset from every true voxel to the most probable one within `_PEAK_REACH` voxels."""
+    side = 2 * _PEAK_REACH + 1
+    padded = torch.nn.functional.pad(logits, (_PEAK_REACH,) * 6, value=-math.inf)
     axis = torch.arange(side, device=logits.device)
     image = torch.arange(len(logits), device=logits.device)[:, None, None, None, None]
     d, r, c = (voxels[..., i, None, None, None] for i in range(3))
     cube = padded[image, d + axis[:, None, None], r + axis[None, :, None], c + axis]
     best = cube.flatten(2).argmax(dim=-1)
-    return torch.stack((best // side**2, best // side % side, best % side), dim=-1) - reach
+    return torch.stack(torch.unravel_index(best, cube.shape[2:]), dim=-1) - _PEAK_REACH
 
 
 def _architecture(psf: PSF, scene: Scene, settings: TrainSettings) -> Architecture:
