@@ -112,8 +112,8 @@ class MultiEmitterFit:
         broken = torch.zeros(len(now.drift), device=frame.device)
         broken.index_add_(0, frame, (~step.molecules.isfinite().all(dim=1)).float())
         finite = (broken == 0) & step.drift.isfinite().all(dim=1)
-        molecules = torch.where(finite[frame][:, None], self._limited(now.molecules, step.molecules), now.molecules)
-        return Unknowns(molecules, torch.where(finite[:, None], now.drift + step.drift, now.drift)), finite
+        moved = Unknowns(self._limited(now.molecules, step.molecules), now.drift + step.drift)
+        return moved.in_frames(finite, now, frame), finite
 
     def _limited(self, now: Tensor, step: Tensor) -> Tensor:
         """(n, …) After a step that neither jumps across the window nor turns the photons negative."""

@@ -125,11 +125,8 @@ class Localizer:
     def _photons(self, counts: Tensor) -> Tensor:
         """Counts in photons, each plane by its own camera."""
         cameras = self.movie.microscope.cameras
-        offset, factor = (
-            torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]
-            for values in ([c.offset_counts for c in cameras], [c.photons_per_count for c in cameras])
-        )
-        return (counts.to(torch.float32) - offset) * factor
+        planes = [camera.photons(plane) for camera, plane in zip(cameras, counts.unbind(1), strict=True)]
+        return torch.stack(planes, dim=1)
 
     def _columns(self, found: Detections) -> dict[str, NDArray]:
         """Columns of the table; standard deviations include the transforms'."""
