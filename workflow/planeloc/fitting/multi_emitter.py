@@ -40,10 +40,8 @@ class MoleculeFits(NamedTuple):
     photons: Tensor  # (n,)
     excess: Tensor  # (n, planes) photons per pixel beyond the given background
     covariance: Tensor  # (n, 4, 4) of x, y, z and photons
-    fitted: (
-        Tensor  # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too
-    )
-    # little of their window
+    # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too little
+    fitted: Tensor
     suspect: Tensor  # (n,) bool: the window's residual is larger than others', as if a molecule had been missed
     drift_nm: Tensor  # (frames, planes, 2) inter-camera drift along the axes of the reference camera
 

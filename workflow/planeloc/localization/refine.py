@@ -8,7 +8,6 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -71,7 +70,7 @@ class Refinement:
         # A candidate that is no molecule has hardly any photons: another fit without it would change nothing.
         real = new & self._is_molecule(fits)
         probability = torch.erf(_significance(fits.at(real)) / 2**0.5).clamp(max=_HIGHEST_PROBABILITY)
-        return refined, replace(together.at(real), probability=probability)
+        return refined, together.at(real)._replace(probability=probability)
 
     def _fit(
         self, images: Tensor, background: Tensor, found: Detections, frames: slice
@@ -103,7 +102,7 @@ class Refinement:
         depths_nm = self._context.record.scene.depth_range_nm
         missed = find_missed(self._context.psf, problem.residuals(suspects), depths_nm)
         beside = refined.at(suspects[missed.beside])
-        return replace(beside, position=missed.position, photons=missed.photons)
+        return beside._replace(position=missed.position, photons=missed.photons)
 
     def _is_molecule(self, fits: MoleculeFits) -> Tensor:
         """(n,) Whether a fit has the photons of a molecule."""
