@@ -35,15 +35,15 @@ from benchmarks.tables import TABLES, Column
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.core.devices import choose_precision
 from planeloc.evaluation.metrics import compare, scores
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
-from planeloc.localization.context import LocalizationContext
+from planeloc.localization.context import InputPaths, LocalizationContext
 from planeloc.localization.detections import Detections
+from planeloc.localization.find_upsampling import fit_photons
 from planeloc.localization.localize_frames import Job, Localizer, localize_frames
-from planeloc.localization.photometry import fit_photons
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.networks.weight_files import load_network
 from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import plane_information
@@ -158,11 +158,10 @@ def _beside_larger(image: Tensor, point: Tensor, value: Tensor, distance: float)
 
 def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> tuple[pd.DataFrame, float]:
     """The table of a movie by one method, and frames per second."""
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    files = (str(folder / name) for name in FILES)
-    network = str(weights[way.network or "regression"])
+    paths = InputPaths(*(folder / name for name in FILES), weights[way.network or "regression"])
     threshold = 0.005 if way.network == "upsampling" else 0.3  # the defaults
-    localizer = Localizer(Job(*files, network, "sparse", threshold, 4.0, way.refine, way.drift_nm, "cpu", precision))
+    settings = LocalizeSettings(threshold=threshold, refine=way.refine, drift_nm=way.drift_nm, device="cpu")
+    localizer = Localizer(Job(paths, settings))
     if not way.network:
         localizer.finder = FilterFinder(localizer.context)
     localize_frames(localizer, 0, 1)

@@ -31,9 +31,10 @@ from benchmarks.support.drawn_movies import CAMERA, FILES, write_drawn_movie
 from benchmarks.support.record import Record, add_json_option, largest_memory_mb, run_again
 from benchmarks.tables import TABLES
 
-from planeloc.core.devices import choose_precision
 from planeloc.evaluation.metrics import compare, rmse_axial, rmse_lateral, scores
+from planeloc.localization.context import InputPaths
 from planeloc.localization.localize_frames import Job, Localizer, localize_frames
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.store import Movie
 from planeloc.networks.upsampling import Architecture, UpsamplingNetwork
 from planeloc.networks.voxel_peaks import find_peaks
@@ -95,9 +96,9 @@ def run_plain(folder: Path, weights: Path, frames: int, wide: bool) -> tuple[flo
 
 def run_pipeline(folder: Path, weights: Path, frames: int, mode: str, device: str) -> tuple[float, pd.DataFrame, dict]:
     """`localize` in one process, after it has been warmed up on one group of frames; also what work that was."""
-    precision = str(choose_precision("auto", torch.device(device))).removeprefix("torch.")
-    files = (str(folder / name) for name in FILES)
-    localizer = Localizer(Job(*files, str(weights), mode, THRESHOLD, 4.0, "none", -1.0, device, precision))
+    paths = InputPaths(*(folder / name for name in FILES), weights)
+    settings = LocalizeSettings(mode=mode, threshold=THRESHOLD, refine="none", device=device)
+    localizer = Localizer(Job(paths, settings))
     localize_frames(localizer, 0, 1)
     localizer.stopwatch.take()
     before = localizer.finder.regions

@@ -80,7 +80,7 @@ def test_masked_pixels_do_not_count() -> None:
     mask = np.ones(windows.shape, dtype=bool)
     mask[:, :, :4] = False
     fits = fit_gaussians(windows, mask=mask, noise=NOISE)
-    assert np.abs(fits.x_px - truth[:, 0]).max() < 1.0
+    assert np.abs(fits.parameters[:, 0] - truth[:, 0]).max() < 1.0
 
 
 def test_a_ring_is_a_misfit() -> None:

@@ -83,15 +83,13 @@ def test_positions_through_shifted_turned_and_mirrored_cameras() -> None:
     np.testing.assert_allclose(pulls.pow(2).mean(dim=0).sqrt(), 1, atol=0.3)
 
 
-def test_what_is_held_stays_and_the_rest_is_fitted() -> None:
+def test_a_known_background_stays_and_helps() -> None:
     truth, level = emitters(20), torch.full((20, 4), 5.0, dtype=torch.float64)
-    start = truth + torch.tensor([40.0, 40, 0, 0])
-    fits = fit_emitters(
-        PSF, EmitterWindows.of(exposed(PSF, truth, level), noise()), start, free=(True, True, False, False)
-    )
-    assert torch.equal(fits.parameters[:, 2:], truth[:, 2:])
-    assert (fits.deviations[:, 2:] == 0).all()
-    assert ((fits.parameters - truth)[:, :2] / fits.deviations[:, :2]).abs().max() < 5
+    windows, start = EmitterWindows.of(exposed(PSF, truth, level), noise()), truth + torch.tensor([40.0, 40, 0, 0])
+    fits = fit_emitters(PSF, windows, start, background=level)
+    assert torch.equal(fits.background, level)
+    assert ((fits.parameters - truth) / fits.deviations).abs().max() < 5
+    assert (fits.deviations[:, 3] < fit_emitters(PSF, windows, start).deviations[:, 3]).all()
 
 
 def test_unused_pixels_do_not_count_and_rubbish_does_not_converge_to_it() -> None:

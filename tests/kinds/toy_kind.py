@@ -42,8 +42,8 @@ class Task:
 class Finder:
     """The brightest pixel of every frame."""
 
-    def __init__(self, context, network, threshold):
-        self._context, self._network, self._threshold = context, network, threshold
+    def __init__(self, context):
+        self._context, self._network, self._threshold = context, context.network, context.settings.threshold
 
     def __call__(self, images, registered, background):
         pixel_nm, columns = self._context.psf.pixel_size_nm, registered.shape[-1]
@@ -67,8 +67,8 @@ class Toy(NetworkKind):
     def task(self, psf, scene, settings, generator):
         return Task(psf, scene, settings)
 
-    def finder(self, context, network, mode, threshold, candidate_threshold):
-        return Finder(context, network, threshold)
+    def finder(self, context):
+        return Finder(context)
 
 
 KIND = Toy()

@@ -79,7 +79,7 @@ def test_certificates_that_are_not_there_are_named(tmp_path):
     absent = str(tmp_path / "ca.pem")
     with dask.config.set({"distributed.comm.tls.ca-file": absent, "distributed.comm.tls.client.cert": absent}):
         line = refused(ClusterSettings(scheduler="tls://192.0.2.7:8786"), tmp_path)
-    assert "certificates for TLS" in line and "docs/how-to/dask_cluster.md" in line
+    assert "certificates for TLS" in line and "docs/how-to/cluster.md" in line
 
 
 def test_a_scheduler_open_to_others_is_refused_though_it_is_named_by_loopback(tmp_path):

@@ -27,7 +27,7 @@ def test_saturated_counts_reach_the_ceiling():
         camera = Camera("a", 100.0, 4.9, 200.0, 0.9, 30.0, saturation)
         top = int(min(saturation, 65535))
         level = torch.linspace(0.0, 40.0, 1001)
-        ceiling = torch.tensor(refine_module._ceiling(camera))
+        ceiling = torch.tensor(camera.saturated_photons)
         full, below = (torch.tensor(camera.photons(np.uint16(c))) - level + level for c in (top, top - 1))
         assert (full >= ceiling).all() and (below < ceiling).all()
 

@@ -18,7 +18,9 @@ from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization import checkpoints, dask_cluster, scheduler
 from planeloc.localization import localize as localize_module
+from planeloc.localization.context import InputPaths
 from planeloc.localization.localize_frames import Job
+from planeloc.localization.settings import LocalizeSettings
 from support.movies import run, write_files
 from support.repository import QUADPLANE_WEIGHTS
 
@@ -309,17 +311,8 @@ def test_a_worker_uses_its_localizer_for_one_block_at_a_time(files, whole, tmp_p
 
 
 def test_a_worker_of_another_version_is_refused(files, tmp_path):
-    job = Job(
-        *(str(files / name) for name in ("m.json", "registration.json", "psf.h5")),
-        str(QUADPLANE_WEIGHTS),
-        "sparse",
-        0.1,
-        4.0,
-        "none",
-        -1.0,
-        "cpu",
-        "float32",
-    )
+    paths = InputPaths(files / "m.json", files / "registration.json", files / "psf.h5", QUADPLANE_WEIGHTS)
+    job = Job(paths, LocalizeSettings(threshold=0.1, refine="none", device="cpu", precision="float32"))
     with pytest.raises(PlanelocError, match="the Dask workers run another version of planeloc"):
         localize_module.localize_block(job, -1, str(tmp_path), 0, 3)
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
-from planeloc.core.devices import choose_precision
+from planeloc.localization.context import InputPaths
 from planeloc.localization.localize import localize
 from planeloc.localization.localize_frames import Job, Localizer
 from planeloc.localization.settings import LocalizeSettings
@@ -95,7 +95,5 @@ def localizer_of(
     drift_nm=-1.0,
     threshold=0.005,
 ):
-    precision = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    paths = [str(files / name) for name in ("m.json", registration, "psf.h5")]
-    weights = str(RESOURCES / weights)
-    return Localizer(Job(*paths, weights, "sparse", threshold, 4.0, refine, drift_nm, "cpu", precision))
+    paths = InputPaths(files / "m.json", files / registration, files / "psf.h5", RESOURCES / weights)
+    return Localizer(Job(paths, LocalizeSettings(threshold=threshold, refine=refine, drift_nm=drift_nm, device="cpu")))

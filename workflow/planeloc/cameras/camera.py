@@ -6,11 +6,17 @@ photons = (counts − offset) · electrons_per_count / em_gain / quantum_efficie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from planeloc.core.settings import setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MOST_COUNTS = 65535  # of 16 bits
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,19 @@ class Camera:
         """F² = 2 − 1/gain, by which EM gain raises the variance of the shot noise (Robbins and Hadwen 2003)."""
         return 2.0 - 1.0 / self.em_gain
 
-    def photons(self, counts: ArrayLike) -> NDArray[np.float32]:
-        """Convert counts of any shape to photons, which read noise can make negative."""
-        counts = np.asarray(counts, dtype=np.float32)
-        return (counts - np.float32(self.offset_counts)) * np.float32(self.photons_per_count)
+    def photons(self, counts: ArrayLike | Tensor) -> NDArray[np.float32] | Tensor:
+        """Convert counts of any shape to photons (float32), which read noise can make negative.
+
+        A tensor stays one, on its device; all else becomes an array.
+        """
+        counts = counts.float() if hasattr(counts, "float") else np.asarray(counts, dtype=np.float32)
+        offset, factor = (float(np.float32(value)) for value in (self.offset_counts, self.photons_per_count))
+        return (counts - offset) * factor
+
+    @property
+    def saturated_photons(self) -> float:
+        """Photons from which on a pixel is saturated: half a count lower, beyond the rounding of counts to photons."""
+        return float(self.photons(min(self.saturation_counts, _MOST_COUNTS) - 0.5))
 
     def read_noise_photons(self) -> float:
         """Read noise in photons: divided by EM gain and quantum efficiency."""
@@ -57,4 +72,4 @@ class Camera:
             electrons = random.standard_gamma(electrons) * self.em_gain
         electrons += random.normal(0.0, self.read_noise_electrons, electrons.shape)
         counts = np.rint(electrons / self.electrons_per_count + self.offset_counts)
-        return np.clip(counts, 0, min(self.saturation_counts, 65535)).astype(np.uint16)
+        return np.clip(counts, 0, min(self.saturation_counts, _MOST_COUNTS)).astype(np.uint16)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.equation_assembly import PER_PLANE, assemble
-from planeloc.fitting.normal_equations import NormalEquations, Unknowns
+from planeloc.fitting.normal_equations import PER_PLANE, NormalEquations, Unknowns, assemble
 from planeloc.fitting.windows import InitialMolecules, MoleculeWindows, window_side
 from planeloc.psf import PSF
 
@@ -35,13 +34,12 @@ class Evaluation(NamedTuple):
 
     def in_frames(self, chosen: Tensor, other: Evaluation) -> Evaluation:
         """Combine `chosen` frames (frames,) of this evaluation with the other frames of another."""
-        rows = chosen[self.equations.frame]
-        molecules = torch.where(rows[:, None], self.at.molecules, other.at.molecules)
+        frame = self.equations.frame
         return Evaluation(
-            Unknowns(molecules, torch.where(chosen[:, None], self.at.drift, other.at.drift)),
+            self.at.in_frames(chosen, other.at, frame),
             self.equations.in_frames(chosen, other.equations),
             torch.where(chosen, self.cost, other.cost),
-            torch.where(rows, self.deviance, other.deviance),
+            torch.where(chosen[frame], self.deviance, other.deviance),
         )
 
 

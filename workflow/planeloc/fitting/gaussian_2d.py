@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 ESTIMATORS = ("least_squares", "likelihood")
 _SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all photons fall on one pixel and the width is undefined
 _START_WIDTHS = 8
+_ITERATIONS = 60
 _LARGEST_STEP_PX = 1.0
 _DAMPING = Damping(first=1e-2, decrease=5, increase=8, lowest=1e-9, highest=1e9)
 
@@ -38,14 +39,6 @@ class GaussianFits:
     converged: NDArray[np.bool_]  # (n,)
 
     @property
-    def x_px(self) -> Array:
-        return self.parameters[:, 0]
-
-    @property
-    def y_px(self) -> Array:
-        return self.parameters[:, 1]
-
-    @property
     def squared_width_px2(self) -> Array:
         """(n, 1), or (n, 2) for the two axes of the elliptical model."""
         return self.parameters[:, 2:-2]
@@ -53,10 +46,6 @@ class GaussianFits:
     @property
     def peak(self) -> Array:
         return self.parameters[:, -2]
-
-    @property
-    def background(self) -> Array:
-        return self.parameters[:, -1]
 
     @property
     def deviations(self) -> Array:
@@ -104,20 +93,17 @@ def gaussian_model(parameters: Array, shape: tuple[int, int], axes_deg: float = 
 def fit_gaussians(
     windows: ArrayLike,
     *,
-    start_px: Array | None = None,
     mask: NDArray[np.bool_] | None = None,
     noise: NoiseModel | None = None,
     estimator: str = "likelihood",
     elliptical: bool = False,
     axes_deg: float = 0.0,
-    iterations: int = 60,
 ) -> GaussianFits:
-    """Fit one Gaussian to each window.
+    """Fit one Gaussian to each window, from its middle.
 
     Parameters
     ----------
     windows : (n, rows, columns)
-    start_px : (n, 2) first guess of (x, y); the middle of the window by default.
     mask : (n, rows, columns) pixels to use; all by default.
     noise : slope and read noise; shot noise alone by default.
     estimator : one of `ESTIMATORS`.
@@ -132,12 +118,8 @@ def fit_gaussians(
     n, rows, columns = windows.shape
     data = windows.reshape(n, rows * columns)
     use = np.ones_like(data) if mask is None else np.asarray(mask, dtype=np.float64).reshape(n, rows * columns)
-    noise = noise or NoiseModel()
-    if start_px is None:
-        start_px = np.broadcast_to(np.array([columns / 2, rows / 2]), (n, 2))
-    problem = _Problem(data, use, (rows, columns), noise, estimator == "likelihood", axes_deg)
-    parameters = _first_guess(problem, np.asarray(start_px, dtype=np.float64), elliptical)
-    found, converged = minimise(problem, torch.from_numpy(parameters), _DAMPING, iterations)
+    problem = _Problem(data, use, (rows, columns), noise or NoiseModel(), estimator == "likelihood", axes_deg)
+    found, converged = minimise(problem, torch.from_numpy(_first_guess(problem, elliptical)), _DAMPING, _ITERATIONS)
     parameters = found.numpy()
     values, jacobian = problem.model(parameters)
     inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
@@ -191,8 +173,8 @@ class _Problem:
         return torch.from_numpy(proposed), self._cost(values), torch.from_numpy(tiny)
 
 
-def _first_guess(problem: _Problem, start_px: Array, elliptical: bool) -> Array:
-    """Best of a ladder of widths at the given centre; peak and background follow linearly."""
+def _first_guess(problem: _Problem, elliptical: bool) -> Array:
+    """Best of a ladder of widths in the middle of the window; peak and background follow linearly."""
     rows, columns = problem.shape
     n = len(problem.data)
     best_cost = np.full(n, np.inf)
@@ -200,7 +182,7 @@ def _first_guess(problem: _Problem, start_px: Array, elliptical: bool) -> Array:
     count = problem.use.sum(axis=1)
     mean = np.sum(problem.use * problem.data, axis=1) / count
     for width in np.geomspace(0.4, (min(rows, columns) / 3) ** 2, _START_WIDTHS):
-        trial = np.column_stack((start_px, np.full(n, width), np.ones(n), np.zeros(n)))
+        trial = np.tile([columns / 2, rows / 2, width, 1.0, 0.0], (n, 1))
         profile, _ = gaussian_model(trial, problem.shape)
         profile_mean = np.sum(problem.use * profile, axis=1) / count
         centred = problem.use * (profile - profile_mean[:, None])

@@ -40,10 +40,8 @@ class MoleculeFits(NamedTuple):
     photons: Tensor  # (n,)
     excess: Tensor  # (n, planes) photons per pixel beyond the given background
     covariance: Tensor  # (n, 4, 4) of x, y, z and photons
-    fitted: (
-        Tensor  # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too
-    )
-    # little of their window
+    # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too little
+    fitted: Tensor
     suspect: Tensor  # (n,) bool: the window's residual is larger than others', as if a molecule had been missed
     drift_nm: Tensor  # (frames, planes, 2) inter-camera drift along the axes of the reference camera
 
@@ -112,8 +110,8 @@ class MultiEmitterFit:
         broken = torch.zeros(len(now.drift), device=frame.device)
         broken.index_add_(0, frame, (~step.molecules.isfinite().all(dim=1)).float())
         finite = (broken == 0) & step.drift.isfinite().all(dim=1)
-        molecules = torch.where(finite[frame][:, None], self._limited(now.molecules, step.molecules), now.molecules)
-        return Unknowns(molecules, torch.where(finite[:, None], now.drift + step.drift, now.drift)), finite
+        moved = Unknowns(self._limited(now.molecules, step.molecules), now.drift + step.drift)
+        return moved.in_frames(finite, now, frame), finite
 
     def _limited(self, now: Tensor, step: Tensor) -> Tensor:
         """(n, …) After a step that neither jumps across the window nor turns the photons negative."""

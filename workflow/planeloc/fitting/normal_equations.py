@@ -1,4 +1,4 @@
-"""Normal equations of all molecules of some frames and of the inter-camera drift, and their solution.
+"""Normal equations of all molecules of some frames and of the inter-camera drift: assembly and solution.
 
 Every molecule has unknowns of its own; the molecules of a frame share its inter-camera drift. Molecules whose images
 overlap are coupled in pairs. With K the information about the molecules of a frame, C between them and the drift, and S
@@ -20,22 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planeloc.fitting.windows import InitialMolecules, OverlappingPairs
+
+PER_PLANE = 5  # numbers that describe a molecule on a plane: x, y and defocus there, photons, background
 _MOST_ITERATIONS = 20  # of conjugate gradients
 _TOLERANCE = 0.03  # of the solution, in the norm of the information
 _LEAST_REMAINING = 0.02  # of a molecule's information that its neighbours leave, along every direction
-
-
-@dataclass(frozen=True)
-class OverlappingPairs:
-    """Molecules of a frame whose windows overlap, each pair once."""
-
-    first: Tensor  # (m,)
-    second: Tensor  # (m,)
-
-    def add_coupled(self, result: Tensor, blocks: Tensor, vectors: Tensor) -> None:
-        """Add to `result` (n, p) the `blocks` (m, p, p) of pairs times the vectors (n, p) of the partners."""
-        result.index_add_(0, self.first, _times(blocks, vectors[self.second]))
-        result.index_add_(0, self.second, _times(blocks.transpose(1, 2), vectors[self.first]))
 
 
 class Unknowns(NamedTuple):
@@ -48,6 +38,11 @@ class Unknowns(NamedTuple):
         """Add `factor` (frames,) times another vector."""
         molecules = self.molecules + factor[frame][:, None] * other.molecules
         return Unknowns(molecules, self.drift + factor[:, None] * other.drift)
+
+    def in_frames(self, chosen: Tensor, other: Unknowns, frame: Tensor) -> Unknowns:
+        """Combine `chosen` frames (frames,) with the other frames of another vector."""
+        molecules = torch.where(chosen[frame][:, None], self.molecules, other.molecules)
+        return Unknowns(molecules, torch.where(chosen[:, None], self.drift, other.drift))
 
 
 @dataclass(frozen=True)
@@ -100,9 +95,7 @@ class NormalEquations:
             name: torch.where(mask[:, None, None], getattr(self, name), getattr(other, name))
             for name, mask in kept.items()
         }
-        molecules = torch.where(rows[:, None], self.gradient.molecules, other.gradient.molecules)
-        drift = torch.where(chosen[:, None], self.gradient.drift, other.gradient.drift)
-        return replace(self, **mixed, gradient=Unknowns(molecules, drift))
+        return replace(self, **mixed, gradient=self.gradient.in_frames(chosen, other.gradient, self.frame))
 
     def solve(self) -> Unknowns:
         """Solve for the steps by preconditioned conjugate gradients; frames converge independently."""
@@ -166,13 +159,57 @@ class NormalEquations:
     def _applied(self, vector: Unknowns) -> Unknowns:
         """The information times a vector."""
         molecules = _times(self.own, vector.molecules) + _times(self.with_drift, vector.drift[self.frame])
-        self.pairs.add_coupled(molecules, self.between, vector.molecules)
+        first, second = self.pairs
+        molecules.index_add_(0, first, _times(self.between, vector.molecules[second]))
+        molecules.index_add_(0, second, _times(self.between.transpose(1, 2), vector.molecules[first]))
         drift = self.sum_in_frames(_times(self.with_drift.transpose(1, 2), vector.molecules))
         return Unknowns(molecules, drift + _times(self.drift, vector.drift))
 
     def _product(self, a: Unknowns, b: Unknowns) -> Tensor:
         """(frames,) scalar products."""
         return self.sum_in_frames((a.molecules * b.molecules).sum(dim=1)) + (a.drift * b.drift).sum(dim=1)
+
+
+def assemble(
+    molecules: InitialMolecules,
+    frames: int,
+    pairs: OverlappingPairs,
+    factors: Tensor,
+    products: Tensor,
+    coupling: Tensor,
+) -> NormalEquations:
+    """Sum the information of all planes about the unknowns of the frames.
+
+    Parameters
+    ----------
+    factors : (n, planes, 5) of the derivatives of unit images.
+    products : (n, planes, 5, 6) weighted sums over pixels of products of derivatives; last column: with the residual.
+    coupling : (m, planes, 5, 5) the same between the molecules of every pair.
+    """
+    frame, axes = molecules.frame, molecules.axes
+    products = _to_reference(products, axes, None) * factors[..., None]
+    gradient, blocks = products[..., PER_PLANE], _to_reference(products[..., :PER_PLANE], None, axes)
+    blocks = blocks * factors[..., None, :]
+    coupling = _to_reference(coupling, axes[pairs.first], axes[pairs.second])
+    coupling = coupling * factors[pairs.first][..., None] * factors[pairs.second][..., None, :]
+    # Drift moves all molecules: what a plane's drift does to a molecule's pixels, its neighbours do, too.
+    alone = blocks[..., :2]
+    moving = alone.index_add(0, pairs.first, coupling[..., :2])
+    moving = moving.index_add(0, pairs.second, coupling[..., :2, :].transpose(2, 3))
+    drifts = 2 * (axes.shape[1] - 1)
+    drift_gradient = gradient.new_zeros(frames, drifts).index_add(0, frame, gradient[:, 1:, :2].flatten(1))
+    own_gradient = torch.cat((gradient[..., :4].sum(dim=1), gradient[..., 4]), dim=1)
+    return NormalEquations(
+        frame,
+        _of_molecules(blocks),
+        pairs,
+        _of_molecules(coupling),
+        _with_drift(moving),
+        _with_drift(alone),
+        _of_drift(moving, frame, frames),
+        _of_drift(alone, frame, frames),
+        Unknowns(own_gradient, drift_gradient),
+    )
 
 
 class _WithoutOverlaps:
@@ -213,3 +250,43 @@ def _inverse(matrices: Tensor) -> Tensor:
     """Inverse of positive definite (n, p, p) in any units."""
     both = _outer(torch.diagonal(matrices, dim1=1, dim2=2).clamp(min=1e-300).rsqrt())
     return torch.linalg.inv(matrices * both) * both
+
+
+def _to_reference(products: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """Turn the first two (rows, columns) of (…, rows, columns) from a camera's axes to the reference camera's."""
+    if left is not None:
+        products = torch.cat((left.transpose(-1, -2) @ products[..., :2, :], products[..., 2:, :]), dim=-2)
+    if right is not None:
+        products = torch.cat((products[..., :2] @ right, products[..., 2:]), dim=-1)
+    return products
+
+
+def _of_molecules(blocks: Tensor) -> Tensor:
+    """(n, 4 + planes, 4 + planes) from every plane's (n, planes, 5, 5): each has a background of its own."""
+    planes = blocks.shape[1]
+    whole = blocks.new_zeros(len(blocks), 4 + planes, 4 + planes)
+    whole[:, :4, :4] = blocks[..., :4, :4].sum(dim=1)
+    whole[:, :4, 4:] = blocks[..., :4, 4].transpose(1, 2)
+    whole[:, 4:, :4] = blocks[..., 4, :4]
+    whole.diagonal(dim1=1, dim2=2)[:, 4:] = blocks[..., 4, 4]
+    return whole
+
+
+def _with_drift(moving: Tensor) -> Tensor:
+    """(n, 4 + planes, 2 · (planes − 1)) information between unknowns and drift, from (n, planes, 5, 2)."""
+    planes = moving.shape[1]
+    whole = moving.new_zeros(len(moving), 4 + planes, planes - 1, 2)
+    whole[:, :4] = moving[:, 1:, :4].transpose(1, 2)
+    each = torch.arange(planes - 1, device=moving.device)
+    whole[:, 5 + each, each] = moving[:, 1:, 4]
+    return whole.flatten(2)
+
+
+def _of_drift(moving: Tensor, frame: Tensor, frames: int) -> Tensor:
+    """(frames, q, q) information about the drift, from (n, planes, 5, 2) of molecules."""
+    drifts = moving.shape[1] - 1
+    about = moving.new_zeros(frames, drifts, 2, 2).index_add(0, frame, moving[:, 1:, :2])
+    whole = moving.new_zeros(frames, drifts, 2, drifts, 2)
+    each = torch.arange(drifts, device=moving.device)
+    whole[:, each, :, each] = about.transpose(0, 1)
+    return whole.flatten(3).flatten(1, 2)

@@ -22,6 +22,7 @@ _BATCH_BYTES = 256 << 20  # of derivatives at once
 _LARGEST_STEP_PX = 0.5
 _LARGEST_STEP_Z_NM = 120.0
 _CLOSE_ENOUGH = 1e-3  # nm; of photons, relative
+_ITERATIONS = 60
 _DAMPING = Damping(first=1e-3, decrease=6, increase=10, lowest=1e-12, tolerance=1e-9, must_improve=False)
 _OUTSIDE_PX = 2.0  # outside the window; farther away, a fit has lost its emitter
 
@@ -33,7 +34,7 @@ class EmitterFits:
     parameters: Tensor  # (n, 4): x, y from the outer corner of the window on plane 0, z (nm), photons of all planes
     background: Tensor  # (n, planes), photons per pixel
     drift_nm: Tensor  # (n, planes, 2) inter-camera drift beside the windows' shifts; 0 on plane 0 and where not fitted
-    covariance: Tensor  # (n, 4, 4); 0 for fixed parameters
+    covariance: Tensor  # (n, 4, 4)
     misfit: Tensor  # (n,) rms residual beyond noise over the rms contrast of the model
     chi_square: Tensor  # (n,) per degree of freedom
     converged: Tensor  # (n,) bool
@@ -131,17 +132,14 @@ def fit_emitters(
     windows: EmitterWindows,
     start: Tensor,
     *,
-    free: tuple[bool, bool, bool, bool] = (True, True, True, True),
     background: Tensor | None = None,
     drift_sd_nm: float = 0.0,
-    iterations: int = 60,
 ) -> EmitterFits:
     """Fit one emitter to each window.
 
     Parameters
     ----------
     start : (n, 4) first guess of x, y, z (nm) and photons.
-    free : which of them are fitted; the others keep their start.
     background : (n, planes) photons per pixel, where it is known; fitted by default.
     drift_sd_nm : standard deviation of the unknown inter-camera drift of planes 1… along each axis, normal about the
         windows' shifts; the fit then maximises the posterior probability. 0: the windows' shifts are exact.
@@ -149,18 +147,17 @@ def fit_emitters(
     count, planes, rows, columns = windows.photons.shape
     parameters = 4 + (2 * (planes - 1) if drift_sd_nm > 0 else 0)
     size = max(1, _BATCH_BYTES // (planes * rows * columns * parameters * 8))
-    fixed = torch.tensor([not f for f in free] + [False] * (parameters - 4), device=start.device)
     precision = torch.zeros(parameters, dtype=torch.float64, device=start.device)
     precision[4:] = drift_sd_nm**-2 if drift_sd_nm > 0 else 0
     start = torch.nn.functional.pad(start.double(), (0, parameters - 4))
-    batches = [slice(first, first + size) for first in range(0, count, size)] or [slice(0, 0)]
     fits = []
-    for batch in batches:
-        problem = _Problem(psf, windows.part(batch), fixed, precision, background is not None)
+    for first in range(0, max(count, 1), size):
+        batch = slice(first, first + size)
+        problem = _Problem(psf, windows.part(batch), precision, background is not None)
         known = (
             problem.windows.first_background(psf, start[batch]) if background is None else background[batch].to(start)
         )
-        found, converged = minimise(problem, torch.cat((start[batch], known), dim=1), _DAMPING, iterations)
+        found, converged = minimise(problem, torch.cat((start[batch], known), dim=1), _DAMPING, _ITERATIONS)
         fits.append(_result(problem, *problem.split(found), converged))
     return EmitterFits(*(torch.cat([getattr(fit, name) for fit in fits]) for name in vars(fits[0])))
 
@@ -174,7 +171,6 @@ class _Problem:
 
     psf: PSF
     windows: EmitterWindows
-    fixed: Tensor  # (p,) bool: parameters that keep their start
     precision: Tensor  # (p,) inverse variance of the prior about zero; 0 where there is none
     background_known: bool
 
@@ -183,7 +179,7 @@ class _Problem:
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters of the emitter, and the backgrounds."""
-        return parameters[:, : len(self.fixed)], parameters[:, len(self.fixed) :]
+        return parameters[:, : len(self.precision)], parameters[:, len(self.precision) :]
 
     def cost(self, parameters: Tensor) -> Tensor:
         emitter, background = self.split(parameters)
@@ -206,11 +202,9 @@ class _Problem:
         information = information + torch.diag(self.precision)
         background_gradient = rest.sum(dim=(2, 3))
         reduced = gradient - (cross @ (background_gradient / own)[..., None])[..., 0]
-        diagonal = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-30)
-        diagonal = torch.where(self.fixed, 1e300, diagonal)
-        scale = diagonal.rsqrt()
+        scale = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-30).rsqrt()
         system = information * scale[:, :, None] * scale[:, None, :]
-        system = system + torch.diag_embed(damping[:, None] + self.fixed * 1.0)
+        system = system + torch.diag_embed(damping[:, None].expand_as(scale))
         step = torch.linalg.solve(system, reduced * scale) * scale
         background_step = (background_gradient - (cross.transpose(1, 2) @ step[..., None])[..., 0]) / own
         step = _limited(now, step, self.psf.pixel_size_nm)
@@ -235,7 +229,7 @@ def _result(problem: _Problem, parameters: Tensor, background: Tensor, converged
     variance = windows.noise.variance(values)
     weights = windows.use / variance
     squared = (windows.photons - values) ** 2
-    freedom = windows.use.sum(dim=(1, 2, 3)) - int((~problem.fixed).sum())
+    freedom = windows.use.sum(dim=(1, 2, 3)) - parameters.shape[1]
     freedom = freedom - (0 if problem.background_known else windows.planes)
     left = (windows.use * (squared - variance)).sum(dim=(1, 2, 3))
     emitted = windows.use * (values - background[..., None, None])
@@ -253,17 +247,12 @@ def _result(problem: _Problem, parameters: Tensor, background: Tensor, converged
 
 
 def _covariance(problem: _Problem, weights: Tensor, derivatives: Tensor) -> Tensor:
-    """(n, p, p) Inverse information; 0 for fixed parameters."""
+    """(n, p, p) Inverse information."""
     information, _, _ = without_backgrounds(weights, derivatives, problem.background_known)
     information = information + torch.diag(problem.precision)
-    covariance = torch.zeros_like(information)
-    freed = torch.nonzero(~problem.fixed)[:, 0]
-    if len(freed):
-        inner = information[:, freed[:, None], freed]
-        scale = torch.diagonal(inner, dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
-        scaling = scale[:, :, None] * scale[:, None, :]
-        covariance[:, freed[:, None], freed] = torch.linalg.pinv(inner * scaling, hermitian=True) * scaling
-    return covariance
+    scale = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
+    scaling = scale[:, :, None] * scale[:, None, :]
+    return torch.linalg.pinv(information * scaling, hermitian=True) * scaling
 
 
 def _inside(windows: EmitterWindows, parameters: Tensor, pixel_size_nm: float) -> Tensor:

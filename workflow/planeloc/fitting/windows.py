@@ -11,7 +11,6 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from planeloc.fitting.normal_equations import OverlappingPairs
 from planeloc.psf import PSF
 
 _REACH_WAISTS = 7.5  # half a window
@@ -26,6 +25,13 @@ class InitialMolecules(NamedTuple):
     photons: Tensor  # (n,) of all planes
     mapped_px: Tensor  # (n, planes, 2) position on every camera
     axes: Tensor  # (n, planes, 2, 2) derivative of that position by the one in the reference camera's frame
+
+
+class OverlappingPairs(NamedTuple):
+    """Molecules of a frame whose windows overlap, each pair once."""
+
+    first: Tensor  # (m,)
+    second: Tensor  # (m,)
 
 
 @dataclass(frozen=True)

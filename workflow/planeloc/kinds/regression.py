@@ -45,17 +45,10 @@ class Regression(NetworkKind):
 
         return RegressionTask(psf, scene, settings)
 
-    def finder(
-        self,
-        context: LocalizationContext,
-        network: RegressionNetwork,
-        mode: str,
-        threshold: float,
-        candidate_threshold: float,
-    ) -> Finder:
+    def finder(self, context: LocalizationContext) -> Finder:
         from planeloc.localization.find_regression import RegressionFinder
 
-        return RegressionFinder(context, network, mode, threshold, candidate_threshold)
+        return RegressionFinder(context)
 
     def check_settings(self, settings: TrainSettings) -> None:
         if settings.interval("density")[1] == 0:

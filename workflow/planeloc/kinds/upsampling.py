@@ -44,17 +44,10 @@ class Upsampling(NetworkKind):
 
         return UpsamplingTask(psf, scene, settings, generator)
 
-    def finder(
-        self,
-        context: LocalizationContext,
-        network: UpsamplingNetwork,
-        mode: str,
-        threshold: float,
-        candidate_threshold: float,
-    ) -> Finder:
+    def finder(self, context: LocalizationContext) -> Finder:
         from planeloc.localization.find_upsampling import UpsamplingFinder
 
-        return UpsamplingFinder(context, network, mode, threshold, candidate_threshold)
+        return UpsamplingFinder(context)
 
     def check_settings(self, settings: TrainSettings) -> None:
         most = int(MOST_PER_PIXEL * Scene.window_px**2)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,7 @@ _DEPTH_STEP_NM = 200.0
 _PLAIN_WAISTS = 3.0  # side of the square in which photons are summed
 _LEAST_RISE = 1.0  # of a test value above its neighbours, in standard deviations
 # Gauss-Hermite quadrature of three points: exact averages of polynomials up to order 5 over a normal distribution
-_NODES = (-math.sqrt(3.0), 0.0, math.sqrt(3.0))
-_WEIGHTS = (1 / 6, 2 / 3, 1 / 6)
+_NODES_AND_WEIGHTS = ((-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6))
 
 
 class CandidateSearch:
@@ -127,10 +127,8 @@ def _templates(psf: PSF, depth_range_nm: tuple[float, float], drift_sd_nm: float
     # Plane 0 is the reference.
     spread = torch.tensor([math.hypot(sd, pixel / math.sqrt(12)) for sd in (0.0, *drift)], dtype=torch.float64)
     average = torch.zeros(())
-    for x, of_x in zip(_NODES, _WEIGHTS, strict=True):
-        for y, of_y in zip(_NODES, _WEIGHTS, strict=True):
-            shifts = spread[:, None] * torch.tensor((x, y), dtype=torch.float64)
-            shifts = shifts.expand(len(depths), -1, -1)
-            emitters = Emitters.in_middle(_WINDOW_PX * pixel, depths, plane_shifts_nm=shifts)
-            average = average + of_x * of_y * psf.expected_photons(emitters, (_WINDOW_PX, _WINDOW_PX))
+    for (x, of_x), (y, of_y) in product(_NODES_AND_WEIGHTS, repeat=2):
+        shifts = (spread[:, None] * torch.tensor((x, y), dtype=torch.float64)).expand(len(depths), -1, -1)
+        emitters = Emitters.in_middle(_WINDOW_PX * pixel, depths, plane_shifts_nm=shifts)
+        average = average + of_x * of_y * psf.expected_photons(emitters, (_WINDOW_PX, _WINDOW_PX))
     return average

@@ -1,36 +1,58 @@
-"""What all steps of a localization share: the movie with its transforms, PSF and network record, and the device."""
+"""The files of a localization, read and checked against each other, and what all its steps share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.errors import PlanelocError
 from planeloc.core.progress import Stopwatch
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.store import Movie
-from planeloc.networks.weight_files import NetworkRecord
-from planeloc.psf import PSF
+from planeloc.networks.training_match import worst_mistaken_depth
+from planeloc.networks.weight_files import NetworkRecord, load_network
+from planeloc.psf import PSF, read_psf
 from planeloc.transforms.camera_transform import Registration
 from planeloc.transforms.resampling import Resampler
+
+_LOG = logging.getLogger(__name__)
 
 _LEAST_BACKGROUND = 0.1  # photons; a pixel without background still has noise
 
 
-@dataclass(frozen=True)
-class LocalizationContext:
-    """A movie's microscope, the network's record, and where to compute."""
+class InputPaths(NamedTuple):
+    """The files that a localization needs."""
 
+    movie: Path
+    registration: Path
+    psf: Path
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Contents of the files."""
+
+    paths: InputPaths
     movie: Movie
     registration: Registration
     psf: PSF
-    record: NetworkRecord
-    resampler: Resampler
-    device: torch.device
-    precision: torch.dtype
-    stopwatch: Stopwatch
-    drift_sd_nm: tuple[float, ...]  # inter-camera drift of planes 1… along one axis, from frame to frame; 0: none
+    network: nn.Module
+    record: NetworkRecord  # of the network
+
+    @classmethod
+    def read(cls, paths: InputPaths) -> Inputs:
+        """Read the files; raises `PlanelocError` where one cannot be read."""
+        network, record = load_network(paths.weights)
+        movie, registration = Movie.open(paths.movie), Registration.read(paths.registration)
+        return cls(paths, movie, registration, read_psf(paths.psf), network, record)
 
     @property
     def field_px(self) -> tuple[int, int]:
@@ -41,6 +63,49 @@ class LocalizationContext:
     def reference_psf(self) -> PSF:
         """The PSF in the reference camera's frame."""
         return self.psf.in_reference_frame(self.registration.matrices)
+
+    def check(self) -> None:
+        """Check that the files agree in planes, field and pixel size; warn of a network for another PSF.
+
+        Raises
+        ------
+        PlanelocError : the files disagree.
+        """
+        paths, movie, psf = self.paths, self.movie, self.psf
+        planes = (movie.planes, self.registration.planes, psf.planes, self.record.architecture.planes)
+        if len(set(planes)) > 1:
+            listed = ", ".join(f"{path} has {n}" for path, n in zip(paths, planes, strict=True))
+            raise PlanelocError(f"number of planes differs: {listed}; calibrate and train for the movie's microscope")
+        registered = self.registration.field_px
+        if registered and registered != self.field_px:
+            found, has = ("×".join(str(n) for n in reversed(shape)) for shape in (registered, self.field_px))
+            raise PlanelocError(
+                f"{paths.registration}: found from images of {found} pixels and the movie has {has}; register with"
+                " beads recorded on the same part of the sensor"
+            )
+        if not math.isclose(psf.pixel_size_nm, movie.microscope.pixel_size_nm, rel_tol=1e-3):
+            raise PlanelocError(
+                f"{paths.psf}: pixels of {psf.pixel_size_nm:g} nm, but {movie.microscope.pixel_size_nm:g} nm in the"
+                " movie; use one microscope file for both"
+            )
+        worst = worst_mistaken_depth(self.record, self.reference_psf)
+        if worst > self.record.scene.voxel_depth_nm:
+            _LOG.warning(
+                f"{paths.weights} was trained for another PSF: depths will be wrong by up to {worst:.0f} nm;"
+                " see `planeloc train`"
+            )
+
+
+@dataclass(frozen=True)
+class LocalizationContext(Inputs):
+    """The contents of the files, and how and where to compute."""
+
+    settings: LocalizeSettings  # with a threshold
+    resampler: Resampler
+    device: torch.device
+    precision: torch.dtype
+    drift_sd_nm: tuple[float, ...]  # inter-camera drift of planes 1… along one axis, from frame to frame; 0: none
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     def variance(self, background: Tensor) -> Tensor:
         """Variance of background (planes, y, x) on the reference camera's pixels; 0 where a plane has no sensor."""

@@ -131,31 +131,26 @@ def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
     scheduler = {"dashboard": settings.dashboard, "dashboard_address": _DASHBOARD if settings.dashboard else _ANY_PORT}
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     workers = min(settings.workers or gpus, gpus) if gpus else settings.workers or len(os.sched_getaffinity(0))
-    match settings.cluster:
-        case "slurm":
-            workers = settings.slurm_jobs
-            cluster = _slurm_cluster(folder, scheduler)
-        case "cuda":
+    if settings.cluster == "slurm":
+        workers, cluster = settings.slurm_jobs, _slurm_cluster(folder, scheduler)
+    else:
+        kind, more = LocalCluster, {}
+        if settings.cluster == "cuda":
             choose_device("cuda")
-            dask_cuda = _require("dask_cuda", "dask-cuda", "cluster: cuda")
-            cluster = _local_cluster(dask_cuda.LocalCUDACluster, workers, scheduler, device_memory_limit=0)
-        case _:
-            cluster = _local_cluster(LocalCluster, workers, scheduler)
+            kind = _require("dask_cuda", "dask-cuda", "cluster: cuda").LocalCUDACluster
+            more = {"device_memory_limit": 0}
+        cluster = kind(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            security=True,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs=scheduler,
+            **more,
+        )
     cluster.adapt(minimum=workers, maximum=workers)
     return cluster
-
-
-def _local_cluster(kind: type[LocalCluster], workers: int, scheduler: dict[str, Any], **more: Any) -> LocalCluster:
-    return kind(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        security=True,
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-        scheduler_kwargs=scheduler,
-        **more,
-    )
 
 
 def _slurm_cluster(folder: Path, scheduler: dict[str, Any]) -> SpecCluster:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Detections:
+class Detections(NamedTuple):
     """Molecules of some frames, of which the first is 0; nm of the reference camera's field, photons."""
 
     frame: Tensor  # (n,)
@@ -23,24 +21,20 @@ class Detections:
 
     def at(self, rows: Tensor) -> Detections:
         """Return some of the rows, by number or mask."""
-        return Detections(*(values[rows] for values in self._values))
+        return Detections(*(values[rows] for values in self))
 
     def double(self) -> Detections:
         """Return float64 values."""
-        return Detections(self.frame, *(values.double() for values in self._values[1:]))
+        return Detections(self.frame, *(values.double() for values in self[1:]))
 
     def replaced(self, rows: Tensor, others: Detections) -> Detections:
         """Return detections with other values in some rows, by number."""
-        return Detections(*(a.index_copy(0, rows, b) for a, b in zip(self._values, others._values, strict=True)))
+        return Detections(*(a.index_copy(0, rows, b) for a, b in zip(self, others, strict=True)))
 
     @classmethod
     def joined(cls, detections: Sequence[Detections]) -> Detections:
         """Concatenate detections."""
-        return cls(*(torch.cat(values) for values in zip(*(each._values for each in detections), strict=True)))
-
-    @property
-    def _values(self) -> tuple[Tensor, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
+        return cls(*(torch.cat(values) for values in zip(*detections, strict=True)))
 
 
 class Finder(Protocol):

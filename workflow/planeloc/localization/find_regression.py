@@ -13,7 +13,6 @@ from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import bright_tiles, spot_side_px
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
-from planeloc.networks.regression import RegressionNetwork
 from planeloc.networks.regression_molecules import find_molecules
 from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
@@ -25,20 +24,13 @@ _REACH_PX = 1  # from a bright pixel to its molecule
 class RegressionFinder:
     """A `Finder` with the regression network."""
 
-    def __init__(
-        self,
-        context: LocalizationContext,
-        network: RegressionNetwork,
-        mode: str,
-        threshold: float,
-        candidate_threshold: float,
-    ) -> None:
-        """The parameters are those of `NetworkKind.finder`; a GPU ignores mode ``sparse``, which would be slower."""
-        self._context, self._threshold, self._candidate_threshold = context, threshold, candidate_threshold
-        self._sparse = mode == "sparse" and context.device.type == "cpu"
+    def __init__(self, context: LocalizationContext) -> None:
+        """A GPU ignores mode ``sparse``, which would be slower."""
+        self._context = context
+        self._sparse = context.settings.mode == "sparse" and context.device.type == "cpu"
         drift = torch.as_tensor(context.drift_sd_nm) / context.psf.pixel_size_nm
         self._units = replace(context.record.units, drift_sd_px=tuple(drift.tolist()))
-        self._network = network.to(context.device, memory_format=torch.channels_last)
+        self._network = context.network.to(context.device, memory_format=torch.channels_last)
         self._grid, self._spot_px = TileGrid(TILE_PX, context.field_px), spot_side_px(context.psf)
         size = _FRAMES_AT_ONCE[context.device.type]
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
@@ -63,8 +55,8 @@ class RegressionFinder:
 
     def _bright_tiles(self, registered: Tensor, background: Tensor) -> Tensor:
         with self._context.stopwatch("candidates"):
-            variance = self._context.variance(background)
-            return bright_tiles(registered, variance, self._candidate_threshold, self._grid, _REACH_PX, self._spot_px)
+            variance, threshold = self._context.variance(background), self._context.settings.candidate_threshold
+            return bright_tiles(registered, variance, threshold, self._grid, _REACH_PX, self._spot_px)
 
     def _output(self, frames: Tensor, tiles: Tensor | None) -> Tensor:
         """The network's output for every pixel, or for those of some tiles."""
@@ -74,7 +66,7 @@ class RegressionFinder:
     def _decoded(self, output: Tensor, background: Tensor, first: int) -> Detections:
         context = self._context
         with context.stopwatch("maxima"):
-            found = find_molecules(output, self._units, self._threshold)
+            found = find_molecules(output, self._units, context.settings.threshold)
         position = found.position_nm.double()
         plane = context.best_focused_plane(position[:, 2])
         level = found.background + background_at(background, plane, context.on_planes(position))

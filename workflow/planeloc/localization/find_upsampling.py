@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,11 +17,10 @@ from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
-from planeloc.localization.photometry import fit_photons
 from planeloc.networks.tiled_upsampling import TiledUpsamplingNetwork
 from planeloc.networks.tiles import TiledVolume, TileGrid
-from planeloc.networks.upsampling import UpsamplingNetwork
 from planeloc.networks.voxel_peaks import NOWHERE, REACH_ROWS, find_peaks
+from planeloc.psf import PSF, Emitters
 
 _TILE_PX = {"sparse": 4, "dense": 8}
 _REACH_PX = 1  # around a candidate, beyond what its tile contains
@@ -30,6 +28,7 @@ _BATCH_PX = {"cpu": 512, "cuda": 1 << 16}  # camera pixels that the network comp
 # Camera pixels of the tiles that are kept at once, unless a single frame has more.
 _PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 _PIXELS_AT_MOST = 1 << 17  # of one frame: 0.5 GB of voxels in bfloat16, and as much again to search them
+_PHOTONS_WINDOW_PX = 7
 _FRAMES_SEARCHED = {"cpu": 1, "cuda": 20}  # for candidates at once: what a CPU's cache holds
 
 
@@ -42,20 +41,14 @@ class UpsamplingFinder:
     batch : tiles that it computes at once.
     """
 
-    def __init__(
-        self,
-        context: LocalizationContext,
-        network: UpsamplingNetwork,
-        mode: str,
-        threshold: float,
-        candidate_threshold: float,
-    ) -> None:
-        """The parameters are those of `NetworkKind.finder`; `threshold` is a voxel's probability."""
-        self._context, self._device = context, context.device
-        self._mode, self._threshold, self._candidate_threshold = mode, threshold, candidate_threshold
-        device, depths_nm = context.device, context.record.scene.depth_range_nm
+    def __init__(self, context: LocalizationContext) -> None:
+        """The threshold of the settings is a voxel's probability."""
+        self._context, self._settings, self._device = context, context.settings, context.device
+        mode, device, depths_nm = context.settings.mode, context.device, context.record.scene.depth_range_nm
         self.grid = TileGrid(_TILE_PX[mode], context.field_px)
-        self.network = TiledUpsamplingNetwork(network, self.grid.side_px, context.field_px, device, context.precision)
+        self.network = TiledUpsamplingNetwork(
+            context.network, self.grid.side_px, context.field_px, device, context.precision
+        )
         self.regions = 0
         size = _BATCH_PX[device.type] // self.grid.side_px**2
         remedy = "localize in mode sparse" if mode == "dense" else "use fewer workers"
@@ -71,19 +64,21 @@ class UpsamplingFinder:
         for frames, rows in self._batches(marks):
             if marks[frames, rows].any():
                 found = self._find(windows[frames], marks[frames], rows, images[frames], background)
-                detections.append(replace(found, frame=found.frame + frames.start))
+                detections.append(found._replace(frame=found.frame + frames.start))
         return detections
 
     def _marked_tiles(self, registered: Tensor, background: Tensor) -> Tensor:
         """(frames, rows, columns) Whether the network computes a tile."""
-        if self._mode == "dense":
+        if self._settings.mode == "dense":
             return self.grid.everywhere(len(registered))
         variance = self._context.variance(background)
         noise = self.search.noise(variance)
         found = []
         step = _FRAMES_SEARCHED[self._device.type]
         for number, frames in enumerate(registered.split(step)):
-            points = candidate_pixels(self.search.test_values(frames, variance, noise), self._candidate_threshold)
+            points = candidate_pixels(
+                self.search.test_values(frames, variance, noise), self._settings.candidate_threshold
+            )
             points[:, 0] += number * step
             found.append(points)
         return self.grid.around(torch.cat(found), _REACH_PX, len(registered))
@@ -124,7 +119,7 @@ class UpsamplingFinder:
         with context.stopwatch("network"):
             volume = self._volume(windows, tiles, len(images))
         with context.stopwatch("maxima"):
-            peaks = find_peaks(volume, self._threshold, (rows.start * voxels, rows.stop * voxels))
+            peaks = find_peaks(volume, self._settings.threshold, (rows.start * voxels, rows.stop * voxels))
         scene = context.record.scene
         voxel_nm = scene.voxel_nm(context.psf.pixel_size_nm)
         voxel = torch.tensor(voxel_nm, dtype=torch.float64, device=context.device)
@@ -159,3 +154,43 @@ class UpsamplingFinder:
         """Logits of one batch of tiles, from `start` on."""
         some = tiles[start : start + self.batch.size]
         return self.network(windows[some.to(self._device).unbind(-1)], some[:, 1:] * self.grid.side_px)
+
+
+def fit_photons(
+    residual: Tensor, psf: PSF, positions_px: Tensor, z_nm: Tensor, image: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Photons of molecules at known positions, by linear least squares over a window on every plane.
+
+    Parameters
+    ----------
+    residual : (batch, planes, rows, columns) photons above background.
+    positions_px : (n, planes, 2) as (x, y) of every molecule on every camera, px.
+    z_nm, image : (n,) depth, and index in the batch.
+
+    Returns
+    -------
+    photons : (n,) of all planes.
+    brightest : (n,) the plane on which the molecule's peak is highest.
+    offset : (n,) photons per pixel on that plane that the background does not account for.
+    """
+    n, planes = positions_px.shape[:2]
+    rows, columns = residual.shape[-2:]
+    side = min(_PHOTONS_WINDOW_PX, rows, columns)
+    corner = (positions_px - side / 2).round().long()
+    limit = torch.tensor([columns - side, rows - side], device=residual.device)
+    corner = corner.clamp(min=torch.zeros_like(limit), max=limit)
+    steps = torch.arange(side, device=residual.device)
+    index_y = (corner[..., 1, None] + steps)[..., :, None]
+    index_x = (corner[..., 0, None] + steps)[..., None, :]
+    plane = torch.arange(planes, device=residual.device)[None, :, None, None]
+    data = residual[image[:, None, None, None], plane, index_y, index_x]
+    shift_nm = (positions_px - corner).to(z_nm.dtype) * psf.pixel_size_nm
+    zero = torch.zeros_like(z_nm)
+    emitters = Emitters(zero, zero, z_nm, torch.ones_like(z_nm), shift_nm)
+    model = psf.expected_photons(emitters, (side, side)).to(data.dtype)
+    mean_model, mean_data = model.mean(dim=(2, 3), keepdim=True), data.mean(dim=(2, 3), keepdim=True)
+    centred = model - mean_model
+    photons = (centred * (data - mean_data)).sum(dim=(1, 2, 3)) / (centred**2).sum(dim=(1, 2, 3)).clamp(min=1e-12)
+    offset = (mean_data - photons[:, None, None, None] * mean_model)[..., 0, 0]
+    brightest = model.amax(dim=(2, 3)).argmax(dim=1)
+    return photons, brightest, offset[torch.arange(n, device=offset.device), brightest]

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from planeloc.core.progress import progress_bar
 from planeloc.core.stage_versions import stage_version
 from planeloc.localization import checkpoints, dask_cluster, movie_check, scheduler
 from planeloc.localization.checkpoints import Checkpoint
-from planeloc.localization.inputs import Inputs
+from planeloc.localization.context import InputPaths, Inputs
 from planeloc.localization.localize_frames import Job, Localizer, group_frames, localize_frames
 from planeloc.localization.results import summary_line, table_metadata, write_table
 from planeloc.localization.settings import LocalizeSettings
@@ -43,6 +43,9 @@ _VERSION = stage_version("localize")  # of this process: read when it started
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not thread-safe, and workers of foreign clusters may have threads
 
 _LEAST_THRESHOLD = 1e-4  # below, every pixel is a molecule
+
+# Settings on which the localizations depend.
+_DECISIVE = ("mode", "threshold", "candidate_threshold", "refine", "drift_nm", "device", "precision")
 
 
 def localize(
@@ -73,7 +76,8 @@ def localize(
     ------
     PlanelocError : files that cannot be used together, a file or a device that fails, or a cluster that is lost.
     """
-    inputs = Inputs.read(movie, registration, psf, weights)
+    inputs = Inputs.read(InputPaths(movie, registration, psf, weights))
+    inputs.check()
     settings = replace(settings, threshold=_threshold(settings.threshold, inputs.record.kind))
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
@@ -81,7 +85,7 @@ def localize(
     with checkpoints.locked_folder(output) as folder:
         with dask_cluster.connect(settings, settings.device, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)
-            job = _job(inputs, settings, device, precision)
+            job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
         rows = write_table(output, finished, table_metadata(inputs, settings, domain))
         checkpoints.remove(folder)
@@ -148,18 +152,16 @@ def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str,
         ) from None
 
 
-def _job(inputs: Inputs, settings: LocalizeSettings, device: str, precision: str) -> Job:
+def _job(inputs: Inputs, settings: LocalizeSettings) -> Job:
     """The job of all blocks; its fingerprint identifies inputs, settings and version, but not the blocks."""
-    paths = {name: str(path.resolve()) for name, path in inputs.paths.items()}
-    how = (settings.mode, settings.threshold, settings.candidate_threshold, settings.refine, settings.drift_nm)
-    job = Job(*paths.values(), *how, device, precision)
+    paths = InputPaths(*(path.resolve() for path in inputs.paths))
     content = {
         "version": [_VERSION, torch.__version__],
         "movie": inputs.movie.digest,
-        "files": [sha256(path) for name, path in paths.items() if name != "movie"],
-        "settings": {name: value for name, value in asdict(job).items() if name not in paths and name != "fingerprint"},
+        "files": [sha256(path) for path in (paths.registration, paths.psf, paths.weights)],
+        "settings": {name: getattr(settings, name) for name in _DECISIVE},
     }
-    return replace(job, fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16])
+    return Job(paths, settings, hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16])
 
 
 def _localize_blocks(

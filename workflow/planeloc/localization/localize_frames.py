@@ -11,11 +11,11 @@ disk, the number of workers, their blocks or the order in which they finish.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache, partial
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,18 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision
-from planeloc.core.progress import Stopwatch
 from planeloc.io import localization_table
-from planeloc.localization.context import LocalizationContext
+from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
 from planeloc.localization.refine import Refinement
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares
 from planeloc.movie.background import BACKGROUND_FRAMES, background_photons
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
-from planeloc.networks.weight_files import NetworkRecord, load_network
-from planeloc.psf import read_psf
-from planeloc.transforms.camera_transform import Registration
 from planeloc.transforms.resampling import Resampler
 
 _GROUP_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
@@ -44,19 +41,10 @@ _GROUP_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to localize a block: plain values that can be sent to any process."""
+    """All that a worker needs to localize a block; it can be sent to any process."""
 
-    movie: str
-    registration: str
-    psf: str
-    weights: str
-    mode: str
-    threshold: float
-    candidate_threshold: float
-    refine: str
-    drift_nm: float  # below 0: as the network was trained
-    device: str
-    precision: str
+    paths: InputPaths
+    settings: LocalizeSettings  # with a threshold
     fingerprint: str = ""  # of the files' contents: a worker that stays alive must notice a file that was replaced
 
 
@@ -73,49 +61,27 @@ class Localizer:
     """
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
-        self.device = _device(job.device, device_index)
-        self.stopwatch = Stopwatch()
-        self.movie = Movie.open(Path(job.movie))
-        self.group = group_frames(self.movie)
-        network, record = load_network(job.weights)
-        self.context = context = self._context(job, record)
-        self.finder: Finder = network_kind(record.kind).finder(
-            context, network, job.mode, job.threshold, job.candidate_threshold
-        )
-        self.refinement = Refinement(context) if job.refine == "likelihood" else None
-        typical = float(np.mean(record.scene.photons)), float(np.mean(record.scene.background))
-        self._shares = PlaneShares.of(context.reference_psf, record.scene.depth_range_nm, *typical)
-        self._stretch: tuple[int, NDArray[np.float32]] | None = None
-
-    def _context(self, job: Job, record: NetworkRecord) -> LocalizationContext:
-        registration, psf = Registration.read(job.registration), read_psf(job.psf)
-        resampler = Resampler(registration, self.movie.height, self.movie.width, self.device)
-        precision = choose_precision(job.precision, self.device)
-        drift_sd_nm = record.scene.drift_sds_nm(psf.pixel_size_nm, psf.planes)
-        if job.drift_nm >= 0:
-            drift_sd_nm = (job.drift_nm,) * len(drift_sd_nm)
-        return LocalizationContext(
-            self.movie, registration, psf, record, resampler, self.device, precision, self.stopwatch, drift_sd_nm
-        )
-
-    def background(self, frame: int) -> NDArray[np.float32]:
-        """Background (planes, y, x) of a frame, photons; the latest is kept, as frames come in order."""
-        stretch = frame // BACKGROUND_FRAMES
-        if self._stretch is None or self._stretch[0] != stretch:
-            self._stretch = stretch, background_photons(self.movie, frame)
-        return self._stretch[1]
+        self.context = context = _context(job, device_index)
+        self.stopwatch, self.group = context.stopwatch, group_frames(context.movie)
+        self.finder: Finder = network_kind(context.record.kind).finder(context)
+        self.refinement = Refinement(context) if job.settings.refine == "likelihood" else None
+        scene = context.record.scene
+        typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
+        self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
+        self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
 
     def read(self, first: int, last: int) -> tuple[Tensor, Tensor]:
         """Counts (frames, planes, y, x) of some frames, and the background of the first, in pinned memory for a GPU."""
-        counts, level = torch.from_numpy(self.movie.read(first, last)), torch.from_numpy(self.background(first))
-        return (counts.pin_memory(), level.pin_memory()) if self.device.type == "cuda" else (counts, level)
+        level = torch.from_numpy(self._background(first - first % BACKGROUND_FRAMES))
+        counts = torch.from_numpy(self.context.movie.read(first, last))
+        return (counts.pin_memory(), level.pin_memory()) if self.context.device.type == "cuda" else (counts, level)
 
     @torch.inference_mode()
     def __call__(self, counts: Tensor, background: Tensor) -> dict[str, NDArray]:
         """Localize frames as `read` returns them; here the first is frame 0."""
         with self.stopwatch("registration"):
-            background = background.to(self.device, non_blocking=True)
-            images = self._photons(counts.to(self.device, non_blocking=True)) - background
+            counts, background = (each.to(self.context.device, non_blocking=True) for each in (counts, background))
+            images = self._photons(counts) - background
             registered = self.context.resampler(images)
         detections = self.finder(images, registered, background)
         if self.refinement and detections:
@@ -124,12 +90,9 @@ class Localizer:
 
     def _photons(self, counts: Tensor) -> Tensor:
         """Counts in photons, each plane by its own camera."""
-        cameras = self.movie.microscope.cameras
-        offset, factor = (
-            torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]
-            for values in ([c.offset_counts for c in cameras], [c.photons_per_count for c in cameras])
-        )
-        return (counts.to(torch.float32) - offset) * factor
+        cameras = self.context.movie.microscope.cameras
+        planes = [camera.photons(plane) for camera, plane in zip(cameras, counts.unbind(1), strict=True)]
+        return torch.stack(planes, dim=1)
 
     def _columns(self, found: Detections) -> dict[str, NDArray]:
         """Columns of the table; standard deviations include the transforms'."""
@@ -161,7 +124,7 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
     for: other groups might be rounded differently.
     """
     firsts = range(start - start % localizer.group, stop, localizer.group)
-    tasks = [(first, min(first + localizer.group, localizer.movie.frames)) for first in firsts]
+    tasks = [(first, min(first + localizer.group, localizer.context.movie.frames)) for first in firsts]
     groups = _one_ahead(localizer.read, tasks)
     computed = []
     for first in firsts:
@@ -177,13 +140,25 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
 def _one_ahead(function: Callable[..., Any], tasks: Iterable[tuple]) -> Iterator[Any]:
     """Yield `function(*task)` in order; each starts in a thread while the caller still works on the one before."""
     with ThreadPoolExecutor(1) as pool:
-        waiting: deque[Future] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(function, *task))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        started = (pool.submit(function, *task) for task in tasks)
+        for now, _following in pairwise(chain(started, [None])):
+            yield now.result()
+
+
+def _context(job: Job, device_index: int) -> LocalizationContext:
+    inputs, settings = Inputs.read(job.paths), job.settings
+    device = _device(settings.device, device_index)
+    drift_sd_nm = inputs.record.scene.drift_sds_nm(inputs.psf.pixel_size_nm, inputs.psf.planes)
+    if settings.drift_nm >= 0:
+        drift_sd_nm = (settings.drift_nm,) * len(drift_sd_nm)
+    return LocalizationContext(
+        **vars(inputs),
+        settings=settings,
+        resampler=Resampler(inputs.registration, *inputs.field_px, device),
+        device=device,
+        precision=choose_precision(settings.precision, device),
+        drift_sd_nm=drift_sd_nm,
+    )
 
 
 def _device(name: str, index: int) -> torch.device:

@@ -19,7 +19,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.brightness import FEWEST_EMITTERS
 from planeloc.diagnostics.density import estimate_density, mean_cumulants, measure_cumulants
 from planeloc.diagnostics.spot_width import cut_windows, fit_windows, relative_widths
-from planeloc.localization.inputs import Inputs
+from planeloc.localization.context import Inputs
 from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
 from planeloc.networks.training_match import other_brightness, pixel_noise, too_noisy
@@ -80,21 +80,20 @@ def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dic
     ------
     PlanelocError : something is outside and `on_mismatch` is ``stop``.
     """
-    movie, weights = inputs.paths["movie"], inputs.paths["weights"]
+    movie, weights = inputs.paths.movie, inputs.paths.weights
     measured = measure(inputs.movie, inputs.registration, inputs.psf, inputs.record)
     quantities = compare(measured, inputs.record, inputs.movie)
     outside = [quantity for quantity in quantities if quantity.outside]
-    unknown = [quantity.line for quantity in quantities if quantity.outside is None]
     for quantity in outside:
         _LOG.warning(f"{movie}: {quantity.line} ({weights})")
     if not outside:
-        if unknown:
+        if unknown := [quantity.line for quantity in quantities if quantity.outside is None]:
             _LOG.info(f"{movie}: {'; '.join(unknown)}")
         return as_dict(quantities)
-    remedy = {name: value for quantity in outside for name, value in quantity.remedy.items()}
-    other_widths = any(not quantity.remedy for quantity in outside)
     advice = "train a network for this movie"
     if advise:
+        remedy = {name: value for quantity in outside for name, value in quantity.remedy.items()}
+        other_widths = any(not quantity.remedy for quantity in outside)
         advice = advise(remedy, other_widths, inputs.record, inputs.reference_psf)
     if on_mismatch == "stop":
         names = " and ".join(quantity.name for quantity in outside)

@@ -8,12 +8,10 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
@@ -27,7 +25,6 @@ _LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that an added one
 _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
 _HIGHEST_PROBABILITY = 1 - 1e-6
 _MOLECULES_AT_ONCE = 1024  # unless one frame has more
-_MOST_COUNTS = 65535  # of 16 bits
 
 
 class Refinement:
@@ -37,7 +34,7 @@ class Refinement:
         self._context = context
         cameras = context.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
-        self._ceiling = torch.tensor([_ceiling(camera) for camera in cameras], device=context.device)
+        self._ceiling = torch.tensor([camera.saturated_photons for camera in cameras], device=context.device)
 
     def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
         """Refine the detections that can be fitted, and add molecules that were missed.
@@ -73,7 +70,7 @@ class Refinement:
         # A candidate that is no molecule has hardly any photons: another fit without it would change nothing.
         real = new & self._is_molecule(fits)
         probability = torch.erf(_significance(fits.at(real)) / 2**0.5).clamp(max=_HIGHEST_PROBABILITY)
-        return refined, replace(together.at(real), probability=probability)
+        return refined, together.at(real)._replace(probability=probability)
 
     def _fit(
         self, images: Tensor, background: Tensor, found: Detections, frames: slice
@@ -105,18 +102,12 @@ class Refinement:
         depths_nm = self._context.record.scene.depth_range_nm
         missed = find_missed(self._context.psf, problem.residuals(suspects), depths_nm)
         beside = refined.at(suspects[missed.beside])
-        return replace(beside, position=missed.position, photons=missed.photons)
+        return beside._replace(position=missed.position, photons=missed.photons)
 
     def _is_molecule(self, fits: MoleculeFits) -> Tensor:
         """(n,) Whether a fit has the photons of a molecule."""
         bright = fits.photons > _LEAST_OF_MISSED * self._context.record.scene.photons[0]
         return fits.fitted & bright & (_significance(fits) > _LEAST_SIGNIFICANCE)
-
-
-def _ceiling(camera: Camera) -> float:
-    """Photons from which on a pixel is saturated: half a count lower, beyond the rounding of counts to photons."""
-    counts = min(camera.saturation_counts, _MOST_COUNTS) - 0.5
-    return (counts - camera.offset_counts) * camera.photons_per_count
 
 
 def _significance(fits: MoleculeFits) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from planeloc.io import localization_table
 from planeloc.localization.checkpoints import Checkpoint
-from planeloc.localization.inputs import Inputs
+from planeloc.localization.context import Inputs
 from planeloc.localization.settings import LocalizeSettings
 
 

@@ -67,18 +67,13 @@ class NetworkKind(ABC):
         """Return what the network learns, a `planeloc.training.task.Task`; `settings` are resolved `TrainSettings`."""
 
     @abstractmethod
-    def finder(
-        self, context: Any, network: nn.Module, mode: str, threshold: float, candidate_threshold: float
-    ) -> Callable[..., Any]:
+    def finder(self, context: Any) -> Callable[..., Any]:
         """Return what finds molecules in frames, a `planeloc.localization.detections.Finder`.
 
         Parameters
         ----------
-        context : `planeloc.localization.context.LocalizationContext` of the movie.
-        network : as `build` makes it, with its weights.
-        mode : ``sparse`` or ``dense``: whether dark regions may be left out.
-        threshold : probability of a molecule that is reported.
-        candidate_threshold : signal over noise of regions that are not dark, standard deviations.
+        context : `planeloc.localization.context.LocalizationContext` of the movie, with the `network` and the
+            `settings`: mode (whether dark regions may be left out), threshold, candidate_threshold.
         """
 
     def check_settings(self, settings: Any) -> None:  # noqa: B027 (optional)

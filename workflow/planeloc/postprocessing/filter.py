@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.exporters import EXPORTERS
-from planeloc.io.localization_table import field_nm
 from planeloc.postprocessing.settings import FilterSettings
 
 
@@ -63,7 +62,7 @@ def filter_localizations(
     check(settings)
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     table, metadata = localization_table.read(localizations_file)
-    kept, record = apply(table, field_nm(localizations_file, metadata), settings)
+    kept, record = apply(table, localization_table.field_nm(localizations_file, metadata), settings)
     metadata = {**metadata, "filter": {**record, "settings": asdict(settings)}}
     for exporter, path in exporters:
         exporter.write(kept, metadata, path)
