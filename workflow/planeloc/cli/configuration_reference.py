@@ -169,7 +169,8 @@ def reference(config: Schema, scope: Schema) -> str:
         "## Thresholds",
         "Thresholds of the quality values, under `thresholds:` of their section, such as\n\n"
         "```yaml\ncalibrate:\n  thresholds:\n    step_warn: 0.4\n```\n\n"
-        "The run warns, or stops, when the quality value is above or below its threshold.",
+        "The run warns, or stops, when the quality value is above or below its threshold. `evaluate` does not stop the "
+        "run; its verdict is `fail`.",
     ]
     base = _base()["properties"]
     for name, section in sections.items():
@@ -218,7 +219,7 @@ def _table(rules: Mapping[str, Schema]) -> str:
 
 
 def _threshold_table(limits: Mapping[str, Schema], fields: Mapping[str, dataclasses.Field]) -> str:
-    """One row for a quality value, with its threshold for a warning and the one that stops the run."""
+    """One row for a quality value, with its threshold for a warning and the one for a failure."""
     rows: list[dict[str, str]] = []
     for key, rule in limits.items():
         about = fields[key].metadata
@@ -229,10 +230,11 @@ def _threshold_table(limits: Mapping[str, Schema], fields: Mapping[str, dataclas
         if row is None:
             rows.append(row := {"quantity": quantity, "direction": direction, "unit": rule.get("unit", "")})
         row[what] = cell + (f" (model {only}" if only else "")
-    lines = ["| quality value | unit | when | warns | stops |", "|---|---|---|---|---|"]
+    beyond = "fail" if any("fail" in row for row in rows) else "stop"
+    lines = [f"| quality value | unit | when | warns | {beyond}s |", "|---|---|---|---|---|"]
     for row in rows:
         quantity = row["quantity"][:1].upper() + row["quantity"][1:]
-        cells = (quantity, row["unit"], row["direction"], row.get("warn", ""), row.get("stop", ""))
+        cells = (quantity, row["unit"], row["direction"], row.get("warn", ""), row.get(beyond, ""))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -80,7 +80,7 @@ def threshold(
     Parameters
     ----------
     default, unit, minimum, maximum, was : as for `setting`.
-    when : "warn above", "warn below", "stop above" or "stop below".
+    when : "warn", "stop" (the run) or "fail" (the verdict, where the run goes on), and "above" or "below".
     quantity : what is compared with the threshold, in lower case and without an article.
     """
     field = setting(
