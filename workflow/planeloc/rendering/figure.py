@@ -49,10 +49,8 @@ def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float
     left, top = width - unit - length, height - 1.4 * unit
     axes.add_patch(Rectangle((left, top), length, 0.35 * unit, facecolor="white", edgecolor="black", linewidth=0.5))
     label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
-    text = axes.text(
-        left + length / 2, top - 0.25 * unit, label, color="white", ha="center", va="bottom",
-        fontsize=0.85 * unit * 72 / _DPI,
-    )  # fmt: skip
+    style = {"color": "white", "ha": "center", "va": "bottom", "fontsize": 0.85 * unit * 72 / _DPI}
+    text = axes.text(left + length / 2, top - 0.25 * unit, label, **style)
     text.set_bbox({"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit})
 
 
