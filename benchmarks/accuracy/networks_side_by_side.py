@@ -36,6 +36,7 @@ from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.evaluation.metrics import compare, scores
+from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.candidates import CandidateSearch, candidate_pixels
@@ -50,7 +51,7 @@ from planeloc.psf.fisher_information import plane_information
 from planeloc.scenes.scene import PAPER_BACKGROUND, PAPER_PHOTONS
 from planeloc_reproduction.drift_information import covariance_with_drift
 
-MATCH = {"lateral_nm": 250.0, "axial_nm": 500.0, "border_nm": 0.0, "minimum_photons": 0.0}
+MATCH = EvaluateSettings(border_nm=0.0)
 DRIFT_VOXELS = 2
 WINDOW_PX = 25  # of a molecule whose bound is worked out
 LIGHTS = (1.0, 0.25)
@@ -227,7 +228,7 @@ def measure(
         yield {**known, **bound_row(psf, scene.pixel_noise(psf.planes), truth, drift_sd_nm)}
         for way in WAYS if drift else WAYS + KNOWN:
             table, speed = localized(folder, weights, way, frames)
-            values = scores(compare(table, truth, (size_nm, size_nm), **MATCH))
+            values = scores(compare(table, truth, (size_nm, size_nm), MATCH))
             yield {**known, "way": way.name, **values, "frames_per_s": speed}
 
 

@@ -32,6 +32,7 @@ from benchmarks.support.record import Record, add_json_option, largest_memory_mb
 from benchmarks.tables import TABLES
 
 from planeloc.evaluation.metrics import compare, rmse_axial, rmse_lateral, scores
+from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.localization.context import InputPaths
 from planeloc.localization.localize_frames import Job, Localizer, localize_frames
 from planeloc.localization.settings import LocalizeSettings
@@ -131,8 +132,8 @@ def kept(folder: Path, way: str, frames: int) -> pd.DataFrame:
 
 def compared(found: pd.DataFrame, truth: pd.DataFrame, size_nm: float) -> dict[str, float]:
     """Recall, precision and errors."""
-    limits = {"lateral_nm": MATCH_NM[0], "axial_nm": MATCH_NM[1], "border_nm": 0.0, "minimum_photons": 0.0}
-    pairs = compare(found, truth, (size_nm, size_nm), **limits)
+    limits = EvaluateSettings(lateral_nm=MATCH_NM[0], axial_nm=MATCH_NM[1], border_nm=0.0)
+    pairs = compare(found, truth, (size_nm, size_nm), limits)
     values = scores(pairs)
     return {
         "recall": values["recall"],

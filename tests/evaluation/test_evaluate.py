@@ -1,5 +1,6 @@
 """What the stage writes, with and without ground truth."""
 
+import dataclasses
 import json
 import math
 
@@ -21,6 +22,9 @@ def test_a_border_that_leaves_nothing(tmp_path):
             tmp_path / "t.h5", tmp_path / "x.csv", tmp_path / "m.json", tmp_path / "m.png",
             EvaluateSettings(border_nm=2500),
         )  # fmt: skip
+
+
+_THRESHOLDS = {field.name for field in dataclasses.fields(EvaluateSettings) if field.metadata["group"]}
 
 
 def example(folder, rows=400, noise=(10.0, 10.0, 25.0)):
@@ -49,6 +53,38 @@ def test_the_stage_with_truth(tmp_path):
     assert len(content["by_depth"]) == 8
     assert all(word in told for word in ("recall", "precision", "Jaccard", "RMSE lateral", "axial"))
     assert matplotlib.image.imread(tmp_path / "m.png").shape[1] > 1500
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "verdict"),
+    [
+        ({"recall_warn": 0.95}, "recall", "warn"),
+        ({"recall_fail": 0.95}, "recall", "fail"),
+        ({"precision_warn": 1.0, "border_nm": 0.0, "lateral_nm": 20.0}, "precision", "warn"),
+        ({"precision_fail": 1.0, "border_nm": 0.0, "lateral_nm": 20.0}, "precision", "fail"),
+        ({"rmse_lateral_warn_nm": 10.0}, "rmse_lateral_nm", "warn"),
+        ({"rmse_lateral_fail_nm": 10.0}, "rmse_lateral_nm", "fail"),
+        ({"rmse_axial_warn_nm": 20.0}, "rmse_axial_nm", "warn"),
+        ({"rmse_axial_fail_nm": 20.0}, "rmse_axial_nm", "fail"),
+        ({"bias_lateral_warn_nm": 0.0}, "bias_x_nm", "warn"),
+        ({"bias_lateral_warn_nm": 0.0}, "bias_y_nm", "warn"),
+        ({"bias_axial_warn_nm": 0.0}, "bias_z_nm", "warn"),
+        ({"localizations_warn": 1000}, "localizations", "warn"),
+        ({"localizations_fail": 1000}, "localizations", "fail"),
+        ({"depth_ends_warn": 0.0}, "depth_ends_fraction", "warn"),
+        ({"empty_frames_warn": 0.0}, "empty_frames_fraction", "warn"),
+    ],
+)
+def test_a_changed_threshold_changes_the_verdict(tmp_path, changed, name, verdict):
+    example(tmp_path)
+    table, metadata = localization_table.read(tmp_path / "t.h5")
+    localization_table.write(tmp_path / "t.h5", table[table["frame"] > 0], metadata)  # one frame is empty
+    paths = (tmp_path / "t.h5", tmp_path / "truth.csv", tmp_path / "m.json", tmp_path / "m.png")
+    others = {key: value for key, value in changed.items() if key not in _THRESHOLDS}
+    for settings, expected in ((others, "pass"), (changed, verdict)):
+        evaluate(*paths, EvaluateSettings(**settings))
+        verdicts = {check["name"]: check["verdict"] for check in json.loads(paths[2].read_text())["checks"]}
+        assert verdicts[name] == expected
 
 
 def test_the_stage_without_truth(tmp_path):

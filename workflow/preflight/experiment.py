@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import yaml
@@ -18,6 +19,10 @@ from preflight.sample_tables import Row, read_table
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
 
 _SIMULATED = "<simulated>/"
+
+# One function of the package, from its file: see the docstring of `preflight`.
+_RULES = Path(__file__).resolve().parents[1] / "planeloc" / "cameras" / "region_rules.py"
+_region_mistake = run_path(str(_RULES))["region_mistake"]
 
 # Folders of the results; "demo" is that of `make demo`, which `make clean` deletes, "paper" that of the paper's
 # experiments.
@@ -142,16 +147,9 @@ def check_microscope(path: str) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: empty; it needs pixel_size_nm and cameras, see docs/configuration.md")
     schemas.check(microscope, schema, locate)
     microscope = schemas.with_defaults(microscope, schema)
-    cameras, regions = len(microscope["cameras"]), len(microscope["regions"])
-    if microscope["layout"] == "regions" and regions != cameras:
-        raise ConfigurationError(
-            f"{locate(('regions',))}: {regions} regions for {cameras} cameras; layout regions needs one per camera"
-        )
-    sizes = {(region["width"], region["height"]) for region in microscope["regions"]}
-    if microscope["layout"] == "regions" and len(sizes) > 1:
-        raise ConfigurationError(
-            f"{locate(('regions',))}: the regions differ in size; give all the same width and height"
-        )
+    sizes = [(region["width"], region["height"]) for region in microscope["regions"]]
+    if mistake := _region_mistake(microscope["layout"], len(microscope["cameras"]), sizes):
+        raise ConfigurationError(f"{locate(('regions',))}: {mistake}")
     return microscope
 
 

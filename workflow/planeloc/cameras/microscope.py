@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.region_rules import region_mistake
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import unreadable
 from planeloc.core.settings import from_mapping, setting
@@ -87,12 +88,9 @@ def read_microscope(path: str | Path) -> Microscope:
     microscope = _entry(Microscope, values, REQUIRED, str(path))
     if microscope.planes < 2:
         raise PlanelocError(f"{path}: {microscope.planes} camera(s) listed; a multi-plane microscope has at least 2")
-    if microscope.layout == "regions" and len(microscope.regions) != microscope.planes:
-        raise PlanelocError(
-            f"{path}: layout regions needs one region per camera: {len(microscope.regions)} for {microscope.planes}"
-        )
-    if microscope.layout == "regions" and len({(r.width, r.height) for r in microscope.regions}) > 1:
-        raise PlanelocError(f"{path}: the regions differ in size; give all the same width and height")
+    sizes = [(region.width, region.height) for region in microscope.regions]
+    if mistake := region_mistake(microscope.layout, microscope.planes, sizes):
+        raise PlanelocError(f"{path}: {mistake}")
     return microscope
 
 

@@ -71,7 +71,7 @@ def threshold(default: Any, when: str, quantity: str, **about: Any) -> Any:
     Parameters
     ----------
     default : value of the threshold where none is given.
-    when : "warn above", "warn below", "stop above" or "stop below".
+    when : "warn", "stop" (the run) or "fail" (the verdict, where the run goes on), and "above" or "below".
     quantity : what is compared with the threshold, in lower case and without an article.
     about : unit, minimum, maximum, was: as for `setting`.
     """

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cameras.noise import PixelNoise
@@ -19,7 +20,7 @@ from planeloc.core.settings import check
 from planeloc.evaluation import figure as figures
 from planeloc.evaluation import metrics
 from planeloc.evaluation.ground_truth import read_ground_truth
-from planeloc.evaluation.quality import accuracy_checks, median, statistics, statistics_checks
+from planeloc.evaluation.quality import accuracy_checks, statistics, statistics_checks
 from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
@@ -53,19 +54,18 @@ def evaluate(
     for key in ("frames", "depth_range_nm", "voxel_nm"):
         metadata_value(localizations_file, metadata, key)
     values = statistics(table, metadata)
-    content = quality_dict(values, statistics_checks(values))
+    checks = statistics_checks(values, settings)
     if truth is None:
         figures.write_statistics(figure, table, metadata)
-        write_json(output, content)
+        write_json(output, quality_dict(values, checks))
         return _statistics_summary(values)
     comparison = _compare(localizations_file, table, metadata, truth, settings)
     low, high = metadata["depth_range_nm"]
-    merits = metrics.scores(comparison)
-    merits |= metrics.voxel_scores(comparison, tuple(metadata["voxel_nm"]), low)
+    merits = metrics.scores(comparison) | metrics.voxel_scores(comparison, tuple(metadata["voxel_nm"]), low)
     if psf and microscope:
-        merits |= metrics.bound_scores(comparison, _bounds(comparison, table, psf, microscope))
+        merits |= metrics.bound_scores(comparison, _bounds(comparison, values["background_median"], psf, microscope))
     depths = metrics.by_depth(comparison, np.linspace(low, high, settings.depth_bins + 1))
-    content = quality_dict({**merits, **values}, [*accuracy_checks(merits), *statistics_checks(values)])
+    content = quality_dict({**merits, **values}, [*accuracy_checks(merits, settings), *checks])
     content["by_depth"] = [{name: _json_number(value) for name, value in row.items()} for row in depths]
     figures.write_comparison(figure, comparison, merits, depths)
     write_json(output, content)
@@ -88,18 +88,10 @@ def _compare(
             f"{truth}: frames {molecules['frame'].min()} to {last} (counted from 0) do not fit a movie of "
             f"{metadata['frames']} frames; is it the ground truth of this movie?"
         )
-    return metrics.compare(
-        table,
-        molecules,
-        size,
-        lateral_nm=settings.lateral_nm,
-        axial_nm=settings.axial_nm,
-        border_nm=settings.border_nm,
-        minimum_photons=settings.minimum_truth_photons,
-    )
+    return metrics.compare(table, molecules, size, settings)
 
 
-def _bounds(comparison: metrics.Comparison, table: pd.DataFrame, psf: Path, microscope: Path) -> Any:
+def _bounds(comparison: metrics.Comparison, background: float, psf: Path, microscope: Path) -> NDArray[np.float64]:
     """Cramér–Rao bounds of the molecules that were found, (pairs, 3) nm."""
     model, scope = read_psf(psf), read_microscope(microscope)
     pixels = (model.pixel_size_nm, scope.pixel_size_nm)
@@ -108,9 +100,8 @@ def _bounds(comparison: metrics.Comparison, table: pd.DataFrame, psf: Path, micr
             f"{psf}: {model.planes} planes and pixels of {pixels[0]:g} nm, but {microscope} has {scope.planes} "
             f"cameras and {pixels[1]:g} nm; give the PSF that was calibrated for this microscope"
         )
-    level = np.full(len(comparison.photons), max(median(table["background"]), 0.0))
-    noise = PixelNoise.of(scope.cameras)
-    return position_bound(model, noise, comparison.truth_nm, comparison.photons, level)
+    level = np.full(len(comparison.photons), max(background, 0.0))
+    return position_bound(model, PixelNoise.of(scope.cameras), comparison.truth_nm, comparison.photons, level)
 
 
 def _json_number(value: Any) -> Any:

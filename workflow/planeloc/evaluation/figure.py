@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
 from planeloc.evaluation.metrics import Comparison
+from planeloc.evaluation.quality import lateral_sd
 
 _SIZE_INCH = (13.0, 7.6)
 _DPI = 150
@@ -33,8 +33,7 @@ def write_comparison(
     )
     for number, (name, colour) in enumerate((("x", _LATERAL), ("y", _LATERAL), ("z", _AXIAL))):
         _error_histogram(axes[number], comparison.error_nm[:, number], name, colour)
-    middle = np.array([np.mean(row["depth_nm"]) for row in depths])
-    _error_by_depth(axes[3], middle, depths)
+    _error_by_depth(axes[3], depths)
     _recall_by_depth(axes[4], depths)
     _recall_by_photons(axes[5], comparison)
     _save(path, figure)
@@ -51,14 +50,13 @@ def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any
     _histogram(axes[2], {"probability": (table["probability"], _NEUTRAL)}, "probability", (0, 1))
     _histogram(axes[3], {"photons": (table["photons"], _NEUTRAL)}, "photons per molecule and frame")
     _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background [photons per pixel]")
-    lateral = np.sqrt((table["x_sd"] ** 2 + table["y_sd"] ** 2) / 2)
-    _histogram(axes[5], {"x, y": (lateral, _LATERAL), "z": (table["z_sd"], _AXIAL)}, "standard deviation [nm]")
+    deviations = {"x, y": (lateral_sd(table), _LATERAL), "z": (table["z_sd"], _AXIAL)}
+    _histogram(axes[5], deviations, "standard deviation [nm]")
     _save(path, figure)
 
 
 def _panels(title: str) -> tuple[Figure, NDArray]:
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     figure.suptitle(title, fontsize=14, fontweight="bold")
     axes = figure.subplots(2, 3).ravel()
@@ -85,7 +83,8 @@ def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: 
     axes.text(0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize=10)
 
 
-def _error_by_depth(axes: Axes, middle: NDArray[np.float64], depths: Sequence[Mapping[str, Any]]) -> None:
+def _error_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
+    middle = [np.mean(row["depth_nm"]) for row in depths]
     for key, label, colour in (("rmse_lateral_nm", "lateral", _LATERAL), ("rmse_axial_nm", "axial", _AXIAL)):
         axes.plot(middle, [row[key] for row in depths], "o-", color=colour, label=label)
     axes.plot(middle, [row["bias_z_nm"] for row in depths], "--", color=_AXIAL, linewidth=1, label="bias in z")
@@ -134,14 +133,11 @@ def _rate(axes: Axes, frame: NDArray[np.int64], frames: int) -> None:
 
 
 def _histogram(
-    axes: Axes,
-    parts: Mapping[str, tuple[pd.Series, str]],
-    name: str,
-    limits: tuple[float, float] | None = None,
+    axes: Axes, parts: Mapping[str, tuple[pd.Series, str]], name: str, limits: tuple[float, float] | None = None
 ) -> None:
     """Histograms of one or more quantities (values, colour) in one panel; the title gives their medians."""
     axes.set(xlabel=name, ylabel="localizations")
-    known = {label: (_finite(values), colour) for label, (values, colour) in parts.items()}
+    known = {label: (values[np.isfinite(values)], colour) for label, (values, colour) in parts.items()}
     known = {label: part for label, part in known.items() if len(part[0])}
     if not known:
         axes.set_title(", ".join(parts), loc="left", fontsize=11)
@@ -156,11 +152,6 @@ def _histogram(
         axes.axvline(np.median(values), color=colour, linewidth=2)
     medians = ", ".join(f"{label} {_short(np.median(values))}" for label, (values, _) in known.items())
     axes.set_title(f"median {medians}", loc="left", fontsize=11)
-
-
-def _finite(values: pd.Series) -> NDArray[np.float64]:
-    numbers = values.to_numpy(dtype=np.float64)
-    return numbers[np.isfinite(numbers)]
 
 
 def _short(value: float) -> str:

@@ -12,13 +12,7 @@ from planeloc.core.errors import PlanelocError
 COLUMNS: dict[str, str] = {"frame": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "photons": "photons"}
 """Columns of planeloc's own tables → quantities; frames from 0."""
 
-CHALLENGE_COLUMNS: dict[str, str] = {
-    "frame": "frame",
-    "xnano": "x",
-    "ynano": "y",
-    "znano": "z",
-    "intensity": "photons",
-}
+CHALLENGE_COLUMNS: dict[str, str] = {"frame": "frame", "xnano": "x", "ynano": "y", "znano": "z", "intensity": "photons"}
 """Columns of the SMLM challenge's tables → quantities; frames from 1."""
 
 

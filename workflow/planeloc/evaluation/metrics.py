@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.scenes.truth_matching import Points, match
 
 _ALPHA_LATERAL = 1.0  # 1/nm
@@ -44,35 +45,26 @@ class Comparison:
 
 
 def compare(
-    table: pd.DataFrame,
-    truth: pd.DataFrame,
-    size_nm: tuple[float, float],
-    *,
-    lateral_nm: float,
-    axial_nm: float,
-    border_nm: float,
-    minimum_photons: float,
+    table: pd.DataFrame, truth: pd.DataFrame, size_nm: tuple[float, float], settings: EvaluateSettings
 ) -> Comparison:
     """Match all localizations with all molecules, then apply the border and the minimum brightness.
 
-    A molecule counts if it lies at least `border_nm` inside the field and has `minimum_photons`. Matching comes first,
-    so that the border has no edge effect:
+    A molecule counts if it lies at least `border_nm` inside the field and has `minimum_truth_photons`. Matching comes
+    first, so that the border has no edge effect:
 
     - a pair counts if its molecule does, wherever the localization lies;
     - a localization paired with a molecule that does not count is not counted;
     - an unpaired localization is a false positive if it lies inside the border.
 
-    `truth` has the columns of `read_ground_truth`, `size_nm` is the (width, height) of the field, and `lateral_nm` and
-    `axial_nm` are the largest distances within a pair.
+    `truth` has the columns of `read_ground_truth`, and `size_nm` is the (width, height) of the field.
     """
-    positions = [rows[list(AXES)].to_numpy(dtype=np.float64) for rows in (table, truth)]
     found, molecules = (
-        Points(rows["frame"].to_numpy(dtype=np.int64), position)
-        for rows, position in zip((table, truth), positions, strict=True)
+        Points(rows["frame"].to_numpy(dtype=np.int64), rows[list(AXES)].to_numpy(dtype=np.float64))
+        for rows in (table, truth)
     )
-    pairs = match(found, molecules, lateral_nm, axial_nm)
+    pairs = match(found, molecules, settings.lateral_nm, settings.axial_nm)
     photons = truth["photons"].to_numpy(dtype=np.float64)
-    counts = _inside(molecules.position_nm, size_nm, border_nm) & ~(photons < minimum_photons)
+    counts = _inside(molecules.position_nm, size_nm, settings.border_nm) & ~(photons < settings.minimum_truth_photons)
     alone = np.ones(len(found), dtype=bool)
     alone[pairs.found] = False
     detected = np.zeros(len(molecules), dtype=bool)
@@ -87,7 +79,7 @@ def compare(
         molecule_nm=molecules.position_nm[counts],
         molecule_photons=photons[counts],
         detected=detected[counts],
-        false_positives=int((alone & _inside(found.position_nm, size_nm, border_nm)).sum()),
+        false_positives=int((alone & _inside(found.position_nm, size_nm, settings.border_nm)).sum()),
     )
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
 from planeloc.io.camera_source import open_cameras
-from planeloc.movie.noise_check import PlaneNoise, measure_noise, noise_values
-from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, plane_checks
+from planeloc.movie.noise_check import measure_noise
+from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, noise_values, plane_checks
 from planeloc.movie.settings import ConvertSettings
 from planeloc.movie.writer import write_movie
 
@@ -44,17 +44,15 @@ def convert(
     limits = np.array([camera.saturation_counts for camera in microscope.cameras])
     warnings: list[str] = []
     checks: list[Check] = []
-    noise: list[PlaneNoise] = []
 
     def report(surveys: list[Survey]) -> dict[str, Any]:
         whole = Survey.join(surveys)
         statistics = camera_statistics(whole, microscope, source.shape[2] * source.shape[3])
-        noise.extend(noise_task.result())
-        for plane in range(microscope.planes):
-            judged = plane_checks(statistics[plane], noise[plane], microscope.cameras[plane], plane, settings)
+        for plane, (camera, noise) in enumerate(zip(microscope.cameras, noise_task.result(), strict=True)):
+            judged = plane_checks(statistics[plane]["saturated_fraction"], noise, camera, plane, settings)
             checks.extend(judged)
             warnings.extend(check.advice for check in judged if check.verdict != "pass")
-            warnings.extend(dropped_frames(whole, plane, microscope.cameras[plane]))
+            warnings.extend(dropped_frames(whole, plane, camera))
         return {"statistics": statistics, "warnings": warnings}
 
     with open_cameras(files, microscope) as source, ThreadPoolExecutor(1) as pool:
@@ -70,6 +68,6 @@ def convert(
             survey=lambda counts: Survey.of(counts, limits),
             report=report,
         )
-    write_quality(quality, noise_values(noise), checks)
+    write_quality(quality, noise_values(noise_task.result()), checks)
     for warning in warnings:
         _LOG.warning(f"{manifest}: {warning}")

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
-from planeloc.core.checks import Check, check_at_most
 from planeloc.movie.store import Source
 
 Array = NDArray[np.float64]
@@ -32,8 +31,6 @@ _ACTIVE_SIGMAS = 3.5
 _SMOOTHING_PX = 2.0
 _CENTRAL = 0.6827  # part of the differences whose spread is taken
 _DRAWN = 30_000
-_DARKEST_BIAS = 0.1  # times the read noise: bias by selecting the darkest pixels
-_EM_RATIO = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,8 @@ def measure_noise(source: Source, cameras: Sequence[Camera]) -> list[PlaneNoise]
     corners = np.random.default_rng(0).integers(0, (height - rows + 1, width - columns + 1), (count, 2))
     found: list[list[_StretchNoise]] = [[] for _ in cameras]
     for start, (y, x) in zip(np.linspace(0, frames - length, count).astype(int).tolist(), corners, strict=True):
-        counts = np.empty((length, len(cameras), rows, columns), dtype=np.uint16)
-        for i in range(length):
-            counts[i] = source.read(start + i, start + i + 1)[0, :, y : y + rows, x : x + columns]
+        single = (source.read(i, i + 1) for i in range(start, start + length))
+        counts = np.concatenate([frame[..., y : y + rows, x : x + columns].copy() for frame in single])
         for plane, camera in enumerate(cameras):
             found[plane].append(_measure_stretch(counts[:, plane], camera))
     return [_summary(stretches, camera) for stretches, camera in zip(found, cameras, strict=True)]
@@ -90,23 +86,30 @@ def _measure_stretch(counts: NDArray[np.uint16], camera: Camera) -> _StretchNois
     # The median along a contiguous axis is faster than across frames.
     by_pixel = np.ascontiguousarray(np.moveaxis(frames, 0, -1))
     level = ndimage.gaussian_filter(np.median(by_pixel, axis=-1, overwrite_input=True), _SMOOTHING_PX, mode="nearest")
-    pairs = [i for i in range(0, len(counts) - 1, 2) if contrast[i] and contrast[i + 1] and not repeated[i]]
     share = float(repeated.mean()) if len(repeated) else 0.0
-    dark = _darkest(frames, level)
+    ratios = _noise_ratios(counts, contrast, repeated, level, camera)
+    return _StretchNoise(ratios, float(np.median(level)), _darkest(frames, level), share)
+
+
+def _noise_ratios(
+    counts: NDArray[np.uint16], contrast: NDArray[np.bool_], repeated: NDArray[np.bool_], level: Array, camera: Camera
+) -> Array:
+    """Measured over declared variance at several levels of the background; none if too few pixels were usable."""
+    pairs = [i for i in range(0, len(counts) - 1, 2) if contrast[i] and contrast[i + 1] and not repeated[i]]
     if not pairs:
-        return _StretchNoise(np.empty(0), float(np.median(level)), dark, share)
+        return np.empty(0)
     first, second = counts[pairs].astype(np.float64), counts[[i + 1 for i in pairs]].astype(np.float64)
     middle, difference = 0.5 * (first + second), second - first
-    idle = ~_active(middle - level)
+    idle = ~_active(middle - level).reshape(len(pairs), -1)
+    middle, difference = middle.reshape(idle.shape), difference.reshape(idle.shape)
     ratios = []
     groups = int(np.clip(idle.sum() // (2 * _FEWEST_DIFFERENCES), 1, _LEVELS))
     for group in np.array_split(np.argsort(level, axis=None), groups):
-        chosen = idle.reshape(len(pairs), -1)[:, group]
+        chosen = idle[:, group]
         if chosen.sum() >= _FEWEST_DIFFERENCES:
-            mean = float(middle.reshape(len(pairs), -1)[:, group][chosen].mean())
-            measured = _spread(difference.reshape(len(pairs), -1)[:, group][chosen])
-            ratios.append((measured / _declared_spread(camera, mean)) ** 2)
-    return _StretchNoise(np.array(ratios), float(np.median(level)), dark, share)
+            declared = _declared_spread(camera, float(middle[:, group][chosen].mean()))
+            ratios.append((_spread(difference[:, group][chosen]) / declared) ** 2)
+    return np.array(ratios)
 
 
 def _darkest(frames: Array, level: Array) -> float:
@@ -141,54 +144,3 @@ def _declared_spread(camera: Camera, level_counts: float) -> float:
     photons = max(float(camera.photons(level_counts)), 0.0)
     counts = camera.expose(np.full((2, _DRAWN), photons), np.random.default_rng(0)).astype(np.float64)
     return max(_spread(counts[1] - counts[0]), 1e-3)
-
-
-def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
-    """Quality values of a movie by name."""
-    values = {}
-    for p, noise in enumerate(found):
-        values |= {
-            f"camera_{p}_noise_ratio": noise.ratio,
-            f"camera_{p}_background_counts": noise.level_counts,
-            f"camera_{p}_darkest_above_offset_counts": noise.darkest_counts,
-            f"camera_{p}_duplicate_frames_fraction": noise.duplicates,
-        }
-    return values
-
-
-def noise_checks(
-    noise: PlaneNoise, camera: Camera, plane: int, *, ratio: float, below_counts: float, duplicates: float
-) -> list[Check]:
-    """Checks of one camera; none of them stops a run."""
-    below = -noise.darkest_counts - _DARKEST_BIAS * camera.read_noise_electrons / camera.electrons_per_count
-    checks = [
-        check_at_most(
-            f"camera_{plane}_below_offset_counts",
-            max(below, 0.0),
-            f"camera {camera.name}: the background (about {noise.level_counts:.4g} counts) reaches "
-            f"{-noise.darkest_counts:.3g} counts below the declared offset of {camera.offset_counts:g}; correct "
-            "offset_counts in the microscope file",
-            warn=below_counts,
-        ),
-        check_at_most(
-            f"camera_{plane}_duplicate_frames_fraction",
-            noise.duplicates,
-            f"camera {camera.name}: {100 * noise.duplicates:.3g} % of the frames repeat the previous one; was the "
-            "movie recorded faster than the camera delivers frames?",
-            warn=duplicates,
-        ),
-    ]
-    if np.isfinite(noise.ratio):
-        off = max(noise.ratio, 1 / max(noise.ratio, 1e-6))
-        forgotten = camera.em_gain <= 1 and noise.ratio > _EM_RATIO
-        checks.append(
-            check_at_most(
-                f"camera_{plane}_noise_factor_from_declared",
-                off,
-                f"camera {camera.name}: the variance of the movie's noise is {noise.ratio:.3g} times the declared; "
-                f"check offset_counts, electrons_per_count, em_gain{' (was it on?)' if forgotten else ''} and "
-                "read_noise_electrons in the microscope file, or measure them (dark and bright movies)",
-                warn=ratio,
-            )
-        )
-    return checks

@@ -5,6 +5,7 @@ They reveal a camera that dropped out or is described wrongly before localizatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, check_at_most
-from planeloc.movie.noise_check import PlaneNoise, noise_checks
+from planeloc.movie.noise_check import PlaneNoise
 from planeloc.movie.settings import ConvertSettings
+
+_DARKEST_BIAS = 0.1  # times the read noise: bias by selecting the darkest pixels
+_EM_RATIO = 10.0  # noise this many times the declared variance, without EM gain: it was on
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,61 @@ def _flat_frames(survey: Survey, plane: int) -> NDArray[np.int64]:
     return np.flatnonzero(survey.lowest[:, plane] == survey.highest[:, plane])
 
 
+def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
+    """Quality values of a movie by name."""
+    values = {}
+    for p, noise in enumerate(found):
+        values |= {
+            f"camera_{p}_noise_ratio": noise.ratio,
+            f"camera_{p}_background_counts": noise.level_counts,
+            f"camera_{p}_darkest_above_offset_counts": noise.darkest_counts,
+            f"camera_{p}_duplicate_frames_fraction": noise.duplicates,
+        }
+    return values
+
+
 def plane_checks(
-    statistics: dict[str, Any], noise: PlaneNoise, camera: Camera, plane: int, settings: ConvertSettings
+    saturated: float, noise: PlaneNoise, camera: Camera, plane: int, settings: ConvertSettings
 ) -> list[Check]:
-    """Verdicts on one camera."""
-    saturated = check_at_most(
-        f"camera_{plane}_saturated_fraction",
-        statistics["saturated_fraction"],
-        f"camera {camera.name}: {100 * statistics['saturated_fraction']:.3g} % of the pixels are saturated "
-        f"(at or above {camera.saturation_counts:g} counts); reduce the laser power or the gain",
-        warn=settings.saturated_warn,
-    )
-    from_noise = noise_checks(
-        noise,
-        camera,
-        plane,
-        ratio=settings.noise_warn,
-        below_counts=settings.below_offset_warn_counts,
-        duplicates=settings.duplicates_warn,
-    )
-    return [saturated, *from_noise]
+    """Verdicts on one camera, of which the fraction `saturated` of the pixels is; none of them stops a run."""
+
+    def at_most(name: str, value: float, warn: float, advice: str) -> Check:
+        return check_at_most(f"camera_{plane}_{name}", value, f"camera {camera.name}: {advice}", warn=warn)
+
+    below = -noise.darkest_counts - _DARKEST_BIAS * camera.read_noise_electrons / camera.electrons_per_count
+    checks = [
+        at_most(
+            "saturated_fraction",
+            saturated,
+            settings.saturated_warn,
+            f"{100 * saturated:.3g} % of the pixels are saturated (at or above {camera.saturation_counts:g} counts); "
+            "reduce the laser power or the gain",
+        ),
+        at_most(
+            "below_offset_counts",
+            max(below, 0.0),
+            settings.below_offset_warn_counts,
+            f"the background (about {noise.level_counts:.4g} counts) reaches {-noise.darkest_counts:.3g} counts below "
+            f"the declared offset of {camera.offset_counts:g}; correct offset_counts in the microscope file",
+        ),
+        at_most(
+            "duplicate_frames_fraction",
+            noise.duplicates,
+            settings.duplicates_warn,
+            f"{100 * noise.duplicates:.3g} % of the frames repeat the previous one; was the movie recorded faster than "
+            "the camera delivers frames?",
+        ),
+    ]
+    if np.isfinite(noise.ratio):
+        forgotten = camera.em_gain <= 1 and noise.ratio > _EM_RATIO
+        advice = (
+            f"the variance of the movie's noise is {noise.ratio:.3g} times the declared; check offset_counts, "
+            f"electrons_per_count, em_gain{' (was it on?)' if forgotten else ''} and read_noise_electrons in the "
+            "microscope file, or measure them (dark and bright movies)"
+        )
+        off = max(noise.ratio, 1 / max(noise.ratio, 1e-6))
+        checks.append(at_most("noise_factor_from_declared", off, settings.noise_warn, advice))
+    return checks
 
 
 def dropped_frames(survey: Survey, plane: int, camera: Camera) -> list[str]:

@@ -149,21 +149,19 @@ def _hash_sources(source: Source, writing: Iterator[_Written]) -> tuple[list[_Wr
             file.advance(fraction)
 
     written: list[_Written] = []
-    hashed: Future[None] | None = None
     done = 0
     with ExitStack() as stack:
         files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
         hashing = stack.enter_context(ThreadPoolExecutor(1))
         bar = stack.enter_context(progress_bar(source.shape[0], "convert", "frame"))
+        hashed = hashing.submit(advance, 0.0)
         for chunk in writing:
             written.append(chunk)
             bar.update(chunk.frames)
             done += chunk.frames
-            if hashed:
-                hashed.result()
-            hashed = hashing.submit(advance, done / source.shape[0])
-        if hashed:
             hashed.result()
+            hashed = hashing.submit(advance, done / source.shape[0])
+        hashed.result()
         return written, [file.record() for file in files]
 
 

@@ -71,7 +71,7 @@ class SingleBeadPSF:
     def windows(
         self, points_px: NDArray[np.float64], z_nm: NDArray[np.float64], photons: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Images of emitters; see `planeloc.simulation.imaging.Imaging.windows`."""
+        """Images of emitters; see `planeloc.simulation.imaging.PsfImaging.windows`."""
         reach_px = max(self.integral.shape[1:]) * self.fine_pixel_nm / self.pixel_size_nm
         radius = math.ceil(reach_px / 2) + 1
         corners = np.floor(points_px).astype(np.int64) - radius

@@ -73,9 +73,15 @@ def sensible_size(picture: NDArray[np.uint8], pixel_nm: float) -> tuple[NDArray[
     """Enlarge or reduce by a whole factor, so that pixels stay square and equal."""
     factor = math.ceil(max(picture.shape[:2]) / _LONGEST_SIDE_PX)
     if factor > 1:
-        rows, columns = (size // factor for size in picture.shape[:2])
-        blocks = picture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-        return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8), pixel_nm * factor
+        rows, columns = (size - size % factor for size in picture.shape[:2])
+        return np.rint(mean_of_blocks(picture[:rows, :columns], factor)).astype(np.uint8), pixel_nm * factor
     factor = max(1, round(SHORTEST_SIDE_PX / min(picture.shape[:2])))
     factor = max(1, min(factor, _LONGEST_SIDE_PX // max(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1), pixel_nm / factor
+
+
+def mean_of_blocks(image: NDArray, factor: int) -> NDArray[np.float32]:
+    """Mean of each block of `factor` × `factor` pixels of an image (rows, columns, …) that consists of whole blocks."""
+    rows, columns, *channels = image.shape
+    blocks = image.reshape(rows // factor, factor, columns // factor, factor, *channels)
+    return blocks.mean(axis=(1, 3), dtype=np.float32)

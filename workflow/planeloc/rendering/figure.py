@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -15,51 +14,32 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
-from planeloc.rendering.colours import SHORTEST_SIDE_PX, ColourMixture, brightness, colour_map, sensible_size
+from planeloc.rendering.colours import SHORTEST_SIDE_PX, colour_map, sensible_size
 from planeloc.rendering.grid import Grid
-from planeloc.rendering.settings import RenderSettings
 
 _DPI = 100
 
 
-def write_depth_picture(path: Path, mixture: ColourMixture, grid: Grid, note: str, settings: RenderSettings) -> None:
-    """Write the Gaussian rendering: hue is depth, brightness the density of localizations."""
-    picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
-    _write(path, picture, grid, note, settings.colour_map)
-
-
-def write_voxel_picture(path: Path, mixture: ColourMixture, grid: Grid, note: str, settings: RenderSettings) -> None:
-    """Write the projection of the voxels, all equally bright; where depths overlap, in their mean colour."""
-    picture = mixture.picture((mixture.amount > 0).astype(np.float32))
-    _write(path, picture, grid, note, settings.colour_map)
-
-
-def _write(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colours: str) -> None:
+def write_picture(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colours: str) -> None:
+    """Write a picture (rows, columns, 3) with `note` below it, and the bar of the colour map `colours` beside it."""
     picture, pixel_nm = sensible_size(picture, grid.voxel_nm[0])
     height, width = picture.shape[:2]
     unit = max(SHORTEST_SIDE_PX, min(height, width)) / 40  # a line of text, in pixels
     right, bottom = round(6.5 * unit), round(2.2 * unit)
-    figure = Figure(figsize=((width + right) / _DPI, (height + bottom) / _DPI), dpi=_DPI, facecolor="black")
-    canvas = FigureCanvasAgg(figure)
     total = (width + right, height + bottom)
+    figure = Figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, facecolor="black")
     image = figure.add_axes((0, bottom / total[1], width / total[0], height / total[1]))
     image.imshow(picture, interpolation="none", aspect="auto", extent=(0, width, height, 0))
     image.set_axis_off()
     _scale_bar(image, width, height, pixel_nm, unit)
     bar_height = min(height - 4 * unit, 24 * unit)
-    bar = figure.add_axes(
-        (
-            (width + 1.0 * unit) / total[0],
-            (bottom + (height - bar_height) / 2) / total[1],
-            0.9 * unit / total[0],
-            bar_height / total[1],
-        )
-    )
+    left, low = (width + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
+    bar = figure.add_axes((left, low, 0.9 * unit / total[0], bar_height / total[1]))
     _colour_bar(figure, bar, grid.depth_range_nm, colours, unit)
     points = 0.62 * unit * 72 / _DPI
     figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, color="0.65", fontsize=points, va="center")
     with atomic_path(path) as partial:
-        canvas.print_png(partial, metadata={"Software": None})
+        figure.savefig(partial, metadata={"Software": None})
 
 
 def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float) -> None:
@@ -69,10 +49,8 @@ def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float
     left, top = width - unit - length, height - 1.4 * unit
     axes.add_patch(Rectangle((left, top), length, 0.35 * unit, facecolor="white", edgecolor="black", linewidth=0.5))
     label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
-    text = axes.text(
-        left + length / 2, top - 0.25 * unit, label, color="white", ha="center", va="bottom",
-        fontsize=0.85 * unit * 72 / _DPI,
-    )  # fmt: skip
+    style = {"color": "white", "ha": "center", "va": "bottom", "fontsize": 0.85 * unit * 72 / _DPI}
+    text = axes.text(left + length / 2, top - 0.25 * unit, label, **style)
     text.set_bbox({"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit})
 
 

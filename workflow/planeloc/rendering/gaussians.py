@@ -24,7 +24,9 @@ def gaussian_slices(table: pd.DataFrame, grid: Grid, settings: RenderSettings) -
     x, y = table["x"].to_numpy() / grid.voxel_nm[0], table["y"].to_numpy() / grid.voxel_nm[1]
     sigma_x = _sigma_nm(table["x_sd"].to_numpy(), settings) / grid.voxel_nm[0]
     sigma_y = _sigma_nm(table["y_sd"].to_numpy(), settings) / grid.voxel_nm[1]
-    order, bounds = _by_slice(grid.slices(table["z"].to_numpy()), grid.shape[0])
+    index = grid.slices(table["z"].to_numpy())
+    order = np.argsort(index, kind="stable")
+    bounds = np.searchsorted(index[order], np.arange(grid.shape[0] + 1))
     area_um2 = grid.voxel_nm[0] * grid.voxel_nm[1] / _NM_PER_UM**2
     for low, high in itertools.pairwise(bounds):
         image = np.zeros(grid.shape[1:], dtype=np.float32)
@@ -37,12 +39,6 @@ def gaussian_slices(table: pd.DataFrame, grid: Grid, settings: RenderSettings) -
 def _sigma_nm(sd: NDArray, settings: RenderSettings) -> NDArray[np.float64]:
     known = np.where(np.isfinite(sd), sd, settings.sigma_nm)
     return np.clip(known, settings.minimum_sigma_nm, settings.maximum_sigma_nm)
-
-
-def _by_slice(index: NDArray[np.int64], slices: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Order of the rows by slice, and the bounds of each slice in that order."""
-    order = np.argsort(index, kind="stable")
-    return order, np.searchsorted(index[order], np.arange(slices + 1))
 
 
 def draw_gaussians(

@@ -81,9 +81,5 @@ def count_frames(table: pd.DataFrame, grid: Grid) -> FrameCounts:
     row = np.floor(table["y"].to_numpy() / grid.voxel_nm[1]).astype(np.int64)
     inside = (column >= 0) & (column < grid.shape[2]) & (row >= 0) & (row < grid.shape[1])
     voxel = (grid.slices(table["z"].to_numpy()) * grid.shape[1] + row) * grid.shape[2] + column
-    voxel, frame = voxel[inside], table["frame"].to_numpy()[inside]
-    order = np.lexsort((frame, voxel))
-    voxel, frame = voxel[order], frame[order]
-    new = np.ones(len(voxel), dtype=bool)  # the first row of every (voxel, frame)
-    new[1:] = (voxel[1:] != voxel[:-1]) | (frame[1:] != frame[:-1])
-    return FrameCounts(*np.unique(voxel[new], return_counts=True))
+    pairs = pd.DataFrame({"voxel": voxel, "frame": table["frame"].to_numpy()})[inside].drop_duplicates()
+    return FrameCounts(*np.unique(pairs["voxel"], return_counts=True))

@@ -13,7 +13,7 @@ pixels that are a whole multiple of `pixel_nm`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.io.ome_tiff import write_z_stack
-from planeloc.rendering.colours import ColourMixture, depth_colours
-from planeloc.rendering.figure import write_depth_picture, write_voxel_picture
+from planeloc.rendering.colours import ColourMixture, brightness, depth_colours, mean_of_blocks
+from planeloc.rendering.figure import write_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
 from planeloc.rendering.settings import RenderSettings
@@ -62,12 +62,16 @@ def render(
     fine, coarse = _grids(localizations_file, metadata, settings)
     drawn, stack = _render_density(table, metadata, fine, depth_image, tiff, settings)
     shown, counted = _render_voxels(table, coarse, voxel_image, voxel_tiff, settings)
-    written = ((depth_image, fine, drawn), (tiff, fine, stack), (voxel_image, coarse, shown))
-    for path, wanted, grid in (*written, (voxel_tiff, coarse, counted)):
+    grids = {
+        "depth_image": (depth_image, fine, drawn),
+        "tiff": (tiff, fine, stack),
+        "voxel_image": (voxel_image, coarse, shown),
+        "voxel_tiff": (voxel_tiff, coarse, counted),
+    }
+    for path, wanted, grid in grids.values():
         if grid != wanted:
             _LOG.info(f"note: {path}: the field is large{_reduced(wanted, grid)}")
-    grids = {"depth_image": drawn, "tiff": stack, "voxel_image": shown, "voxel_tiff": counted}
-    return {f"{name}_pixel_nm": grid.voxel_nm[0] for name, grid in grids.items()}
+    return {f"{name}_pixel_nm": grid.voxel_nm[0] for name, (_, _, grid) in grids.items()}
 
 
 def _render_density(
@@ -80,57 +84,45 @@ def _render_density(
     mixture = ColourMixture(drawn.shape[1:])
     colours = depth_colours(settings.colour_map, drawn.shape[0])
     density = mixture.pass_through(gaussian_slices(table, drawn, settings), colours)
-    description = (
-        f"localizations per square micrometre; {len(table)} localizations; first slice at {stack.depths_nm[0]:g} nm"
-        + _reduced(wanted, stack)
-    )
-    write_z_stack(
-        tiff,
-        (_mean_of_blocks(slice_, binning) for slice_ in density),
-        stack.shape,
-        "float32",
-        stack.voxel_nm,
-        {"Name": "density of localizations", "Description": description},
-    )
+    if binning > 1:
+        density = (mean_of_blocks(_padded(slice_, binning), binning) for slice_ in density)
+    text = f"localizations per square micrometre; {len(table)} localizations; "
+    _write_stack(tiff, density, wanted, stack, "float32", "density of localizations", text)
     note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames"
-    write_depth_picture(image, mixture, drawn, note, settings)
+    picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
+    write_picture(image, picture, drawn, note, settings.colour_map)
     return drawn, stack
 
 
 def _render_voxels(
     table: pd.DataFrame, wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
-    """Write the voxels as picture and stack; returns the grids of both."""
+    """Write the voxels as picture, all equally bright, and as stack; returns the grids of both."""
     shown = wanted.limited(_LARGEST_IMAGE_PX)
     counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
-    description = (
-        f"number of frames in which the voxel holds a molecule; first slice at {counted.depths_nm[0]:g} nm"
-        + _reduced(wanted, counted)
-    )
-    write_z_stack(
-        tiff,
-        count_frames(table, counted).slices(counted),
-        counted.shape,
-        "uint16",
-        counted.voxel_nm,
-        {"Name": "frames per voxel", "Description": description},
-    )
+    slices = count_frames(table, counted).slices(counted)
+    text = "number of frames in which the voxel holds a molecule; "
+    _write_stack(tiff, slices, wanted, counted, "uint16", "frames per voxel", text)
     counts = count_frames(table, shown)
     kept = counts.voxels[counts.frames >= settings.minimum_frames]
     mixture = ColourMixture(shown.shape[1:])
     mixture.add_voxels(kept, shown.shape, depth_colours(settings.colour_map, shown.shape[0]))
     note = f"{len(kept):,} voxels that hold a molecule in at least {settings.minimum_frames} frames"
-    write_voxel_picture(image, mixture, shown, note, settings)
+    picture = mixture.picture((mixture.amount > 0).astype(np.float32))
+    write_picture(image, picture, shown, note, settings.colour_map)
     return shown, counted
 
 
-def _mean_of_blocks(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Mean of each block of `factor` × `factor` pixels; pixels beyond the image's edge count as 0."""
-    if factor == 1:
-        return image
-    padded = np.pad(image, [(0, -size % factor) for size in image.shape])
-    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+def _write_stack(
+    path: Path, slices: Iterable[NDArray], wanted: Grid, grid: Grid, dtype: str, name: str, text: str
+) -> None:
+    text += f"first slice at {grid.depths_nm[0]:g} nm{_reduced(wanted, grid)}"
+    write_z_stack(path, slices, grid.shape, dtype, grid.voxel_nm, {"Name": name, "Description": text})
+
+
+def _padded(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """The image with zeros beyond its edge, up to whole blocks of `factor` × `factor` pixels."""
+    return np.pad(image, [(0, -size % factor) for size in image.shape])
 
 
 def _reduced(wanted: Grid, grid: Grid) -> str:

@@ -40,16 +40,14 @@ def blinks(emitters: int, duration_s: float, settings: BlinkingSettings, random:
     on, off = settings.mean_on_s, settings.mean_off_s
     on_at_start = random.random(emitters) < on / (on + off)
     clock = np.where(on_at_start, 0.0, random.exponential(off, emitters))  # dwell times are memoryless
-    rows = []
     active = np.flatnonzero(clock < duration_s)
+    rows = [(active[:0], clock[:0], clock[:0])]
     while active.size:
         start = clock[active]
         stop = start + random.exponential(on, active.size)
         rows.append((active, start, stop))
         clock[active] = stop + random.exponential(off, active.size)
         active = active[clock[active] < duration_s]
-    if not rows:
-        return Blinks(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     return Blinks(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from planeloc.core.settings import setting
 
+Array = NDArray[np.float64]
+
 _STEP_NM = 10.0  # contour step: far below every length that the microscope resolves
 
 
@@ -32,16 +34,13 @@ class StructureSettings:
     linker_nm: float = setting(12.0, "Distance of the dye from the filament's surface (antibodies), nm.", minimum=0)
 
 
-def filament(
-    through_nm: tuple[float, float], settings: StructureSettings, random: np.random.Generator
-) -> NDArray[np.float64]:
+def filament(through_nm: tuple[float, float], settings: StructureSettings, random: np.random.Generator) -> Array:
     """Axis of one filament that passes through (x, y): points (n, 3) in nm, 10 nm of contour apart."""
     half = max(1, round(settings.length_nm / 2 / _STEP_NM))
     turns = random.normal(0.0, np.sqrt(_STEP_NM / settings.persistence_length_nm), 2 * half)
     heading = np.cumsum(turns)
     heading += random.uniform(0, 2 * np.pi) - heading[half]
-    contour = np.concatenate([[0.0], np.cumsum(np.full(2 * half, _STEP_NM))])
-    depth = _depth(contour, settings, random)
+    depth = _depth(_STEP_NM * np.arange(2 * half + 1), settings, random)
     lateral = np.sqrt(np.clip(_STEP_NM**2 - np.diff(depth) ** 2, 0.0, None))  # keeps the contour length
     steps = lateral[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
     plane = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
@@ -49,9 +48,7 @@ def filament(
     return np.column_stack([plane, depth])
 
 
-def _depth(
-    contour_nm: NDArray[np.float64], settings: StructureSettings, random: np.random.Generator
-) -> NDArray[np.float64]:
+def _depth(contour_nm: Array, settings: StructureSettings, random: np.random.Generator) -> Array:
     if settings.depth_range_nm == 0:
         return np.zeros_like(contour_nm)
     slope = np.clip(random.normal(0.0, settings.inclination), -1, 1)
@@ -60,32 +57,29 @@ def _depth(
     return settings.depth_range_nm * np.sin(phase + slope * from_middle / settings.depth_range_nm)
 
 
-def labels(
-    axis_nm: NDArray[np.float64], settings: StructureSettings, random: np.random.Generator
-) -> NDArray[np.float64]:
+def labels(axis_nm: Array, settings: StructureSettings, random: np.random.Generator) -> Array:
     """Dye positions (n, 3) in nm around a filament's axis: anywhere on its surface, each linker pointing outwards."""
     contour = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(axis_nm, axis=0), axis=1))])
     count = random.poisson(contour[-1] / 1000 * settings.labels_per_um)
     at = random.uniform(0.0, contour[-1], count)
     centre = np.column_stack([np.interp(at, contour, column) for column in axis_nm.T])
     gradient = np.gradient(axis_nm, axis=0)
-    tangent = np.column_stack([np.interp(at, contour, column) for column in gradient.T])
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-
-    sideways = np.column_stack([-tangent[:, 1], tangent[:, 0], np.zeros(count)])
-    sideways /= np.linalg.norm(sideways, axis=1, keepdims=True)
+    tangent = _unit(np.column_stack([np.interp(at, contour, column) for column in gradient.T]))
+    sideways = _unit(np.column_stack([-tangent[:, 1], tangent[:, 0], np.zeros(count)]))
     angle = random.uniform(0, 2 * np.pi, (count, 1))
     outwards = np.cos(angle) * sideways + np.sin(angle) * np.cross(tangent, sideways)
-
-    linker = random.normal(size=(count, 3))
-    linker /= np.linalg.norm(linker, axis=1, keepdims=True)
+    linker = _unit(random.normal(size=(count, 3)))
     linker *= np.where((linker * outwards).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
     return centre + settings.tube_radius_nm * outwards + settings.linker_nm * linker
 
 
+def _unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 def emitters(
     field_nm: tuple[float, float, float, float], settings: StructureSettings, random: np.random.Generator
-) -> NDArray[np.float64]:
+) -> Array:
     """Positions (n, 3) in nm of all dyes of all filaments within the field.
 
     Parameters

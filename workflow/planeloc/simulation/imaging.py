@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from planeloc.psf import PSF, Emitters
+from planeloc.psf.single_bead import SingleBeadPSF
+
+Array = NDArray[np.float64]
 
 _REACH_SIGMAS = 4.5  # a window this wide loses 1e-5 of a Gaussian's photons
-
-
-class Imaging(Protocol):
-    """Draws emitters into windows."""
-
-    def windows(
-        self, points_px: NDArray[np.float64], z_nm: NDArray[np.float64], photons: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Expected photons of n emitters (n, planes, side, side), and each window's corner (x, y) (n, planes, 2).
-
-        `points_px` (n, planes, 2) are positions on each camera from its outer corner; `photons` (n,) is for all planes.
-        """
 
 
 @dataclass(frozen=True)
@@ -44,9 +34,11 @@ class PsfImaging:
         squared = max(psf.gaussian.squared_width(d) for d in defocus)
         return cls(psf, math.ceil(_REACH_SIGMAS * math.sqrt(squared) / psf.pixel_size_nm) + 1)
 
-    def windows(
-        self, points_px: NDArray[np.float64], z_nm: NDArray[np.float64], photons: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def windows(self, points_px: Array, z_nm: Array, photons: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Expected photons of n emitters (n, planes, side, side), and each window's corner (x, y) (n, planes, 2).
+
+        `points_px` (n, planes, 2) are positions on each camera from its outer corner; `photons` (n,) is for all planes.
+        """
         side = 2 * self.radius_px + 1
         corners = np.floor(points_px).astype(np.int64) - self.radius_px
         within_nm = torch.from_numpy((points_px - corners) * self.psf.pixel_size_nm)
@@ -55,9 +47,11 @@ class PsfImaging:
         return self.psf.expected_photons(emitters, (side, side)).clamp(min=0).numpy(), corners
 
 
-def add_windows(
-    expected: NDArray[np.float64], frame: NDArray[np.int64], images: NDArray[np.float64], corners: NDArray[np.int64]
-) -> None:
+Imaging = PsfImaging | SingleBeadPSF
+"""Whatever draws emitters into `windows`."""
+
+
+def add_windows(expected: Array, frame: NDArray[np.int64], images: Array, corners: NDArray[np.int64]) -> None:
     """Add windows to `expected` (frames, planes, rows, columns) in place; pixels beyond the sensor are ignored."""
     _, planes, height, width = expected.shape
     steps = np.arange(images.shape[-1])

@@ -17,6 +17,8 @@ from planeloc.simulation.scenes import SimulatedScene
 from planeloc.simulation.settings import AffineSettings, SimulationSettings
 from planeloc.transforms.camera_transform import Affine
 
+Array = NDArray[np.float64]
+
 _BATCH_EMITTERS = 512  # windows drawn at once
 
 
@@ -27,12 +29,10 @@ class SimulatedMicroscope:
     cameras: tuple[Camera, ...]
     transforms: tuple[Affine, ...]  # reference camera → camera, pixels
     imaging: Imaging
-    background: NDArray[np.float64]  # (planes, rows, columns), photons
+    background: Array  # (planes, rows, columns), photons
     pixel_size_nm: float
 
-    def expected(
-        self, scene: SimulatedScene, start: int, stop: int, drift_nm: NDArray[np.float64] | None
-    ) -> NDArray[np.float64]:
+    def expected(self, scene: SimulatedScene, start: int, stop: int, drift_nm: Array | None) -> Array:
         """Expected photons of frames start … stop−1, (frames, planes, rows, columns).
 
         `drift_nm` (frames of the movie, planes, 2) displaces every camera's image, nm.
@@ -79,7 +79,7 @@ def camera_transform(view: AffineSettings, size_px: tuple[int, int]) -> Affine:
     return Affine(matrix, middle - matrix @ middle + np.asarray(view.shift_px))
 
 
-def lamp_illumination(settings: SimulationSettings) -> NDArray[np.float64]:
+def lamp_illumination(settings: SimulationSettings) -> Array:
     """Photons of a lamp per pixel, (planes, rows, columns); brightest beside the middle of the field."""
     movies = settings.camera_movies
     rows, columns = np.mgrid[: settings.height_px, : settings.width_px] + 0.5
@@ -142,9 +142,7 @@ def _calibrated(file: Path, settings: SimulationSettings) -> PSF:
     return psf
 
 
-def _background(
-    settings: SimulationSettings, brightness: NDArray[np.float64], transforms: tuple[Affine, ...]
-) -> NDArray[np.float64]:
+def _background(settings: SimulationSettings, brightness: Array, transforms: tuple[Affine, ...]) -> Array:
     """Photons per pixel, (planes, rows, columns): a slope across the diagonal of the sample, seen by every camera."""
     size = np.array([settings.width_px, settings.height_px])
     rows, columns = np.mgrid[: size[1], : size[0]] + 0.5

@@ -38,13 +38,7 @@ from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
 from planeloc.io.ome_tiff import OmeTiffWriter, physical_sizes
 from planeloc.simulation.microscope import SimulatedMicroscope, build_microscope, lamp_illumination
-from planeloc.simulation.scenes import (
-    SimulatedScene,
-    bead_scene,
-    blinking_scene,
-    inter_camera_drift,
-    scan_positions,
-)
+from planeloc.simulation.scenes import SimulatedScene, bead_scene, blinking_scene, inter_camera_drift, scan_positions
 from planeloc.simulation.settings import SimulationSettings, read_settings
 from planeloc.transforms.camera_transform import Affine
 
@@ -77,7 +71,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         folder.mkdir()
         step = physical_sizes(Z=settings.beads.z_step_nm)
         _record(folder, "beads", scan, len(scan_nm), microscope, None, bead_noise, "ZYX", step)
-        step = {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
+        step = _time_step(settings)
         _record(folder, "movie", movie, settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
         _record_camera_movies(folder, settings, microscope, camera_noise)
         _write_ground_truth(folder / "truth.csv", movie, settings.truth_least_photons)
@@ -125,13 +119,16 @@ def _record_camera_movies(
         return
     empty = SimulatedScene(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0))
     lamp = replace(microscope, background=lamp_illumination(settings))
-    without_em = replace(lamp, cameras=tuple(replace(camera, em_gain=1.0) for camera in lamp.cameras))
     movies = {"dark": replace(microscope, background=np.zeros_like(lamp.background)), "bright": lamp}
     if any(camera.em_gain > 1 for camera in microscope.cameras):
-        movies["bright_without_em"] = without_em
-    step = {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
+        without_em = tuple(replace(camera, em_gain=1.0) for camera in lamp.cameras)
+        movies["bright_without_em"] = replace(lamp, cameras=without_em)
     for (stem, scope), seed in zip(movies.items(), seeds, strict=False):
-        _record(folder, stem, empty, frames, scope, None, seed, "TYX", step)
+        _record(folder, stem, empty, frames, scope, None, seed, "TYX", _time_step(settings))
+
+
+def _time_step(settings: SimulationSettings) -> dict[str, Any]:
+    return {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
 
 
 def _check_output(output: Path) -> None:
@@ -153,9 +150,8 @@ def _write_ground_truth(path: Path, scene: SimulatedScene, least_photons: float)
 def _write_inter_camera_drift(path: Path, drift_nm: NDArray[np.float64]) -> None:
     frames, planes, _ = drift_nm.shape
     frame, plane = np.divmod(np.arange(frames * planes), planes)
-    table = pd.DataFrame(
-        {"frame": frame, "plane": plane, "x_nm": drift_nm[..., 0].ravel(), "y_nm": drift_nm[..., 1].ravel()}
-    )
+    x_nm, y_nm = drift_nm.reshape(-1, 2).T
+    table = pd.DataFrame({"frame": frame, "plane": plane, "x_nm": x_nm, "y_nm": y_nm})
     table.to_csv(path, index=False, float_format="%.3f", lineterminator="\n")
 
 
