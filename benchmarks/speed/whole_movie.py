@@ -4,10 +4,10 @@
     python -m benchmarks.speed.whole_movie --folder /tmp/full_length --memory --workers 2
 
 A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras that are
-turned, mirrored and drift). Its camera files are converted and localized with the true transforms and the true point
-spread function, and the table is compared with the ground truth. What is finished stays in the folder. A run that was
-stopped continues with the same command, and the time of all its runs is added up. Options that are not known here go to
-`localize`.
+turned, mirrored and drift). As in the default chain, the transforms and the spline PSF come from a scan of beads. The
+camera files are converted and localized, and the table is compared with the ground truth. What is finished stays in the
+folder. A run that was stopped continues with the same command, and the time of all its runs is added up. Options that
+are not known here go to `localize`.
 
 With `--memory`, the same is done for three lengths of a small movie, and the growth of the peak memory is printed.
 """
@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,9 @@ from benchmarks.tables import ROOT, Column
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
-from planeloc.psf import GaussianPSF, write_psf
-from planeloc.transforms.camera_transform import Affine, Registration
 
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
+Z_STEP_NM = 50  # of the demo's bead scan
 SMALL = 32  # pixels on a side, for `--memory`
 SAMPLED_S = 0.2
 SAVED_S = 5.0
@@ -48,34 +46,12 @@ def simulation(frames: int, size: int, molecules: float) -> dict[str, Any]:
     settings = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     settings |= {"frames": frames, "width_px": size, "height_px": size}
     settings["camera_movies"] = {"frames": 0}
-    settings["beads"] |= {"count": 1}  # none are needed, but a scan there must be
     structure, blinking = settings["structure"], settings["blinking"]
     field_nm = (size - 2 * settings["border_px"]) * settings["pixel_size_nm"]
     # Filaments pass through the field; about this much of each lies in it. A blink is seen in every frame it touches.
     dyes = structure["filaments"] * structure["labels_per_um"] * min(structure["length_nm"], 0.8 * field_nm) / 1000
     blinking["mean_off_s"] = dyes * (blinking["mean_on_s"] + settings["exposure_s"]) / molecules
     return settings
-
-
-def write_calibration(acquisition: Path, folder: Path) -> None:
-    """registration.json and psf.h5 as they truly are."""
-    described = read_json(acquisition / "simulation.json")
-    maps = tuple(Affine(np.array(m["matrix"]), np.array(m["shift_px"])) for m in described["maps"])
-    true = replace(Registration.identity(len(maps)), transforms=maps)
-    true.write(folder / "registration.json")
-    settings = described["settings"]
-    brightness = np.array([camera["brightness"] for camera in settings["cameras"]])
-    psf = GaussianPSF(
-        pixel_size_nm=settings["pixel_size_nm"],
-        plane_depths_nm=tuple(camera["focus_nm"] for camera in settings["cameras"]),
-        brightness=tuple(brightness / brightness.sum()),
-        waist_nm=settings["psf"]["waist_nm"],
-        focus_depth_nm=settings["psf"]["focus_depth_nm"],
-        asymmetry=settings["psf"]["asymmetry"],
-        quartic=settings["psf"]["quartic"],
-        pixel_integration=True,
-    )
-    write_psf(folder / "psf.h5", psf)
 
 
 class Step:
@@ -161,8 +137,17 @@ def run(folder: Path, frames: int, size: int, chosen: argparse.Namespace, option
         *("--microscope", acquisition / "microscope.yaml", "--threads", str(os.cpu_count() or 1)),
         *("--store", folder / "movie.zarr", "--manifest", manifest, "--quality", folder / "movie.quality.json"),
     )
-    write_calibration(acquisition, folder)
-    calibration = ("--registration", folder / "registration.json", "--psf", folder / "psf.h5")
+    beads = [argument for file in sorted(acquisition.glob("beads_camera*.ome.tif")) for argument in ("--beads", file)]
+    registration, psf = folder / "registration.json", folder / "psf.h5"
+    for name, output, more in (
+        ("register", registration, ()),
+        ("calibrate", psf, ("--registration", registration, "--z-step-nm", Z_STEP_NM, "--scan", "objective")),
+    ):
+        records[name] = Step(folder, name).run(
+            *(*beads, "--microscope", acquisition / "microscope.yaml", *more, "--output", output),
+            *("--figure", folder / f"{name}.png", "--quality", folder / f"{name}.quality.json"),
+        )
+    calibration = ("--registration", registration, "--psf", psf)
     records["localize"] = Step(folder, "localize").run(
         *("--movie", manifest, *calibration, "--weights", chosen.weights, "--output", table),
         *("--workers", str(chosen.workers), *options),

@@ -18,7 +18,7 @@ from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting.single_emitter import EmitterWindows, fit_emitters
 from planeloc.psf import Emitters, SplinePSF, read_psf, write_psf
-from planeloc.psf.spline import cubic_basis, cubic_basis_slope
+from planeloc.psf.cubic_spline import cubic_basis, cubic_basis_slope
 from support.bead_scans import PSF, gaussian_spots, pupil_spots
 from support.splines import random_spline
 

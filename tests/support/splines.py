@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from planeloc.psf import SplinePSF
-from planeloc.psf.spline import Knots
+from planeloc.psf.cubic_spline import Knots
 from support.bead_scans import PSF
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from planeloc.calibration.scan_fit import BeadScan
 from planeloc.fitting.single_emitter import EmitterFits
 from planeloc.psf import Emitters, GaussianPSF, SplinePSF
-from planeloc.psf.spline import Knots, cubic_basis, cubic_basis_slope
+from planeloc.psf.cubic_spline import Knots, cubic_basis, cubic_basis_slope
 
 _LATERAL_SPACING_NM = 110.0  # largest; half of what λ = 670 nm and NA 1.4 resolve is 120 nm
 _AXIAL_SPACING_NM = 100.0  # least; a spot changes along z over some 350 nm

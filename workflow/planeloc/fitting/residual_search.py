@@ -3,7 +3,8 @@
 Where two molecules overlap, a network may detect only one. The residual of the fit is then larger in this window than
 in others. A second molecule is tried there, at positions and depths around the first on a grid; for a unit image u,
 residual r and weights w (inverse variances), (Σ w r u)² / Σ w u² is the gain: by how much it lowers the sum of squares.
-Σ w r u / Σ w u² are its photons.
+Σ w r u / Σ w u² are its photons. The unit images are those of the closest Gaussian, products of a profile along x and
+one along y, so that no image is made: what is found only starts another fit, with the whole model.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import torch
 from torch import Tensor
 
 from planeloc.fitting.frame_model import Residuals
-from planeloc.psf import PSF, Emitters
+from planeloc.psf import PSF
 
 _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis
 _DEPTH_STEP_NM = 200.0
 _LEAST_GAIN = 30.0  # noise exceeds it in one of a million windows, over all positions tried
 _SAME_PX = 1.5  # candidates of two windows that are nearer than this are one molecule
-_WINDOWS_AT_ONCE = 8  # each with every step
+_WINDOWS_AT_ONCE = 32  # each with every step
 
 
 class MissedMolecules(NamedTuple):
@@ -59,17 +60,22 @@ def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
 
 def _best(psf: PSF, residuals: Residuals, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gain, position (n, 3) and photons of the best of the steps (k, 3) in every window."""
-    side = round(residuals.residual.shape[-1] ** 0.5)
-    moved = (residuals.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
-    shifts = (residuals.in_window_nm[:, None] + moved).flatten(0, 1)
-    zero = torch.zeros_like(shifts[:, 0, 0])
-    emitters = Emitters(zero, zero, steps[:, 2].repeat(len(residuals.frame)), zero + 1, shifts)
-    unit = psf.expected_photons(emitters, (side, side))
-    unit = unit.reshape(len(residuals.frame), len(steps), -1).to(residuals.weight)
-    weight = residuals.weight.flatten(1)[..., None]
-    match = (unit @ (weight * residuals.residual.flatten(1)[..., None]))[..., 0]
-    energy = ((unit * unit) @ weight)[..., 0].clamp(min=1e-12)
+    weight = residuals.weight.unflatten(2, (-1, round(residuals.weight.shape[2] ** 0.5)))
+    y, x = _profiles(psf, residuals, steps, weight.shape[-1])
+    match = ((y @ (weight * residuals.residual.view_as(weight))) * x).sum(dim=(1, 3))
+    energy = ((y.square() @ weight) * x.square()).sum(dim=(1, 3)).clamp(min=1e-12)
     gain, best = (match.clamp(min=0) ** 2 / energy).max(dim=1)
     photons = (match / energy).gather(1, best[:, None])[:, 0]
     position = torch.cat((residuals.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
     return gain, position, photons
+
+
+def _profiles(psf: PSF, residuals: Residuals, steps: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """(n, planes, k, side) along y and x of one photon at every step; their product is the image on a plane."""
+    like = residuals.weight
+    moved = (residuals.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
+    place = (residuals.in_window_nm[:, None] + moved).transpose(1, 2).to(like)
+    defocus = torch.tensor(psf.plane_depths_nm, device=like.device)[:, None] - steps[:, 2].to(like)
+    brightness = torch.tensor(psf.brightness, device=like.device)[:, None, None]
+    x, y = (psf.gaussian.profile(place[..., axis], defocus, side) for axis in (0, 1))
+    return brightness * y, x
