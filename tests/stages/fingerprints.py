@@ -1,8 +1,9 @@
 """Fingerprints of the code that decides a stage's results, so that no change of them goes unnoticed.
 
-A fingerprint covers the functions, classes and constants of all modules that a stage imports, directly or not. Left
-out is what changes no number: docstrings, comments, layout, messages, help texts, titles, imports, paths of modules,
-and the modules that only draw, report or parse (`_NO_NUMBERS`). Sources are parsed, never imported.
+A fingerprint covers the functions, classes and constants of all modules that a stage imports, directly or not. A
+constant counts where it is used, so that two modules may have different ones of the same name. Left out is what changes
+no number: docstrings, comments, layout, messages, help texts, titles, imports, paths of modules, and the modules that
+only draw, report or parse (`_NO_NUMBERS`). Sources are parsed, never imported.
 
 ``python tests/stages/fingerprints.py "same numbers, checked by …"`` records the current fingerprints of the stages
 that changed; without a note, it lists them. Where a version was raised, the note says what changed.
@@ -11,6 +12,7 @@ that changed; without a note, it lists them. Where a version was raised, the not
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import re
 import sys
@@ -32,16 +34,16 @@ _KINDS = ["planeloc.kinds.regression", "planeloc.kinds.upsampling"]
 _TASKS = ["planeloc.training.regression_task", "planeloc.training.upsampling_task"]
 _FINDERS = ["planeloc.localization.find_regression", "planeloc.localization.find_upsampling"]
 ENTRIES = {
-    "simulate": ["planeloc.cli.simulate", "planeloc.simulation.simulate"],
-    "cameras": ["planeloc.cli.cameras", "planeloc.camera_calibration.measure_cameras"],
-    "register": ["planeloc.cli.register", "planeloc.registration.register"],
-    "calibrate": ["planeloc.cli.calibrate", "planeloc.calibration.calibrate"],
-    "convert": ["planeloc.cli.convert", "planeloc.movie.convert"],
-    "train": ["planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
-    "localize": ["planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
-    "filter": ["planeloc.cli.filter", "planeloc.postprocessing.filter"],
-    "render": ["planeloc.cli.render", "planeloc.rendering.render"],
-    "evaluate": ["planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
+    "simulate": ["planeloc.cli.options", "planeloc.cli.simulate", "planeloc.simulation.simulate"],
+    "cameras": ["planeloc.cli.options", "planeloc.cli.cameras", "planeloc.camera_calibration.measure_cameras"],
+    "register": ["planeloc.cli.options", "planeloc.cli.register", "planeloc.registration.register"],
+    "calibrate": ["planeloc.cli.options", "planeloc.cli.calibrate", "planeloc.calibration.calibrate"],
+    "convert": ["planeloc.cli.options", "planeloc.cli.convert", "planeloc.movie.convert"],
+    "train": ["planeloc.cli.options", "planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
+    "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
+    "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
+    "render": ["planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"],
+    "evaluate": ["planeloc.cli.options", "planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.
     "one_molecule": ["planeloc_reproduction.one_molecule", "planeloc_reproduction.baselines", *_KINDS],
@@ -52,7 +54,11 @@ ENTRIES = {
     "paper_report": ["planeloc_reproduction.report"],
 }
 # Modules in which nothing is computed that a table or a network holds.
-_NO_NUMBERS = ("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_versions", "logs")
+_NO_NUMBERS = (
+    *("cli", "figure", "figures", "figure_style", "errors", "progress", "provenance", "stage_versions", "logs"),
+    "quality_labels",
+)
+_FORMAT = re.compile(r"planeloc [a-z ]+ \d+")  # of a file; to be compared, not to be read
 _DOTTED = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+(:\w+)?")
 _SAID = {"print", "_say", "warn", "warning", "info", "debug", "error", "exception", "log"}  # calls that only speak
 _TEXTS = {"help", "title", "label", "xlabel", "ylabel", "advice", "description", "desc", "caption"}
@@ -81,9 +87,7 @@ def versions() -> dict[str, int]:
 def fingerprint(entries: list[str], packages: dict[str, Path] | None = None) -> str:
     """Of the modules called `entries` and of all that they import from `packages` (name → folder that holds it)."""
     packages = PACKAGES if packages is None else packages
-    dumps = set()
-    for path in _closure(entries, packages):
-        dumps |= _definitions(path)
+    dumps = [dump for path in _closure(entries, packages) for dump in _definitions(path, tuple(packages.items()))]
     return hashlib.sha256("\n".join(sorted(dumps)).encode()).hexdigest()[:12]
 
 
@@ -158,14 +162,44 @@ def _imported(path: Path, packages: dict[str, Path]) -> Iterator[str]:
 
 
 @cache
-def _definitions(path: Path) -> frozenset[str]:
+def _definitions(path: Path, packages: tuple[tuple[str, Path], ...]) -> tuple[str, ...]:
     """What stands on the outermost level of a file, each as text without what changes no number."""
-    tree = _Plain().visit(ast.parse(path.read_text(encoding="utf-8")))
-    return frozenset(ast.dump(node) for node in tree.body)
+    tree = _Plain(_constants(path, packages)).visit(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(ast.dump(node) for node in tree.body)
+
+
+@cache
+def _constants(path: Path, packages: tuple[tuple[str, Path], ...]) -> dict[str, str]:
+    """The values of names that a file sets once on its outermost level, or imports from a file that does."""
+    found = {}
+    for node in _parsed(path).body:
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for file in _files_of(node.module or "", dict(packages)):
+                there = _own_constants(file)
+                found |= {alias.asname or alias.name: there[alias.name] for alias in node.names if alias.name in there}
+    return found | _own_constants(path)
+
+
+@cache
+def _own_constants(path: Path) -> dict[str, str]:
+    found = {}
+    for node in _parsed(path).body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                names = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
+                found |= {name: f"{names} = {ast.dump(_Plain().visit(copy.deepcopy(node.value)))}" for name in names}
+    return found
 
 
 class _Plain(ast.NodeTransformer):
-    """Takes out what changes no number."""
+    """Takes out what changes no number, and puts the values of `constants` in the place of their names."""
+
+    def __init__(self, constants: dict[str, str] | None = None) -> None:
+        self._constants = constants or {}
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        known = isinstance(node.ctx, ast.Load) and node.id in self._constants
+        return ast.Constant((node.id, self._constants[node.id])) if known else node
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> list[ast.Expr]:
         """Only which name stands for another."""
@@ -200,7 +234,8 @@ class _Plain(ast.NodeTransformer):
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         """Words with a space between them are meant to be read."""
-        prose = isinstance(node.value, str) and any(map(str.isspace, node.value.strip()))
+        text = node.value.strip() if isinstance(node.value, str) else ""
+        prose = any(map(str.isspace, text)) and not _FORMAT.fullmatch(text)
         return ast.Constant("") if prose else ast.Constant(node.value)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:

@@ -67,7 +67,8 @@ def test_a_record_needs_a_raised_version_or_how_the_numbers_were_checked() -> No
 
 FILES = {
     "__init__.py": "VERSION = 1",
-    "stage.py": '"""Doc."""\nfrom package.low import x\nfrom package.readers import tiff\nfrom package import columns\n'
+    "stage.py": '"""Doc."""\nfrom package.low import x\nfrom package.readers import tiff\n'
+    "from package import columns, twin_too\n"
     "def f(n):\n    '''Doc.'''\n    import package.lazy\n    print(f'doing {n}')\n"
     "    if n < 0:\n        raise ValueError(f'{n} is negative; give more')\n    return n + x\n",
     "low.py": "from . import lower\nx = setting(1, 'How many of them.', help='of them')",
@@ -78,6 +79,8 @@ FILES = {
     "figure.py": "colour = 1",
     "columns.py": "names = {'x [nm]': 1}\nframes = match(label=first)\nfrom package.lower import unit as y",
     "other.py": "x = 1",
+    "twin.py": "_STEP = 3\nFORMAT = 'planeloc movie 2'\n\ndef a():\n    return _STEP",
+    "twin_too.py": "from package.twin import FORMAT\n_STEP = 4\n\ndef b():\n    return _STEP, FORMAT",
 }
 
 
@@ -119,8 +122,28 @@ def test_what_changes_no_number_changes_no_fingerprint(tmp_path: Path, change: d
         {"columns.py": FILES["columns.py"].replace("x [nm]", "x [px]")},
         {"columns.py": FILES["columns.py"].replace("label=first", "label=second")},
         {"columns.py": FILES["columns.py"].replace("unit as y", "x as y")},
+        {"twin.py": FILES["twin.py"].replace("3", "4")},
+        {
+            "twin.py": FILES["twin.py"].replace("_STEP = 3", "_STEP = 4"),
+            "twin_too.py": FILES["twin_too.py"].replace("_STEP = 4", "_STEP = 3"),
+        },
+        {"twin.py": FILES["twin.py"].replace("movie 2", "movie 3")},
     ],
-    ids=["default", "word", "sum", "condition", "lazy import", "module below", "package", "column", "keyword", "alias"],
+    ids=[
+        "default",
+        "word",
+        "sum",
+        "condition",
+        "lazy import",
+        "module below",
+        "package",
+        "column",
+        "keyword",
+        "alias",
+        "hidden by a twin",
+        "exchanged",
+        "format",
+    ],
 )
 def test_what_changes_a_number_changes_the_fingerprint(tmp_path: Path, change: dict[str, str]) -> None:
     assert _written(tmp_path / "a", FILES) != _written(tmp_path / "b", {**FILES, **change})

@@ -89,7 +89,7 @@ def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
 
 @pytest.mark.slow
 def test_an_edited_message_runs_nothing_again(checkout: Checkout) -> None:
-    """Neither does the title of a figure, a help text or a module that was moved."""
+    """Neither does the title of a figure, a help text, a comment or a module that was moved."""
     assert checkout.demo().returncode == 0
     checkout.calls()
     package = checkout.folder / "workflow" / "planeloc"
@@ -97,6 +97,7 @@ def test_an_edited_message_runs_nothing_again(checkout: Checkout) -> None:
         ("core/files.py", "no such file; check the path", "this file is missing; correct its path"),
         ("training/figure.py", 'title="Learning curve"', 'title="Training"'),
         ("localization/settings.py", "How to find molecules, and on what.", "How molecules are found."),
+        ("localization/refine.py", "# of its photons, in standard deviations", "# in standard deviations"),
     ):
         text = (package / module).read_text()
         assert old in text, module
