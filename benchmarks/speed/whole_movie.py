@@ -34,7 +34,7 @@ from planeloc.core.files import read_json, write_json
 
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
 Z_STEP_NM = 50  # of the demo's bead scan
-SMALL = 32  # pixels on a side, for `--memory`
+SMALL = 64  # pixels on a side, for `--memory`
 SAMPLED_S = 0.2
 SAVED_S = 5.0
 

@@ -38,7 +38,8 @@ def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
     shown = psf.expected_photons(Emitters(x, y, z, light), (36, 40)).clamp(min=0)
     np.testing.assert_allclose(seen[0], shown[0], atol=0.02)  # the window ends where little light is left
     simulate(tmp_path / "simulation.yaml", tmp_path / "acquisition")
-    other = replace(psf, gaussian=replace(psf.gaussian, pixel_size_nm=100.0), _moved={})
+    gaussian, knots = replace(psf.gaussian, pixel_size_nm=100.0), replace(psf.knots, lateral_nm=50.0)
+    other = replace(psf, gaussian=gaussian, knots=knots, _moved={})
     write_psf(tmp_path / "psf.h5", other)
     with pytest.raises(
         PlanelocError, match=r"psf\.h5: 4 planes and pixels of 100 nm, but the simulation has 4 and 192"

@@ -178,7 +178,7 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     _, offered, _, configured, _ = str(error.value).split("`")
     asked = {}
     monkeypatch.setattr(
-        "planeloc.cli.train.train", lambda *arguments: asked.update(settings=arguments[7], start=arguments[3])
+        "planeloc.cli.train.train", lambda **given: asked.update(settings=given["settings"], start=given["start_from"])
     )
     command(*shlex.split(offered)[1:])
     assert asked["start"] == weights and asked["settings"].network == RECORDS[kind].kind

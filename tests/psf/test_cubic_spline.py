@@ -78,3 +78,11 @@ def test_knots_that_do_not_divide_a_pixel_are_refused():
     values["knots"]["lateral_nm"] = 100.0
     with pytest.raises(ValueError, match="whole number of knot spacings"):
         SplinePSF.from_dict(values, random_spline().coefficients)
+
+
+def test_no_emitters_have_no_images():
+    psf = random_spline()
+    position, defocus = torch.zeros(0, 4, 2), torch.zeros(0, 4)
+    image, slopes = psf.unit_derivatives(position, defocus, (11, 7))
+    for images in (psf.unit_images(position, defocus, (11, 7)), image, *slopes):
+        assert images.shape == (0, 4, 11, 7)

@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,15 @@ def write_provenance(
         "used": dict(used or {}),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(path, content)
+
+
+def _version(package: str) -> str:
+    """A finished stage must not fail on a package that is installed without its metadata."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -75,7 +75,7 @@ def _profiles(psf: PSF, residuals: Residuals, steps: Tensor, side: int) -> tuple
     like = residuals.weight
     moved = (residuals.axes[:, None] @ steps[:, None, :2, None])[..., 0]  # (n, k, planes, 2)
     place = (residuals.in_window_nm[:, None] + moved).transpose(1, 2).to(like)
-    defocus = torch.tensor(psf.plane_depths_nm, device=like.device)[:, None] - steps[:, 2].to(like)
-    brightness = torch.tensor(psf.brightness, device=like.device)[:, None, None]
+    defocus = torch.tensor(psf.plane_depths_nm).to(like)[:, None] - steps[:, 2].to(like)
+    brightness = torch.tensor(psf.brightness).to(like)[:, None, None]
     x, y = (psf.gaussian.profile(place[..., axis], defocus, side) for axis in (0, 1))
     return brightness * y, x

@@ -120,7 +120,7 @@ def spline_images(
     for part in _parts(len(defocus), knots, shape, flat.element_size()):
         slices = _slices(knots, table, first_rows[part], defocus[part], slopes)
         images[:, part] = _resampled(knots, slices, flat[part], shape, pixel_size_nm)
-    return images.view(-1, *defocus_nm.shape, *shape)
+    return images.view(len(images), *defocus_nm.shape, *shape)
 
 
 def _parts(count: int, knots: Knots, shape: tuple[int, int], item_bytes: int) -> Iterator[slice]:

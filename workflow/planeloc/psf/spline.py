@@ -34,6 +34,11 @@ class SplinePSF(PSF):
     sets: tuple[int, ...]  # which coefficients every plane uses
     _moved: dict = field(default_factory=dict, repr=False)  # tables of the coefficients by device and precision
 
+    def __post_init__(self) -> None:
+        per_pixel = self.gaussian.pixel_size_nm / self.knots.lateral_nm
+        if not math.isclose(per_pixel, round(per_pixel), rel_tol=1e-6):
+            raise ValueError("a pixel is not a whole number of knot spacings")
+
     @property
     def pixel_size_nm(self) -> float:
         return self.gaussian.pixel_size_nm
@@ -112,9 +117,6 @@ class SplinePSF(PSF):
         expected = (knots.axial, knots.lateral, knots.lateral)
         if coefficients.dim() != 4 or coefficients.shape[1:] != expected or len(psf.sets) != psf.planes:
             raise ValueError("coefficients do not fit their knots and planes")
-        per_pixel = psf.pixel_size_nm / knots.lateral_nm
-        if not math.isclose(per_pixel, round(per_pixel), rel_tol=1e-6):
-            raise ValueError("a pixel is not a whole number of knot spacings")
         if psf.as_dict()["coefficients_sha256"] != values["coefficients_sha256"]:
             raise ValueError("coefficients are not those that were written")
         return psf

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -39,7 +40,9 @@ def write_picture(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str,
     points = 0.62 * unit * 72 / _DPI
     figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, color="0.65", fontsize=points, va="center")
     with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(
+            partial, metadata={"Software": None}
+        )  # pixel for pixel, whatever matplotlibrc says
 
 
 def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float) -> None:
