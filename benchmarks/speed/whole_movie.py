@@ -4,7 +4,7 @@
     python -m benchmarks.speed.whole_movie --folder /tmp/full_length --memory --workers 2
 
 A four-plane microscope like the paper's is simulated (a few molecules in a frame, shot and read noise, cameras that are
-turned, mirrored and drift). As in the default chain, the transforms and the spline PSF come from a scan of beads. The
+turned, mirrored and drift). As in the default chain, the transforms and the spline PSF come from a bead scan. The
 camera files are converted and localized, and the table is compared with the ground truth. What is finished stays in the
 folder. A run that was stopped continues with the same command, and the time of all its runs is added up. Options that
 are not known here go to `localize`.

@@ -67,7 +67,7 @@ def sweep_command(name: str, estimator: str, weights: Path | None, output: Path,
 
 
 @paper.command("helix")
-@click.option("--network", type=click.Choice(NETWORKS), required=True, help="The network that has these weights.")
+@click.option("--network", type=click.Choice(NETWORKS), required=True, help="Which network the weights belong to.")
 @File("--weights", "The network's weights.")
 @_output
 @PROVENANCE

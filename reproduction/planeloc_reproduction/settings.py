@@ -15,5 +15,5 @@ class PaperSettings:
     images: int = setting(500, "Images with one molecule each (Table 3).", minimum=10)
     frames: int = setting(300, "Frames of the helix (Fig. 9).", minimum=2)
     largest_px: int = setting(256, "Side of the largest image whose speed is measured, px (Fig. 10).", minimum=16)
-    molecules: int = setting(200, "Molecules for every value of drift, density and photons.", minimum=10)
+    molecules: int = setting(200, "Molecules for every value of inter-camera drift, density and photons.", minimum=10)
     device: str = setting("auto", "Where networks run.", choices=DEVICES)

@@ -20,7 +20,7 @@ def test_matching_is_blind(orientation: int) -> None:
     assert match is not None
     right = [(i, int(np.nonzero(shuffled == i)[0][0])) for i in range(12)]
     assert set(right) <= {tuple(pair) for pair in match.pairs.tolist()}
-    assert match.rival < 0.5 and match.chance < 1e-4
+    assert match.second_best < 0.5 and match.chance_matches < 1e-4
     again = match_points(points, camera[shuffled], (128, 128))
     assert np.array_equal(match.pairs, again.pairs)
 

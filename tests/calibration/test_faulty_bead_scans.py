@@ -150,7 +150,7 @@ WARNED = {
     "other field": ({"other_field": True}, "cameras_matched", "beads of camera 1 .*bead files of the same field"),
     "dim beads": ({"photons": 1000.0}, "bead_photons", "dim on camera 0; raise the laser power"),
     "clumps": ({"clumps": 4}, "gaussian_residual_in_focus", "clumped beads"),
-    "beads that move": ({"all_move_px": 0.3}, "bead_motion_nm", "most on camera [01]: fix them to the cover slip"),
+    "beads that move": ({"all_move_px": 0.3}, "bead_motion_nm", "most on camera [01]: fix them to the coverslip"),
     "a sample that slides": ({"stage_moves_px": 2.0}, "lateral_stage_drift_nm", "sideways together.*clamp the sample"),
     "a small jump": (
         {"stage_jumps_nm": 80.0},
@@ -189,7 +189,7 @@ def test_light_that_stays_is_not_changed_where_beads_may_bleach(tmp_path: Path) 
 def test_cameras_in_another_order_are_seen(tmp_path: Path) -> None:
     three = replace(PSF, plane_depths_nm=(-400.0, 400.0, 0.0), brightness=(0.3, 0.3, 0.4))
     outcome = calibrated(tmp_path / "three", replace(GOOD, truth=three))
-    assert "order of the files in the sample table" in outcome.advice["planes_in_order"]
+    assert "order of the files in the calibration table" in outcome.advice["planes_in_order"]
     outcome = calibrated(tmp_path / "two", replace(GOOD, swapped=True))
     order = next(check for check in outcome.quality["checks"] if check["name"] == "planes_in_order")
     assert "z decreases with the number of the camera" in order["advice"]
@@ -199,7 +199,7 @@ def test_cameras_in_another_order_are_seen(tmp_path: Path) -> None:
 def test_a_wrong_z_step_is_noticed_by_the_shape_of_the_spots(tmp_path: Path, said_nm: float, advice: str) -> None:
     outcome = calibrated(tmp_path, GOOD, said_nm)
     assert advice in outcome.advice["depth_of_focus_over_waist"]
-    assert "check the z step in the sample table" in outcome.advice["depth_of_focus_over_waist"]
+    assert "check the z step in the calibration table" in outcome.advice["depth_of_focus_over_waist"]
 
 
 def faults() -> st.SearchStrategy[dict[str, object]]:

@@ -152,7 +152,7 @@ def test_saturated_and_bent_parts_are_left_out() -> None:
     bright = bright_of(clipped, dark, 3500)
     line = fit_line(bright, dark)
     assert 1 / line.slope == pytest.approx(0.5, abs=4 * line.slope_sd / line.slope**2)
-    assert bright.saturated_share > 0.1
+    assert bright.saturated_fraction > 0.1
     unknown = fit_line(bright_of(clipped, dark), dark)  # saturation not declared: the noise collapses
     assert 1 / unknown.slope == pytest.approx(0.5, rel=0.03)
     assert not unknown.used[-2:].any()

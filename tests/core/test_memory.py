@@ -66,7 +66,7 @@ def test_a_training_in_smaller_batches_is_the_same_training(tmp_path, monkeypatc
         assert in_parts[-1][key] == pytest.approx(value, rel=1e-3, abs=1e-3), key
     said = [line for line in capsys.readouterr().err.splitlines() if "ran out of memory" in line]
     assert said == [
-        f"planeloc: {what}: cpu ran out of memory; going on with {n} images at once"
+        f"planeloc: {what}: cpu ran out of memory; continuing with {n} images at a time"
         for what, n in (("training", 4), ("training", 2), ("validation", 6), ("validation", 3))
     ]
 

@@ -17,7 +17,7 @@ from support.evaluated_tables import METADATA, found, molecules
 
 def test_a_border_that_leaves_nothing(tmp_path):
     localization_table.write(tmp_path / "t.h5", found((1000, 1000, 0)), METADATA)
-    with pytest.raises(PlanelocError, match="set border_nm of evaluate lower"):
+    with pytest.raises(PlanelocError, match="reduce evaluate: border_nm"):
         evaluate(
             tmp_path / "t.h5", tmp_path / "x.csv", tmp_path / "m.json", tmp_path / "m.png",
             EvaluateSettings(border_nm=2500),

@@ -61,7 +61,7 @@ def test_reported_deviations_are_true(estimator: str) -> None:
     fits = fit_gaussians(noisy(truth), noise=NOISE, estimator=estimator)
     pulls = (fits.parameters - truth) / fits.deviations
     np.testing.assert_allclose(pulls.std(axis=0), 1.0, atol=TOL_PULL)
-    assert np.median(fits.misfit) < 0.05
+    assert np.median(fits.relative_residual) < 0.05
 
 
 def test_turned_ellipse_is_measured_along_its_axes() -> None:
@@ -86,7 +86,7 @@ def test_masked_pixels_do_not_count() -> None:
 def test_a_ring_is_a_misfit() -> None:
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     ring = 100 * np.exp(-((np.hypot(x, y) - 4) ** 2))
-    assert fit_gaussians(ring[None], estimator="least_squares").misfit[0] > 0.3
+    assert fit_gaussians(ring[None], estimator="least_squares").relative_residual[0] > 0.3
 
 
 def test_empty_windows_and_unknown_estimators() -> None:

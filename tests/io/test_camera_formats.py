@@ -72,7 +72,7 @@ def test_a_format_from_outside_comes_before_tiff(tmp_path: Path, monkeypatch: py
 
 def test_an_unknown_file_is_one_line_with_the_known_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "movie.dat").write_bytes(b"\x00\x01\x02")
-    expected = r"movie\.dat: of no camera format that planeloc reads: TIFF \(\.tif, \.tiff, \.btf\); export it"
+    expected = r"movie\.dat: not a camera format that planeloc can read: TIFF \(\.tif, \.tiff, \.btf\); export it"
     with pytest.raises(PlanelocError, match=expected) as caught:
         open_camera_file(tmp_path / "movie.dat")
     assert "\n" not in str(caught.value)

@@ -61,7 +61,7 @@ def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error)
     for name in ("frame", "x", "y", "z", "photons"):
         np.testing.assert_allclose(columns[name], table[name], rtol=1e-4, atol=1e-3)
     assert tried == [20, 10, 5, *[3] * 6, 2, 2]
-    assert "localizing: cpu ran out of memory; going on with 3 images at once" in capsys.readouterr().err
+    assert "localizing: cpu ran out of memory; continuing with 3 images at a time" in capsys.readouterr().err
 
     monkeypatch.setattr(RegressionFinder, "_output", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(PlanelocError, match="localizing: cpu has not enough memory for one image; record a smaller"):

@@ -61,7 +61,7 @@ def test_memory_of_the_device_runs_out(files, whole, tmp_path, monkeypatch, caps
     localization_table.write(tmp_path / "o.h5", pd.DataFrame(localize_frames(found, 0, 22)), {})
     assert localization_table.read(tmp_path / "o.h5")[0].equals(localization_table.read(whole)[0])
     assert [n for n in tried if n > 9] == [32, 16]
-    assert "going on with 8 tiles at once" in capsys.readouterr().err
+    assert "continuing with 8 tiles at a time" in capsys.readouterr().err
 
     monkeypatch.setattr(
         TiledUpsamplingNetwork, "__call__", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())

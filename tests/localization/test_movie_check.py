@@ -130,9 +130,9 @@ def test_a_movie_like_the_training_images_passes(tmp_path, change):
         ("quadplane", {"background": 30.0}, "background"),  # three times the most
         ("regression", {"background": 30.0}, "background"),
         ("quadplane", {"photons": (2000.0, 4 * 5425.0)}, "brightness"),
-        ("regression", {"factors": (1.0, 1.4, 1.0, 1.0)}, "spot size"),
-        ("quadplane", {"factors": (1.4,) * 4}, "spot size"),
-        ("regression", {"factors": (0.75,) * 4}, "spot size"),
+        ("regression", {"factors": (1.0, 1.4, 1.0, 1.0)}, "spot width"),
+        ("quadplane", {"factors": (1.4,) * 4}, "spot width"),
+        ("regression", {"factors": (0.75,) * 4}, "spot width"),
         ("quadplane", {"per_window": 12.0, "frames": 24}, "density"),  # four times the most
         ("regression", {"per_window": 20.0, "frames": 24}, "density"),
         ("regression", {"per_window": 24.0, "where": (0.25, 0.5), "frames": 40}, "density"),  # 6 on average
@@ -147,7 +147,7 @@ def test_what_is_outside_is_named_and_nothing_else(tmp_path, kind, change, name)
 def test_movies_that_show_nothing(tmp_path, frames, counts):
     movie = write(tmp_path, np.full((frames, 4, 20, 24), counts, dtype=np.uint16))
     found = verdicts(movie, "quadplane")
-    assert found["brightness"].outside is None and found["spot size"].outside is None
+    assert found["brightness"].outside is None and found["spot width"].outside is None
     assert found["background"].outside == (counts == 65535) and not found["density"].outside
 
 
@@ -171,7 +171,7 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     files, weights = files_beside(movie), RESOURCES / f"{kind}.safetensors"
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(
-        PlanelocError, match=r"movie\.json: density outside the training .*; train .* `planeloc"
+        PlanelocError, match=r"movie\.json: density is outside the training .*; train .* `planeloc"
     ) as error:
         command("localize", *files, "--weights", str(weights), "--on-distribution-mismatch", "stop")
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before

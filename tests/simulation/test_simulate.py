@@ -165,7 +165,7 @@ def test_stack_model_runs_from_a_file_next_to_the_settings(tmp_path):
 def test_bad_bead_stacks_are_named(tmp_path):
     psf = {"model": "stack", "file": "bead.tif"}
     path = write_settings(tmp_path, psf=psf)
-    with pytest.raises(PlanelocError, match=r"bead\.tif: bead stack not found"):
+    with pytest.raises(PlanelocError, match=r"bead\.tif: bead scan not found"):
         simulate(path, tmp_path / "raw")
     (tmp_path / "bead.tif").write_text("not a TIFF", encoding="utf-8")
     with pytest.raises(PlanelocError, match=r"bead\.tif: cannot be read"):

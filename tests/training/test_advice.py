@@ -48,4 +48,4 @@ def test_a_kind_is_trained_with_its_own_settings() -> None:
 def test_beads_come_first_where_the_calibration_is_the_network_s(waist_nm: float, first: bool) -> None:
     psf = replace(paper_psf(), waist_nm=waist_nm)
     line = advice(regression.Architecture(4), DENSE, {}, True, psf)
-    assert line.startswith("psf.h5 has the network's spot sizes: calibrate with beads") is first
+    assert line.startswith("psf.h5 has the network's spot width: calibrate with beads") is first

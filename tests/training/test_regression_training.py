@@ -129,7 +129,10 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, monkeypatch, ca
     network, _, history = fit(tmp_path, replace(TINY_REGRESSION, samples=1000, patience=2))
     assert [h["validation_loss"] for h in history] == [5.0, 3.0, 4.0, 3.5]
     said = capsys.readouterr().err
-    assert "stopped early" in said and "stopped after 64 of 1000 images, at 99% of the learning rate" in said
+    assert (
+        "stopped early" in said
+        and "stopped after 64 of 1000 images, when the learning rate was 99% of its initial value" in said
+    )
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, states[1][name]), name
 

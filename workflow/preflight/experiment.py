@@ -41,7 +41,7 @@ RESERVED_NAMES = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """One microscope on one day: its description, its bead stacks, and movies to measure its cameras by, if any."""
+    """One microscope on one day: its description, its bead scans, and movies to measure its cameras by, if any."""
 
     name: str
     microscope: str

@@ -1,4 +1,4 @@
-# Bead z-stacks -> depth and PSF of every plane, and how the photons are divided among the planes.
+# Bead scans -> depth and PSF of every plane, and how the photons are divided among the planes.
 rule calibrate:
     input:
         beads=of_calibration("beads"),

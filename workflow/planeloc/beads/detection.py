@@ -79,7 +79,7 @@ class Beads:
             "too close to the border": "move the beads to the middle of the field",
             "saturated": "lower the laser power or the exposure time, or use dimmer beads",
             "too close to another": "use a sparser bead sample or a smaller isolation distance; a bead that moves "
-            "appears as several spots: fix the beads to the cover slip",
+            "appears as several spots: fix the beads to the coverslip",
             "none": "use brighter beads or a longer exposure, and check offset_counts",
         }[worst]
 

@@ -29,7 +29,7 @@ class BeadFits:
     squared_width_sd_px2: Array
     peak: Array
     peak_sd: Array
-    misfit: Array
+    relative_residual: Array
     good: Mask
 
     def only(self, kept: Mask) -> BeadFits:
@@ -79,9 +79,9 @@ def fit_beads(
     options = {"noise": NoiseModel.of(stack.camera), "estimator": estimator, "elliptical": elliptical}
     batches = [slice(start, start + _BATCH) for start in range(0, max(len(windows), 1), _BATCH)]
     fits = [fit_gaussians(windows[at], mask=masks[at], axes_deg=axes_deg, **options) for at in batches]
-    values, deviations, misfit, good = (
+    values, deviations, relative_residual, good = (
         np.concatenate([getattr(fit, name) for fit in fits])
-        for name in ("parameters", "deviations", "misfit", "converged")
+        for name in ("parameters", "deviations", "relative_residual", "converged")
     )
     values, deviations = (array.reshape(*shape, array.shape[-1]) for array in (values, deviations))
     dx, dy = values[..., 0] - side / 2, values[..., 1] - side / 2
@@ -94,6 +94,6 @@ def fit_beads(
         squared_width_sd_px2=deviations[..., 2:-2],
         peak=values[..., -2],
         peak_sd=deviations[..., -2],
-        misfit=misfit.reshape(shape),
+        relative_residual=relative_residual.reshape(shape),
         good=good.reshape(shape) & (np.hypot(dx, dy) < max(_STRAY_PX, side / 6)),
     )

@@ -62,9 +62,9 @@ class Match:
 
     pairs: Indices  # (matched, 2) index of the reference point, of the camera's point
     affine: Affine
-    chance: float  # expected number of transforms that match as many points as closely by chance
+    chance_matches: float  # expected number of transforms that match as many points as closely by chance
     left_out: int  # further pairs within the tolerance, that match less closely than chance allows beside the others
-    rival: float  # significance of the best different transform over this one's; 0 to 1
+    second_best: float  # significance of the best different transform over this one's; 0 to 1
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def match_points(
     matched = reference[pairs[:, 0]]
     # A transform that agrees on half of the points is the same match, less well refined.
     away = [np.median(np.linalg.norm(other(matched) - affine(matched), axis=1)) for _, other, _, _ in found]
-    rivals = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > points.limits.tolerance_px]
-    rival = max(max(rivals, default=0.0), 0.0) / significance if significance > 0 else 1.0
-    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, rival)
+    others = [entry[0] for entry, distance in zip(found, away, strict=True) if distance > points.limits.tolerance_px]
+    second_best = max(max(others, default=0.0), 0.0) / significance if significance > 0 else 1.0
+    return Match(pairs, affine, float(np.exp(np.clip(-significance, -500.0, 500.0))), left_out, second_best)
 
 
 def fit_affine(source: Array, target: Array) -> Affine:

@@ -20,9 +20,9 @@ from planeloc.core.robust_fit import common_scatter, huber, irls, without_group_
 
 _REWEIGHTINGS = 8
 _LEAST_FREEDOM = 0.05  # degrees of freedom over positions; with less, no outlier can be recognized
-_OWN_FACTOR = 4.0  # a bead that moves by this much more than most is loose
-_OWN_LEAST_PX = 0.02
-_OWN_SIGNIFICANT = 5.0  # standard deviations
+_MOTION_FACTOR = 4.0  # a bead that moves by this much more than most is loose
+_MOTION_LEAST_PX = 0.02
+_MOTION_SIGNIFICANT = 5.0  # standard deviations
 _WALK_POWERS = (2, 3, 4)  # of the defocus; the first cannot be distinguished from an even motion of the stage
 _WALK_REWEIGHTINGS = 6
 _FEWEST_SERIES = 2
@@ -41,7 +41,7 @@ class DriftFreeBeads:
     variance_px2: Array  # (series,) of each independently
     path_weight: Array  # (series, slices) by how much a position changes with the path on a slice
     path_covariance_px2: Array  # (slices, slices)
-    own_motion_px: Array  # (series,) rms motion, both axes together, beyond path and noise
+    bead_motion_px: Array  # (series,) rms motion, both axes together, beyond path and noise
     moves: Mask  # (series,) whether that is far more than most beads have
 
     def shared_covariance_px2(self, source: Indices, target: Indices) -> Array:
@@ -90,11 +90,11 @@ def remove_stage_drift(position_px: Array, variance_px2: Array, camera: Indices,
 
     rounds = _REWEIGHTINGS if freedom > _LEAST_FREEDOM else 1
     (position, total, share, covariance, rest), _ = irls(fit, known / noise, rounds)
-    own, moves = _own_motion(rest, np.where(known, 1 / noise, 0.0), camera)
+    own, moves = _bead_motion(rest, np.where(known, 1 / noise, 0.0), camera)
     return DriftFreeBeads(position, 1 / total[:, 0], corrected * share, covariance, own, moves)
 
 
-def _own_motion(rest: Array, weights: Array, camera: Indices) -> tuple[Array, Mask]:
+def _bead_motion(rest: Array, weights: Array, camera: Indices) -> tuple[Array, Mask]:
     """Rms motion (series,) of every bead beyond its camera's mean motion and the noise, and which beads stand out."""
     for c in np.unique(camera):
         here = camera == c
@@ -109,8 +109,8 @@ def _own_motion(rest: Array, weights: Array, camera: Indices) -> tuple[Array, Ma
     excess = np.maximum(squares - freedom, 0.0)
     own = np.sqrt(excess / total)
     usual = float(np.median(own)) if len(own) else 0.0
-    far = own > np.maximum(_OWN_FACTOR * usual, _OWN_LEAST_PX)
-    return own, far & (excess > _OWN_SIGNIFICANT * np.sqrt(2 * np.maximum(freedom, 1.0)))
+    far = own > np.maximum(_MOTION_FACTOR * usual, _MOTION_LEAST_PX)
+    return own, far & (excess > _MOTION_SIGNIFICANT * np.sqrt(2 * np.maximum(freedom, 1.0)))
 
 
 def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable: Mask) -> Array:
@@ -158,7 +158,7 @@ def uneven_stage_drift(position_nm: Array, sd_nm: Array, defocus: Array, usable:
     return displacement
 
 
-def own_motion_px(fits: BeadFits) -> Array:
+def bead_motion_px(fits: BeadFits) -> Array:
     """(beads,) rms motion of each bead of a camera beyond the noise, per axis, on slices where it is bright.
 
     What all beads do together is the stage's or the optics' and does not count.
@@ -175,7 +175,7 @@ def own_motion_px(fits: BeadFits) -> Array:
     return np.sqrt(np.maximum(squared, 0.0))
 
 
-def common_motion_px(fits: BeadFits) -> float:
+def stage_drift_px(fits: BeadFits) -> float:
     """Rms motion of all beads of a camera together during the scan, per axis, less the noise."""
     bright = _bright(fits)
     squared, weight = 0.0, 1e-12

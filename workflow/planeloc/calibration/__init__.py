@@ -1,1 +1,1 @@
-"""The PSF of every plane, from z-stacks of beads."""
+"""The PSF of every plane, from bead scans."""

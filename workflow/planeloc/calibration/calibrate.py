@@ -1,4 +1,4 @@
-"""The `calibrate` stage: from bead z-stacks to the PSF of the microscope.
+"""The `calibrate` stage: from bead scans to the PSF of the microscope.
 
 1. Beads are found on every camera, cut out of its images once, and fitted with a Gaussian on every slice
    (`planeloc.calibration.measure_beads`).
@@ -60,11 +60,11 @@ def calibrate(
     settings: CalibrateSettings | None = None,
     registration: Path | None = None,
 ) -> None:
-    """Measure the PSF on bead z-stacks and write it with its figure and quality values.
+    """Measure the PSF on bead scans and write it with its figure and quality values.
 
     Parameters
     ----------
-    beads : the bead stacks, in the microscope's layout; their frames are the slices.
+    beads : the bead scan, in the microscope's layout; their frames are the slices.
     z_step_nm : stage step between slices, positive upwards along z.
     scan : "objective" or "sample", whichever was moved.
     registration : transforms of the cameras, with which the splines of all planes agree on an emitter's position.
@@ -121,7 +121,7 @@ def _check_scan(file: Path, scan: str, z_step_nm: float, settings: CalibrateSett
             "direction, give the other kind of scan"
         )
     if z_step_nm < _SMALLEST_STEP_NM:
-        raise PlanelocError(f"z step {z_step_nm:g} nm: stages make no such steps; give nm, not µm, e.g. 50")
+        raise PlanelocError(f"z step {z_step_nm:g} nm: the step is too small for a stage; give nm, not µm, e.g. 50")
     if z_step_nm > settings.maximum_step_nm:
         raise PlanelocError(
             f"{file}: z step {z_step_nm:g} nm is too coarse, the limit is {settings.maximum_step_nm:g} nm: "
@@ -150,7 +150,7 @@ def _read_registration(
         )
     if found.planes != planes or (found.field_px and found.field_px != shape):
         raise PlanelocError(
-            f"{registration}: transforms of {found.planes} cameras of {found.field_px} pixels, the bead stacks are of "
+            f"{registration}: transforms of {found.planes} cameras of {found.field_px} pixels, the bead scans are of "
             f"{planes} cameras of {shape}; register the cameras that were calibrated"
         )
     return found
@@ -196,8 +196,8 @@ def _positions_px(fit: PsfFit, registration: Registration | None) -> list[Array]
         if same is not None and len(other) < len(same) / 2:
             raise PlanelocError(
                 f"{fit.planes[p].file}: only {len(other)} of {len(same)} beads on camera {fit.names[p]} are where the "
-                "registration expects them; it belongs to other cameras, or to another order: run register again with "
-                "the files of this scan"
+                "registration expects them; the registration was made for other cameras or in another order: run "
+                "register again with the files of this scan"
             )
         weights = fit.photons[fit.plane_of == p][other]
         agreed.append(position - np.average(apart[first, other], axis=0, weights=weights) if len(other) else position)

@@ -14,7 +14,7 @@ import numpy as np
 
 from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.point_matching import match_points
-from planeloc.beads.stage_drift import common_motion_px
+from planeloc.beads.stage_drift import stage_drift_px
 from planeloc.calibration.defocus_curve import DefocusFit, Widths, fit_defocus
 from planeloc.calibration.measure_beads import PlaneBeads, bead_widths
 from planeloc.calibration.photobleaching import Photobleaching, photobleaching
@@ -22,7 +22,7 @@ from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.stage_steps import StageSteps, stage_steps
 from planeloc.core.arrays import Array, Indices, Mask
 
-_NEAR_FOCUS = 0.7  # of the depth of focus: where photons and misfit are taken
+_NEAR_FOCUS = 0.7  # of the depth of focus: where photons and residual are taken
 _FEWEST_MATCHED = 4
 _BRIGHTNESS_SD_OF_ONE = 0.03  # relative: how well a single bead's photons on two planes can be compared
 _OUTLIER = 3.0  # a bead that fits this many times worse than the median is left out
@@ -56,16 +56,16 @@ class PsfFit:
         return [plane.name for plane in self.planes]
 
     @cached_property
-    def common_motion_px(self) -> Array:
+    def stage_drift_px(self) -> Array:
         """(planes,) rms motion of all beads of a plane together during the scan, per axis."""
-        return np.array([common_motion_px(plane.fits) for plane in self.planes])
+        return np.array([stage_drift_px(plane.fits) for plane in self.planes])
 
     @property
-    def misfit(self) -> float:
+    def gaussian_residual(self) -> float:
         """Median relative residual of a Gaussian, whatever its width, for a bead near focus."""
         near = self.curve.near(_NEAR_FOCUS)
-        misfit = np.concatenate([plane.fits.misfit for plane in self.planes])
-        return float(np.median(misfit[near])) if near.any() else float("nan")
+        residual = np.concatenate([plane.fits.relative_residual for plane in self.planes])
+        return float(np.median(residual[near])) if near.any() else float("nan")
 
     def position_px(self, plane: int) -> Array:
         """(beads, 2) position of the beads of a plane in focus, weighted by information."""
@@ -102,7 +102,7 @@ def fit_psf(
         curve = fit_defocus(widths, travel_nm)
         medians = np.array([np.median(curve.focus_nm[plane_of == p]) for p in range(len(planes))])
         curve = fit_defocus(widths, travel_nm, curve.largest_defocus_nm(medians))
-        kept = _fitting_beads(curve, fits.misfit, np.concatenate([plane.motion_px for plane in planes]))
+        kept = _fitting_beads(curve, fits.relative_residual, np.concatenate([plane.motion_px for plane in planes]))
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
@@ -184,11 +184,11 @@ def _middle(values: Array, sd_of_one: float) -> tuple[float, float]:
     return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else sd_of_one
 
 
-def _fitting_beads(curve: DefocusFit, misfit: Array, motion_px: Array) -> Mask:
+def _fitting_beads(curve: DefocusFit, relative_residual: Array, motion_px: Array) -> Mask:
     """Beads that follow the common curve, are about as Gaussian as the others, and do not move: no clumps."""
     near = curve.near(1.0)
     kept = near.sum(axis=1) >= 2
-    for values, least in ((np.abs(curve.residual_nm) / curve.waist_nm, 0.1), (misfit, 0.15)):
+    for values, least in ((np.abs(curve.residual_nm) / curve.waist_nm, 0.1), (relative_residual, 0.15)):
         median = np.array([np.median(v[n]) if n.any() else np.inf for v, n in zip(values, near, strict=True)])
         typical = np.median(median[np.isfinite(median)]) if np.isfinite(median).any() else 0.0
         kept &= median <= max(_OUTLIER * typical, least)
@@ -205,7 +205,7 @@ def _common_beads(first: PlaneBeads, other: PlaneBeads, shape: tuple[int, int]) 
     if match is None or len(match.pairs) < _FEWEST_MATCHED:
         return None
     # Whole-pixel positions of a few beads also match by chance.
-    sure = match.chance <= 0.01 and match.rival <= 0.7
+    sure = match.chance_matches <= 0.01 and match.second_best <= 0.7
     return match.pairs if sure else None
 
 

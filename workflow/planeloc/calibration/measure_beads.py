@@ -11,7 +11,7 @@ import numpy as np
 from planeloc.beads.bead_stack import BeadStack, field_background
 from planeloc.beads.detection import Beads, BeadSearch, find_clean_beads
 from planeloc.beads.fits import BeadFits, fit_beads
-from planeloc.beads.stage_drift import own_motion_px
+from planeloc.beads.stage_drift import bead_motion_px
 from planeloc.calibration.defocus_curve import Widths
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.camera import Camera
@@ -49,7 +49,7 @@ class PlaneBeads:
     @cached_property
     def motion_px(self) -> Array:
         """(beads,) rms motion of each bead beyond the common one and noise, per axis."""
-        return own_motion_px(self.fits)
+        return bead_motion_px(self.fits)
 
 
 def measure_beads(

@@ -61,7 +61,7 @@ def quality_values(fit: PsfFit, calibrated: CalibratedPSF, astigmatism: Array, s
         **_residual_values(fit, calibrated),
         "bead_photons": of_planes["photons"].min(),
         "bead_motion_nm": of_planes["motion_nm"].max(),
-        "lateral_stage_drift_nm": fit.common_motion_px.max() * fit.pixel_size_nm,
+        "lateral_stage_drift_nm": fit.stage_drift_px.max() * fit.pixel_size_nm,
         "stage_step_error_nm": fit.steps.largest_error_nm,
         "photobleaching": abs(fit.bleaching.lost),
         "photobleaching_sd": fit.bleaching.lost_sd,
@@ -110,7 +110,7 @@ def _residual_values(fit: PsfFit, calibrated: CalibratedPSF) -> dict[str, float]
         "width_residual_near_focus_nm": near_focus,
         "width_residual_all_nm": _root_mean(squared[curve.used]),
         "width_residual_over_waist": near_focus / curve.waist_nm,
-        "gaussian_residual_in_focus": fit.misfit,
+        "gaussian_residual_in_focus": fit.gaussian_residual,
         "relative_residual_gaussian": relative_residual(of_gaussian, fit.reach_nm),
         **({"relative_residual_spline": relative_residual(of_spline, fit.reach_nm)} if of_spline else {}),
         "relative_residual": relative_residual(of_spline or of_gaussian, fit.reach_nm),
@@ -186,9 +186,9 @@ def quality_checks(fit: PsfFit, values: dict[str, float], s: CalibrateSettings) 
 
 def _check_on_shape(ratio: float, s: CalibrateSettings) -> Check:
     """Whether the depth of focus agrees with the size of the spots, as it does at any numerical aperture."""
-    name, check_step = "depth_of_focus_over_waist", "for spots of this size: check the z step in the sample table"
+    name, check_step = "depth_of_focus_over_waist", "for spots of this size: check the z step in the calibration table"
     if ratio > s.focus_ratio_least:
-        advice = f"the depth of focus is long {check_step}, and that the stage kept it"
+        advice = f"the depth of focus is long {check_step}, and that the stage moved by this step"
         return check_at_most(name, ratio, advice, warn=s.focus_ratio_most)
     advice = f"the depth of focus is short {check_step}, look for clumped beads and for saturated ones"
     return check_at_least(name, ratio, advice, warn=s.focus_ratio_least)
@@ -220,9 +220,9 @@ def _advice(fit: PsfFit, values: dict[str, float], model: str) -> dict[str, str]
         "bead_photons": f"the beads are dim on {of(np.argmin, 'photons')}; raise the laser power or the "
         "exposure time, or use brighter beads",
         "bead_motion_nm": "the beads move independently between slices, most on "
-        f"{of(np.argmax, 'motion_nm')}: fix them to the cover slip, and let them settle",
+        f"{of(np.argmax, 'motion_nm')}: fix them to the coverslip, and let them settle",
         "lateral_stage_drift_nm": "all beads move sideways together during the scan, most on "
-        f"{names[int(np.argmax(fit.common_motion_px))]}: let the stage settle, clamp the sample, and align the scan "
+        f"{names[int(np.argmax(fit.stage_drift_px))]}: let the stage settle, clamp the sample, and align the scan "
         "with the optical axis",
         "stage_step_error_nm": f"the stage jumped or went back near slice {fit.steps.worst + 1} (the first is 1), "
         "which shifts the depths of the planes relative to each other: record the beads again, with time for the stage "
@@ -285,17 +285,18 @@ def _advice_on_matching(fit: PsfFit) -> str:
 
 
 def _advice_on_order(depths_nm: Array) -> str:
-    """What to check in the sample table, given the order of the foci over the cameras."""
+    """What to check in the calibration table, given the order of the foci over the cameras."""
     order = _order(depths_nm)
     if order < 0:
         return (
-            "z decreases with the number of the camera: either `scan` in the sample table is wrong (objective or "
-            "sample), which turns z upside down, or the cameras are listed from the deepest focus to the shallowest; "
-            "then list them the other way round"
+            "z decreases with the number of the camera: either `scan` in the calibration table is wrong "
+            "(objective or sample), which turns z upside down, or the cameras are listed from the deepest focus to the "
+            "shallowest; then list them the other way round"
         )
     if order > 0:
-        return "z increases with the number of the camera; a wrong `scan` in the sample table would turn z upside down"
+        return "z increases with the number of the camera; a wrong `scan` in the calibration table would turn "
+        "z upside down"
     return (
-        "the foci neither rise nor fall with the number of the camera: check the order of the files in the sample "
-        "table and of the cameras in the microscope file"
+        "the foci neither rise nor fall with the number of the camera: check the order of the files in the "
+        "calibration table and of the cameras in the microscope file"
     )

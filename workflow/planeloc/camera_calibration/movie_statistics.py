@@ -131,7 +131,7 @@ class BrightStatistics:
     frames: int
     mean: Array  # (rows, columns) counts
     saturated: NDArray[np.bool_]  # pixels that ever reached saturation
-    saturated_share: float  # of the usable pixels
+    saturated_fraction: float  # of the usable pixels
     flicker: float  # relative rms change of the intensity from frame to frame, less shot noise
     steady_share: float  # fraction of the frame pairs without a step in intensity
 

@@ -53,7 +53,7 @@ def _checked_values(m: CameraMeasurement) -> dict[str, float]:
     return {
         "gain_relative_sd": m.gain_sd,
         "shot_noise_over_read_noise": float(line.slope * line.linear_up_to / max(dark.read_variance, 1e-9)),
-        "saturated_fraction": bright.saturated_share,
+        "saturated_fraction": bright.saturated_fraction,
         "linear_fraction": line.linear_up_to / float(bright.levels.signal[~bright.levels.saturated].max()),
         "curvature": _significant(line.curvature, line.curvature_sd),
         "flicker": bright.flicker,

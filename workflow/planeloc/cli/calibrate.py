@@ -30,6 +30,6 @@ from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, File, Used,
 @click.option("--z-step-nm", type=float, metavar="nm", required=True, help="Step of the scan between slices; positive.")
 @click.option("--scan", type=click.Choice(("objective", "sample")), required=True, help="What moved during the scan.")
 def command(microscope: Path, z_step_nm: float, scan: str, **given: Any) -> Used:
-    """Fit the PSF of every plane to z-stacks of beads."""
+    """Fit the PSF of every plane to bead scans."""
     calibrate(microscope=read_microscope(microscope), z_step_nm=z_step_nm, scan=scan, **given)
     return Used({"z_step_nm": z_step_nm, "scan": scan})

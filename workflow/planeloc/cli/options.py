@@ -124,7 +124,7 @@ def _setting_option(field: dataclasses.Field, kind: type) -> Callable:
     )
 
 
-BEADS = File("--beads", "Bead z-stack; one file per camera, in plane order.", multiple=True)
+BEADS = File("--beads", "Bead scan; one file per camera, in plane order.", multiple=True)
 MICROSCOPE = File("--microscope", "Microscope file (YAML).")
 FIGURE = output("--figure", "Figure (PNG).")
 QUALITY = output("--quality", "Quality values and verdicts (JSON).")

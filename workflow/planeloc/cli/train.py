@@ -30,5 +30,5 @@ from planeloc.training.train import train
     FIGURE,
 )
 def command(movie: tuple[Path, ...], **given: Any) -> Used:
-    """Provide a network for a microscope: use the given weights if they fit, or else train."""
+    """Use the given network if it fits the microscope; otherwise train one."""
     return Used(train(movies=list(movie), **given))

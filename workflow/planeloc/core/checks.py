@@ -1,6 +1,6 @@
 """Quality checks: values against thresholds, with a verdict (pass, warn or fail) and advice.
 
-The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshold", "verdict", "advice"}]}.
+The JSON file: {"values": {name: number}, "checks": [{"name", "value", "threshold", "verdict", "advice", "side"}]}.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Check:
     threshold: float | None
     verdict: str  # pass, warn or fail
     advice: str
+    side: str = ""  # of the threshold on which values pass, ≤ or ≥; empty in older files
 
     @property
     def text(self) -> str:
@@ -39,15 +40,15 @@ class Check:
 def check_at_most(name: str, value: float, advice: str, *, warn: float, fail: float = math.inf) -> Check:
     """Check a value that should be small; NaN fails."""
     if not value <= fail:
-        return Check(name, value, fail, "fail", advice)
-    return Check(name, value, warn, "warn" if value > warn else "pass", advice)
+        return Check(name, value, fail, "fail", advice, "≤")
+    return Check(name, value, warn, "warn" if value > warn else "pass", advice, "≤")
 
 
 def check_at_least(name: str, value: float, advice: str, *, warn: float, fail: float = -math.inf) -> Check:
     """Check a value that should be large; NaN fails."""
     if not value >= fail:
-        return Check(name, value, fail, "fail", advice)
-    return Check(name, value, warn, "warn" if value < warn else "pass", advice)
+        return Check(name, value, fail, "fail", advice, "≥")
+    return Check(name, value, warn, "warn" if value < warn else "pass", advice, "≥")
 
 
 def of_failure(path: Path) -> Path:

@@ -150,7 +150,7 @@ def require_file(path: str | Path, what: str) -> Path:
         path.open("rb").close()
     except FileNotFoundError:
         raise PlanelocError(
-            f"{path}: {what} not found; check the path in the sample table or on the command line"
+            f"{path}: {what} not found; check the path in the sample or calibration table, or on the command line"
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None

@@ -86,7 +86,9 @@ class AdaptiveBatch:
         self.size = (self.size + 1) // 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        _LOG.info(f"{self._what}: {self._device} ran out of memory; going on with {self.size} {self._image}s at once")
+        _LOG.info(
+            f"{self._what}: {self._device} ran out of memory; continuing with {self.size} {self._image}s at a time"
+        )
 
 
 def out_of_memory(error: BaseException) -> bool:

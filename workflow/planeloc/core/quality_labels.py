@@ -29,6 +29,8 @@ _LABELS = {
     "relative_residual": "residual of the PSF model",
     "relative_residual_gaussian": "residual of the Gaussian model",
     "relative_residual_spline": "residual of the spline model",
+    "asymmetry": "cubic coefficient A of the defocus curve",
+    "quartic": "quartic coefficient B of the defocus curve",
     "bead_photons": "photon count of a bead in focus",
     "bead_motion_nm": "motion of individual beads",
     "motion_nm": "motion of individual beads",
@@ -38,7 +40,7 @@ _LABELS = {
     "largest_depth_sd_nm": "standard deviation of a plane's depth",
     "largest_brightness_sd": "standard deviation of brightness",
     "smallest_plane_spacing_nm": "smallest distance between planes",
-    "planes_in_order": "order of the planes (1: z increases)",
+    "planes_in_order": "direction of z over the cameras (1: increasing, −1: decreasing)",
     # register
     "matched": "matched beads",
     "residual_nm": "residual (rms)",
@@ -56,26 +58,36 @@ _LABELS = {
     "electrons_per_count": "conversion gain, electrons per count",
     "shot_noise_over_read_noise": "shot noise / read noise (variances)",
     "saturated_fraction": "saturated pixels",
+    "linear_up_to_counts": "upper end of the linear range",
     "linear_fraction": "linear part of the intensity range",
     "curvature": "curvature of the photon transfer line",
     "flicker": "flicker of the lamp",
     "steady_fraction": "frame pairs of steady intensity",
     "stray_light_counts": "stray light in the dark movie",
-    "dark_mismatch_counts": "distance of dark movie from the line",
+    "dark_mismatch_counts": "distance of the dark movie from the photon transfer line",
     "dark_zero_fraction": "zeros in the dark movie",
     "hot_pixel_fraction": "hot pixels",
     "offset_from_declared_counts": "difference from the declared offset",
-    "gain_from_declared": "factor from the declared gain",
-    "read_noise_from_declared": "factor from the declared read noise",
+    "gain_from_declared": "factor between measured and declared gain",
+    "read_noise_from_declared": "factor between measured and declared read noise",
     "excess_noise_from_expected": "deviation from expected excess noise",
     # convert
     "noise_ratio": "noise variance / declared variance",
-    "noise_factor_from_declared": "factor from the declared noise variance",
+    "noise_factor_from_declared": "factor between measured and declared noise variance",
     "below_offset_counts": "background below the offset",
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
     # evaluate
     "jaccard": "Jaccard index",
+    "efficiency_lateral": "lateral efficiency",
+    "efficiency_axial": "axial efficiency",
+    "efficiency_3d": "3D efficiency",
+    "bound_lateral_nm": "lateral Cramér–Rao bound",
+    "bound_axial_nm": "axial Cramér–Rao bound",
+    "rmse_lateral_over_bound": "lateral RMSE / Cramér–Rao bound",
+    "rmse_axial_over_bound": "axial RMSE / Cramér–Rao bound",
+    "empty_frames_fraction": "frames without localizations",
+    "depth_ends_fraction": "localizations at the ends of the depth range",
     **{f"pull_{axis}": f"normalised error along {axis}" for axis in "xyz"},
 }
 _PERCENT = {
@@ -120,11 +132,15 @@ def quantity(name: str, value: Any, deviation: float | None = None) -> str:
         return "not measured"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if name.endswith("mirrored"):
+        return "yes" if value else "no"
     shown, factor = unit(name), 100 if unit(name) == "%" and not name.startswith("efficiency") else 1
     value *= factor
     text = f"{value:,.0f}".replace("-", "−") if math.isfinite(value) and value == round(value) else number(value)
-    if deviation is not None:
-        text += f" ± {number(factor * deviation, 2) if deviation else 0}"
+    if deviation:
+        text += f" ± {number(factor * deviation, 2)}"
+    elif text == "1":
+        shown = shown.removesuffix("s")
     return f"{text} {shown}".strip()
 
 

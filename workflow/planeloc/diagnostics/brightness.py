@@ -57,8 +57,8 @@ def measure_brightness_and_background(movies: list[Movie], psf: PSF) -> Brightne
     if len(found) < FEWEST_EMITTERS:
         names = ", ".join(str(movie.manifest) for movie in movies)
         raise PlanelocError(
-            f"{names}: only {len(found)} molecules in focus found to measure their photons, {FEWEST_EMITTERS} are"
-            " needed; check offset and gain in the microscope file, or give train: photons and background"
+            f"{names}: only {len(found)} in-focus molecules were found; measuring photon counts needs "
+            f"{FEWEST_EMITTERS}; check offset and gain in the microscope file, or give train: photons and background"
         )
     low, high = np.quantile(found, (0.05, 0.95))
     levels = np.median(background, axis=0)

@@ -45,7 +45,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
         possible = 2 * spacing * int(max(0.0, min(-measured[0], measured[1])) // spacing)
         smaller = f"set depth_range_nm: {possible:g} or less, or " if possible else ""  # 0 would mean automatic
         raise PlanelocError(
-            f"{source}: {covered}, and depths from {low:.0f} to {high:.0f} nm are to be trained; {smaller}record beads"
+            f"{source}: {covered}, but the training needs {low:.0f} to {high:.0f} nm; {smaller}record beads"
             " over a longer scan"
         )
     one, other = ambiguous_depths(psf, scene)

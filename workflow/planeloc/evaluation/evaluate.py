@@ -79,7 +79,7 @@ def _compare(
     if 2 * settings.border_nm >= min(size):
         raise PlanelocError(
             f"{path}: a border of {settings.border_nm:g} nm leaves none of a field of {size[0]:g} × {size[1]:g} nm; "
-            "set border_nm of evaluate lower"
+            "reduce evaluate: border_nm"
         )
     molecules = read_ground_truth(truth)
     last = int(molecules["frame"].max()) if len(molecules) else 0

@@ -35,7 +35,7 @@ class GaussianFits:
 
     parameters: Array  # (n, 5): x, y, w, peak, background; (n, 6) if elliptical: x, y, w_1, w_2, peak, background
     covariance: Array  # (n, p, p), from the noise model
-    misfit: Array  # (n,) rms residual beyond noise over rms contrast of the fit
+    relative_residual: Array  # (n,) rms residual beyond noise over rms contrast of the fit
     converged: NDArray[np.bool_]  # (n,)
 
     @property
@@ -55,7 +55,7 @@ class GaussianFits:
     def rows(self, chosen: NDArray) -> GaussianFits:
         """Return the fits of some of the windows."""
         return GaussianFits(
-            self.parameters[chosen], self.covariance[chosen], self.misfit[chosen], self.converged[chosen]
+            self.parameters[chosen], self.covariance[chosen], self.relative_residual[chosen], self.converged[chosen]
         )
 
 
@@ -124,7 +124,10 @@ def fit_gaussians(
     values, jacobian = problem.model(parameters)
     inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
     return GaussianFits(
-        parameters, _covariance(problem, values, jacobian), _misfit(problem, values), converged.numpy() & inside
+        parameters,
+        _covariance(problem, values, jacobian),
+        _relative_residual(problem, values),
+        converged.numpy() & inside,
     )
 
 
@@ -220,7 +223,7 @@ def _covariance(problem: _Problem, values: Array, jacobian: Array) -> Array:
     return inverse @ middle @ inverse
 
 
-def _misfit(problem: _Problem, values: Array) -> Array:
+def _relative_residual(problem: _Problem, values: Array) -> Array:
     left_over = np.sum(problem.use * ((problem.data - values) ** 2 - problem.noise.variance(values)), axis=1)
     # Contrast, not signal: a very broad Gaussian on a negative background has a large signal and explains nothing.
     mean = np.sum(problem.use * values, axis=1, keepdims=True) / problem.use.sum(axis=1, keepdims=True)

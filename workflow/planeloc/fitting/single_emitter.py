@@ -35,7 +35,7 @@ class EmitterFits:
     background: Tensor  # (n, planes), photons per pixel
     drift_nm: Tensor  # (n, planes, 2) inter-camera drift beside the windows' shifts; 0 on plane 0 and where not fitted
     covariance: Tensor  # (n, 4, 4)
-    misfit: Tensor  # (n,) rms residual beyond noise over the rms contrast of the model
+    relative_residual: Tensor  # (n,) rms residual beyond noise over the rms contrast of the model
     chi_square: Tensor  # (n,) per degree of freedom
     converged: Tensor  # (n,) bool
 
@@ -240,7 +240,7 @@ def _result(problem: _Problem, parameters: Tensor, background: Tensor, converged
         background,
         windows.drift_nm(parameters),
         _covariance(problem, weights, derivatives)[:, :4, :4],
-        misfit=(left.clamp(min=0) / contrast.clamp(min=1e-12)).sqrt(),
+        relative_residual=(left.clamp(min=0) / contrast.clamp(min=1e-12)).sqrt(),
         chi_square=(weights * squared).sum(dim=(1, 2, 3)) / freedom.clamp(min=1),
         converged=converged & _inside(windows, parameters, problem.psf.pixel_size_nm),
     )

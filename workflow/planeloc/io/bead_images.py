@@ -37,8 +37,8 @@ def read_slices(
         if all(np.array_equal(image[p], image[q]) for image in counts):
             raise PlanelocError(
                 f"{camera_file(source.files, q)}: cameras {cameras[p].name} and {cameras[q].name} have identical "
-                "images: the same file or region was given twice; correct the bead files in the sample table, or the "
-                "regions in the microscope file"
+                "images: the same file or region was given twice; correct the bead files in the calibration table, "
+                "or the regions in the microscope file"
             )
     full = zip(cameras, source.largest_counts, strict=True)
     return counts, tuple(replace(c, saturation_counts=min(c.saturation_counts, largest)) for c, largest in full)

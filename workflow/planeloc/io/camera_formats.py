@@ -76,8 +76,8 @@ def open_camera_file(path: str | Path, channels: int | None = None) -> CameraSta
         return known.open(path, channels)
     described = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in reversed(formats))
     raise PlanelocError(
-        f"{path}: of no camera format that planeloc reads: {described}; export it as TIFF, or install a package that "
-        "reads it (entry-point group planeloc.camera_formats)"
+        f"{path}: not a camera format that planeloc can read: {described}; export it as TIFF, or install a package "
+        "that reads it (entry-point group planeloc.camera_formats)"
     )
 
 

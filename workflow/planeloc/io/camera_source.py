@@ -1,6 +1,6 @@
 """From camera files to frames: which pixels of which file belong to which plane, by the microscope's layout.
 
-The order of the cameras in the microscope file is the order of the planes. The "frames" of a bead stack are its slices.
+The order of the cameras in the microscope file is the order of the planes. The "frames" of a bead scan are its slices.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ def _threshold(given: float, kind: str) -> float:
     default = network_kind(kind).detection_threshold
     if 0 < given < _LEAST_THRESHOLD:
         raise PlanelocError(
-            f"setting threshold: {given:g} is below {_LEAST_THRESHOLD:g}, where all noise is found; give more, or 0"
-            f" for {default:g}"
+            f"setting threshold: {given:g} is below {_LEAST_THRESHOLD:g}, where noise is detected as molecules; "
+            f"give more, or 0 for {default:g}"
         )
     return given or default
 

@@ -96,7 +96,7 @@ def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dic
         other_widths = any(not quantity.remedy for quantity in outside)
         advice = advise(remedy, other_widths, inputs.record, inputs.reference_psf)
     if on_mismatch == "stop":
-        names = " and ".join(quantity.name for quantity in outside)
+        names = " and ".join(quantity.name for quantity in outside) + (" is" if len(outside) == 1 else " are")
         raise PlanelocError(f"{movie}: {names} outside the training distribution of {weights}; {advice}")
     _LOG.info(advice)
     return as_dict(quantities)
@@ -135,8 +135,8 @@ def compare(measured: Measured, record: NetworkRecord, movie: Movie) -> list[Qua
     return [
         _background(here, measured, record.scene),
         _brightness(here, measured, record.scene),
-        _spot_size(measured, movie, record.psf),
-        _density(measured, record.scene),
+        _spot_width(measured, movie, record.psf),
+        _density_quantity(measured, record.scene),
     ]
 
 
@@ -146,7 +146,7 @@ def densest(scene: Scene) -> float:
 
 
 def as_dict(quantities: list[Quantity]) -> dict[str, Any]:
-    """Return plain values; density per 16×16 pixels, spot sizes over those of the network's PSF."""
+    """Return plain values; density per 16×16 pixels, spot widths over those of the network's PSF."""
     return {
         quantity.name.replace(" ", "_"): {
             "measured": quantity.measured,
@@ -207,17 +207,17 @@ def _brightness(here: Scene, measured: Measured, trained: Scene) -> Quantity:
     )
 
 
-def _spot_size(measured: Measured, movie: Movie, psf: PSF) -> Quantity:
+def _spot_width(measured: Measured, movie: Movie, psf: PSF) -> Quantity:
     known = [width if math.isfinite(width) else None for width in measured.widths]
     cameras = zip(movie.microscope.cameras, known, strict=True)
     listed = ", ".join(f"{width:.2f} on {camera.name}" for camera, width in cameras if width)
     if not listed:
-        return Quantity("spot size", known, 1.0, None, "spot size is unknown: too few molecules")
-    line = f"spot size {listed} times that of the training's PSF (waist {psf.gaussian.waist_nm:.0f} nm)"
-    return Quantity("spot size", known, 1.0, any(map(_other_width, measured.widths)), line)
+        return Quantity("spot width", known, 1.0, None, "spot width is unknown: too few molecules")
+    line = f"spot width {listed} times that of the training's PSF (waist {psf.gaussian.waist_nm:.0f} nm)"
+    return Quantity("spot width", known, 1.0, any(map(_other_width, measured.widths)), line)
 
 
-def _density(measured: Measured, trained: Scene) -> Quantity:
+def _density_quantity(measured: Measured, trained: Scene) -> Quantity:
     here, most = (_PER_WINDOW * density for density in (measured.density, densest(trained)))
     wanted = min(here, _DENSEST_PER_WINDOW)
     remedy: dict[str, Any] = {"emitters": math.ceil(wanted)}

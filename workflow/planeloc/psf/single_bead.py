@@ -95,7 +95,7 @@ def read_bead_stack(path: Path) -> NDArray:
     try:
         stack = tifffile.imread(path)
     except FileNotFoundError:
-        raise PlanelocError(f"{path}: bead stack not found; check psf: file in the simulation file") from None
+        raise PlanelocError(f"{path}: bead scan not found; check psf: file in the simulation file") from None
     except (tifffile.TiffFileError, OSError, ValueError) as error:
         raise PlanelocError(f"{path}: cannot be read as TIFF ({error}); give a z-stack of one bead") from None
     if stack.ndim != 3 or len(stack) < _LEAST_SLICES:

@@ -90,7 +90,7 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, registration
     axes.text(0.4, -0.17, "grey lines: standard deviation, nm", transform=axes.transAxes, va="center", fontsize=9)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.set_aspect("equal")
-    rms, left_out = fit.residual_rms_px * pixel, fit.left_out_rms_px * pixel
+    rms, left_out = fit.residual_rms_px * pixel, fit.leave_one_out_rms_px * pixel
     axes.set_title(
         f"{plane.name}: {fit.transform.model} transform, {len(lengths)} beads\n"
         f"residual {rms:.1f} nm rms, leave-one-out {left_out:.1f} nm",

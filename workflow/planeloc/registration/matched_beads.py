@@ -36,7 +36,7 @@ class MatchedPlane:
     beads: MatchedBeads
     compared: int  # beads that both cameras image well on a common slice
     moving: int  # beads left out, as they move relative to the others
-    own_motion_px: float  # median over the beads of both cameras
+    bead_motion_px: float  # median over the beads of both cameras
 
 
 def match_beads(
@@ -115,7 +115,7 @@ def without_stage_drift(
             good[:] = True
         # Where the path stays, at least the motion that is seen may lie between the two cameras.
         apart = 0.0 if connected[first[c]] else sum(np.nan_to_num(positions[k].motion_px) ** 2 / 2 for k in (0, c))
-        own = float(np.median(steady.own_motion_px[np.concatenate((a[good], b[good]))]))
+        own = float(np.median(steady.bead_motion_px[np.concatenate((a[good], b[good]))]))
         beads = _on_camera(steady, a[good], b[good], turns[c], apart)
         planes.append(MatchedPlane(beads, compared[c - 1], int(np.sum(~good)), own))
     return planes

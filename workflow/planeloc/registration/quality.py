@@ -10,7 +10,7 @@ import numpy as np
 from planeloc.beads.positions import BeadPositions
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.registration.settings import RegisterSettings
-from planeloc.registration.transform_fit import RegisteredPlane, area_share
+from planeloc.registration.transform_fit import RegisteredPlane, covered_fraction
 from planeloc.transforms.camera_transform import Registration
 
 _ADVICE = {
@@ -53,17 +53,17 @@ def quality_values(
             "excluded": plane.excluded,
             "beads_on_common_slices": plane.matched.compared,
             "residual_nm": fit.residual_rms_px * pixel,
-            "leave_one_out_nm": fit.left_out_rms_px * pixel,
+            "leave_one_out_nm": fit.leave_one_out_rms_px * pixel,
             "scatter_nm": fit.scatter_px * pixel,
             "transform_sd_nm": transform_sd_nm,
             "corner_sd_nm": corner_sd_nm,
-            "bead_motion_nm": plane.matched.own_motion_px * pixel,
+            "bead_motion_nm": plane.matched.bead_motion_px * pixel,
             "shift_x_px": fit.transform.shift_px[0],
             "shift_y_px": fit.transform.shift_px[1],
             "mirrored": fit.transform.mirrored,
             "quadratic": fit.transform.model == "quadratic",
-            "second_best_match": plane.match.rival,
-            "chance_matches": plane.match.chance,
+            "second_best_match": plane.match.second_best,
+            "chance_matches": plane.match.chance_matches,
         }
         values |= {f"plane_{p}_{name}": float(value) for name, value in of_plane.items()}
     return values
@@ -81,8 +81,8 @@ def quality_checks(
     worst = {name: max(of_cameras(name)) for name in largest} | {
         "matched_beads": min(of_cameras("matched")),
         "residual_px": max(plane.fit.residual_rms_px for plane in registered),
-        "leave_one_out_px": max(plane.fit.left_out_rms_px for plane in registered),
-        "covered_area_fraction": min(area_share(plane.reference_px, shape) for plane in registered),
+        "leave_one_out_px": max(plane.fit.leave_one_out_rms_px for plane in registered),
+        "covered_area_fraction": min(covered_fraction(plane.reference_px, shape) for plane in registered),
         "beads_on_common_slices": min(of_cameras("beads_on_common_slices")),
         "lateral_stage_drift_nm": max(of_cameras("lateral_stage_drift_nm", first=0)),
     }

@@ -38,7 +38,7 @@ from planeloc.registration.settings import RegisterSettings
 from planeloc.registration.transform_fit import (
     FEWEST_FOR_QUADRATIC,
     RegisteredPlane,
-    area_share,
+    covered_fraction,
     fit_shift,
     fit_transform,
 )
@@ -137,7 +137,7 @@ def _register_plane(
     """Fit the transform of one camera."""
     source = plane.beads.source
     # Beads in a corner of the field determine its position, but their errors would rotate and stretch the rest.
-    narrow = area_share(source, shape) < settings.affine_area
+    narrow = covered_fraction(source, shape) < settings.affine_area
     if settings.model == "quadratic" and (narrow or len(source) < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
             f"{file}: {len(source)} matched beads on camera {name} are too few or too close together for a quadratic "

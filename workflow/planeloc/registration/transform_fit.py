@@ -49,7 +49,7 @@ class TransformFit:
         return _rms(self.residual_px[self.kept])
 
     @property
-    def left_out_rms_px(self) -> float:
+    def leave_one_out_rms_px(self) -> float:
         return _rms(self.left_out_px[self.kept])
 
 
@@ -228,7 +228,7 @@ def _rms(residual: Array) -> float:
     return float(np.sqrt(np.mean(np.sum(residual**2, axis=1))))
 
 
-def area_share(points: Array, shape: tuple[int, int]) -> float:
+def covered_fraction(points: Array, shape: tuple[int, int]) -> float:
     """Area of an ellipse with the points' second moments (twice their rms) over the field's area, at most 1."""
     area = 4 * np.pi * np.sqrt(max(np.linalg.det(np.cov(points.T)), 0.0))
     return min(float(area / (shape[0] * shape[1])), 1.0)

@@ -35,8 +35,8 @@ def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
 def _stage(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows of one stage."""
     checks = [
-        {**check, "label": label(check["name"])}
-        | {key: quantity(check["name"], check[key]) for key in ("value", "threshold")}
+        {**check, "label": label(check["name"]), "value": quantity(check["name"], check["value"])}
+        | {"threshold": f"{check.get('side', '')} {quantity(check['name'], check['threshold'])}".strip()}
         for check in content.get("checks", [])
     ]
     single, tables = {}, {}

@@ -1,6 +1,6 @@
 """Microtubule-like filaments in three dimensions, with their labels.
 
-A filament is a worm-like chain in the plane of the cover slip: its heading diffuses along the contour, so that
+A filament is a worm-like chain in the plane of the coverslip: its heading diffuses along the contour, so that
 ⟨cos Δθ⟩ = exp(−s / 2P) with P the persistence length (the two-dimensional chain of Kratky and Porod 1949; Gittes et al.
 1993 for microtubules, which bend more in cells). In depth it is a sine of the contour length, which keeps it smooth and
 within the depth range.

@@ -47,7 +47,7 @@ def scan_positions(settings: SimulationSettings) -> NDArray[np.float64]:
 def bead_scene(
     settings: SimulationSettings, scan_nm: NDArray[np.float64], random: np.random.Generator
 ) -> SimulatedScene:
-    """The bead scan: beads on a slightly tilted cover slip, some of them beyond the edge of the sensor."""
+    """The bead scan: beads on a slightly tilted coverslip, some of them beyond the edge of the sensor."""
     beads = settings.beads
     xy_nm = _random_positions(settings, random) * settings.pixel_size_nm
     photons = random.uniform(beads.photons_least, beads.photons, len(xy_nm))

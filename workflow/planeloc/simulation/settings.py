@@ -45,7 +45,7 @@ class PsfSettings:
 class DriftSettings:
     """Inter-camera drift: slow motion of every camera against the reference; `drift:` in a simulation file."""
 
-    largest_nm: float = setting(48.0, "Largest displacement of an image along an axis, nm.", minimum=0)
+    largest_nm: float = setting(48.0, "Largest inter-camera drift of an image along an axis, nm.", minimum=0)
     smoothing_s: float = setting(1.5, "Time over which the random walk is smoothed, s.", minimum=1e-3)
 
 
@@ -58,7 +58,7 @@ class BeadSettings:
     beyond_px: float = setting(3.0, "How far beyond the sensor's edge beads may lie, pixels.", minimum=0)
     photons_least: float = setting(12000.0, "Dimmest bead, photons per slice on all planes together.", minimum=1)
     photons: float = setting(24000.0, "Brightest bead, photons per slice on all planes together.", minimum=1)
-    tilt_nm: float = setting(20.0, "Rise of the cover slip from the left to the right edge, nm.")
+    tilt_nm: float = setting(20.0, "Rise of the coverslip from the left to the right edge, nm.")
     scan: str = setting("objective", "What the stage moves.", choices=("objective", "sample"))
     z_step_nm: float = setting(50.0, "Step of the scan, nm.", minimum=1)
     scan_range_nm: float = setting(1500.0, "The scan goes from − to + this position, nm.", minimum=1)

@@ -18,7 +18,7 @@ from planeloc.training.settings import DENSITY_PX, SCENE_SETTINGS, TrainSettings
 
 def training_advice(
     remedy: Mapping[str, Any],
-    spot_size_differs: bool,
+    spot_width_differs: bool,
     record: NetworkRecord,
     psf: PSF,
     *,
@@ -33,7 +33,7 @@ def training_advice(
     Parameters
     ----------
     remedy : settings of `train` that differ from those of the network's own training.
-    spot_size_differs : the movie's spots have another width than those of the network's PSF.
+    spot_width_differs : the movie's spots have another width than those of the network's PSF.
     record : of the network.
     psf : the calibration in the frame of the reference camera.
     movie, registration, calibration, weights, output : of `planeloc localize`; new weights go beside `output`.
@@ -50,8 +50,8 @@ def training_advice(
         f"{name}: {str(value).lower() if isinstance(value, bool) else value}" for name, value in keys.items()
     )
     first = ""
-    if spot_size_differs and worst_mistaken_depth(record, psf) <= TrainSettings().maximum_depth_error_nm:
-        first = f"{calibration} has the network's spot sizes: calibrate with beads recorded like the movie first; "
+    if spot_width_differs and worst_mistaken_depth(record, psf) <= TrainSettings().maximum_depth_error_nm:
+        first = f"{calibration} has the network's spot width: calibrate with beads recorded like the movie first; "
     return f"{first}train for this movie with `{shlex.join(command)}`, or in a configuration by `train: {{{listed}}}`"
 
 

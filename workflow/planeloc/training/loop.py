@@ -195,8 +195,8 @@ def verdict(history: History, samples: int = 0) -> str:
     if seen < samples:
         rate = _schedule(int(seen), samples, 0)
         return (
-            f"stopped after {seen:.0f} of {samples} images, at {rate:.0%} of the learning rate;"
-            f" with samples: {seen:.0f} it falls to 0 by then, which may help"
+            f"stopped after {seen:.0f} of {samples} images, when the learning rate was {rate:.0%} of its initial value;"
+            f" with samples: {seen:.0f} the rate falls to 0 by then, which may improve the result"
         )
     early = [entry["validation_loss"] for entry in history if entry["samples"] <= seen / 2]
     if len(early) < 2:
@@ -205,7 +205,7 @@ def verdict(history: History, samples: int = 0) -> str:
     gain, late = losses[0] - min(losses), min(early) - min(losses)
     share = max(0.0, late / gain) if gain > 0 else 0.0
     more = "more samples would help" if share > _WORTH_MORE else "more samples would help little"
-    return f"the second half of training gained {share:.1%} of the whole, as twice as many images may: {more}"
+    return f"{share:.1%} of the improvement came in the second half of the training; doubling may gain as much: {more}"
 
 
 def inherit_weights(network: nn.Module, start: nn.Module) -> None:
