@@ -36,8 +36,11 @@ def many_position_bounds(
 ) -> NDArray[np.float64]:
     """As `position_bound` for one background of all emitters, in a time that hardly grows with their number.
 
-    Bounds are exact where there are fewer emitters than nodes of the table; else their error is below 1 %.
+    Bounds are exact where there are fewer emitters than nodes of the table; else their error is below 1 %. An
+    unknown background (NaN) gives unknown bounds.
     """
+    if not math.isfinite(background):
+        return np.full((len(photons), 3), np.nan)
     brightness = np.log10(np.maximum(photons, LEAST_PHOTONS))
     table = _Table.over(position_nm[:, 2], brightness) if len(photons) else None
     if table is None or len(photons) <= table.nodes:
