@@ -90,6 +90,7 @@ def _render_density(
     _write_stack(tiff, density, wanted, stack, "float32", "density of localizations", text)
     note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames"
     picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
+    del mixture, density  # as large as what drawing the picture takes
     write_picture(image, picture, drawn, note, settings.colour_map)
     return drawn, stack
 
