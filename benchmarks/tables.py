@@ -109,6 +109,18 @@ TABLES = {
             Column("frames/s, once running", "frames_per_s_running", ".1f"),
         ),
     ),
+    "large_tables": Table(
+        "large_tables",
+        (
+            Column("rows", "rows", ",d"),
+            Column("stage", "stage"),
+            Column("s", "seconds", ".1f"),
+            Column("CPU s", "cpu_s", ".1f"),
+            Column("CPU µs per row", "cpu_us_per_row", ".1f"),
+            Column("peak memory, MB", "memory_mb", ",.0f"),
+        ),
+        once="rows",
+    ),
     "upsampling_speed": Table(
         "upsampling_speed",
         (

@@ -44,3 +44,10 @@ def test_a_real_table_with_older_names():
     assert real["x"].iloc[0] == pytest.approx(1320.1096)
     assert real["x_sd"].iloc[0] == pytest.approx(22.93255)
     assert real["photons"].iloc[0] == pytest.approx(296.55844)
+
+
+def test_portions_change_no_byte(tmp_path, monkeypatch):
+    thunderstorm.write(table(), METADATA, tmp_path / "a.csv")
+    monkeypatch.setattr(thunderstorm, "_ROWS_AT_ONCE", 1)
+    thunderstorm.write(table(), METADATA, tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

@@ -86,3 +86,9 @@ def test_missing_metadata_are_named(tmp_path):
     localization_table.write(tmp_path / "t.h5", table(), {"frames": 1})
     with pytest.raises(PlanelocError, match=r"t\.h5: the table's metadata lack pixel_size_nm"):
         render(tmp_path / "t.h5", *(tmp_path / name for name in OUTPUTS), RenderSettings())
+
+
+def test_a_field_of_49_um_has_the_pixels_that_were_asked():
+    fine = Grid.cover((256 * 192.0, 256 * 192.0), DEPTHS_NM, (10.0, 10.0, 25.0))
+    drawn = fine.limited(render_module._LARGEST_IMAGE_PX)
+    assert drawn.limited(render_module._LARGEST_STACK_BYTES // (4 * drawn.shape[0])) == fine

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planeloc.scenes import truth_matching
 from planeloc.scenes.truth_matching import Points, match
 
 LATERAL_NM, AXIAL_NM = 250.0, 500.0
@@ -87,3 +88,19 @@ def test_crowded_frames_stay_fast():
     pairs = match(points(found, frames), points(truth, frames), LATERAL_NM, AXIAL_NM)
     assert time.perf_counter() - start < 20
     assert len(pairs) == len(frames)
+
+
+def test_portions_of_frames_change_no_pair(monkeypatch):
+    random = np.random.default_rng(1)
+    frames = random.integers(0, 40, 800)  # in no order
+    truth = random.uniform(0, 1, (len(frames), 3)) * (3000, 3000, 1000)
+    found = truth + random.normal(0, 60, truth.shape)
+    together = match(points(found, frames), points(truth, frames), LATERAL_NM, AXIAL_NM)
+    asked = []
+    monkeypatch.setattr(truth_matching, "_ROWS_AT_ONCE", 50)
+    whole = truth_matching._match_together
+    monkeypatch.setattr(truth_matching, "_match_together", lambda f, t, *nm: asked.append(len(f)) or whole(f, t, *nm))
+    portions = match(points(found, frames), points(truth, frames), LATERAL_NM, AXIAL_NM)
+    assert len(asked) > 5 and max(asked) < 100
+    np.testing.assert_array_equal(portions.found, together.found)
+    np.testing.assert_array_equal(portions.truth, together.truth)

@@ -25,7 +25,7 @@ from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.psf import read_psf
-from planeloc.psf.fisher_information import position_bound
+from planeloc.psf.bound_table import many_position_bounds
 
 
 def evaluate(
@@ -100,8 +100,8 @@ def _bounds(comparison: metrics.Comparison, background: float, psf: Path, micros
             f"{psf}: {model.planes} planes and pixels of {pixels[0]:g} nm, but {microscope} has {scope.planes} "
             f"cameras and {pixels[1]:g} nm; give the PSF that was calibrated for this microscope"
         )
-    level = np.full(len(comparison.photons), max(background, 0.0))
-    return position_bound(model, PixelNoise.of(scope.cameras), comparison.truth_nm, comparison.photons, level)
+    noise = PixelNoise.of(scope.cameras)
+    return many_position_bounds(model, noise, comparison.truth_nm, comparison.photons, max(background, 0.0))
 
 
 def _json_number(value: Any) -> Any:

@@ -130,7 +130,8 @@ def write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) ->
     ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
     """
     with LocalizationsWriter(path, metadata) as writer:
-        writer.append(table)
+        for start in range(0, max(1, len(table)), _CHUNK_ROWS):
+            writer.append(table.iloc[start : start + _CHUNK_ROWS])
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:

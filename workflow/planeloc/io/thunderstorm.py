@@ -7,12 +7,13 @@ pixel, photons by 0.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
@@ -22,6 +23,8 @@ from planeloc.io.localization_table import metadata_value
 
 name = "thunderstorm"
 file_name = "*.csv"
+
+_ROWS_AT_ONCE = 1 << 16
 
 COLUMNS: dict[str, str] = {
     "id": "%d",
@@ -55,11 +58,20 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
     path = Path(path)
     pixel = metadata_value(path, metadata, "pixel_size_nm")
     voxel = metadata_value(path, metadata, "voxel_nm")
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(f'"{column}"' for column in COLUMNS) + "\n")
+        for start in range(0, len(table), _ROWS_AT_ONCE):
+            rows = _columns(table.iloc[start : start + _ROWS_AT_ONCE], start, float(pixel), voxel)
+            np.savetxt(file, rows, delimiter=",", fmt=list(COLUMNS.values()))
+
+
+def _columns(table: pd.DataFrame, before: int, pixel_nm: float, voxel_nm: Sequence[float]) -> NDArray[np.float64]:
+    """The numbers of some rows, in the order of `COLUMNS`; `before` is the number of rows that precede them."""
     background = known_or(table["background"], 0.0)
-    variance = (known_or(table["x_sd"], voxel[0]) ** 2 + known_or(table["y_sd"], voxel[1]) ** 2) / 2
-    spot_width = np.full(len(table), float(pixel))
+    variance = (known_or(table["x_sd"], voxel_nm[0]) ** 2 + known_or(table["y_sd"], voxel_nm[1]) ** 2) / 2
+    spot_width = np.full(len(table), pixel_nm)
     columns = (
-        np.arange(1, len(table) + 1),
+        before + np.arange(1, len(table) + 1),
         table["frame"].to_numpy() + 1,
         table["x"],
         table["y"],
@@ -71,10 +83,7 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
         np.sqrt(np.maximum(background, 0.0)),  # shot noise
         np.sqrt(variance),
     )
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(",".join(f'"{column}"' for column in COLUMNS) + "\n")
-        if len(table):
-            np.savetxt(file, np.column_stack(columns), delimiter=",", fmt=list(COLUMNS.values()))
+    return np.column_stack(columns)
 
 
 def read(path: str | Path) -> pd.DataFrame:

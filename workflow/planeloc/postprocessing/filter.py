@@ -63,6 +63,7 @@ def filter_localizations(
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     table, metadata = localization_table.read(localizations_file)
     kept, record = apply(table, localization_table.field_nm(localizations_file, metadata), settings)
+    del table  # large tables are held once
     metadata = {**metadata, "filter": {**record, "settings": asdict(settings)}}
     for exporter, path in exporters:
         exporter.write(kept, metadata, path)

@@ -15,6 +15,7 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.psf.base import PSF, Emitters
 
+LEAST_PHOTONS = 1e-3  # of an emitter whose bound is computed
 _WINDOW_NM = 3000.0  # of the images that a bound is computed for
 _EMITTERS_AT_ONCE = 200  # limits the memory of the derivatives
 
@@ -84,7 +85,7 @@ def position_bound(
     side = 2 * round(_WINDOW_NM / pixel / 2) + 1
     middle = (side // 2) * pixel
     x, y = (middle + torch.remainder(axis, pixel) for axis in (x, y))
-    total = torch.from_numpy(np.maximum(photons, 1e-3)).double()
+    total = torch.from_numpy(np.maximum(photons, LEAST_PHOTONS)).double()
     level = torch.from_numpy(np.asarray(background)).double()[:, None].expand(-1, psf.planes)
     emitters = Emitters(x, y, z, total, background=level)
     bounds = [np.empty((0, 3))]

@@ -16,6 +16,7 @@ _DEPTH = LinearSegmentedColormap.from_list("depth", ("#3f6bff", "#14c3ff", "#9df
 
 SHORTEST_SIDE_PX = 900  # small fields are enlarged by a whole factor,
 _LONGEST_SIDE_PX = 4096  # large ones reduced by a whole factor
+_ROWS_AT_ONCE = 256  # of a picture, so that its colours are not held twice
 _LEAST_SHARE = 0.02  # pixels below this share of the brightest are halo, not structure
 
 
@@ -56,8 +57,12 @@ class ColourMixture:
 
     def picture(self, brightness: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The mean colour of each pixel at the given brightness (0 … 1), as (rows, columns, 3) bytes."""
-        scale = brightness / np.maximum(self.amount, np.finfo(np.float32).tiny)
-        return np.clip(np.rint(self._colour * scale[..., None] * 255), 0, 255).astype(np.uint8)
+        picture = np.empty(self._colour.shape, dtype=np.uint8)
+        for start in range(0, len(picture), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            scale = brightness[rows] / np.maximum(self.amount[rows], np.finfo(np.float32).tiny)
+            picture[rows] = np.clip(np.rint(self._colour[rows] * scale[..., None] * 255), 0, 255)
+        return picture
 
 
 def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: float) -> NDArray[np.float32]:

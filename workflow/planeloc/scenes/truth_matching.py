@@ -7,6 +7,8 @@ least sum of 3D distances is taken.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+_ROWS_AT_ONCE = 1 << 16  # of either table, and the rest of the last frame
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Points:
+        return Points(self.frame[rows], self.position_nm[rows])
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,33 @@ class Pairs:
 def match(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> Pairs:
     """Pair localizations with molecules, one to one, in every frame: most pairs first, then least total 3D distance.
 
+    Frames are matched in portions, so that time is linear in the number of rows and memory does not depend on how many
+    pairs are possible.
+    """
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for found_rows, truth_rows in _whole_frames(found.frame, truth.frame):
+        some = _match_together(found[found_rows], truth[truth_rows], lateral_nm, axial_nm)
+        pairs.append((found_rows[some.found], truth_rows[some.truth]))
+    paired = Pairs(*(np.concatenate(rows) for rows in zip(*pairs, strict=True)))
+    order = np.argsort(paired.found)  # where frames are not in order
+    return Pairs(paired.found[order], paired.truth[order])
+
+
+def _whole_frames(
+    found: NDArray[np.int64], truth: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows of both tables, in portions of whole frames."""
+    orders = [np.argsort(frame, kind="stable") for frame in (found, truth)]
+    frames = [found[orders[0]], truth[orders[1]]]
+    firsts = np.unique(np.concatenate([frame[::_ROWS_AT_ONCE] for frame in frames]))
+    bounds = [[*np.searchsorted(frame, firsts), len(frame)] for frame in frames]
+    for (low, high), (truth_low, truth_high) in zip(*map(itertools.pairwise, bounds), strict=True):
+        yield orders[0][low:high], orders[1][truth_low:truth_high]
+
+
+def _match_together(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> Pairs:
+    """Match frames at once.
+
     Possible pairs form small connected groups, even in dense frames, which are solved independently. Groups of one
     localization and one molecule, by far the most, need no solving.
     """
@@ -53,9 +87,10 @@ def match(found: Points, truth: Points, lateral_nm: float, axial_nm: float) -> P
     bounds = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
     alone = np.diff(bounds) == 1
     chosen = [order[bounds[:-1][alone]]]
+    rows, columns = (_places_in_group(group, members)[order] for members in (candidates.found, candidates.truth))
+    distance = distance[order]
     for low, high in zip(bounds[:-1][~alone], bounds[1:][~alone], strict=True):
-        members = order[low:high]
-        chosen.append(members[_assign(candidates.found[members], candidates.truth[members], distance[members])])
+        chosen.append(order[low + _assign(rows[low:high], columns[low:high], distance[low:high])])
     pairs = np.sort(np.concatenate(chosen))
     return Pairs(candidates.found[pairs], candidates.truth[pairs])
 
@@ -84,13 +119,21 @@ def _groups(pairs: Pairs, found: int, truth: int) -> NDArray[np.int64]:
     return label[pairs.found].astype(np.int64)
 
 
-def _assign(found: NDArray[np.int64], truth: NDArray[np.int64], distance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which of a group's candidate pairs are taken."""
-    row_of, rows = np.unique(found, return_inverse=True)
-    column_of, columns = np.unique(truth, return_inverse=True)
+def _places_in_group(group: NDArray[np.int64], member: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of each member among the different members of its group, from 0."""
+    order = np.lexsort((member, group))
+    number = np.cumsum(np.diff(member[order], prepend=-1) != 0)
+    first = np.flatnonzero(np.diff(group[order], prepend=-1))
+    lengths = np.diff(first, append=len(group))
+    place = np.empty_like(number)
+    place[order] = number - np.repeat(number[first], lengths)
+    return place
+
+
+def _assign(rows: NDArray[np.int64], columns: NDArray[np.int64], distance: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which of a group's candidate pairs are taken; `rows` and `columns` number its localizations and molecules."""
     # an impossible pair costs more than all possible ones together: no possible pair is lost for distance
-    impossible = distance.sum() + 1.0
-    cost = np.full((len(row_of), len(column_of)), impossible)
+    cost = np.full((rows.max() + 1, columns.max() + 1), distance.sum() + 1.0)
     cost[rows, columns] = distance
     index = np.full(cost.shape, -1)
     index[rows, columns] = np.arange(len(distance))

@@ -1,0 +1,153 @@
+"""Time and memory of every stage that works on a table, for tables of several lengths.
+
+    python -m benchmarks.speed.large_tables --rows 200000 1000000 5000000 --folder /tmp
+
+A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
+them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
+stage then runs in a process of its own: `filter` with its two exports, each export on its own, `render` with 10 nm
+pixels, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The
+memory is the largest of the process, with some 0.4 GB for the program itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from benchmarks.support.record import Record, add_json_option, largest_memory_mb, run_again
+from benchmarks.tables import TABLES
+
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.evaluation.evaluate import evaluate
+from planeloc.evaluation.settings import EvaluateSettings
+from planeloc.io import localization_table, picasso, thunderstorm
+from planeloc.postprocessing.filter import filter_localizations
+from planeloc.postprocessing.settings import FilterSettings
+from planeloc.psf import SplinePSF, paper_psf, write_psf
+from planeloc.psf.cubic_spline import Knots
+from planeloc.rendering.render import render
+from planeloc.rendering.settings import RenderSettings
+
+SIZE_PX, PIXEL_NM = 256, paper_psf().pixel_size_nm
+DEPTHS_NM = (-600.0, 600.0)
+FILAMENTS, WIDTH_NM = 400, 20.0
+FOUND, FALSE = 0.9, 0.03  # shares of the molecules that are found, and of false positives
+PORTION = 100_000
+TABLE, TRUTH, PSF, MICROSCOPE = "localizations.h5", "truth.csv", "psf.h5", "microscope.yaml"
+
+
+def write_inputs(folder: Path, rows: int, density: float) -> None:
+    """A table of about `rows` localizations and its ground truth, with `density` molecules per frame."""
+    molecules = round(rows / (FOUND + FALSE))
+    metadata = {
+        "frames": int(molecules / density) + 1,
+        "width_px": SIZE_PX,
+        "height_px": SIZE_PX,
+        "pixel_size_nm": PIXEL_NM,
+        "voxel_nm": [25.0, 25.0, 50.0],
+        "depth_range_nm": list(DEPTHS_NM),
+        "plane_depths_nm": list(paper_psf().plane_depths_nm),
+    }
+    with localization_table.LocalizationsWriter(folder / TABLE, metadata) as table, (folder / TRUTH).open("w") as file:
+        for start in range(0, molecules, PORTION):
+            number = np.arange(start, min(start + PORTION, molecules))
+            found, truth = portion((number / density).astype(np.int64), np.random.default_rng([1, start]))
+            table.append(found)
+            truth.to_csv(file, index=False, header=start == 0, float_format="%.2f", lineterminator="\n")
+    write_psf(folder / PSF, measured_psf())
+    camera = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
+    microscope = Microscope("benchmark", PIXEL_NM, cameras=(camera,) * len(paper_psf().plane_depths_nm))
+    (folder / MICROSCOPE).write_text(yaml.safe_dump(json.loads(json.dumps(microscope.as_dict()))), encoding="utf-8")
+
+
+def portion(frame: np.ndarray, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Localizations and molecules of some frames."""
+    rows = len(frame)
+    ends = np.random.default_rng(0).uniform(
+        (0, 0, DEPTHS_NM[0]), (SIZE_PX * PIXEL_NM,) * 2 + DEPTHS_NM[1:], (2, FILAMENTS, 3)
+    )
+    filament, along = random.integers(0, FILAMENTS, rows), random.random((rows, 1))
+    position = ends[0, filament] * along + ends[1, filament] * (1 - along) + random.normal(0, WIDTH_NM, (rows, 3))
+    photons = 100 + random.exponential(1500, rows)
+    truth = pd.DataFrame({"frame": frame, **dict(zip(("x_nm", "y_nm", "z_nm"), position.T, strict=True))})
+    sd = 8 * np.sqrt(2000 / photons)[:, None] * (1, 1, 2)
+    drawn = random.random(rows)
+    wrong = random.random(position.shape) * (SIZE_PX * PIXEL_NM, SIZE_PX * PIXEL_NM, DEPTHS_NM[1])
+    position = np.where(drawn[:, None] < FOUND, position + random.normal(0, sd), wrong)
+    columns = {axis: position[:, number] for number, axis in enumerate("xyz")}
+    columns |= {f"{axis}_sd": sd[:, number] for number, axis in enumerate("xyz")}
+    table = pd.DataFrame({"frame": frame, **columns, "photons": photons, "probability": random.random(rows) ** 0.2})
+    return table.assign(background=4.0)[drawn < FOUND + FALSE], truth.assign(photons=photons)
+
+
+def measured_psf() -> SplinePSF:
+    """The paper's PSF with small, random residuals on the knots of an ordinary bead scan."""
+    knots = Knots(31, PIXEL_NM / 2, 30, 100.0, -1500.0)
+    generator = torch.Generator().manual_seed(0)
+    residuals = 1e-4 * torch.randn(
+        4, knots.axial, knots.lateral, knots.lateral, generator=generator, dtype=torch.float64
+    )
+    return SplinePSF(paper_psf(), knots, residuals, (0, 1, 2, 3))
+
+
+def read_and(write: Callable[..., None], table: Path, output: Path) -> None:
+    rows, metadata = localization_table.read(table)
+    write(rows, metadata, output)
+
+
+def stages(folder: Path) -> dict[str, Callable[[], object]]:
+    table, filtered = folder / TABLE, folder / "filtered.h5"
+    exports = [("picasso", folder / "picasso.hdf5"), ("thunderstorm", folder / "thunderstorm.csv")]
+    images = [folder / name for name in ("depth.png", "voxels.png", "depth.ome.tif", "voxels.ome.tif")]
+    figures = (folder / "evaluation.json", folder / "evaluation.png")
+    return {
+        "filter, with both exports": lambda: filter_localizations(table, filtered, exports, FilterSettings()),
+        "export to Picasso": lambda: read_and(picasso.write, filtered, exports[0][1]),
+        "export to ThunderSTORM": lambda: read_and(thunderstorm.write, filtered, exports[1][1]),
+        "render, 10 nm": lambda: render(filtered, *images, RenderSettings()),
+        "evaluate, with bounds": lambda: evaluate(
+            filtered, folder / TRUTH, *figures, EvaluateSettings(), folder / PSF, folder / MICROSCOPE
+        ),
+    }
+
+
+def measure(stage: str, folder: Path) -> str:
+    """Run one stage in this process; seconds, CPU seconds and memory as JSON."""
+    start, used = time.perf_counter(), time.process_time()
+    stages(folder)[stage]()
+    values = {"seconds": time.perf_counter() - start, "cpu_s": time.process_time() - used}
+    return json.dumps(values | {"memory_mb": largest_memory_mb()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
+    parser.add_argument("--density", type=float, default=100, help="molecules per frame")
+    parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    add_json_option(parser)
+    parser.add_argument("--measure", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(measure(options.measure[0], Path(options.measure[1])))
+        return
+    record = Record("large_tables", options.json)
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            write_inputs(Path(name), rows, options.density)
+            for stage in stages(Path(name)):
+                values = json.loads(run_again(["--measure", stage, name]).splitlines()[-1])
+                record.add(stage=stage, rows=rows, **values, cpu_us_per_row=1e6 * values["cpu_s"] / rows)
+    record.show(*TABLES["large_tables"].columns)
+
+
+if __name__ == "__main__":
+    main()
