@@ -71,9 +71,8 @@ def calibrate(
 
     Raises
     ------
-    PlanelocError
-        Unusable scan, too few beads, or a failed quality check. After a failed check, figure and quality values are
-        left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
+    PlanelocError : unusable scan, too few beads, or a failed quality check. After a failed check, figure and quality
+        values are left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
     """
     settings = settings or CalibrateSettings()
     check_settings(settings)

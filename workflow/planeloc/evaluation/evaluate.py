@@ -44,8 +44,7 @@ def evaluate(
 
     Raises
     ------
-    PlanelocError
-        A file cannot be read, or the files do not belong together.
+    PlanelocError : a file cannot be read, or the files do not belong together.
     """
     check(settings)
     if (psf is None) != (microscope is None):

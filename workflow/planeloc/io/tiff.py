@@ -63,8 +63,7 @@ class TiffStack:
 
     Raises
     ------
-    PlanelocError
-        The file is damaged, cut short, of another pixel type or of other axes.
+    PlanelocError : the file is damaged, cut short, of another pixel type or of other axes.
     """
 
     def __init__(self, path: Path, channels: int | None = None) -> None:

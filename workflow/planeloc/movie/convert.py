@@ -38,8 +38,7 @@ def convert(
 
     Raises
     ------
-    PlanelocError
-        The files do not fit the microscope or each other, or the movie cannot be written.
+    PlanelocError : the files do not fit the microscope or each other, or the movie cannot be written.
     """
     limits = np.array([camera.saturation_counts for camera in microscope.cameras])
     warnings: list[str] = []

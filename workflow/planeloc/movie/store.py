@@ -72,8 +72,7 @@ class Movie:
 
         Raises
         ------
-        PlanelocError
-            The manifest or the store is missing or not planeloc's, or they do not belong together.
+        PlanelocError : the manifest or the store is missing or not planeloc's, or they do not belong together.
         """
         manifest = Path(manifest)
         content = read_json(manifest)
@@ -110,10 +109,8 @@ class Movie:
 
         Raises
         ------
-        PlanelocError
-            A chunk is missing or not what was written.
-        IndexError
-            The frames are outside the movie.
+        PlanelocError : a chunk is missing or not what was written.
+        IndexError : the frames are outside the movie.
         """
         if not 0 <= start <= stop <= self.frames:
             raise IndexError(f"frames {start}:{stop} of {self.frames}")

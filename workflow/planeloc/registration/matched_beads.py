@@ -51,8 +51,7 @@ def match_beads(
 
     Raises
     ------
-    PlanelocError
-        Fewer than `minimum_matched` beads are found or matched.
+    PlanelocError : fewer than `minimum_matched` beads are found or matched.
     """
     reference, camera = positions[0], positions[plane]
     seen = f"{cameras[0].name}: {reference.summary}; {cameras[plane].name}: {camera.summary}"

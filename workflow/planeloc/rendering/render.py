@@ -54,8 +54,7 @@ def render(
 
     Raises
     ------
-    PlanelocError
-        The table cannot be read, or its metadata are incomplete or wrong.
+    PlanelocError : the table cannot be read, or its metadata are incomplete or wrong.
     """
     check(settings)
     table, metadata = localization_table.read(localizations_file)
