@@ -65,6 +65,7 @@ class CameraSource(AbstractContextManager):
         return frames
 
     def close(self) -> None:
+        """Close all files."""
         for stack in self._stacks:
             stack.close()
 

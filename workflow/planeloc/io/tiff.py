@@ -214,6 +214,7 @@ class TiffStack:
             ) from None
 
     def close(self) -> None:
+        """Close the file."""
         for file in (self._tiff, self._file):
             if file is not None:
                 file.close()

@@ -32,9 +32,15 @@ def convert(
     quality: Path,
     settings: ConvertSettings,
 ) -> None:
-    """Convert camera files (as for `open_cameras`) to a movie: Zarr `store`, `manifest` and `quality` (JSON).
+    """Convert camera files to a movie.
 
     Warnings are logged, and kept in the manifest with the statistics of every camera.
+
+    Parameters
+    ----------
+    files : as for `planeloc.io.camera_source.open_cameras`.
+    store : Zarr folder of the movie, to write.
+    manifest, quality : JSON files to write.
 
     Raises
     ------

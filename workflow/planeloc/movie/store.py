@@ -34,7 +34,8 @@ class Source(Protocol):
     shape: tuple[int, int, int, int]
     files: list[Path]
 
-    def read(self, start: int, stop: int) -> NDArray[np.uint16]: ...
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Counts (frames, planes, rows, columns) of the frames [start, stop)."""
 
 
 class Movie:
@@ -148,7 +149,12 @@ class Movie:
         return counts[: min(self.chunk_frames, self.frames - index * self.chunk_frames)]
 
     def verify(self) -> None:
-        """Read the whole movie and compare it with the manifest; raises `PlanelocError` for the first bad chunk."""
+        """Read the whole movie and compare it with the manifest.
+
+        Raises
+        ------
+        PlanelocError : a chunk is missing or differs; the first one is named.
+        """
         digest = new_digest(self.shape)
         for index in range(self.chunks):
             digest.update(self._chunk(index))
