@@ -1,4 +1,4 @@
-"""Generate the tables of the documents from the files in benchmarks/results.
+"""Generate the tables of the documents from files of results.
 
     python benchmarks/tables.py           rewrite the marked parts of all documents
     python benchmarks/tables.py --check   exit with code 1 if a document is not current
@@ -10,6 +10,7 @@ its numbers come from. Numbers transcribed from earlier documents are kept as te
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).with_name("results")
+RESULTS = ("benchmarks/results", "reproduction/benchmarks/results", "resources")
 MARK = re.compile(r"<!-- table: (?P<name>\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Row = dict[str, Any]
@@ -39,32 +40,43 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a document, made of the rows of a result file that `of` selects."""
+    """A table of a document, made of the rows of a result file of `RESULTS` that `of` selects."""
 
     file: str
     columns: tuple[Column, ...]
     of: Callable[[Row], bool] = lambda row: True
     once: str = ""  # key whose repeated values are left out
+    source: str = ""  # where numbers come from, for a file that does not say it
 
-    def text(self, measured: dict[str, Any]) -> str:
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return next(path for folder in RESULTS if (path := ROOT / folder / f"{self.file}.json").exists())
+
+    def text(self, document: Path) -> str:
+        """The table and its source, as they stand in a document."""
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        if "results" not in content:  # of a study: rows by name
+            content = {"results": [{"name": name, **row} for name, row in content.items()]}
         lines = [[column.header for column in self.columns], ["---"] * len(self.columns)]
         before = None
-        for row in filter(self.of, measured["results"]):
+        for row in filter(self.of, content["results"]):
             shown = {**row, self.once: None} if self.once and row[self.once] == before else row
             before = row.get(self.once)
             lines.append([column.cell(shown) for column in self.columns])
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"{rows}\n\n*{source(measured['measurement'], self.file)}*"
+        link = os.path.relpath(self.path, document.parent)
+        said = self.source or source(content["measurement"])
+        return f"{rows}\n\n*[{self.path.name}]({link}): {said}*"
 
 
-def source(measurement: dict[str, Any], file: str) -> str:
+def source(measurement: dict[str, Any]) -> str:
     """Where numbers come from, in a sentence."""
     processor = measurement["processor"]
     machine = processor.get("stated") or f"{processor['model']}, {', '.join(processor['instruction_sets'])}"
     said = "transcribed; stated by" if measurement.get("transcribed") else "measured at"
     note = f" {measurement['note']}" if "note" in measurement else ""
-    link = f"[{file}.json](../benchmarks/results/{file}.json)"
-    return f"{link}: {said} commit {measurement['commit'][:7]}, {measurement['date'][:10]}; {machine}.{note}"
+    return f"{said} commit {measurement['commit'][:7]}, {measurement['date'][:10]}; {machine}.{note}"
 
 
 _ERRORS = (
@@ -72,7 +84,16 @@ _ERRORS = (
     Column("rms normalised error x, y, z", "pull_x pull_y pull_z", ".2f"),
     Column("frames/s", "frames_per_s", ".0f"),
 )
+_ACCURACY = (Column("recall", "recall"), Column("precision", "precision"), _ERRORS[0])
 _SIDE_BY_SIDE = (Column("molecules", "case"), Column("method", "way"), Column("Jaccard", "jaccard", ".3f"), *_ERRORS)
+_MOVIE = (
+    Column("frames", "frames"),
+    Column("localizations", "localizations"),
+    *_ACCURACY,
+    Column("conversion", "conversion"),
+    Column("localization", "localization"),
+    Column("memory of the largest worker", "memory"),
+)
 
 
 def _side_by_side(drift: bool, light: float) -> Table:
@@ -88,6 +109,18 @@ TABLES = {
     "side_by_side_drift": _side_by_side(True, 1.0),
     "side_by_side_no_drift": _side_by_side(False, 1.0),
     "side_by_side_dim": _side_by_side(True, 0.25),
+    "kinds": Table(
+        "networks_side_by_side",
+        _SIDE_BY_SIDE[:4] + _SIDE_BY_SIDE[5:],
+        lambda row: (
+            row["drift"]
+            and row["light"] == 1.0
+            and row["case"] in ("10 in 64×64", "3 in 16×16")
+            and row["way"] in ("regression, refined", "upsampling, refined")
+        ),
+        "case",
+    ),
+    "demo": Table("demo", (Column("method", "method"), *_ACCURACY)),
     "sparse_and_dense": Table(
         "sparse_and_dense",
         (
@@ -107,6 +140,7 @@ TABLES = {
             Column("start to end", "seconds"),
             Column("frames/s, total", "frames_per_s", ".1f"),
             Column("frames/s, once running", "frames_per_s_running", ".1f"),
+            Column("refinement, network, registration: % of the workers' time", "time_shares"),
         ),
     ),
     "large_tables": Table(
@@ -121,6 +155,8 @@ TABLES = {
         ),
         once="rows",
     ),
+    "whole_movie_accuracy": Table("whole_movie_accuracy", _MOVIE),
+    "paper_network_movie": Table("paper_network_movie", _MOVIE),
     "upsampling_speed": Table(
         "upsampling_speed",
         (
@@ -214,35 +250,73 @@ TABLES = {
             Column("ms per image", "ms_per_image"),
         ),
     ),
+    "architecture": Table(
+        "architecture",
+        (
+            Column("variant", "name"),
+            Column("parameters", "parameters", ","),
+            Column("ms per image", "milliseconds_per_image", ".1f"),
+            Column("loss", "validation_loss", ".2f"),
+            Column("lateral, nm", "lateral_nm", ".1f"),
+            Column("axial, nm", "axial_nm", ".1f"),
+        ),
+        source="written by `reproduction/benchmarks/architecture.py`; commit 02f513e, 2026-11-25; processor not named.",
+    ),
+    "noise_readings": Table(
+        "noise_readings",
+        (
+            Column("reading", "reading"),
+            Column("least mean axial error", "axial_nm"),
+            Column("the same, in voxels, if molecules lie in the centre of their voxels", "axial_centres_voxels"),
+        ),
+    ),
+    "information_limits": Table(
+        "information_limits",
+        (
+            Column("what is known", "known"),
+            Column("lateral, nm", "lateral_nm"),
+            Column("axial, nm", "axial_nm"),
+            Column("in the middle of the window: lateral, nm", "middle_lateral_nm"),
+            Column("axial, nm", "middle_axial_nm"),
+        ),
+    ),
+    "one_molecule": Table(
+        "one_molecule",
+        (
+            Column("lateral, axial", "estimator"),
+            Column("paper", "paper_lateral_nm paper_axial_nm"),
+            Column("voxel to voxel", "voxel_lateral_nm voxel_axial_nm"),
+            Column("position to position", "mean_lateral_nm mean_axial_nm"),
+            Column("RMSE", "rmse_lateral_nm rmse_axial_nm"),
+            Column("over the limit (normal prior)", "over_limit_lateral over_limit_axial"),
+            Column("s per frame", "s_per_frame"),
+            Column("paper", "paper_s_per_frame"),
+        ),
+    ),
 }
 
 
-def measured(table: Table) -> dict[str, Any]:
-    """The result file of a table."""
-    return json.loads((RESULTS / f"{table.file}.json").read_text(encoding="utf-8"))
-
-
-def current(document: str) -> str:
-    """A document with all of its tables generated again."""
+def current(document: Path) -> str:
+    """The text of a document with all of its tables generated again."""
 
     def part(mark: re.Match[str]) -> str:
-        table = TABLES[mark["name"]]
-        return f"<!-- table: {mark['name']} -->\n{table.text(measured(table))}\n<!-- end -->"
+        return f"<!-- table: {mark['name']} -->\n{TABLES[mark['name']].text(document)}\n<!-- end -->"
 
-    return MARK.sub(part, document)
+    return MARK.sub(part, document.read_text(encoding="utf-8"))
 
 
 def documents() -> list[Path]:
     """All documents that hold a generated table."""
-    return [path for path in sorted((ROOT / "docs").rglob("*.md")) if MARK.search(path.read_text(encoding="utf-8"))]
+    paths = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "reproduction" / "README.md"]
+    return [path for path in paths if MARK.search(path.read_text(encoding="utf-8"))]
 
 
 def main() -> None:
-    old = [path for path in documents() if current(text := path.read_text(encoding="utf-8")) != text]
+    old = [path for path in documents() if current(path) != path.read_text(encoding="utf-8")]
     if "--check" in sys.argv[1:]:
         sys.exit("\n".join(f"{path}: run python benchmarks/tables.py" for path in old) or 0)
     for path in old:
-        path.write_text(current(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(current(path), encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
 
 

@@ -167,7 +167,9 @@ def locate(
     penalty : λ; `default_penalty` if left out.
     shifts_nm : (planes, 2), where the planes' drift is known.
 
-    Raises `PlanelocError` for images that do not fit or are not finite, K below 1, a PSF that is not Gaussian.
+    Raises
+    ------
+    PlanelocError : images that do not fit or are not finite, K below 1, or a PSF that is not Gaussian.
     """
     observation = Observation.of(psf, scene, shifts_nm)
     values = checked_images(images, psf, scene)

@@ -195,11 +195,12 @@ def locate(
 ) -> Located:
     """Find the molecules of every image and the drift of the planes by Eq. 9, K known.
 
+    Other parameters, and errors, are those of `compressed_sensing.locate`.
+
     Parameters
     ----------
     images_per_drift : T; that many images in a row share a drift. The last may be fewer.
     max_shift_voxels : the paper's hyperparameter: no Δ' is larger, along x or y.
-    Others and errors as in `compressed_sensing.locate`.
     """
     still = Observation.of(psf, scene)
     values = checked_images(images, psf, scene)

@@ -52,8 +52,7 @@ def write_report(
 
     Raises
     ------
-    PlanelocError
-        There is no result, or a result or the picture is damaged (the message names the file).
+    PlanelocError : there is no result, or a result or the picture is damaged (the message names the file).
     """
     results = read_results(folder, architecture)
     context = Context(results, output.parent / "figures")

@@ -157,8 +157,7 @@ def read_results(folder: Path, architecture: Path | None = None) -> Results:
 
     Raises
     ------
-    PlanelocError
-        There is none, or one is damaged (the message names it).
+    PlanelocError : there is none, or one is damaged (the message names it).
     """
     single = {name: folder / f"{name}.json" for name in ("architecture", "bound", "speed")}
     if architecture is not None:

@@ -229,3 +229,12 @@ def write_results(folder: Path) -> None:
     sizes = (16, 32, 64, 128, 256)
     points = [{"size_px": s, "seconds_per_frame": 0.004 + 2.9e-5 * s**2} for s in sizes]
     write_json(folder / "speed.json", {"device": "cpu: AVX512, 2 threads", "precision": "float32", "points": points})
+
+
+def small_folder(path, *, images=60, trained=300_000, spread=None, estimators=("robust", "compressed_sensing")):
+    """As little as draws Fig. 7, Fig. 8 and Table 3."""
+    for name in estimators:
+        content = one_molecule(1, spread or SPREAD.get(name, (20.0, 20.0, 0.0)), images=images)
+        write_json(path / "one_molecule" / "paper" / f"{name}.json", content)
+    write_json(path / "training" / "robust.json", training_record(trained, 10.5))
+    return path

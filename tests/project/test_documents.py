@@ -23,7 +23,7 @@ DOCUMENTS = sorted(
     {path for folder in FOLDERS for path in (REPOSITORY / folder).glob("*.md")}
     | set((REPOSITORY / "docs").rglob("*.md"))
 )
-RESULTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*.json"))
+RESULTS = sorted(path for top in (".", "reproduction") for path in (REPOSITORY / top).glob("benchmarks/results/*.json"))
 
 
 def name_of(path: Path) -> str:

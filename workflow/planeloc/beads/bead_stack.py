@@ -37,7 +37,13 @@ class BeadStack:
 
     @classmethod
     def cut(cls, counts: Counts, camera: Camera, beads: Beads, window_px: int) -> BeadStack:
-        """From raw counts (slices, rows, columns)."""
+        """Cut the windows from the images of a camera.
+
+        Parameters
+        ----------
+        counts : raw, (slices, rows, columns).
+        window_px : odd side of the windows.
+        """
         _, rows, columns = counts.shape
         half = window_px // 2
         offsets = np.arange(-half, half + 1)

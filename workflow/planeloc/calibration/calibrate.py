@@ -71,9 +71,8 @@ def calibrate(
 
     Raises
     ------
-    PlanelocError
-        Unusable scan, too few beads, or a failed quality check. After a failed check, figure and quality values are
-        left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
+    PlanelocError : unusable scan, too few beads, or a failed quality check. After a failed check, figure and quality
+        values are left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
     """
     settings = settings or CalibrateSettings()
     check_settings(settings)
@@ -106,7 +105,10 @@ def calibrate(
 def travel_nm(slices: int, z_step_nm: float, scan: str, refractive_index_factor: float) -> Array:
     """(slices,) position of the beads along z relative to the planes, up to a constant.
 
-    The focal shift factor: a focus moves through the sample by the factor times the displacement of the stage.
+    Parameters
+    ----------
+    scan : what moved: ``objective`` or ``sample``.
+    refractive_index_factor : focal shift factor: displacement of the focus in the sample over that of the stage.
     """
     direction = -1.0 if scan == "objective" else 1.0
     return direction * refractive_index_factor * z_step_nm * (np.arange(slices) - (slices - 1) / 2)

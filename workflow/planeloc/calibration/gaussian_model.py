@@ -137,7 +137,13 @@ def fit_psf(
 def relative_brightness(
     photons: Array, known: Mask, plane_of: Indices, pairs: Sequence[Indices | None]
 ) -> tuple[Array, Array]:
-    """(planes,) relative brightness, summing to 1, and its standard deviation, from every bead's photons (beads,)."""
+    """(planes,) relative brightness, summing to 1, and its standard deviation.
+
+    Parameters
+    ----------
+    photons, known, plane_of : (beads,) photons, whether their fit is reliable, plane.
+    pairs : for planes 1…: (pairs, 2) bead of plane 0 and the same bead on this plane; None: unknown.
+    """
     logarithm, deviation = _compare(np.log(np.maximum(photons, 1e-9)), known, plane_of, pairs, _BRIGHTNESS_SD_OF_ONE)
     shares = np.exp(logarithm) / np.sum(np.exp(logarithm))
     # A plane's photons over plane 0's change every share.

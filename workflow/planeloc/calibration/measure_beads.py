@@ -59,8 +59,7 @@ def measure_beads(
 
     Raises
     ------
-    PlanelocError
-        Fewer than `minimum_beads` are usable, or can be fitted on enough slices.
+    PlanelocError : fewer than `minimum_beads` are usable, or can be fitted on enough slices.
     """
     search = BeadSearch.in_pixels(
         pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr

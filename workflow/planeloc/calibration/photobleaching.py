@@ -35,9 +35,12 @@ class Photobleaching:
 
 
 def photobleaching(curve: DefocusFit, photons: Array, photons_sd: Array, *, remove: bool) -> Photobleaching:
-    """Photobleaching from the photons (beads, slices) of the beads of all planes.
+    """Measure photobleaching from the photons of the beads.
 
-    `remove` says that a loss of brightness is photobleaching of the beads, so that it may be removed.
+    Parameters
+    ----------
+    photons, photons_sd : (beads, slices) of all planes.
+    remove : a loss of brightness is photobleaching of the beads, and may be removed.
     """
     rate, rate_sd, sure = _bleaching(curve, photons, photons_sd)
     steps = photons.shape[1] - 1

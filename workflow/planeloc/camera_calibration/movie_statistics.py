@@ -71,6 +71,7 @@ class DarkAccumulator:
         self._means.append(frames.mean(axis=(1, 2)))
 
     def result(self) -> DarkStatistics:
+        """Statistics of all frames that were added."""
         mean, variance = self._sum / self._frames, self._squares / self._pairs
         pattern = mean - np.median(mean)
         hot = pattern > _HOT_SIGMAS * 1.4826 * np.median(np.abs(pattern)) + 1
@@ -110,10 +111,12 @@ class SignalLevels:
 
     @property
     def signal(self) -> Array:
+        """Mean signal of every level, counts above the offset."""
         return self.moments[:, 1] / self.moments[:, 0]
 
     @property
     def variance(self) -> Array:
+        """Mean variance over time of every level, counts²."""
         return self.moments[:, 2] / self.moments[:, 0]
 
     def residual_sd(self, slope: float) -> Array:

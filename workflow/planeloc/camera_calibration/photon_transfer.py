@@ -161,6 +161,12 @@ def measure_camera(
     electrons_per_count is kept, and slope · electrons_per_count = F² · em_gain = 2 · em_gain − 1. A movie of the same
     illumination without EM gain gives electrons_per_count from its own slope, em_gain from the ratio of the signals,
     and F² from the ratio of the slopes.
+
+    Parameters
+    ----------
+    declared : camera of the microscope file.
+    dark : statistics of the dark movie.
+    line, line_without_em : of the bright movie, and of one of the same illumination without EM gain.
     """
     gains = _gains(declared, dark, line, line_without_em)
     variance = max(dark.read_variance - QUANTIZATION_VARIANCE, 0.0)

@@ -60,14 +60,21 @@ class Microscope:
 
     @property
     def planes(self) -> int:
+        """Number of planes, one per camera."""
         return len(self.cameras)
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values for manifests and records."""
         return asdict(self)
 
 
 def read_microscope(path: str | Path) -> Microscope:
-    """Read and check a microscope file; raises `PlanelocError` with the file and the key."""
+    """Read and check a microscope file.
+
+    Raises
+    ------
+    PlanelocError : the file is missing, or a key is wrong; the message names file and key.
+    """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

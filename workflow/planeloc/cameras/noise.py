@@ -31,6 +31,7 @@ class NoiseModel:
 
     @classmethod
     def of(cls, camera: Camera) -> NoiseModel:
+        """Noise of a camera, in photons."""
         return cls(camera.excess_noise / camera.quantum_efficiency, camera.read_noise_photons() ** 2)
 
     def variance(self, expected: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -59,6 +60,7 @@ class PixelNoise:
 
     @classmethod
     def of(cls, cameras: Sequence[Camera]) -> PixelNoise:
+        """From the cameras of all planes."""
         return cls.from_models([NoiseModel.of(camera) for camera in cameras])
 
     @classmethod

@@ -45,6 +45,7 @@ class StageCommand(click.Command):
     """A command whose help lists files first, then the settings by how often they are changed."""
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings: files, options, advanced options, thresholds."""
         rows: dict[str, list] = {heading: [] for heading in (_FILES, _OPTIONS, _ADVANCED, _THRESHOLDS)}
         for option in self.get_params(context):
             if row := option.get_help_record(context):

@@ -66,8 +66,11 @@ def stop_on_failure(
 ) -> None:
     """Raise `PlanelocError` with all failed checks and their advice in one line, if there are any.
 
-    Figure (drawn by `draw`) and quality values of a failure are written beside `figure` and `quality`; the error names
-    the figure. Those of an earlier failure are removed.
+    Parameters
+    ----------
+    where : file that the error names first.
+    figure, quality : outputs; those of a failure are written beside them, those of an earlier failure are removed.
+    draw : writes the figure to a path.
     """
     shown, numbers = of_failure(figure), of_failure(quality)
     failed = [check for check in checks if check.verdict == "fail"]

@@ -17,8 +17,7 @@ def choose_device(name: str) -> torch.device:
 
     Raises
     ------
-    PlanelocError
-        ``cuda`` is asked for and there is no usable GPU.
+    PlanelocError : ``cuda`` is asked for and there is no usable GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         built = (

@@ -32,8 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    PlanelocError
-        The disk is full, or the folder cannot be created or written to.
+    PlanelocError : the disk is full, or the folder cannot be created or written to.
     """
     path = Path(path)
     _make_folder(path.parent)

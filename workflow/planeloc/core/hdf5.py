@@ -60,8 +60,7 @@ def create(path: str | Path) -> Iterator[Hdf5File]:
 
     Raises
     ------
-    PlanelocError
-        The disk is full.
+    PlanelocError : the disk is full.
     """
     with atomic_path(path) as partial, _Sink(partial) as sink:
         with Hdf5File(sink, "w", libver="v110", track_order=True) as file:

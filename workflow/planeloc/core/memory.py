@@ -66,8 +66,7 @@ class AdaptiveBatch:
 
         Raises
         ------
-        NotEnoughMemoryError
-            Memory does not suffice for one image.
+        NotEnoughMemoryError : memory does not suffice for one image.
         """
         while True:
             try:

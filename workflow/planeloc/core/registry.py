@@ -26,7 +26,12 @@ class Registry:
         return list(self._entries())
 
     def load(self, name: str) -> Any:
-        """Import and return the object called `name`; raises `PlanelocError` if that is impossible."""
+        """Import and return the object called `name`.
+
+        Raises
+        ------
+        PlanelocError : there is none, or it cannot be imported.
+        """
         entries = self._entries()
         if name not in entries:
             raise PlanelocError(

@@ -116,8 +116,7 @@ def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
     Raises
     ------
-    PlanelocError
-        If a name is unknown, or a value is of the wrong kind or out of its bounds.
+    PlanelocError : a name is unknown, or a value is of the wrong kind or out of its bounds.
     """
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)

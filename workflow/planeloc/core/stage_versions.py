@@ -12,8 +12,7 @@ def stage_version(stage: str) -> int:
 
     Raises
     ------
-    KeyError
-        No such stage.
+    KeyError : no such stage.
     """
     return _versions()[stage]
 

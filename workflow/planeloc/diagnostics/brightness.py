@@ -85,7 +85,13 @@ def find_spots(residual: NDArray[np.float32]) -> tuple[tuple[NDArray, NDArray, N
 
 
 def windows_around(residual: NDArray[np.float32], frame: NDArray, y: NDArray, x: NDArray) -> NDArray[np.float32]:
-    """Windows (n, side, side) around pixels of images (frames, y, x)."""
+    """Windows (n, side, side) around pixels.
+
+    Parameters
+    ----------
+    residual : (frames, rows, columns).
+    frame, y, x : (n,) pixels in the middle of the windows.
+    """
     half = WINDOW_PX // 2
     steps = np.arange(-half, half + 1)
     return residual[frame[:, None, None], y[:, None, None] + steps[:, None], x[:, None, None] + steps]

@@ -37,15 +37,17 @@ def evaluate(
     psf: Path | None = None,
     microscope: Path | None = None,
 ) -> str:
-    """Write the quality values of a table as JSON (`output`) and as a figure (PNG); returns a summary in one line.
+    """Write the quality values of a table; returns a summary in one line.
 
-    A ground-truth table (`truth`) adds the figures of merit; `psf` and `microscope` (both or none) add the errors
-    relative to the Cramér–Rao bound.
+    Parameters
+    ----------
+    truth : ground-truth table (CSV), which adds the figures of merit.
+    output, figure : quality values (JSON) and figure (PNG) to write.
+    psf, microscope : both or neither; they add the errors relative to the Cramér–Rao bound.
 
     Raises
     ------
-    PlanelocError
-        A file cannot be read, or the files do not belong together.
+    PlanelocError : a file cannot be read, or the files do not belong together.
     """
     check(settings)
     if (psf is None) != (microscope is None):

@@ -26,7 +26,13 @@ _PHOTON_BINS = 10
 def write_comparison(
     path: Path, comparison: Comparison, values: Mapping[str, float], depths: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Errors along x, y, z; errors and recall against depth; recall against photons."""
+    """Draw errors along x, y, z; errors and recall against depth; recall against photons.
+
+    Parameters
+    ----------
+    values : figures of merit.
+    depths : one row per depth bin, from `planeloc.evaluation.metrics.by_depth`.
+    """
     figure, axes = _panels(
         f"recall {values['recall']:.3f}    precision {values['precision']:.3f}    Jaccard {values['jaccard']:.3f}    "
         f"RMSE lateral {values['rmse_lateral_nm']:.1f} nm    axial {values['rmse_axial_nm']:.1f} nm"

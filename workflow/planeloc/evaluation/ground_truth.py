@@ -21,8 +21,7 @@ def read_ground_truth(path: str | Path) -> pd.DataFrame:
 
     Raises
     ------
-    PlanelocError
-        The file is missing, not a CSV table, lacks a column or contains anything but numbers.
+    PlanelocError : the file is missing, not a CSV table, lacks a column or contains anything but numbers.
     """
     path = Path(path)
     try:

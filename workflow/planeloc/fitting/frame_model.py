@@ -54,6 +54,7 @@ class Residuals(NamedTuple):
     weight: Tensor  # (n, planes, pixels) inverse variance; 0 for pixels that are not used
 
     def at(self, rows: Tensor) -> Residuals:
+        """Those of some of the n molecules."""
         return Residuals(*(values[rows] for values in self))
 
 

@@ -45,6 +45,7 @@ class GaussianFits:
 
     @property
     def peak(self) -> Array:
+        """(n,) height above the background."""
         return self.parameters[:, -2]
 
     @property

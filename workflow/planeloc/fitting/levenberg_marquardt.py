@@ -18,9 +18,11 @@ _HOPELESS = 1e8  # damping beyond which no step improves a fit
 class Problem(Protocol):
     """Fits of n rows with p parameters each."""
 
-    def rows(self, chosen: Tensor) -> Self: ...
+    def rows(self, chosen: Tensor) -> Self:
+        """Return the problem of some of the rows."""
 
-    def cost(self, parameters: Tensor) -> Tensor: ...
+    def cost(self, parameters: Tensor) -> Tensor:
+        """Return the cost (n,) of parameters (n, p)."""
 
     def step(self, parameters: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the parameters (n, p) after a damped step, the cost (n,) before it, and whether it is tiny (n,)."""
@@ -45,9 +47,14 @@ class Damping:
 
 
 def minimise(problem: Problem, start: Tensor, schedule: Damping, iterations: int) -> tuple[Tensor, Tensor]:
-    """Minimise the cost of every row, from `start` (n, p); rows leave the batch when they have converged.
+    """Minimise the cost of every row, from `start`; rows leave the batch when they have converged.
 
     Returns the parameters (n, p), and whether each row converged (n,).
+
+    Parameters
+    ----------
+    start : (n, p) parameters.
+    iterations : largest number of steps.
     """
     parameters = start.clone()
     converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)

@@ -74,7 +74,14 @@ class EmitterWindows:
         shifts_nm: Tensor | None = None,
         axes: Tensor | None = None,
     ) -> EmitterWindows:
-        """By default all pixels are used, and all planes see the emitter at the same position."""
+        """Windows in double precision.
+
+        Parameters
+        ----------
+        photons : (n, planes, rows, columns), background included.
+        use : of the same shape, 1 where a pixel is used; None: all.
+        shifts_nm, axes : see the class; None: all planes see the emitter at the same position.
+        """
         photons = photons.double()
         count, planes = photons.shape[:2]
         zero = photons.new_zeros(count, planes, 2)
@@ -87,6 +94,7 @@ class EmitterWindows:
         )
 
     def part(self, chosen: Tensor | slice) -> EmitterWindows:
+        """Some of the n windows."""
         return replace(self, photons=self.photons[chosen], use=self.use[chosen], shifts_nm=self.shifts_nm[chosen])
 
     def model(self, psf: PSF, parameters: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +110,7 @@ class EmitterWindows:
         return values, torch.cat(parts, dim=-1)
 
     def expected(self, psf: PSF, parameters: Tensor, background: Tensor) -> Tensor:
+        """Expected photons (n, planes, rows, columns) at parameters (n, p) on a background (n, planes)."""
         emitters = Emitters(*parameters[:, :4].unbind(-1), self._displacement(parameters), background)
         return psf.expected_photons(emitters, self.photons.shape[2:])
 
@@ -112,6 +121,7 @@ class EmitterWindows:
 
     @property
     def planes(self) -> int:
+        """Number of planes."""
         return self.photons.shape[1]
 
     def drift_nm(self, parameters: Tensor) -> Tensor:

@@ -57,10 +57,14 @@ class MoleculeWindows:
         side: int,
         ceiling: Tensor | None = None,
     ) -> MoleculeWindows:
-        """Cut windows of `side` pixels around molecules in `frame` (n,) at `mapped_px` (n, planes, 2).
+        """Cut windows around molecules; pixels that are saturated, not finite or beyond the sensor are not used.
 
-        Pixels that are saturated, not finite or beyond the sensor are not used; `images`, `background` and `ceiling`
-        are those of `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+        Parameters
+        ----------
+        images, background, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+        frame : (n,) of every molecule.
+        mapped_px : (n, planes, 2) its x, y on every camera, from the outer corner.
+        side : pixels along a window.
         """
         planes, rows, columns = images.shape[1:]
         corner = mapped_px.floor().long() - side // 2

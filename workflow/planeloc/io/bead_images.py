@@ -27,8 +27,7 @@ def read_slices(
 
     Raises
     ------
-    PlanelocError
-        Two cameras have identical images: one file was given twice.
+    PlanelocError : two cameras have identical images: one file was given twice.
     """
     counts = np.empty((len(frames), *source.shape[1:]), dtype=np.uint16)
     for index, frame in enumerate(frames):

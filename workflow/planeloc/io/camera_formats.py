@@ -65,8 +65,7 @@ def open_camera_file(path: str | Path, channels: int | None = None) -> CameraSta
 
     Raises
     ------
-    PlanelocError
-        The file is missing, of no registered format, or cannot be read as its format.
+    PlanelocError : the file is missing, of no registered format, or cannot be read as its format.
     """
     path = require_file(path, "camera file")
     formats = list(_formats())

@@ -50,10 +50,8 @@ class CameraSource(AbstractContextManager):
 
         Raises
         ------
-        PlanelocError
-            A file cannot be read to the end.
-        IndexError
-            The frames are outside the movie.
+        PlanelocError : a file cannot be read to the end.
+        IndexError : the frames are outside the movie.
         """
         if not 0 <= start <= stop <= self.shape[0]:
             raise IndexError(f"frames {start}:{stop} of {self.shape[0]}")
@@ -67,6 +65,7 @@ class CameraSource(AbstractContextManager):
         return frames
 
     def close(self) -> None:
+        """Close all files."""
         for stack in self._stacks:
             stack.close()
 
@@ -84,9 +83,8 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
 
     Raises
     ------
-    PlanelocError
-        A file cannot be read; the number of files does not fit the layout; a file is given twice; the cameras differ in
-        frames or size; a region is outside the sensor.
+    PlanelocError : a file cannot be read; the number of files does not fit the layout; a file is given twice; the
+        cameras differ in frames or size; a region is outside the sensor.
     """
     wanted = microscope.planes if microscope.layout == "files" else 1
     if len(paths) != wanted:

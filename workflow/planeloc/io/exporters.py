@@ -37,7 +37,12 @@ EXPORTERS = Registry(
 
 
 def parse_export(text: str) -> tuple[str, Path]:
-    """Exporter and file of ``NAME=PATH``; raises `PlanelocError` if name or file name is not accepted."""
+    """Exporter and file of ``NAME=PATH``.
+
+    Raises
+    ------
+    PlanelocError : name or file name is not accepted.
+    """
     name, separator, path = text.partition("=")
     if not separator or not path:
         raise PlanelocError(f"--export {text}: write NAME=PATH, where NAME is one of {', '.join(EXPORTERS.names())}")

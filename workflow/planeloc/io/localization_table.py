@@ -135,7 +135,12 @@ def write(path: str | Path, table: pd.DataFrame, metadata: Mapping[str, Any]) ->
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read table and metadata; raises `PlanelocError` if the file is missing or of another kind."""
+    """Read table and metadata.
+
+    Raises
+    ------
+    PlanelocError : the file is missing or of another kind.
+    """
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
@@ -153,7 +158,12 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:
-    """One entry of the metadata; raises `PlanelocError` if it is missing."""
+    """One entry of the metadata.
+
+    Raises
+    ------
+    PlanelocError : it is missing.
+    """
     if metadata.get(key) is None:
         raise PlanelocError(f"{path}: the table's metadata lack {key}; create the table again with `planeloc localize`")
     return metadata[key]

@@ -83,8 +83,11 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read a Picasso table, in nm from the corner of the field; missing quantities are NaN.
 
-    Also returns ``frames``, ``width_px``, ``height_px`` and ``pixel_size_nm``. Raises `PlanelocError` if the file or
-    its description is missing or of another form.
+    Also returns ``frames``, ``width_px``, ``height_px`` and ``pixel_size_nm``.
+
+    Raises
+    ------
+    PlanelocError : the file or its description is missing or of another form.
     """
     path = Path(path)
     try:

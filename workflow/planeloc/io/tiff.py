@@ -63,8 +63,7 @@ class TiffStack:
 
     Raises
     ------
-    PlanelocError
-        The file is damaged, cut short, of another pixel type or of other axes.
+    PlanelocError : the file is damaged, cut short, of another pixel type or of other axes.
     """
 
     def __init__(self, path: Path, channels: int | None = None) -> None:
@@ -215,6 +214,7 @@ class TiffStack:
             ) from None
 
     def close(self) -> None:
+        """Close the file."""
         for file in (self._tiff, self._file):
             if file is not None:
                 file.close()

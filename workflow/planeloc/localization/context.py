@@ -49,7 +49,12 @@ class Inputs:
 
     @classmethod
     def read(cls, paths: InputPaths) -> Inputs:
-        """Read the files; raises `PlanelocError` where one cannot be read."""
+        """Read the files.
+
+        Raises
+        ------
+        PlanelocError : one cannot be read.
+        """
         network, record = load_network(paths.weights)
         movie, registration = Movie.open(paths.movie), Registration.read(paths.registration)
         return cls(paths, movie, registration, read_psf(paths.psf), network, record)

@@ -52,8 +52,7 @@ def write(file: Path, counts: NDArray[np.uint16], compression_level: int, scratc
 
     Raises
     ------
-    ValueError, RuntimeError
-        The file holds something else than `counts`.
+    ValueError, RuntimeError : the file holds anything but `counts`.
     """
     encoded = encode(counts, compression_level)
     checksum = google_crc32c.value(encoded).to_bytes(_CHECKSUM_BYTES, "little")
@@ -79,10 +78,8 @@ def read(file: Path, counts: NDArray[np.uint16]) -> bytes:
 
     Raises
     ------
-    ValueError, RuntimeError
-        The bytes do not match their checksum, or are not a chunk of this size.
-    OSError
-        The file cannot be read.
+    ValueError, RuntimeError : the bytes do not match their checksum, or are not a chunk of this size.
+    OSError : the file cannot be read.
     """
     stored = file.read_bytes()
     if google_crc32c.value(stored) != _CRC_RESIDUE:

@@ -32,14 +32,19 @@ def convert(
     quality: Path,
     settings: ConvertSettings,
 ) -> None:
-    """Convert camera files (as for `open_cameras`) to a movie: Zarr `store`, `manifest` and `quality` (JSON).
+    """Convert camera files to a movie.
 
     Warnings are logged, and kept in the manifest with the statistics of every camera.
 
+    Parameters
+    ----------
+    files : as for `planeloc.io.camera_source.open_cameras`.
+    store : Zarr folder of the movie, to write.
+    manifest, quality : JSON files to write.
+
     Raises
     ------
-    PlanelocError
-        The files do not fit the microscope or each other, or the movie cannot be written.
+    PlanelocError : the files do not fit the microscope or each other, or the movie cannot be written.
     """
     limits = np.array([camera.saturation_counts for camera in microscope.cameras])
     warnings: list[str] = []

@@ -34,7 +34,8 @@ class Source(Protocol):
     shape: tuple[int, int, int, int]
     files: list[Path]
 
-    def read(self, start: int, stop: int) -> NDArray[np.uint16]: ...
+    def read(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Counts (frames, planes, rows, columns) of the frames [start, stop)."""
 
 
 class Movie:
@@ -72,8 +73,7 @@ class Movie:
 
         Raises
         ------
-        PlanelocError
-            The manifest or the store is missing or not planeloc's, or they do not belong together.
+        PlanelocError : the manifest or the store is missing or not planeloc's, or they do not belong together.
         """
         manifest = Path(manifest)
         content = read_json(manifest)
@@ -110,10 +110,8 @@ class Movie:
 
         Raises
         ------
-        PlanelocError
-            A chunk is missing or not what was written.
-        IndexError
-            The frames are outside the movie.
+        PlanelocError : a chunk is missing or not what was written.
+        IndexError : the frames are outside the movie.
         """
         if not 0 <= start <= stop <= self.frames:
             raise IndexError(f"frames {start}:{stop} of {self.frames}")
@@ -151,7 +149,12 @@ class Movie:
         return counts[: min(self.chunk_frames, self.frames - index * self.chunk_frames)]
 
     def verify(self) -> None:
-        """Read the whole movie and compare it with the manifest; raises `PlanelocError` for the first bad chunk."""
+        """Read the whole movie and compare it with the manifest.
+
+        Raises
+        ------
+        PlanelocError : a chunk is missing or differs; the first one is named.
+        """
         digest = new_digest(self.shape)
         for index in range(self.chunks):
             digest.update(self._chunk(index))

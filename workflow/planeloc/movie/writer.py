@@ -64,8 +64,7 @@ def write_movie(
 
     Raises
     ------
-    PlanelocError
-        The disk is full, a chunk differs from what was written, or a source file changed meanwhile.
+    PlanelocError : the disk is full, a chunk differs from what was written, or a source file changed meanwhile.
     """
     chunk_frames = min(chunk_frames or auto_chunk_frames(source.shape[1:]), source.shape[0])
     if 2 * chunk_frames * math.prod(source.shape[1:]) > chunks.LARGEST_BYTES:

@@ -35,10 +35,12 @@ class Units:
 
     @property
     def middle_nm(self) -> float:
+        """Middle of the depth range."""
         return (self.depth_range_nm[0] + self.depth_range_nm[1]) / 2
 
     @property
     def half_depth_nm(self) -> float:
+        """Half the length of the depth range."""
         return (self.depth_range_nm[1] - self.depth_range_nm[0]) / 2
 
 

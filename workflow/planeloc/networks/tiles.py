@@ -70,17 +70,26 @@ class TiledVolume:
 
     @property
     def depth(self) -> int:
+        """Number of depth slices."""
         return self.values.shape[-1]
 
     @property
     def side(self) -> int:
+        """Voxels along a side of a tile."""
         return self.values.shape[1]
 
     @classmethod
     def from_tiles(
         cls, values: Tensor, tiles: Tensor, images: int, shape: tuple[int, int], field: tuple[int, int]
     ) -> TiledVolume:
-        """Build from values (tiles + 1, …), of which the last tile has the values elsewhere."""
+        """Build with the table of tiles.
+
+        Parameters
+        ----------
+        values, tiles, field : as in the class.
+        images : number of images.
+        shape : rows and columns of the table of tiles.
+        """
         table = torch.full((images, *shape), len(tiles), device=values.device)
         table[tiles.unbind(-1)] = torch.arange(len(tiles), device=values.device)
         return cls(values, tiles, table, field)

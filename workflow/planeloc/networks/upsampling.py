@@ -32,6 +32,7 @@ class Architecture:
 
     @property
     def upsampling(self) -> int:
+        """Voxels per pixel along each axis."""
         return 2 ** (len(self.channels) - 1)
 
 

@@ -56,6 +56,7 @@ class NetworkRecord:
         return network_kind(self.kind).build(self)
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values for the weight file; arrays of the PSF are stored as tensors."""
         values = {
             "kind": self.kind,
             "architecture": asdict(self.architecture),

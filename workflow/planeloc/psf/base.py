@@ -39,7 +39,14 @@ class Emitters:
     def in_middle(
         cls, side_nm: float, z_nm: Tensor, photons: Tensor | float = 1.0, plane_shifts_nm: Tensor | None = None
     ) -> Emitters:
-        """Emitters at depths (...), in the middle of a square window."""
+        """Emitters in the middle of a square window.
+
+        Parameters
+        ----------
+        side_nm : of the window.
+        z_nm, photons : (...).
+        plane_shifts_nm : (..., planes, 2).
+        """
         middle = torch.full_like(z_nm, 0.5 * side_nm)
         return cls(middle, middle, z_nm, photons * torch.ones_like(z_nm), plane_shifts_nm)
 
@@ -58,6 +65,7 @@ class PSF(ABC):
 
     @property
     def planes(self) -> int:
+        """Number of planes."""
         return len(self.plane_depths_nm)
 
     @abstractmethod

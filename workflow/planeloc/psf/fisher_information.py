@@ -50,7 +50,14 @@ def without_backgrounds(
 def plane_information(
     psf: PSF, emitters: Emitters, noise: PixelNoise, shape: tuple[int, int], background_known: bool = False
 ) -> Tensor:
-    """Information (..., planes, 4, 4) of every single plane about x, y, z (nm) and photons of each emitter."""
+    """Information (..., planes, 4, 4) of every single plane about x, y, z (nm) and photons of each emitter.
+
+    Parameters
+    ----------
+    emitters : of shape (...).
+    shape : rows and columns of the window.
+    background_known : otherwise the background of every plane is estimated, too.
+    """
     expected, derivatives = psf.expected_photons_and_derivatives(emitters, shape)
     weights = 1 / noise.to(expected).variance(expected)
     return without_backgrounds(weights.unsqueeze(-3), derivatives.unsqueeze(-4), background_known)[0]

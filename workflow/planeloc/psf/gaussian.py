@@ -42,6 +42,7 @@ class GaussianPSF(PSF):
 
     @property
     def gaussian(self) -> GaussianPSF:
+        """The model itself."""
         return self
 
     def squared_width(self, defocus_nm: Any) -> Any:
@@ -119,7 +120,12 @@ class GaussianPSF(PSF):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GaussianPSF:
-        """The reverse of `as_dict`; raises `ValueError`, `KeyError` or `TypeError` for invalid values."""
+        """The reverse of `as_dict`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError : a value is invalid.
+        """
         tuples = {key: tuple(float(v) for v in values[key]) for key in ("plane_depths_nm", "brightness")}
         psf = cls(**{key: value for key, value in {**values, **tuples}.items() if key != "model"})
         if len(psf.plane_depths_nm) != len(psf.brightness):

@@ -49,7 +49,16 @@ class SingleBeadPSF:
         brightness: tuple[float, ...],
         mirrored: tuple[bool, ...],
     ) -> SingleBeadPSF:
-        """From a stack (slice, row, column): background subtracted, edges faded, sum of every slice set to 1."""
+        """From a z-stack: background subtracted, edges faded, sum of every slice set to 1.
+
+        Parameters
+        ----------
+        stack_counts : (slices, rows, columns) of a bead.
+        offset_counts : the camera's counts without light.
+        fine_pixel_nm : pixel size of the stack; `pixel_size_nm` is that of the simulated cameras.
+        slice_nm : defocus from one slice to the next; negative for a sample scan.
+        plane_depths_nm, brightness, mirrored : (planes,) focal depth, fraction of the photons, mirrored or not.
+        """
         photons = stack_counts.astype(np.float64) - offset_counts
         focus = _sharpest_slice(photons - _rim_level(photons))
         photons = np.clip(photons - _rim_level(photons[round(focus)]), 0.0, None)

@@ -41,14 +41,17 @@ class SplinePSF(PSF):
 
     @property
     def pixel_size_nm(self) -> float:
+        """That of the Gaussian part."""
         return self.gaussian.pixel_size_nm
 
     @property
     def plane_depths_nm(self) -> tuple[float, ...]:
+        """Those of the Gaussian part."""
         return self.gaussian.plane_depths_nm
 
     @property
     def brightness(self) -> tuple[float, ...]:
+        """That of the Gaussian part."""
         return self.gaussian.brightness
 
     def unit_images(self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -111,7 +114,12 @@ class SplinePSF(PSF):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], coefficients: Tensor) -> SplinePSF:
-        """The reverse of `as_dict` and `arrays`; raises `ValueError`, `KeyError` or `TypeError` where they disagree."""
+        """The reverse of `as_dict` and `arrays`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError : values and coefficients disagree.
+        """
         knots = Knots(**values["knots"])
         psf = cls(GaussianPSF.from_dict(values["gaussian"]), knots, coefficients, tuple(map(int, values["sets"])))
         expected = (knots.axial, knots.lateral, knots.lateral)

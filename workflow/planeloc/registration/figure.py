@@ -30,8 +30,13 @@ def draw_registration(
     planes: Sequence[RegisteredPlane],
     checks: Sequence[Check],
 ) -> None:
-    """Write the figure as PNG: a panel of all fields, then one per camera but the reference (`planes`): the residual
-    of every bead and the uncertainty of the transform over the field.
+    """Write the figure as PNG: a panel of all fields, then one per camera but the reference, with the residual of every
+    bead and the uncertainty of the transform over the field.
+
+    Parameters
+    ----------
+    reference_beads_px : (beads, 2) x, y of all beads on the reference camera.
+    planes : every camera but the reference.
     """
     shape, panels = registration.field_px, len(planes) + 1
     columns = min(panels, _COLUMNS)

@@ -47,12 +47,18 @@ def match_beads(
     file: Path,
     settings: RegisterSettings,
 ) -> Match:
-    """Match the beads of a camera to those of the reference; `file` is for messages.
+    """Match the beads of a camera to those of the reference.
+
+    Parameters
+    ----------
+    positions : beads of every camera; those of the reference first.
+    plane : index of the camera to match.
+    shape : rows and columns of the cameras.
+    file : named in messages.
 
     Raises
     ------
-    PlanelocError
-        Fewer than `minimum_matched` beads are found or matched.
+    PlanelocError : fewer than `minimum_matched` beads are found or matched.
     """
     reference, camera = positions[0], positions[plane]
     seen = f"{cameras[0].name}: {reference.summary}; {cameras[plane].name}: {camera.summary}"

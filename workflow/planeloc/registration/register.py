@@ -66,9 +66,9 @@ def register(
 
     Raises
     ------
-    PlanelocError
-        Too few beads, a missing or ambiguous match, or a failed quality check. After a failed check, figure and quality
-        values are left beside `figure` and `quality`, with `.failed` in their names. Nothing else is written then.
+    PlanelocError : too few beads, a missing or ambiguous match, or a failed quality check. After a failed check, figure
+        and quality values are left beside `figure` and `quality`, with `.failed` in their names. Nothing else is
+        written then.
     """
     settings = settings or RegisterSettings()
     check_settings(settings)

@@ -50,6 +50,7 @@ class TransformFit:
 
     @property
     def leave_one_out_rms_px(self) -> float:
+        """Rms residual of beads that were left out of the fit, each in turn."""
         return _rms(self.left_out_px[self.kept])
 
 

@@ -47,7 +47,11 @@ def draw_gaussians(
     """Add one Gaussian of sum 1 per localization to an image, integrated over the pixels.
 
     Localizations are grouped by the size of the patch that they cover, so that a block is one array operation.
-    Positions are in pixels of `image` from its outer corner.
+
+    Parameters
+    ----------
+    image : (rows, columns), changed in place.
+    x_px, y_px, sigma_x_px, sigma_y_px : (n,) in pixels of `image`, from its outer corner.
     """
     reach = np.ceil(_REACH * np.maximum(sigma_x_px, sigma_y_px)).astype(np.int64)
     for radius in np.unique(reach):

@@ -55,6 +55,7 @@ class Grid:
 
     @property
     def depth_range_nm(self) -> tuple[float, float]:
+        """Lowest and highest depth."""
         return self.bottom_nm, self.bottom_nm + self.shape[0] * self.voxel_nm[2]
 
 

@@ -48,14 +48,18 @@ def render(
 ) -> dict[str, float]:
     """Write both renderings, each as PNG to look at and as OME-TIFF to measure.
 
-    `tiff` holds localizations per µm² (float32), `voxel_tiff` frames per voxel (uint16), as z-stacks over the depth
-    range of the table. Returns the lateral pixel size of each file, nm; it is larger than the settings ask where the
-    field is too large, which is logged.
+    Returns the lateral pixel size of each file, nm; it is larger than the settings ask where the field is too large,
+    which is logged.
+
+    Parameters
+    ----------
+    depth_image, voxel_image : PNG; the colour of `depth_image` is depth.
+    tiff : z-stack of localizations per µm² (float32), over the depth range of the table.
+    voxel_tiff : z-stack of frames per voxel (uint16), over the same range.
 
     Raises
     ------
-    PlanelocError
-        The table cannot be read, or its metadata are incomplete or wrong.
+    PlanelocError : the table cannot be read, or its metadata are incomplete or wrong.
     """
     check(settings)
     table, metadata = localization_table.read(localizations_file)

@@ -45,6 +45,7 @@ class Shifts:
     margin_px: int  # beyond the window that resampling needs
 
     def total_nm(self, psf: PSF) -> Tensor:
+        """(batch, planes, 2) inter-camera drift and resampling offset together, nm."""
         return self.drift_nm + self.offset_px * psf.pixel_size_nm
 
 
@@ -120,6 +121,10 @@ def expected_images(
 
 def observe(expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Turn expected photons with margins into registered images above the background that is subtracted.
+
+    Parameters
+    ----------
+    expected : (batch, planes, rows, columns) photons without background, `shifts.margin_px` wider on every side.
 
     Returns
     -------

@@ -41,6 +41,7 @@ class Scene:
 
     @property
     def depth_slices(self) -> int:
+        """Number of voxels along z."""
         low, high = self.depth_range_nm
         return round((high - low) / self.voxel_depth_nm)
 
@@ -83,10 +84,12 @@ class Scene:
         return PixelNoise.from_models([self.noise] * planes)
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values for records."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scene:
+        """The reverse of `as_dict`."""
         return cls(**with_tuples(values))
 
 

@@ -52,7 +52,14 @@ Imaging = PsfImaging | SingleBeadPSF
 
 
 def add_windows(expected: Array, frame: NDArray[np.int64], images: Array, corners: NDArray[np.int64]) -> None:
-    """Add windows to `expected` (frames, planes, rows, columns) in place; pixels beyond the sensor are ignored."""
+    """Add windows to movie frames; pixels beyond the sensor are ignored.
+
+    Parameters
+    ----------
+    expected : (frames, planes, rows, columns), changed in place.
+    frame : (n,) of every emitter.
+    images, corners : (n, planes, side, side) and (n, planes, 2), as from `windows`.
+    """
     _, planes, height, width = expected.shape
     steps = np.arange(images.shape[-1])
     columns = (corners[..., 0, None] + steps)[..., None, :]

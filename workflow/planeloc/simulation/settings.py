@@ -133,8 +133,7 @@ def read_settings(path: str | Path) -> SimulationSettings:
 
     Raises
     ------
-    PlanelocError
-        The file is missing or not YAML, or a key is unknown, of the wrong type or out of bounds.
+    PlanelocError : the file is missing or not YAML, or a key is unknown, of the wrong type or out of bounds.
     """
     path = Path(path)
     try:

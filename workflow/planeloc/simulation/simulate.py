@@ -54,8 +54,7 @@ def simulate(settings_file: Path, output: Path) -> None:
 
     Raises
     ------
-    PlanelocError
-        The settings are wrong, or the folder holds anything but an earlier simulation.
+    PlanelocError : the settings are wrong, or the folder holds anything but an earlier simulation.
     """
     settings = read_settings(settings_file)
     _check_output(output)

@@ -34,6 +34,7 @@ class DetectionErrors:
 
     @classmethod
     def joined(cls, parts: list[DetectionErrors]) -> DetectionErrors:
+        """Those of several batches together."""
         names = ("position_nm", "photons", "error_nm", "sd_nm")
         arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
         return cls(*arrays, sum(part.false_positives for part in parts))

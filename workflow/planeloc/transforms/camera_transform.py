@@ -36,6 +36,7 @@ class Affine:
 
     @classmethod
     def identity(cls) -> Affine:
+        """The transform that leaves points as they are."""
         return cls(np.eye(2), np.zeros(2))
 
     def __call__(self, points: ArrayLike) -> Array:
@@ -47,11 +48,13 @@ class Affine:
         return np.broadcast_to(self.matrix, (*np.shape(points)[:-1], 2, 2))
 
     def inverse(self) -> Affine:
+        """The transform back."""
         matrix = np.linalg.inv(self.matrix)
         return Affine(matrix, -matrix @ self.shift_px)
 
     @property
     def mirrored(self) -> bool:
+        """Whether one camera is mirrored relative to the other."""
         return bool(np.linalg.det(self.matrix) < 0)
 
 
@@ -79,6 +82,7 @@ class Quadratic:
         return np.stack((along_x, along_y), axis=-1) / self.scale_px
 
     def inverse(self) -> InverseQuadratic:
+        """The transform back."""
         return InverseQuadratic(self)
 
     @property
@@ -93,6 +97,7 @@ class Quadratic:
 
     @property
     def mirrored(self) -> bool:
+        """Whether one camera is mirrored relative to the other, in the middle."""
         return bool(np.linalg.det(self.matrix) < 0)
 
 
@@ -103,6 +108,7 @@ class InverseQuadratic:
     forward: Quadratic
 
     def __call__(self, points: ArrayLike) -> Array:
+        """Transform points of shape (..., 2)."""
         target = np.asarray(points, dtype=np.float64)
         middle = self.forward.centre_px
         found = middle + (target - self.forward(middle)) @ np.linalg.inv(self.forward.matrix).T
@@ -112,6 +118,7 @@ class InverseQuadratic:
         return found
 
     def inverse(self) -> Quadratic:
+        """The quadratic transform itself."""
         return self.forward
 
 
@@ -158,6 +165,7 @@ class Registration:
 
     @property
     def planes(self) -> int:
+        """Number of planes."""
         return len(self.transforms)
 
     @property
@@ -167,6 +175,7 @@ class Registration:
 
     @classmethod
     def identity(cls, planes: int) -> Registration:
+        """Cameras that see the same field, with exactly known transforms."""
         return cls(tuple(Affine.identity() for _ in range(planes)), tuple(0.0 for _ in range(planes)))
 
     def sd_nm(self, plane: int, points_px: ArrayLike) -> Array:
@@ -221,6 +230,12 @@ class Registration:
 
     @classmethod
     def read(cls, path: str | Path) -> Registration:
+        """Read registration.json.
+
+        Raises
+        ------
+        PlanelocError : the file is missing, damaged or of another format.
+        """
         content = read_json(path)
         try:
             if content["format"] not in _FORMATS:
