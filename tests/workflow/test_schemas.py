@@ -56,8 +56,10 @@ def test_configuration_and_command_line_agree(section: str) -> None:
         assert rule["default"] == field.default, key
         assert rule["type"] == TYPES[kinds[key]], key
         assert rule["description"] == field.metadata["help"], key
+        automatic, bounds = rule.get("anyOf", ({}, rule))
+        assert automatic.get("const") == field.metadata["automatic"], key
         for bound in ("minimum", "maximum"):
-            assert rule.get(bound) == field.metadata[bound], key
+            assert bounds.get(bound) == field.metadata[bound], key
         assert rule.get("enum") == (list(field.metadata["choices"]) if field.metadata["choices"] else None), key
 
 

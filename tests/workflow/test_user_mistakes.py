@@ -21,7 +21,13 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localise:\n  threshold: 0.1\n", "config.yaml:1: unknown key localise; did you mean localize?"),
         ("localize:\n  treshold: 0.1\n", "config.yaml:2: unknown key localize.treshold; did you mean threshold?"),
         ("localize:\n  threshold: 1e-3\n", "config.yaml:2: localize.threshold is '1e-3'; give a number"),
-        ("localize:\n  threshold: 7\n", "config.yaml:2: localize.threshold is 7; give 0.999 or less"),
+        ("localize:\n  threshold: 7\n", "config.yaml:2: localize.threshold is 7; give 0.999 or less, or 0"),
+        ("localize:\n  threshold: 0.00001\n", "localize.threshold is 1e-05; give 0.0001 or more, or 0"),
+        ("localize:\n  drift_nm: -0.5\n", "config.yaml:2: localize.drift_nm is -0.5; give 0 or more, or -1"),
+        ("localize:\n  refine: true\n", "config.yaml:2: localize.refine is true; choose one of 'none', 'likelihood'"),
+        ("localize:\n  tile_px: 64\n", "config.yaml:2: localize.tile_px was removed: localize divides the field"),
+        ("train:\n  density: '9'\n", "config.yaml:2: train.density is '9'; give an interval such as 0.06-4"),
+        ("train:\n  channels: foo\n", "config.yaml:2: train.channels is 'foo'; give auto, or whole numbers"),
         ("localize:\n  device: gpu\n", "localize.device is 'gpu'; choose one of 'auto', 'cpu', 'cuda'"),
         ("localize: fast\n", "config.yaml:1: localize is 'fast'; give a group of keys"),
         ("samples: a\nsamples: b\n", "config.yaml:2: key samples was already given in line 1"),
@@ -54,6 +60,7 @@ def test_mistakes_in_the_configuration(
 ) -> None:
     (own_data.folder / "config" / "config.yaml").write_text(text)
     assert expected in own_data.message(monkeypatch)
+    assert len(own_data.message(monkeypatch).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

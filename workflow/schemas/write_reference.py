@@ -91,13 +91,14 @@ def _rule(field: dataclasses.Field, kind: type) -> Schema:
     """The schema of one setting."""
     about = field.metadata
     added = {entry.name for entry in entry_points(group=about["entry_points"])} if about["entry_points"] else set()
+    bounds = {name: about[name] for name in ("minimum", "maximum") if about[name] is not None}
     rule = {
         "description": about["help"],
-        "type": _TYPES.get(kind, "string"),
+        "type": "array" if typing.get_origin(kind) is tuple else _TYPES.get(kind, "string"),
         "enum": [choice for choice in about["choices"] if choice not in added] if about["choices"] else None,
         "entryPoints": about["entry_points"] or None,
-        "minimum": about["minimum"],
-        "maximum": about["maximum"],
+        **(bounds if about["automatic"] is None else {"anyOf": [{"const": about["automatic"]}, bounds]}),
+        **dict(zip(("pattern", "errorHint"), about["pattern"] or (), strict=False)),
         "default": field.default,
         "unit": about["unit"] or None,
         "advanced": about["advanced"] or None,
@@ -207,6 +208,8 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, float):
         return f"{value:g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
     return f"`{value}`" if isinstance(value, str) else str(value)
@@ -215,6 +218,9 @@ def _shown(value: Any) -> str:
 def _range_of(rule: Schema) -> str:
     if "enum" in rule:
         return ", ".join(f"`{choice}`" for choice in rule["enum"])
+    if "anyOf" in rule:
+        automatic, bounds = rule["anyOf"]
+        return f"{automatic['const']:g}, or {_range_of({**bounds, 'type': rule['type']})}"
     least, most = rule.get("minimum"), rule.get("maximum")
     if least is not None and most is not None:
         return f"{least:g} to {most:g}"
@@ -222,7 +228,7 @@ def _range_of(rule: Schema) -> str:
         return f"{least:g} or more"
     if most is not None:
         return f"{most:g} or less"
-    return {"boolean": "`true`, `false`", "string": "text"}.get(rule["type"], rule["type"])
+    return {"boolean": "`true`, `false`", "string": "text", "array": "two numbers"}.get(rule["type"], rule["type"])
 
 
 def files() -> dict[Path, str]:

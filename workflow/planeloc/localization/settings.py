@@ -44,9 +44,10 @@ class LocalizeSettings(ClusterSettings):
     threshold: float = setting(
         0.0,
         "Minimum detection probability: of a molecule (regression), or of a voxel around which molecules are searched"
-        " (upsampling); 0.0001 or more. 0: 0.3 (regression) or 0.005 (upsampling).",
-        minimum=0,
+        " (upsampling). 0: 0.3 (regression) or 0.005 (upsampling).",
+        minimum=1e-4,
         maximum=0.999,
+        automatic=0,
     )
     mode: str = setting(
         "sparse",
@@ -77,7 +78,8 @@ class LocalizeSettings(ClusterSettings):
         -1.0,
         "Standard deviation of the inter-camera drift per frame along one axis. -1: as in the network's training.",
         unit="nm",
-        minimum=-1,
+        minimum=0,
+        automatic=-1,
         advanced=True,
     )
     block_frames: int = setting(100, "Frames per task; prefer multiples of 20.", minimum=1, advanced=True)
