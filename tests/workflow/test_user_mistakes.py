@@ -25,6 +25,10 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localize:\n  threshold: 0.00001\n", "localize.threshold is 1e-05; give 0.0001 or more, or 0"),
         ("localize:\n  drift_nm: -0.5\n", "config.yaml:2: localize.drift_nm is -0.5; give 0 or more, or -1"),
         ("localize:\n  refine: true\n", "config.yaml:2: localize.refine is true; choose one of 'none', 'likelihood'"),
+        (
+            "filter:\n  exports: [picaso]\n",
+            "config.yaml:2: filter.exports[0] is 'picaso'; choose one of 'picasso', 'thunderstorm'",
+        ),
         ("localize:\n  tile_px: 64\n", "config.yaml:2: localize.tile_px was removed: localize divides the field"),
         ("train:\n  density: '9'\n", "config.yaml:2: train.density is '9'; give an interval such as 0.06-4"),
         ("train:\n  channels: foo\n", "config.yaml:2: train.channels is 'foo'; give auto, or whole numbers"),
@@ -60,7 +64,6 @@ def test_mistakes_in_the_configuration(
 ) -> None:
     (own_data.folder / "config" / "config.yaml").write_text(text)
     assert expected in own_data.message(monkeypatch)
-    assert len(own_data.message(monkeypatch).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

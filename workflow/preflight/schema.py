@@ -50,8 +50,22 @@ def _add_entry_points(rule: Mapping[str, Any]) -> None:
     """Allow the names of the entry points that a rule mentions, in place."""
     if "entryPoints" in rule:
         rule["enum"].extend(entry.name for entry in entry_points(group=rule["entryPoints"]))
-    for part in rule.get("properties", {}).values():
+    items = [rule["items"]] if "items" in rule else []
+    for part in (*items, *rule.get("properties", {}).values()):
         _add_entry_points(part)
+
+
+def said_by_extension(rule: Mapping[str, Any], name: str) -> Any:
+    """What an exporter or kind of network says of itself; None if it is unknown. Only other packages' are imported."""
+    group, attribute, known = rule["extensions"].values()
+    if name in known:
+        return known[name]
+    for entry in entry_points(group=group, name=name):
+        try:
+            return getattr(entry.load(), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(f"{name} of {entry.module} cannot be loaded ({error}); update it") from None
+    return None
 
 
 def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from jinja2 import Environment, FileSystemLoader
 from planeloc.cameras import microscope
 from planeloc.cameras.camera import Camera
 from planeloc.core.settings import THRESHOLDS
+from planeloc.io.exporters import EXPORTERS
+from planeloc.networks.kinds import NETWORK_KINDS
 from planeloc.simulation.settings import SimulationSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,6 +42,10 @@ def config_schema() -> Schema:
         if "type" in section:
             continue
         rules, limits = dict(section.get("properties", {})), {}
+        for rule in rules.values():
+            if extensions := rule.get("extensions"):
+                extensions["known"] = _known(**extensions)
+                rule.get("items", {})["enum"] = list(extensions["known"])
         fields = _settings_of(section)
         for field, kind in fields:
             (limits if field.metadata["group"] else rules)[field.name] = _rule(field, kind)
@@ -48,6 +54,13 @@ def config_schema() -> Schema:
         schema["properties"][name] = _group(section["description"], rules)
         schema["moved"] |= _moved(name, (field for field, _ in fields))
     return schema
+
+
+def _known(group: str, attribute: str) -> dict[str, Any]:
+    """An attribute of planeloc's own exporters or kinds of network by name, for a workflow without the package."""
+    (registry,) = (each for each in (EXPORTERS, NETWORK_KINDS) if each.group == group)
+    values = {name: getattr(registry.load(name), attribute) for name in registry.built_in}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _base() -> Schema:
@@ -208,7 +221,7 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, float):
         return f"{value:g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
@@ -216,6 +229,8 @@ def _shown(value: Any) -> str:
 
 
 def _range_of(rule: Schema) -> str:
+    if "items" in rule:
+        return f"list of {_range_of(rule['items'])}"
     if "enum" in rule:
         return ", ".join(f"`{choice}`" for choice in rule["enum"])
     if "anyOf" in rule:

@@ -21,7 +21,7 @@ from planeloc.io.exporters import known_or
 from planeloc.io.localization_table import metadata_value
 
 name = "thunderstorm"
-file_name = "*.csv"
+endings = (".csv",)
 
 COLUMNS: dict[str, str] = {
     "id": "%d",
