@@ -21,7 +21,9 @@ from jinja2 import Environment, FileSystemLoader
 from planeloc.cameras import microscope
 from planeloc.cameras.camera import Camera
 from planeloc.core.settings import THRESHOLDS
+from planeloc.diagnostics import depth_ambiguity
 from planeloc.io.exporters import EXPORTERS
+from planeloc.networks import training_match
 from planeloc.networks.kinds import NETWORK_KINDS
 from planeloc.simulation.settings import SimulationSettings
 
@@ -175,6 +177,8 @@ def reference(config: Schema, scope: Schema) -> str:
         sections=config["properties"],
         tables=tables,
         limits={name: rows for name, rows in limits.items() if rows},
+        match=training_match,
+        ambiguity=depth_ambiguity,
         microscope=scope,
         own={key: rule for key, rule in scope["properties"].items() if "items" not in rule},
         simulation=dict(_flat(SimulationSettings)),

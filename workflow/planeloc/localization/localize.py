@@ -82,7 +82,7 @@ def localize(
     settings = replace(settings, threshold=threshold)
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
-    domain = movie_check.guard(inputs, settings.on_distribution_mismatch, advise)
+    domain = movie_check.guard(inputs, settings, advise)
     with checkpoints.locked_folder(output) as folder:
         with dask_cluster.connect(settings, settings.device, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planeloc.core.devices import DEVICES, PRECISIONS
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 CLUSTERS = ("local", "cuda", "slurm")
 MODES = ("sparse", "dense")
@@ -41,6 +41,13 @@ class ClusterSettings:
 class LocalizeSettings(ClusterSettings):
     """How to find molecules, and on what."""
 
+    # These stand before the setting that has the name of their function.
+    density_ratio_warn: float = threshold(
+        2.0, "warn above", "ratio of the movie's density to the highest of the training", minimum=1
+    )
+    width_ratio_warn: float = threshold(
+        1.15, "warn above", "ratio of the movie's spot width to that of the training's PSF, or its inverse", minimum=1
+    )
     threshold: float = setting(
         0.0,
         "Minimum detection probability: of a molecule (regression), or of a voxel around which molecules are searched"

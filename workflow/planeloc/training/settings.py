@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from planeloc.core.devices import DEVICES, PRECISIONS
 from planeloc.core.errors import PlanelocError
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 from planeloc.networks.kinds import GROUP, network_kind, network_kinds
 from planeloc.scenes.random_density import MOST_PER_PIXEL
 
@@ -16,6 +16,7 @@ DENSITY_PX = 16  # side of the square that densities are given for, pixels
 SCENE_SETTINGS = ("drift_voxels", "registration_resampling", "upsampling", "voxel_depth_nm")  # fields of `Scene`, too
 
 
+_AMBIGUITY = "distance between the two most distant ambiguous depths, as a fraction of the depth range"
 _RANGE = r"\s*[0-9.eE+]+\s*-\s*[0-9.eE+]+\s*"
 _INTERVAL = "give an interval such as {}, the lower end first"
 _WHOLE_NUMBERS = r"^(auto|\s*[0-9]+\s*(,\s*[0-9]+\s*)*)$"
@@ -133,6 +134,8 @@ class TrainSettings:
         minimum=0,
         advanced=True,
     )
+    ambiguity_warn: float = threshold(0.25, "warn above", _AMBIGUITY, minimum=0, maximum=1)
+    ambiguity_fail: float = threshold(0.5, "stop above", _AMBIGUITY, minimum=0, maximum=1)
     validation: int = setting(256, "Number of validation images.", minimum=1, advanced=True)
     validate_every: int = setting(20_000, "Training images between validations.", minimum=1, advanced=True)
     patience: int = setting(
