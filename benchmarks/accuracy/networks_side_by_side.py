@@ -45,6 +45,7 @@ from planeloc.localization.detections import Detections
 from planeloc.localization.find_upsampling import fit_photons
 from planeloc.localization.localize_frames import Job, Localizer, localize_frames
 from planeloc.localization.settings import LocalizeSettings
+from planeloc.networks.kinds import network_kind
 from planeloc.networks.weight_files import load_network
 from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import plane_information
@@ -159,8 +160,9 @@ def _beside_larger(image: Tensor, point: Tensor, value: Tensor, distance: float)
 
 def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> tuple[pd.DataFrame, float]:
     """The table of a movie by one method, and frames per second."""
-    paths = InputPaths(*(folder / name for name in FILES), weights[way.network or "regression"])
-    threshold = 0.005 if way.network == "upsampling" else 0.3  # the defaults
+    kind = way.network or "regression"
+    paths = InputPaths(*(folder / name for name in FILES), weights[kind])
+    threshold = network_kind(kind).detection_threshold
     settings = LocalizeSettings(threshold=threshold, refine=way.refine, drift_nm=way.drift_nm, device="cpu")
     localizer = Localizer(Job(paths, settings))
     if not way.network:

@@ -59,7 +59,7 @@ def test_commands_compute_in_one_thread(command):
 
 def test_an_expected_error_is_one_line_and_exit_code_1(tmp_path, monkeypatch, capsys):
     arguments = ["planeloc", "filter", "--localizations", str(tmp_path / "absent.h5")]
-    arguments += ["--output", str(tmp_path / "o.h5"), "--picasso", "p.hdf5", "--thunderstorm", "t.csv"]
+    arguments += ["--output", str(tmp_path / "o.h5"), "--export=picasso=p.hdf5"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit) as stop:
         main.main()

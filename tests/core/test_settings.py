@@ -14,6 +14,7 @@ class Example:
     share: float = setting(0.5, "Share.")
     on: bool = setting(True, "On.")
     mode: str = setting("a", "Mode.", choices=("a", "b"))
+    drift: float = setting(-1.0, "Drift.", minimum=0, automatic=-1)
 
 
 def test_whole_numbers_may_be_written_with_an_exponent():
@@ -33,7 +34,7 @@ def test_values_are_kept():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"siez": 4}, "unknown key 'siez'; known are mode, on, share, size"),
+        ({"siez": 4}, "unknown key 'siez'; known are drift, mode, on, share, size"),
         ({"size": 0}, "below its minimum of 1"),
         ({"size": 10}, "above its maximum of 9"),
         ({"size": 2.5}, "not a whole number"),
@@ -42,6 +43,7 @@ def test_values_are_kept():
         ({"share": float("inf")}, "not a number"),
         ({"on": "yes"}, "not true or false"),
         ({"mode": "c"}, "not one of a, b"),
+        ({"drift": -0.5}, r"below its minimum of 0 \(or give -1\)"),
     ],
 )
 def test_mistakes_are_named(values, message):

@@ -60,9 +60,9 @@ def test_planes_without_information_on_depth(depths, light, verdict, capsys):
         with pytest.raises(
             PlanelocError, match=r"^b\.h5: with focal planes at .* look alike .* smaller depth_range_nm"
         ):
-            check_depths(planes_at(*depths), light, "b.h5")
+            check_depths(planes_at(*depths), light, "b.h5", 0.25, 0.5)
         return
-    check_depths(planes_at(*depths), light, "b.h5")
+    check_depths(planes_at(*depths), light, "b.h5", 0.25, 0.5)
     assert ("warning: b.h5" in capsys.readouterr().err) is bool(verdict)
 
 
@@ -78,7 +78,7 @@ def test_depths_beyond_the_scan_of_the_beads_are_refused(tmp_path):
     psf = replace(psf, coefficients=shorter, _moved={})
     assert psf.measured_depths_nm == pytest.approx((-800.0, 500.0))
     none = replace(psf, coefficients=torch.zeros_like(psf.coefficients), _moved={})
-    check_depths(none, scene(800.0), "b.h5")  # the Gaussian explains all
+    check_depths(none, scene(800.0), "b.h5", 0.25, 0.5)  # the Gaussian explains all
     write_psf(tmp_path / "psf.h5", psf)
     settings = replace(TINY_UPSAMPLING, photons="1600-5400", background="4-4")
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_what_is_advised_for_a_short_scan_is_possible(first, said):
     shorter = psf.coefficients.clone()
     shorter[1, :first] = 0  # of the knots, 350 nm apart
     with pytest.raises(PlanelocError, match=f"^b\\.h5: {said}"):
-        check_depths(replace(psf, coefficients=shorter, _moved={}), scene(800.0), "b.h5")
+        check_depths(replace(psf, coefficients=shorter, _moved={}), scene(800.0), "b.h5", 0.25, 0.5)
 
 
 def test_a_registration_of_other_cameras_is_named(tmp_path):

@@ -15,6 +15,7 @@ from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.localization.movie_check import compare, measure
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
 from planeloc.networks.training_match import disagreements
@@ -96,12 +97,13 @@ def write(folder: Path, counts: np.ndarray, cameras=CAMERAS) -> Movie:
 
 
 INSIDE = Sample()
+SETTINGS = LocalizeSettings()
 RECORDS = {kind: load_network(RESOURCES / f"{kind}.safetensors")[1] for kind in KINDS}
 
 
 def verdicts(movie: Movie, kind: str) -> dict:
     record = RECORDS[kind]
-    return {q.name: q for q in compare(measure(movie, MAPS, paper_psf(), record), record, movie)}
+    return {q.name: q for q in compare(measure(movie, MAPS, paper_psf(), record, SETTINGS), record, movie, SETTINGS)}
 
 
 def outside(movie: Movie, kind: str) -> set[str]:
@@ -187,6 +189,15 @@ def test_a_run_stops_before_anything_is_made_and_offers_a_training(tmp_path, mon
     in_workflow = yaml.safe_load(configured)["train"]
     assert str(in_workflow[setting]) == wanted and in_workflow["on_mismatch"] == "train"
     assert "start_from" not in in_workflow  # the weights may be what the workflow's training makes
+
+
+def test_the_thresholds_of_density_and_spot_width_are_settings(tmp_path):
+    movie, record = draw(tmp_path, replace(INSIDE, per_window=6.0, frames=20)), RECORDS["quadplane"]
+    measured = replace(measure(movie, MAPS, paper_psf(), record, SETTINGS), widths=(1.0, 1.1, 1.0, 1.0))
+    strict = LocalizeSettings(density_ratio_warn=1.0, width_ratio_warn=1.05)
+    for limits, outside in ((SETTINGS, False), (strict, True)):
+        found = {q.name: q.outside for q in compare(measured, record, movie, limits)}
+        assert (found["density"], found["spot size"]) == (outside, outside)
 
 
 def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):

@@ -18,7 +18,7 @@ OUTPUTS = {
     "convert": ["store", "manifest", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
-    "filter": ["output", "picasso", "thunderstorm", "provenance"],
+    "filter": ["output", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],
@@ -97,6 +97,9 @@ def main() -> None:
         simulate(Path(values["output"][0]))
     for name in OUTPUTS[verb]:
         (path,) = values[name]
+        write(Path(path), name, verb)
+    for text in values.get("export", []):
+        name, _, path = text.partition("=")
         write(Path(path), name, verb)
 
 

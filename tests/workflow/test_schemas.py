@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from support.plugins import install
 from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from planeloc.core.settings import setting, threshold
+from planeloc.localization.settings import LocalizeSettings
+from planeloc.networks.kinds import GROUP, network_kind
+from planeloc.training.settings import TrainSettings
 from preflight.configuration import command_options, complete_configuration
 from preflight.schema import read_schema
 from schemas import write_reference
@@ -30,7 +34,7 @@ SECTIONS = {
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }
-FILES = {"train": {"start_from"}}
+FILES = {"train": {"start_from"}, "filter": {"exports"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
@@ -56,8 +60,10 @@ def test_configuration_and_command_line_agree(section: str) -> None:
         assert rule["default"] == field.default, key
         assert rule["type"] == TYPES[kinds[key]], key
         assert rule["description"] == field.metadata["help"], key
+        automatic, bounds = rule.get("anyOf", ({}, rule))
+        assert automatic.get("const") == field.metadata["automatic"], key
         for bound in ("minimum", "maximum"):
-            assert rule.get(bound) == field.metadata[bound], key
+            assert bounds.get(bound) == field.metadata[bound], key
         assert rule.get("enum") == (list(field.metadata["choices"]) if field.metadata["choices"] else None), key
 
 
@@ -102,6 +108,32 @@ def test_options_are_what_differs_from_the_defaults_whatever_the_order(monkeypat
     assert command_options(config, "train", ("seed",)) == "--seed=2"
     assert command_options(config, "calibrate") == "--model=gaussian --step-warn=0.4"
     assert command_options(config, "register") == ""
+
+
+def test_a_kind_of_another_package_may_bring_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "toy.safetensors"
+    weights.write_text("weights")
+    install(tmp_path / "site", monkeypatch, GROUP, "toy", f"shipped_weights = {str(weights)!r}\n")
+    monkeypatch.chdir(REPOSITORY)
+    read_schema.cache_clear()  # without the package
+    assert complete_configuration({"train": {"network": "toy"}}, [])["train"]["start_from"] == str(weights)
+    read_schema.cache_clear()  # with it
+    for name in ("regression", "upsampling"):
+        found = complete_configuration({"train": {"network": name}}, [])["train"]["start_from"]
+        assert found == network_kind(name).shipped_weights
+
+
+def test_the_help_gives_the_defaults_of_the_kinds() -> None:
+    texts = {field.name: field.metadata["help"] for field in dataclasses.fields(TrainSettings)}
+    (threshold_help,) = (f.metadata["help"] for f in dataclasses.fields(LocalizeSettings) if f.name == "threshold")
+    for name in ("regression", "upsampling"):
+        kind = network_kind(name)
+        own = kind.training_defaults
+        assert f"{own['samples']:,} ({name}" in texts["samples"]
+        assert f"0: {own['batch']} (" in texts["batch"]
+        assert f"{own['learning_rate']} ({name})" in texts["learning_rate"]
+        assert f"({name}; auto: {own['channels']})" in texts["channels"]
+        assert f"{kind.detection_threshold} ({name})" in threshold_help
 
 
 def test_microscope_schema_agrees_with_the_package() -> None:

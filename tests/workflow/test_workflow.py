@@ -21,6 +21,7 @@ from planeloc.cli.main import planeloc
 from planeloc.networks.weight_files import load_network
 from planeloc.training.advice import training_advice
 from support.checkout import SNAKEMAKE_TIMEOUT_S, Checkout
+from support.plugins import install
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
@@ -85,6 +86,20 @@ def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
     checkout.edit("config/demo/config.yaml", "pathvars:", "localize:\n  threshold: 0.1\n\npathvars:")
     assert checkout.demo().returncode == 0
     assert {"convert", "localize"} <= set(checkout.verbs())
+
+
+@pytest.mark.slow
+def test_an_exporter_of_another_package_is_a_setting(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(checkout.folder / "site", monkeypatch, "planeloc.exporters", "toy", 'endings = (".xyz", ".txt")\n')
+    checkout.edit("config/demo/config.yaml", "pathvars:", "filter:\n  exports: [picasso, toy]\n\npathvars:")
+    run = checkout.demo("--dry-run", "--printshellcmds", PYTHONPATH=str(checkout.folder / "site"))
+    assert run.returncode == 0, run.stderr
+    for file in ("picasso.hdf5", "picasso.yaml", "toy.xyz", "toy.txt"):
+        assert f"localizations.{file}" in run.stdout
+    assert f"--export toy={DEMO}/filaments/localizations.toy.xyz" in run.stdout
+    assert "thunderstorm" not in run.stdout
+    checkout.edit("config/demo/config.yaml", "[picasso, toy]", "[]")
+    assert "--export" not in checkout.demo("--dry-run", "--printshellcmds").stdout
 
 
 @pytest.mark.slow

@@ -12,9 +12,6 @@ from preflight import schema as schemas
 from preflight.errors import ConfigurationError, Mistakes
 from preflight.experiment import Experiment, read_experiment
 
-# The weights that come with planeloc, by kind of network: what `train: start_from: auto` means.
-_SHIPPED = {"regression": "resources/regression.safetensors", "upsampling": "resources/quadplane.safetensors"}
-
 # The sample and calibration tables say more about a missing file themselves.
 _FILES = (("simulation",), ("train", "start_from"))
 
@@ -66,7 +63,9 @@ def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path
     with mistakes:
         schemas.check(complete, schema, locate)
     if _value(complete, ("train", "start_from")) == "auto":
-        complete["train"]["start_from"] = _SHIPPED.get(str(complete["train"]["network"]), "")
+        rule = schema["properties"]["train"]["properties"]["start_from"]
+        with mistakes:
+            complete["train"]["start_from"] = schemas.said_by_extension(rule, str(complete["train"]["network"])) or ""
     for path in _FILES:
         with mistakes:
             _check_file(_value(complete, path), path, f"{locate(path)}: " if _value(config, path) else "")
@@ -83,6 +82,18 @@ def _value(config: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         config = config.get(key) if isinstance(config, Mapping) else None
     return config
+
+
+def export_endings(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The endings of the files that every exporter of a complete configuration writes.
+
+    Raises
+    ------
+    ConfigurationError
+        An exporter of another package cannot be loaded.
+    """
+    section = schemas.read_schema("config")["properties"]["filter"]["properties"]
+    return {name: list(schemas.said_by_extension(section["exports"], name)) for name in config["filter"]["exports"]}
 
 
 def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ...] = ()) -> str:

@@ -50,8 +50,22 @@ def _add_entry_points(rule: Mapping[str, Any]) -> None:
     """Allow the names of the entry points that a rule mentions, in place."""
     if "entryPoints" in rule:
         rule["enum"].extend(entry.name for entry in entry_points(group=rule["entryPoints"]))
-    for part in rule.get("properties", {}).values():
+    items = [rule["items"]] if "items" in rule else []
+    for part in (*items, *rule.get("properties", {}).values()):
         _add_entry_points(part)
+
+
+def said_by_extension(rule: Mapping[str, Any], name: str) -> Any:
+    """What an exporter or kind of network says of itself; None if it is unknown. Only other packages' are imported."""
+    group, attribute, known = rule["extensions"].values()
+    if name in known:
+        return known[name]
+    for entry in entry_points(group=group, name=name):
+        try:
+            return getattr(entry.load(), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(f"{name} of {entry.module} cannot be loaded ({error}); update it") from None
+    return None
 
 
 def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,11 +97,13 @@ def check(values: Any, schema: Mapping[str, Any], locate: Locate) -> None:
     """Raise `ConfigurationError` with all mistakes; `locate` turns the path of a key into "file:line"."""
     errors = list(_Validator(schema).iter_errors(values))
     # What looks as if it were missing may be what is misspelt beside it.
-    misspelt = {tuple(error.absolute_path) for error in errors if error.validator == "additionalProperties"}
+    # A word to choose that is no text is one mistake, not two.
+    causes = {(tuple(error.absolute_path), error.validator) for error in errors}
     lines = []
     for error in errors:
-        if error.validator != "required" or tuple(error.absolute_path) not in misspelt:
-            lines += _explain(error, locate, schema.get("moved", {}))
+        cause = {"required": "additionalProperties", "type": "enum"}.get(error.validator)
+        if (tuple(error.absolute_path), cause) not in causes:
+            lines += _explain(error, locate, schema)
     if lines:
         raise ConfigurationError(*lines)
 
@@ -96,13 +112,13 @@ def _finite(value: float) -> bool:
     return -math.inf < value < math.inf
 
 
-def _explain(error: ValidationError, locate: Locate, moved: Mapping[str, str]) -> list[str]:
+def _explain(error: ValidationError, locate: Locate, schema: Mapping[str, Any]) -> list[str]:
     """One line for every mistake that an error stands for."""
     path = tuple(error.absolute_path)
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = [(*path, key) for key in error.instance if key not in known]
-        return [f"{locate(place)}: {_unknown_key(place, known, moved)}" for place in unknown]
+        return [f"{locate(place)}: {_unknown_key(place, known, schema)}" for place in unknown]
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return [
@@ -112,9 +128,11 @@ def _explain(error: ValidationError, locate: Locate, moved: Mapping[str, str]) -
     return [f"{locate(path)}: {_dotted(path)} is {_shown(error.instance)}; {_remedy(error)}"]
 
 
-def _unknown_key(path: tuple, known: Iterable[str], moved: Mapping[str, str]) -> str:
+def _unknown_key(path: tuple, known: Iterable[str], schema: Mapping[str, Any]) -> str:
     """What to do with a key that is unknown, also if it once was known or resembles one that was."""
-    name = _dotted(path)
+    name, moved = _dotted(path), schema.get("moved", {})
+    if why := schema.get("removed", {}).get(name):
+        return f"{name} was removed: {why}; delete it"
     if new := moved.get(name):
         renamed = new.startswith(f"{path[0]}.") and not new.endswith(f".{path[-1]}")
         return f"{name} is now {new}; {'rename' if renamed else 'move'} it"
@@ -168,6 +186,8 @@ def _remedy(error: ValidationError) -> str:
             return f"give more than {limit}"
         case "maximum":
             return f"give {limit} or less"
+        case "anyOf":  # a value that leaves the choice to the stage, or one within bounds
+            return f"{_remedy(error.context[-1])}, or {limit[0]['const']}"
         case "minItems":
             return f"give at least {limit} entries"
         case "pattern" | "minLength":

@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from preflight.configuration import command_options, read_all, simulated_folder
+from preflight.configuration import (
+    command_options,
+    export_endings,
+    read_all,
+    simulated_folder,
+)
 from preflight.errors import ConfigurationError
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version

@@ -1,12 +1,21 @@
-# Localizations -> those that pass the filter, also in the formats of Picasso and ThunderSTORM.
+# Localizations -> those that pass the filter, also in the formats of other programs.
+EXPORTS = or_stop(export_endings, config)
+
+
 rule filter:
     input:
         localizations=rules.localize.output.localizations,
     output:
         localizations="<results>/{sample}/localizations.filtered.h5",
-        picasso="<results>/{sample}/localizations.picasso.hdf5",
-        picasso_sidecar="<results>/{sample}/localizations.picasso.yaml",
-        thunderstorm="<results>/{sample}/localizations.thunderstorm.csv",
+        exports=[
+            f"<results>/{{sample}}/localizations.{name}{endings[0]}"
+            for name, endings in EXPORTS.items()
+        ],
+        beside_exports=[
+            f"<results>/{{sample}}/localizations.{name}{ending}"
+            for name, endings in EXPORTS.items()
+            for ending in endings[1:]
+        ],
         provenance="<results>/{sample}/filter.provenance.json",
     log:
         "<logs>/filter/{sample}.log",
@@ -14,9 +23,12 @@ rule filter:
         "<benchmarks>/filter/{sample}.tsv"
     params:
         options=options("filter"),
+        exports=lambda wildcards, output: " ".join(
+            f"--export {name}={shlex.quote(path)}"
+            for name, path in zip(EXPORTS, output.exports)
+        ),
         version=stage_version("filter"),
     shell:
         "planeloc filter --localizations {input.localizations:q} {params.options} "
-        "--output {output.localizations:q} --picasso {output.picasso:q} "
-        "--thunderstorm {output.thunderstorm:q} "
+        "--output {output.localizations:q} {params.exports} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

@@ -21,6 +21,10 @@ from jinja2 import Environment, FileSystemLoader
 from planeloc.cameras import microscope
 from planeloc.cameras.camera import Camera
 from planeloc.core.settings import THRESHOLDS
+from planeloc.diagnostics import depth_ambiguity
+from planeloc.io.exporters import EXPORTERS
+from planeloc.networks import training_match
+from planeloc.networks.kinds import NETWORK_KINDS
 from planeloc.simulation.settings import SimulationSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,6 +44,10 @@ def config_schema() -> Schema:
         if "type" in section:
             continue
         rules, limits = dict(section.get("properties", {})), {}
+        for rule in rules.values():
+            if extensions := rule.get("extensions"):
+                extensions["known"] = _known(**extensions)
+                rule.get("items", {})["enum"] = list(extensions["known"])
         fields = _settings_of(section)
         for field, kind in fields:
             (limits if field.metadata["group"] else rules)[field.name] = _rule(field, kind)
@@ -48,6 +56,13 @@ def config_schema() -> Schema:
         schema["properties"][name] = _group(section["description"], rules)
         schema["moved"] |= _moved(name, (field for field, _ in fields))
     return schema
+
+
+def _known(group: str, attribute: str) -> dict[str, Any]:
+    """An attribute of planeloc's own exporters or kinds of network by name, for a workflow without the package."""
+    (registry,) = (each for each in (EXPORTERS, NETWORK_KINDS) if each.group == group)
+    values = {name: getattr(registry.load(name), attribute) for name in registry.built_in}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _base() -> Schema:
@@ -91,13 +106,14 @@ def _rule(field: dataclasses.Field, kind: type) -> Schema:
     """The schema of one setting."""
     about = field.metadata
     added = {entry.name for entry in entry_points(group=about["entry_points"])} if about["entry_points"] else set()
+    bounds = {name: about[name] for name in ("minimum", "maximum") if about[name] is not None}
     rule = {
         "description": about["help"],
-        "type": _TYPES.get(kind, "string"),
+        "type": "array" if typing.get_origin(kind) is tuple else _TYPES.get(kind, "string"),
         "enum": [choice for choice in about["choices"] if choice not in added] if about["choices"] else None,
         "entryPoints": about["entry_points"] or None,
-        "minimum": about["minimum"],
-        "maximum": about["maximum"],
+        **(bounds if about["automatic"] is None else {"anyOf": [{"const": about["automatic"]}, bounds]}),
+        **dict(zip(("pattern", "errorHint"), about["pattern"] or (), strict=False)),
         "default": field.default,
         "unit": about["unit"] or None,
         "advanced": about["advanced"] or None,
@@ -161,6 +177,8 @@ def reference(config: Schema, scope: Schema) -> str:
         sections=config["properties"],
         tables=tables,
         limits={name: rows for name, rows in limits.items() if rows},
+        match=training_match,
+        ambiguity=depth_ambiguity,
         microscope=scope,
         own={key: rule for key, rule in scope["properties"].items() if "items" not in rule},
         simulation=dict(_flat(SimulationSettings)),
@@ -207,14 +225,21 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, float):
         return f"{value:g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
     return f"`{value}`" if isinstance(value, str) else str(value)
 
 
 def _range_of(rule: Schema) -> str:
+    if "items" in rule:
+        return f"list of {_range_of(rule['items'])}"
     if "enum" in rule:
         return ", ".join(f"`{choice}`" for choice in rule["enum"])
+    if "anyOf" in rule:
+        automatic, bounds = rule["anyOf"]
+        return f"{automatic['const']:g}, or {_range_of({**bounds, 'type': rule['type']})}"
     least, most = rule.get("minimum"), rule.get("maximum")
     if least is not None and most is not None:
         return f"{least:g} to {most:g}"
@@ -222,7 +247,7 @@ def _range_of(rule: Schema) -> str:
         return f"{least:g} or more"
     if most is not None:
         return f"{most:g} or less"
-    return {"boolean": "`true`, `false`", "string": "text"}.get(rule["type"], rule["type"])
+    return {"boolean": "`true`, `false`", "string": "text", "array": "two numbers"}.get(rule["type"], rule["type"])
 
 
 def files() -> dict[Path, str]:

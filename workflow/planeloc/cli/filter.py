@@ -17,25 +17,15 @@ from planeloc.postprocessing.settings import FilterSettings
     FilterSettings,
     File("--localizations", "Localization table from localize."),
     output("--output", "Filtered localization table (HDF5)."),
-    output("--picasso", "The same for Picasso (HDF5, with its YAML beside it)."),
-    output("--thunderstorm", "The same for ThunderSTORM (CSV)."),
 )
 @click.option(
     "--export",
     multiple=True,
     metavar="NAME=PATH",
-    help=f"Export for another program, one of {', '.join(EXPORTERS.names())}; may be repeated.",
+    help=f"The same table for another program, one of {', '.join(EXPORTERS.names())}; may be repeated.",
 )
-def command(
-    localizations: Path,
-    output: Path,
-    picasso: Path,
-    thunderstorm: Path,
-    export: tuple[str, ...],
-    settings: FilterSettings,
-) -> Used:
-    """Filter localizations, and export them to Picasso and ThunderSTORM."""
-    others = [parse_export(words) for words in export]
-    exports = [("picasso", picasso), ("thunderstorm", thunderstorm), *others]
+def command(localizations: Path, output: Path, export: tuple[str, ...], settings: FilterSettings) -> Used:
+    """Filter localizations, and export them to other programs."""
+    exports = [parse_export(words) for words in export]
     filter_localizations(localizations, output, exports, settings)
-    return Used(outputs=tuple(path for _, path in others))
+    return Used(outputs=tuple(path for _, path in exports))

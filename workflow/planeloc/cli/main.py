@@ -22,7 +22,7 @@ _COMMANDS = {
     "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
-    "filter": "Filter localizations, and export them to Picasso and ThunderSTORM.",
+    "filter": "Filter localizations, and export them to other programs.",
     "render": "Render the super-resolution images.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",

@@ -28,6 +28,8 @@ def setting(
     unit: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
+    automatic: float | None = None,
+    pattern: tuple[str, str] | None = None,
     choices: tuple[str, ...] | None = None,
     entry_points: str = "",
     advanced: bool = False,
@@ -42,6 +44,8 @@ def setting(
     help : what it sets: short sentences, without the unit.
     unit : unit of the value.
     minimum, maximum : bounds, which are allowed values themselves.
+    automatic : value outside the bounds that leaves the choice to the stage.
+    pattern : regular expression of a text, and what to write; checked before the workflow starts.
     choices : the words that are allowed.
     entry_points : group of the entry points whose names are allowed, too.
     advanced : whether the reference and the help list it after the settings that matter to everyone.
@@ -55,6 +59,8 @@ def setting(
             "unit": unit,
             "minimum": minimum,
             "maximum": maximum,
+            "automatic": automatic,
+            "pattern": pattern,
             "choices": choices,
             "entry_points": entry_points,
             "advanced": advanced,
@@ -87,12 +93,14 @@ def check(settings: Any) -> None:
         value = getattr(settings, field.name)
         if not _is_a(value, kinds[field.name]):
             raise PlanelocError(f"setting {field.name}: {value!r} is not {KIND_NAMES[kinds[field.name]]}")
-        minimum, maximum = field.metadata.get("minimum"), field.metadata.get("maximum")
-        choices = field.metadata.get("choices")
+        minimum, maximum, automatic, choices = map(field.metadata.get, ("minimum", "maximum", "automatic", "choices"))
         if choices and value not in choices:
             raise PlanelocError(f"setting {field.name}: {value!r} is not one of {', '.join(choices)}")
+        if value == automatic:
+            continue
         if minimum is not None and value < minimum:
-            raise PlanelocError(f"setting {field.name}: {value} is below its minimum of {minimum}")
+            hint = "" if automatic is None else f" (or give {automatic:g})"
+            raise PlanelocError(f"setting {field.name}: {value} is below its minimum of {minimum}{hint}")
         if maximum is not None and value > maximum:
             raise PlanelocError(f"setting {field.name}: {value} is above its maximum of {maximum}")
 

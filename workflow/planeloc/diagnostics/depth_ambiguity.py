@@ -21,15 +21,18 @@ _LOG = logging.getLogger(__name__)
 
 _DEPTHS = 65  # over the range
 _WINDOW_PX = 15
-_DISTINGUISHED = 2.0  # standard deviations; below, more than one in six is mistaken for the other
-_STOPS, _WARNS = 0.5, 0.25  # of the range: distance of ambiguous depths
+DISTINGUISHED_SDS = 2.0  # standard deviations; below, more than one in six is mistaken for the other
 
 
-def check_depths(psf: PSF, scene: Scene, source: str) -> None:
-    """Stop training for depths that were not measured or are ambiguous; `source` is the file of the PSF.
+def check_depths(psf: PSF, scene: Scene, source: str, warn: float, fail: float) -> None:
+    """Stop training for depths that were not measured or are ambiguous.
 
-    A measured PSF is unknown beyond its scan. Ambiguity over half of the depth range stops training; over a quarter,
-    which few photons can cause, it warns.
+    A measured PSF is unknown beyond its scan. Few photons cause ambiguity, too.
+
+    Parameters
+    ----------
+    source : file of the PSF, for messages.
+    warn, fail : distance of ambiguous depths that causes a warning or stops, as a fraction of the depth range.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
         )
     one, other = ambiguous_depths(psf, scene)
     share = abs(one - other) / (high - low)
-    if share < _WARNS:
+    if share < warn:
         return
     planes = ", ".join(f"{depth:.0f}" for depth in psf.plane_depths_nm)
     brightness = f"{np.mean(scene.photons):.0f} photons on a background of {np.mean(scene.background):.0f}"
@@ -58,7 +61,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
         f"{source}: with focal planes at {planes} nm, depths {one:.0f} and {other:.0f} nm look alike in a molecule's"
         f" image of {brightness}"
     )
-    if share >= _STOPS:
+    if share >= fail:
         raise PlanelocError(f"{said}; give a smaller depth_range_nm, or record with focal planes at other depths")
     _LOG.warning(f"{said}; expect large depth errors")
 
@@ -66,7 +69,7 @@ def check_depths(psf: PSF, scene: Scene, source: str) -> None:
 def ambiguous_depths(psf: PSF, scene: Scene) -> tuple[float, float]:
     """The two most distant depths (nm) of the range that cannot be distinguished, at the scene's mean brightness."""
     depths = np.linspace(*scene.depth_range_nm, _DEPTHS)
-    close = image_difference(psf, scene, depths) < _DISTINGUISHED
+    close = image_difference(psf, scene, depths) < DISTINGUISHED_SDS
     apart = np.where(close | close.T, np.abs(depths[:, None] - depths), 0.0)
     one, other = np.unravel_index(apart.argmax(), apart.shape)
     return float(depths[one]), float(depths[other])

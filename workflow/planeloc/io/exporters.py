@@ -1,13 +1,12 @@
 """Exporters: one module per table format of another program, found by name.
 
 To add a format, write one module with the three attributes of `Exporter` and list it in the entry-point group
-``planeloc.exporters`` of your package; ``planeloc filter --export NAME=PATH`` then writes it.
+``planeloc.exporters`` of your package. ``filter: exports`` and ``planeloc filter --export NAME=PATH`` then accept it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +21,8 @@ from planeloc.core.registry import Registry
 class Exporter(Protocol):
     """What a module or object must have to be an exporter."""
 
-    name: str  # on the command line
-    file_name: str  # pattern of the files that the other program accepts: "*.csv"
+    name: str  # in the setting `exports` and on the command line
+    endings: tuple[str, ...]  # of the files that it writes; the first is that of the given path: (".csv",)
 
     def write(self, table: pd.DataFrame, metadata: Mapping[str, Any], path: Path) -> None:
         """Write a table of localizations (`planeloc.io.localization_table.COLUMNS`) and its metadata to `path`."""
@@ -46,9 +45,9 @@ def parse_export(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator or not path:
         raise PlanelocError(f"--export {text}: write NAME=PATH, where NAME is one of {', '.join(EXPORTERS.names())}")
-    pattern = EXPORTERS.load(name).file_name
-    if not fnmatch(Path(path).name, pattern):
-        raise PlanelocError(f"--export {text}: {name} reads files called {pattern}; rename {path}")
+    ending = EXPORTERS.load(name).endings[0]
+    if not path.endswith(ending):
+        raise PlanelocError(f"--export {text}: {name} reads files called *{ending}; rename {path}")
     return name, Path(path)
 
 

@@ -25,7 +25,7 @@ from planeloc.io.exporters import known_or
 from planeloc.io.localization_table import metadata_value
 
 name = "picasso"
-file_name = "*.hdf5"
+endings = (".hdf5", ".yaml")
 
 COLUMNS: dict[str, str] = {
     "frame": "<u4",

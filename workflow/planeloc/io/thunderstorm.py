@@ -22,7 +22,7 @@ from planeloc.io.exporters import known_or
 from planeloc.io.localization_table import metadata_value
 
 name = "thunderstorm"
-file_name = "*.csv"
+endings = (".csv",)
 
 _ROWS_AT_ONCE = 1 << 16
 

@@ -26,6 +26,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.files import sha256
 from planeloc.core.memory import out_of_memory
 from planeloc.core.progress import progress_bar
+from planeloc.core.settings import check
 from planeloc.core.stage_versions import stage_version
 from planeloc.localization import checkpoints, dask_cluster, movie_check, scheduler
 from planeloc.localization.checkpoints import Checkpoint
@@ -41,8 +42,6 @@ _LOG = logging.getLogger(__name__)
 _VERSION = stage_version("localize")  # of this process: read when it started
 
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not thread-safe, and workers of foreign clusters may have threads
-
-_LEAST_THRESHOLD = 1e-4  # below, every pixel is a molecule
 
 # Settings on which the localizations depend.
 _DECISIVE = ("mode", "threshold", "candidate_threshold", "refine", "drift_nm", "device", "precision")
@@ -76,12 +75,14 @@ def localize(
     ------
     PlanelocError : files that cannot be used together, a file or a device that fails, or a cluster that is lost.
     """
+    check(settings)
     inputs = Inputs.read(InputPaths(movie, registration, psf, weights))
     inputs.check()
-    settings = replace(settings, threshold=_threshold(settings.threshold, inputs.record.kind))
+    threshold = settings.threshold or network_kind(inputs.record.kind).detection_threshold
+    settings = replace(settings, threshold=threshold)
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
-    domain = movie_check.guard(inputs, settings.on_distribution_mismatch, advise)
+    domain = movie_check.guard(inputs, settings, advise)
     with checkpoints.locked_folder(output) as folder:
         with dask_cluster.connect(settings, settings.device, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)
@@ -130,17 +131,6 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
 @lru_cache(maxsize=2)
 def _localizer(job: Job, device_index: int) -> Localizer:
     return Localizer(job, device_index)
-
-
-def _threshold(given: float, kind: str) -> float:
-    """The given threshold, or the default of the kind of network."""
-    default = network_kind(kind).detection_threshold
-    if 0 < given < _LEAST_THRESHOLD:
-        raise PlanelocError(
-            f"setting threshold: {given:g} is below {_LEAST_THRESHOLD:g}, where noise is detected as molecules; "
-            f"give more, or 0 for {default:g}"
-        )
-    return given or default
 
 
 def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str, str, str]:

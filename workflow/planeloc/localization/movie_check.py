@@ -20,6 +20,7 @@ from planeloc.diagnostics.brightness import FEWEST_EMITTERS
 from planeloc.diagnostics.density import estimate_density, mean_cumulants, measure_cumulants
 from planeloc.diagnostics.spot_width import cut_windows, fit_windows, relative_widths
 from planeloc.localization.context import Inputs
+from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.background import stretches
 from planeloc.movie.store import Movie
 from planeloc.networks.training_match import other_brightness, pixel_noise, too_noisy
@@ -30,8 +31,6 @@ from planeloc.transforms.camera_transform import Registration
 
 _LOG = logging.getLogger(__name__)
 
-_DENSITY_FACTOR = 2.0  # networks find molecules at higher densities than those of their training
-_WIDTH_FACTOR = 1.15  # so much wider spots shift depths by 70 nm on one plane, by 190 nm on all
 _DENSEST_PER_WINDOW = 25.0  # that training draws
 _PER_WINDOW = 16**2  # pixels that densities refer to
 _VERDICTS = {True: "outside", False: "inside", None: "unknown"}
@@ -64,12 +63,12 @@ class Quantity:
     remedy: dict[str, Any] = field(default_factory=dict)  # settings of `train` that would include the movie
 
 
-def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dict[str, Any]:
+def guard(inputs: Inputs, settings: LocalizeSettings, advise: Advise | None = None) -> dict[str, Any]:
     """Compare a movie with the training of its network; log what is outside, with a remedy.
 
     Parameters
     ----------
-    on_mismatch : ``warn`` or ``stop``.
+    settings : what to do, and thresholds of density and spot width.
     advise : writes the remedy.
 
     Returns
@@ -78,11 +77,11 @@ def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dic
 
     Raises
     ------
-    PlanelocError : something is outside and `on_mismatch` is ``stop``.
+    PlanelocError : something is outside and `on_distribution_mismatch` is ``stop``.
     """
     movie, weights = inputs.paths.movie, inputs.paths.weights
-    measured = measure(inputs.movie, inputs.registration, inputs.psf, inputs.record)
-    quantities = compare(measured, inputs.record, inputs.movie)
+    measured = measure(inputs.movie, inputs.registration, inputs.psf, inputs.record, settings)
+    quantities = compare(measured, inputs.record, inputs.movie, settings)
     outside = [quantity for quantity in quantities if quantity.outside]
     for quantity in outside:
         _LOG.warning(f"{movie}: {quantity.line} ({weights})")
@@ -95,14 +94,16 @@ def guard(inputs: Inputs, on_mismatch: str, advise: Advise | None = None) -> dic
         remedy = {name: value for quantity in outside for name, value in quantity.remedy.items()}
         other_widths = any(not quantity.remedy for quantity in outside)
         advice = advise(remedy, other_widths, inputs.record, inputs.reference_psf)
-    if on_mismatch == "stop":
+    if settings.on_distribution_mismatch == "stop":
         names = " and ".join(quantity.name for quantity in outside) + (" is" if len(outside) == 1 else " are")
         raise PlanelocError(f"{movie}: {names} outside the training distribution of {weights}; {advice}")
     _LOG.info(advice)
     return as_dict(quantities)
 
 
-def measure(movie: Movie, registration: Registration, psf: PSF, record: NetworkRecord) -> Measured:
+def measure(
+    movie: Movie, registration: Registration, psf: PSF, record: NetworkRecord, settings: LocalizeSettings
+) -> Measured:
     """Measure a few stretches of a movie, of which `psf` is the calibration.
 
     Molecules that are much denser than in training overlap: their brightness and width stay unknown.
@@ -116,27 +117,27 @@ def measure(movie: Movie, registration: Registration, psf: PSF, record: NetworkR
     trained = record.scene
     found = estimate_density(mean_cumulants(cumulants), psf, trained)
     background = np.minimum(found.background, np.median(levels, axis=0)).clip(min=0)  # dense molecules raise the median
-    if found.density > _DENSITY_FACTOR * densest(trained):
+    if found.density > settings.density_ratio_warn * densest(trained):
         return Measured(tuple(background.tolist()), found.density, None, (math.nan,) * psf.planes, 0)
     scene = _scene(movie, trained, background)
     spots = fit_windows(windows, cameras, psf)
     if photons := _range(spots.photons):
         scene = replace(scene, photons=photons)
     widths = relative_widths(spots, record.psf, scene, found.density, cameras)
-    sharp = [own for own, width in zip(spots.photons, widths, strict=True) if not _other_width(width)]
+    sharp = [own for own, width in zip(spots.photons, widths, strict=True) if not _other_width(width, settings)]
     return Measured(
         tuple(background.tolist()), found.density, _range(sharp), tuple(widths.tolist()), sum(map(len, sharp))
     )
 
 
-def compare(measured: Measured, record: NetworkRecord, movie: Movie) -> list[Quantity]:
+def compare(measured: Measured, record: NetworkRecord, movie: Movie, settings: LocalizeSettings) -> list[Quantity]:
     """Compare a movie with the training, quantity by quantity."""
     here = _scene(movie, record.scene, measured.background)
     return [
         _background(here, measured, record.scene),
         _brightness(here, measured, record.scene),
-        _spot_width(measured, movie, record.psf),
-        _density_quantity(measured, record.scene),
+        _spot_width(measured, movie, record.psf, settings),
+        _density_quantity(measured, record.scene, settings),
     ]
 
 
@@ -174,8 +175,8 @@ def _scene(movie: Movie, trained: Scene, background: Any) -> Scene:
     )
 
 
-def _other_width(factor: float) -> bool:
-    return math.isfinite(factor) and not 1 / _WIDTH_FACTOR <= factor <= _WIDTH_FACTOR
+def _other_width(factor: float, settings: LocalizeSettings) -> bool:
+    return math.isfinite(factor) and not 1 / settings.width_ratio_warn <= factor <= settings.width_ratio_warn
 
 
 def _background(here: Scene, measured: Measured, trained: Scene) -> Quantity:
@@ -207,21 +208,22 @@ def _brightness(here: Scene, measured: Measured, trained: Scene) -> Quantity:
     )
 
 
-def _spot_width(measured: Measured, movie: Movie, psf: PSF) -> Quantity:
+def _spot_width(measured: Measured, movie: Movie, psf: PSF, settings: LocalizeSettings) -> Quantity:
     known = [width if math.isfinite(width) else None for width in measured.widths]
     cameras = zip(movie.microscope.cameras, known, strict=True)
     listed = ", ".join(f"{width:.2f} on {camera.name}" for camera, width in cameras if width)
     if not listed:
         return Quantity("spot width", known, 1.0, None, "spot width is unknown: too few molecules")
     line = f"spot width {listed} times that of the training's PSF (waist {psf.gaussian.waist_nm:.0f} nm)"
-    return Quantity("spot width", known, 1.0, any(map(_other_width, measured.widths)), line)
+    outside = any(_other_width(width, settings) for width in measured.widths)
+    return Quantity("spot width", known, 1.0, outside, line)
 
 
-def _density_quantity(measured: Measured, trained: Scene) -> Quantity:
+def _density_quantity(measured: Measured, trained: Scene, settings: LocalizeSettings) -> Quantity:
     here, most = (_PER_WINDOW * density for density in (measured.density, densest(trained)))
     wanted = min(here, _DENSEST_PER_WINDOW)
     remedy: dict[str, Any] = {"emitters": math.ceil(wanted)}
     if trained.density:
         remedy = {"density": f"{_PER_WINDOW * trained.density[0]:.2g}-{wanted:.2g}"}
     line = f"density {here:.2g} molecules per 16×16 pixels, trained with up to {most:.2g}"
-    return Quantity("density", here, most, here > _DENSITY_FACTOR * most, line, remedy)
+    return Quantity("density", here, most, here > settings.density_ratio_warn * most, line, remedy)

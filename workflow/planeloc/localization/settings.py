@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planeloc.core.devices import DEVICES, PRECISIONS
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 CLUSTERS = ("local", "cuda", "slurm")
 MODES = ("sparse", "dense")
@@ -41,12 +41,20 @@ class ClusterSettings:
 class LocalizeSettings(ClusterSettings):
     """How to find molecules, and on what."""
 
+    # These stand before the setting that has the name of their function.
+    density_ratio_warn: float = threshold(
+        2.0, "warn above", "ratio of the movie's density to the highest of the training", minimum=1
+    )
+    width_ratio_warn: float = threshold(
+        1.15, "warn above", "ratio of the movie's spot width to that of the training's PSF, or its inverse", minimum=1
+    )
     threshold: float = setting(
         0.0,
         "Minimum detection probability: of a molecule (regression), or of a voxel around which molecules are searched"
-        " (upsampling); 0.0001 or more. 0: 0.3 (regression) or 0.005 (upsampling).",
-        minimum=0,
+        " (upsampling). 0: 0.3 (regression) or 0.005 (upsampling).",
+        minimum=1e-4,
         maximum=0.999,
+        automatic=0,
     )
     mode: str = setting(
         "sparse",
@@ -77,7 +85,8 @@ class LocalizeSettings(ClusterSettings):
         -1.0,
         "Standard deviation of the inter-camera drift per frame along one axis. -1: as in the network's training.",
         unit="nm",
-        minimum=-1,
+        minimum=0,
+        automatic=-1,
         advanced=True,
     )
     block_frames: int = setting(100, "Frames per task; prefer multiples of 20.", minimum=1, advanced=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from planeloc.scenes.scene import Scene
 
 GROUP = "planeloc.network_kinds"
-_REGISTRY = Registry(
+NETWORK_KINDS = Registry(
     "kind of network",
     GROUP,
     {"upsampling": "planeloc.kinds.upsampling:KIND", "regression": "planeloc.kinds.regression:KIND"},
@@ -42,7 +42,7 @@ class NetworkKind(ABC):
     architecture: ClassVar[type[Any]]
     training_defaults: ClassVar[Mapping[str, Any]]  # samples, batch, learning_rate, channels
     detection_threshold: ClassVar[float]  # probability of a molecule that `localize` reports, by default
-    shipped_weights: ClassVar[str] = ""  # file of planeloc's repository
+    shipped_weights: ClassVar[str] = ""  # file of planeloc's repository, or the absolute path of another package's
     scene_settings: ClassVar[tuple[str, ...]] = ()  # settings that describe the training scenes of this kind alone
     # Fields of `Scene` in which weights must agree with the settings to be adopted.
     fixed_scene_fields: ClassVar[tuple[str, ...]] = ("drift_voxels", "registration_resampling", "background_error")
@@ -86,7 +86,7 @@ class NetworkKind(ABC):
 
 def network_kinds() -> tuple[str, ...]:
     """Return the names of all kinds that can be had, planeloc's own first."""
-    return tuple(_REGISTRY.names())
+    return tuple(NETWORK_KINDS.names())
 
 
 @cache
@@ -97,4 +97,4 @@ def network_kind(name: str) -> NetworkKind:
     ------
     PlanelocError : no kind has that name, or it cannot be imported, or it lacks something.
     """
-    return _REGISTRY.load(name)
+    return NETWORK_KINDS.load(name)

@@ -16,9 +16,10 @@ from planeloc.scenes.scene import Scene
 _WINDOW_PX = 15
 _DEPTH_STEP_NM = 5.0
 _BEYOND_NM = 200.0  # depths may be found outside the network's range
-_PHOTONS_FACTOR = 2.0  # of the movie's dimmest and brightest molecules, from those of training
-_SHOT_NOISE_FACTOR = 1.5
-_PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of the shipped networks' detections are noise
+# Not settings: `train` and `localize` must agree, or the training that `localize` advises would not be done.
+PHOTONS_FACTOR = 2.0  # of the movie's dimmest and brightest molecules, from those of training
+SHOT_NOISE_FACTOR = 1.5
+PIXEL_NOISE_FACTOR = 1.3  # beyond, 5 % of the shipped networks' detections are noise
 _FIELD_UNITS = {"upsampling": " voxels per pixel", "voxel_depth_nm": " nm"}
 _SHARE_OF_DRIFT = 1 / 3  # largest error of a transform, of the displacements in training: adds 5 % to them
 
@@ -121,7 +122,7 @@ def _brightness_reasons(made_for: Scene, scene: Scene) -> Iterator[str]:
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
     if other_brightness(made_for, scene):
         yield f"molecules have {dimmest:.0f} to {brightest:.0f} photons; it was trained with {low:.0f} to {high:.0f}"
-    if scene.noise.slope > made_for.noise.slope * _SHOT_NOISE_FACTOR:
+    if scene.noise.slope > made_for.noise.slope * SHOT_NOISE_FACTOR:
         yield "EM gain or quantum efficiency make a molecule's shot noise stronger than in its training"
     if too_noisy(made_for, scene):
         have, want = pixel_noise(made_for), pixel_noise(scene)
@@ -131,12 +132,12 @@ def _brightness_reasons(made_for: Scene, scene: Scene) -> Iterator[str]:
 def other_brightness(made_for: Scene, scene: Scene) -> bool:
     """Return whether there are molecules much dimmer or brighter than in a network's training."""
     (low, high), (dimmest, brightest) = made_for.photons, scene.photons
-    return dimmest < low / _PHOTONS_FACTOR or brightest > high * _PHOTONS_FACTOR
+    return dimmest < low / PHOTONS_FACTOR or brightest > high * PHOTONS_FACTOR
 
 
 def too_noisy(made_for: Scene, scene: Scene) -> bool:
     """Return whether background or read noise are so large that a network would detect noise as molecules."""
-    return pixel_noise(scene) > pixel_noise(made_for) * _PIXEL_NOISE_FACTOR
+    return pixel_noise(scene) > pixel_noise(made_for) * PIXEL_NOISE_FACTOR
 
 
 def pixel_noise(scene: Scene) -> float:

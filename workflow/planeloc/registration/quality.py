@@ -96,13 +96,13 @@ def quality_checks(
     checks = [
         at_least("matched_beads", s.recommended_matched, s.minimum_matched),
         at_most("residual_px", s.residual_warn_px, s.residual_fail_px),
-        at_most("leave_one_out_px", 2 * s.residual_warn_px),
+        at_most("leave_one_out_px", s.leave_one_out_warn_px),
         at_most("second_best_match", s.second_best_match_warn, s.second_best_match_fail),
         at_most("chance_matches", s.chance_matches_warn, s.chance_matches_fail),
         at_most("transform_sd_nm", s.transform_sd_warn_nm, s.transform_sd_fail_nm),
         at_most("corner_sd_nm", s.corner_sd_warn_nm),
         at_least("covered_area_fraction", s.area_warn),
-        at_least("beads_on_common_slices", s.minimum_matched),
+        at_least("beads_on_common_slices", s.common_slices_warn),
     ]
     if np.isfinite(worst["lateral_stage_drift_nm"]):  # of a scan
         checks.append(at_most("lateral_stage_drift_nm", s.stage_drift_warn_nm))

@@ -57,6 +57,10 @@ class RegisterSettings:
     recommended_matched: int = threshold(8, "warn below", "number of matched beads per camera", minimum=4)
     residual_warn_px: float = threshold(0.15, "warn above", "rms residual", unit="px", minimum=0)
     residual_fail_px: float = threshold(1.0, "stop above", "rms residual", unit="px", minimum=0)
+    leave_one_out_warn_px: float = threshold(0.3, "warn above", "leave-one-out error", unit="px", minimum=0)
+    common_slices_warn: int = threshold(
+        4, "warn below", "number of beads that a camera and the reference image well on the same slices", minimum=0
+    )
     second_best_match_warn: float = threshold(
         0.5, "warn above", "significance of the second-best match, relative to the best", minimum=0, was=("rival_warn",)
     )

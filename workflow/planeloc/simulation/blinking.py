@@ -18,9 +18,9 @@ from planeloc.core.settings import setting
 class BlinkingSettings:
     """Rates and brightness; `blinking:` in a simulation file."""
 
-    mean_on_s: float = setting(0.12, "Mean duration of a blink, s (exponential).", minimum=1e-6)
-    mean_off_s: float = setting(30.0, "Mean time between blinks, s (exponential).", minimum=1e-6)
-    photons: float = setting(5424.0, "Photons per frame of the brightest blink, on all planes together.", minimum=1)
+    mean_on_s: float = setting(0.12, "Mean duration of a blink (exponential).", unit="s", minimum=1e-6)
+    mean_off_s: float = setting(30.0, "Mean time between blinks (exponential).", unit="s", minimum=1e-6)
+    photons: float = setting(5424.0, "Brightest blink, per frame on all planes together.", unit="photons", minimum=1)
     dimmest: float = setting(
         0.3, "Brightness of the dimmest blink as a fraction of the brightest.", minimum=0, maximum=1
     )

@@ -25,13 +25,15 @@ class StructureSettings:
     """Filaments and labels; `structure:` in a simulation file."""
 
     filaments: int = setting(7, "Filaments that cross the field.", minimum=1)
-    length_nm: float = setting(16000.0, "Contour length of a filament, nm.", minimum=100)
-    persistence_length_nm: float = setting(20000.0, "Persistence length, nm.", minimum=100)
-    depth_range_nm: float = setting(700.0, "Filaments stay within ± this depth, nm.", minimum=0)
+    length_nm: float = setting(16000.0, "Contour length of a filament.", unit="nm", minimum=100)
+    persistence_length_nm: float = setting(20000.0, "Persistence length.", unit="nm", minimum=100)
+    depth_range_nm: float = setting(700.0, "Filaments stay within ± this depth.", unit="nm", minimum=0)
     inclination: float = setting(0.2, "Typical slope: depth per length.", minimum=0, maximum=1)
-    labels_per_um: float = setting(40.0, "Labels per µm of filament.", minimum=1e-3)
-    tube_radius_nm: float = setting(12.5, "Radius of the filament, nm; 12.5 for a microtubule.", minimum=0)
-    linker_nm: float = setting(12.0, "Distance of the dye from the filament's surface (antibodies), nm.", minimum=0)
+    labels_per_um: float = setting(40.0, "Labels along a filament.", unit="per µm", minimum=1e-3)
+    tube_radius_nm: float = setting(12.5, "Radius of the filament; 12.5 for a microtubule.", unit="nm", minimum=0)
+    linker_nm: float = setting(
+        12.0, "Distance of the dye from the filament's surface (antibodies).", unit="nm", minimum=0
+    )
 
 
 def filament(through_nm: tuple[float, float], settings: StructureSettings, random: np.random.Generator) -> Array:

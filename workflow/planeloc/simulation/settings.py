@@ -28,16 +28,18 @@ class PsfSettings:
         "gaussian: a defocus curve; stack: a bead's recording; calibrated: psf.h5, with its own depths and brightness.",
         choices=("gaussian", "stack", "calibrated"),
     )
-    waist_nm: float = setting(121.0, "gaussian: width in focus before pixel integration (w0), nm.", minimum=1)
-    focus_depth_nm: float = setting(275.0, "gaussian: defocus that doubles the squared width (d), nm.", minimum=1)
+    waist_nm: float = setting(121.0, "gaussian: width in focus before pixel integration (w0).", unit="nm", minimum=1)
+    focus_depth_nm: float = setting(
+        275.0, "gaussian: defocus that doubles the squared width (d).", unit="nm", minimum=1
+    )
     asymmetry: float = setting(0.0, "gaussian: cubic term of the defocus curve (A).")
     quartic: float = setting(0.0, "gaussian: quartic term of the defocus curve (B).")
     file: str = setting(
         "", "stack: TIFF z-stack of one bead on one plane; calibrated: psf.h5; relative to the simulation file."
     )
-    pixel_size_nm: float = setting(65.0, "stack: pixel in the sample, nm.", minimum=1)
-    z_step_nm: float = setting(100.0, "stack: step between slices, nm.", minimum=1)
-    offset_counts: float = setting(100.0, "stack: camera offset, counts.", minimum=0)
+    pixel_size_nm: float = setting(65.0, "stack: pixel in the sample.", unit="nm", minimum=1)
+    z_step_nm: float = setting(100.0, "stack: step between slices.", unit="nm", minimum=1)
+    offset_counts: float = setting(100.0, "stack: camera offset.", unit="counts", minimum=0)
     scan: str = setting("objective", "stack: what moved from slice to slice.", choices=("objective", "sample"))
 
 
@@ -45,8 +47,10 @@ class PsfSettings:
 class DriftSettings:
     """Inter-camera drift: slow motion of every camera against the reference; `drift:` in a simulation file."""
 
-    largest_nm: float = setting(48.0, "Largest inter-camera drift of an image along an axis, nm.", minimum=0)
-    smoothing_s: float = setting(1.5, "Time over which the random walk is smoothed, s.", minimum=1e-3)
+    largest_nm: float = setting(
+        48.0, "Largest inter-camera displacement of an image along an axis.", unit="nm", minimum=0
+    )
+    smoothing_s: float = setting(1.5, "Time over which the random walk is smoothed.", unit="s", minimum=1e-3)
 
 
 @dataclass(frozen=True)
@@ -54,28 +58,35 @@ class BeadSettings:
     """The bead scan; `beads:` in a simulation file."""
 
     count: int = setting(14, "Beads, on the sensor or a little beyond its edge.", minimum=1)
-    apart_px: float = setting(11.0, "Least distance between two beads, pixels.", minimum=0)
-    beyond_px: float = setting(3.0, "How far beyond the sensor's edge beads may lie, pixels.", minimum=0)
-    photons_least: float = setting(12000.0, "Dimmest bead, photons per slice on all planes together.", minimum=1)
-    photons: float = setting(24000.0, "Brightest bead, photons per slice on all planes together.", minimum=1)
-    tilt_nm: float = setting(20.0, "Rise of the coverslip from the left to the right edge, nm.")
+    apart_px: float = setting(11.0, "Least distance between two beads.", unit="px", minimum=0)
+    beyond_px: float = setting(3.0, "How far beyond the sensor's edge beads may lie.", unit="px", minimum=0)
+    photons_least: float = setting(
+        12000.0, "Dimmest bead, per slice on all planes together.", unit="photons", minimum=1
+    )
+    photons: float = setting(24000.0, "Brightest bead, per slice on all planes together.", unit="photons", minimum=1)
+    tilt_nm: float = setting(20.0, "Rise of the coverslip from the left to the right edge.", unit="nm")
     scan: str = setting("objective", "What the stage moves.", choices=("objective", "sample"))
-    z_step_nm: float = setting(50.0, "Step of the scan, nm.", minimum=1)
-    scan_range_nm: float = setting(1500.0, "The scan goes from − to + this position, nm.", minimum=1)
+    z_step_nm: float = setting(50.0, "Step of the scan.", unit="nm", minimum=1)
+    scan_range_nm: float = setting(1500.0, "The scan goes from − to + this position.", unit="nm", minimum=1)
 
 
 @dataclass(frozen=True)
 class CameraMovieSettings:
     """Dark and bright movies, and what the data sheets get wrong; `camera_movies:` in a simulation file."""
 
-    frames: int = setting(0, "Length of a dark and of a bright movie of every camera; 0: none.", minimum=0)
+    frames: int = setting(
+        0, "Length of a dark and of a bright movie of every camera; 0: none.", unit="frames", minimum=0
+    )
     photons: float = setting(
-        2000.0, "Photons per pixel and frame in the middle of the field; at most half of saturation.", minimum=1
+        2000.0,
+        "Photons per pixel and frame in the middle of the field; at most half of saturation.",
+        unit="photons",
+        minimum=1,
     )
     dimmest: float = setting(
         0.05, "Illumination far from the middle of the field, as a fraction of the brightest.", minimum=0, maximum=1
     )
-    sheet_offset_counts: float = setting(0.0, "Error of the data sheets' offset, counts.")
+    sheet_offset_counts: float = setting(0.0, "Error of the data sheets' offset.", unit="counts")
     sheet_gain: float = setting(1.0, "Data sheets' electrons per count over the true value.", minimum=0.1, maximum=10)
 
 
@@ -83,9 +94,9 @@ class CameraMovieSettings:
 class AffineSettings:
     """How a camera's view differs from the reference camera's; `view:` of a camera."""
 
-    rotation_mrad: float = setting(0.0, "Rotation about the middle of the sensor, mrad.")
-    stretch_permille: tuple[float, float] = setting((0.0, 0.0), "Magnification along x and y beyond 1, ‰.")
-    shift_px: tuple[float, float] = setting((0.0, 0.0), "Shift along x and y, pixels.")
+    rotation_mrad: float = setting(0.0, "Rotation about the middle of the sensor.", unit="mrad")
+    stretch_permille: tuple[float, float] = setting((0.0, 0.0), "Magnification along x and y beyond 1.", unit="‰")
+    shift_px: tuple[float, float] = setting((0.0, 0.0), "Shift along x and y.", unit="px")
     mirrored: bool = setting(False, "Mirrored left to right.")
 
 
@@ -93,7 +104,9 @@ class AffineSettings:
 class CameraSettings:
     """One camera; an entry of `cameras:` in a simulation file, whose order is the order of the planes."""
 
-    focus_nm: float = setting(0.0, "Depth of the focal plane, nm; 0 is midway between the first and the last plane.")
+    focus_nm: float = setting(
+        0.0, "Depth of the focal plane; 0 is midway between the first and the last plane.", unit="nm"
+    )
     brightness: float = setting(1.0, "Photons that reach this camera, relative to the others.", minimum=1e-3)
     view: AffineSettings = field(default_factory=AffineSettings)
     sensor: Camera = field(default_factory=Camera)
@@ -104,18 +117,18 @@ class SimulationSettings:
     """A whole simulation file."""
 
     seed: int = setting(1, "Random seed: the same seed gives the same files.", minimum=0)
-    frames: int = setting(600, "Length of the movie.", minimum=1)
-    exposure_s: float = setting(0.045, "Time per frame, s.", minimum=1e-6)
-    width_px: int = setting(64, "Columns of every camera.", minimum=8)
-    height_px: int = setting(64, "Rows of every camera.", minimum=8)
-    pixel_size_nm: float = setting(192.0, "Camera pixel in the sample, nm.", minimum=1)
-    border_px: float = setting(4.0, "Rim of the reference camera outside the illuminated field, pixels.", minimum=0)
-    background_photons: float = setting(4.0, "Background, photons per pixel, frame and plane.", minimum=0)
+    frames: int = setting(600, "Length of the movie.", unit="frames", minimum=1)
+    exposure_s: float = setting(0.045, "Time per frame.", unit="s", minimum=1e-6)
+    width_px: int = setting(64, "Columns of every camera.", unit="px", minimum=8)
+    height_px: int = setting(64, "Rows of every camera.", unit="px", minimum=8)
+    pixel_size_nm: float = setting(192.0, "Camera pixel in the sample.", unit="nm", minimum=1)
+    border_px: float = setting(4.0, "Rim of the reference camera outside the illuminated field.", unit="px", minimum=0)
+    background_photons: float = setting(4.0, "Background per pixel, frame and plane.", unit="photons", minimum=0)
     background_gradient: float = setting(
         0.3, "Change of the background across the field's diagonal, relative to its mean.", minimum=-2, maximum=2
     )
     truth_least_photons: float = setting(
-        100.0, "Dyes with fewer photons in a frame are not listed in truth.csv.", minimum=0
+        100.0, "Dyes with fewer photons in a frame are not listed in truth.csv.", unit="photons", minimum=0
     )
     psf: PsfSettings = field(default_factory=PsfSettings)
     structure: StructureSettings = field(default_factory=StructureSettings)

@@ -8,12 +8,18 @@ from typing import NamedTuple
 
 from planeloc.core.devices import DEVICES, PRECISIONS
 from planeloc.core.errors import PlanelocError
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 from planeloc.networks.kinds import GROUP, network_kind, network_kinds
 from planeloc.scenes.random_density import MOST_PER_PIXEL
 
 DENSITY_PX = 16  # side of the square that densities are given for, pixels
 SCENE_SETTINGS = ("drift_voxels", "registration_resampling", "upsampling", "voxel_depth_nm")  # fields of `Scene`, too
+
+
+_AMBIGUITY = "distance between the two most distant ambiguous depths, as a fraction of the depth range"
+_RANGE = r"\s*[0-9.eE+]+\s*-\s*[0-9.eE+]+\s*"
+_INTERVAL = "give an interval such as {}, the lower end first"
+_WHOLE_NUMBERS = r"^(auto|\s*[0-9]+\s*(,\s*[0-9]+\s*)*)$"
 
 
 class Bounds(NamedTuple):
@@ -58,6 +64,7 @@ class TrainSettings:
         "auto",
         "Channels at the camera's resolution and after each halving (regression; auto: 24,48,64), or after the"
         " first convolution and each doubling (upsampling; auto: 128,64,32,16).",
+        pattern=(_WHOLE_NUMBERS, "give auto, or whole numbers such as 24,48,64"),
         advanced=True,
     )
     first_kernel: int = setting(
@@ -78,6 +85,7 @@ class TrainSettings:
     density: str = setting(
         "0.06-4",
         "Range of the emitters per 16×16 pixels, lowest-highest, drawn for every training image (regression).",
+        pattern=(f"^{_RANGE}$", _INTERVAL.format("0.06-4")),
     )
     window_px: int = setting(
         40, "Side of the training images (regression).", unit="px", minimum=16, maximum=512, advanced=True
@@ -92,10 +100,14 @@ class TrainSettings:
     photons: str = setting(
         "auto",
         "Photons per emitter, summed over all planes: lowest-highest, or auto: measured in the movies.",
+        pattern=(f"^(auto|{_RANGE})$", f"{_INTERVAL.format('1600-5400')}, or auto"),
         advanced=True,
     )
     background: str = setting(
-        "auto", "Background photons per pixel: lowest-highest, or auto: measured in the movies.", advanced=True
+        "auto",
+        "Background photons per pixel: lowest-highest, or auto: measured in the movies.",
+        pattern=(f"^(auto|{_RANGE})$", f"{_INTERVAL.format('1-15')}, or auto"),
+        advanced=True,
     )
     drift_voxels: int = setting(
         2,
@@ -122,6 +134,8 @@ class TrainSettings:
         minimum=0,
         advanced=True,
     )
+    ambiguity_warn: float = threshold(0.25, "warn above", _AMBIGUITY, minimum=0, maximum=1)
+    ambiguity_fail: float = threshold(0.5, "stop above", _AMBIGUITY, minimum=0, maximum=1)
     validation: int = setting(256, "Number of validation images.", minimum=1, advanced=True)
     validate_every: int = setting(20_000, "Training images between validations.", minimum=1, advanced=True)
     patience: int = setting(
