@@ -12,6 +12,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
+import torch
 from distributed import LocalCluster, Security
 
 from planeloc.core.errors import PlanelocError
@@ -149,7 +150,7 @@ def test_dask_cuda_gets_loopback_and_certificates(tmp_path, monkeypatch):
     fake = types.SimpleNamespace(LocalCUDACluster=lambda **options: made.append(options) or LocalCluster(**two))
     monkeypatch.setitem(sys.modules, "dask_cuda", fake)
     monkeypatch.setattr(dask_cluster, "choose_device", lambda _: None)
-    monkeypatch.setattr(dask_cluster.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with connect(ClusterSettings(cluster="cuda", workers=8), "cuda", tmp_path) as client:
         assert (made[0]["n_workers"], made[0]["host"], made[0]["security"]) == (2, "127.0.0.1", True)
         # dask-cuda shows every worker its own GPU first; without it, the second worker takes the second GPU.

@@ -10,7 +10,7 @@ import pytest
 from distributed import Client
 
 from planeloc.core.errors import PlanelocError
-from planeloc.localization import dask_cluster, scheduler
+from planeloc.localization import dask_cluster, scheduler, this_process
 
 KILLS = 50
 
@@ -151,3 +151,30 @@ def test_waiting_for_workers_is_said(tmp_path, monkeypatch, capsys):
         threading.Timer(0.5, lambda: client.cluster.scale(1)).start()
         assert [value for _, value in scheduler.run(client, lambda start, stop: stop, [range(3)])] == [3]
     assert "planeloc: no Dask worker is running; waiting for one" in capsys.readouterr().err
+
+
+def test_this_process_halves_reports_each_block_and_passes_errors_on():
+    under_way = []
+
+    def work(start, stop):
+        under_way.append((start, stop))
+        if start >= 40:
+            raise PlanelocError("movie.zarr: chunk 3 is damaged")
+        if stop - start > 6:
+            raise MemoryError
+        return stop - start
+
+    results = []
+    with pytest.raises(PlanelocError, match=r"^movie\.zarr: chunk 3 is damaged$"):
+        for block, value in scheduler.run(this_process.ThisProcess(), work, cut(80, 20)):
+            assert under_way[-1] == (block.start, block.stop)  # none is computed before this one is reported
+            results.append((block, value))
+    assert frames_of(results) == list(range(40)) and {value for _, value in results} == {5}
+
+
+def test_ctrl_c_in_this_process_ends_at_once():
+    def work(start, stop):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(scheduler.run(this_process.ThisProcess(), work, cut(80, 20)))

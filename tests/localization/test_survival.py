@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -16,7 +17,7 @@ from distributed import Client
 from planeloc.core import hdf5
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.localization import checkpoints, dask_cluster, scheduler
+from planeloc.localization import checkpoints, scheduler, this_process
 from planeloc.localization import localize as localize_module
 from planeloc.localization.context import InputPaths
 from planeloc.localization.localize_frames import Job
@@ -40,11 +41,16 @@ def whole(files):
     return (files / "whole.h5").read_bytes()
 
 
-@pytest.fixture
-def in_process(monkeypatch):
-    """The worker is a thread of this process, so that a test can reach into it."""
+@pytest.fixture(params=["this process", "Dask"])
+def in_process(request, monkeypatch):
+    """The worker is this process or a Dask worker in a thread of it, so that a test can reach into it."""
+    if request.param == "this process":
+        with this_process.connect() as executor:
+            monkeypatch.setattr(localize_module, "_connect", lambda *_: nullcontext(executor))
+            yield executor
+        return
     with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
-        monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(client))
+        monkeypatch.setattr(localize_module, "_connect", lambda *_: nullcontext(client))
         yield client
 
 
@@ -106,6 +112,33 @@ def test_the_whole_job_killed(files, whole, tmp_path):
     used = again(files, output)
     assert used["computed_frames"] <= FRAMES - kept  # a worker may have finished one more before it noticed
     assert output.read_bytes() == whole and not leftovers(output)
+
+
+def test_two_workers_give_the_bytes_of_one(files, whole, tmp_path):
+    again(files, tmp_path / "o.h5", workers=2)
+    assert (tmp_path / "o.h5").read_bytes() == whole
+
+
+def test_one_worker_on_a_cpu_starts_no_cluster(files, whole, tmp_path):
+    """Neither Dask nor a process: both take longer to start than a short movie takes."""
+    code = f"""if True:
+        import sys
+        import psutil
+        from pathlib import Path
+        from planeloc.localization import localize as module
+        from support.movies import run
+        real, children = module.localize_block, []
+        def block(*arguments):
+            children.extend(psutil.Process().children(recursive=True))
+            return real(*arguments)
+        module.localize_block = block
+        run(Path({str(files)!r}), Path({str(tmp_path / "o.h5")!r}))
+        print(len(children), "distributed" in sys.modules)"""
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
+    job = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert job.stdout.split() == ["0", "False"]
+    assert (tmp_path / "o.h5").read_bytes() == whole
 
 
 def test_ctrl_c_says_how_to_go_on(files, whole, tmp_path):
@@ -218,7 +251,7 @@ def test_files_that_are_no_checkpoints(files, whole, tmp_path, monkeypatch, in_p
     with pytest.raises(KeyboardInterrupt):
         again(files, output)
     monkeypatch.undo()
-    monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(in_process))
+    monkeypatch.setattr(localize_module, "_connect", lambda *_: nullcontext(in_process))
     paths = finished(output)
     cut, foreign, renamed, text, empty, *sound = paths
     cut.write_bytes(cut.read_bytes()[:-2000])
@@ -304,7 +337,7 @@ def test_a_worker_uses_its_localizer_for_one_block_at_a_time(files, whole, tmp_p
 
     monkeypatch.setattr(localize_module, "localize_frames", work)
     with Client(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as client:
-        monkeypatch.setattr(dask_cluster, "connect", lambda *_: nullcontext(client))
+        monkeypatch.setattr(localize_module, "_connect", lambda *_: nullcontext(client))
         again(files, tmp_path / "o.h5")
     assert len(most) == BLOCKS and all(most)
     assert (tmp_path / "o.h5").read_bytes() == whole

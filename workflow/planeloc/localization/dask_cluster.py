@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import logging
-import os
 import shlex
 import socket
 import subprocess
@@ -22,7 +21,6 @@ from types import ModuleType
 from typing import Any
 
 import dask
-import torch
 from distributed import Client, LocalCluster, Security, SpecCluster, Worker, WorkerPlugin, get_worker
 from distributed.comm.addressing import parse_address, parse_host_port
 
@@ -31,6 +29,7 @@ from planeloc.core.devices import choose_device
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
 from planeloc.localization.settings import ClusterSettings
+from planeloc.localization.this_process import local_workers
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,8 +128,7 @@ def _wait_for_worker(client: Client, patience_s: float | None) -> None:
 def _start(settings: ClusterSettings, device: str, folder: Path) -> SpecCluster:
     """Start scheduler and workers. A lost worker (walltime, a failed node) is replaced."""
     scheduler = {"dashboard": settings.dashboard, "dashboard_address": _DASHBOARD if settings.dashboard else _ANY_PORT}
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    workers = min(settings.workers or gpus, gpus) if gpus else settings.workers or len(os.sched_getaffinity(0))
+    workers = local_workers(settings, device)
     if settings.cluster == "slurm":
         workers, cluster = settings.slurm_jobs, _slurm_cluster(folder, scheduler)
     else:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 import threading
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +21,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from distributed import Client
 
 from planeloc.core.devices import choose_device, choose_precision, describe_device
 from planeloc.core.errors import PlanelocError
@@ -28,7 +29,7 @@ from planeloc.core.memory import out_of_memory
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
 from planeloc.core.stage_versions import stage_version
-from planeloc.localization import checkpoints, dask_cluster, movie_check, scheduler
+from planeloc.localization import checkpoints, movie_check, scheduler, this_process
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import InputPaths, Inputs
 from planeloc.localization.localize_frames import Job, Localizer, group_frames, localize_frames
@@ -84,7 +85,7 @@ def localize(
         choose_device(settings.device)  # report a missing GPU before a cluster is started
     domain = movie_check.guard(inputs, settings, advise)
     with checkpoints.locked_folder(output) as folder:
-        with dask_cluster.connect(settings, settings.device, folder) as client:
+        with _connect(settings, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)
             job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
@@ -93,6 +94,15 @@ def localize(
     summary = {"localizations": rows, "frames": inputs.movie.frames, **work}
     _LOG.info(summary_line(summary))
     return {"device": description, "precision": precision, **summary, "domain": domain}
+
+
+def _connect(settings: LocalizeSettings, folder: Path) -> AbstractContextManager[scheduler.Executor]:
+    """Where blocks run: in this process, or on workers of a cluster."""
+    if this_process.suffices(settings, settings.device):
+        return this_process.connect()
+    from planeloc.localization import dask_cluster  # half a second, and workers import this module
+
+    return dask_cluster.connect(settings, settings.device, folder)
 
 
 def resolve_device(device: str, precision: str) -> tuple[str, str, str]:
@@ -117,7 +127,7 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
         raise PlanelocError("the Dask workers run another version of planeloc; install the same and start them again")
     with _ONE_AT_A_TIME:
         try:
-            localizer = _localizer(job, dask_cluster.worker_index())
+            localizer = _localizer(job, _device_index())
             table = pd.DataFrame(localize_frames(localizer, start, stop))
         except RuntimeError as error:
             if out_of_memory(error):
@@ -128,12 +138,21 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
         return len(table), localizer.stopwatch.take()
 
 
+def _device_index() -> int:
+    """Index of this process's GPU."""
+    if "distributed" not in sys.modules:
+        return 0  # no worker of a cluster
+    from planeloc.localization import dask_cluster
+
+    return dask_cluster.worker_index()
+
+
 @lru_cache(maxsize=2)
 def _localizer(job: Job, device_index: int) -> Localizer:
     return Localizer(job, device_index)
 
 
-def _resolve_on_worker(client: Client, settings: LocalizeSettings) -> tuple[str, str, str]:
+def _resolve_on_worker(client: scheduler.Executor, settings: LocalizeSettings) -> tuple[str, str, str]:
     try:
         return client.submit(resolve_device, settings.device, settings.precision).result()
     except ImportError as error:
@@ -155,7 +174,7 @@ def _job(inputs: Inputs, settings: LocalizeSettings) -> Job:
 
 
 def _localize_blocks(
-    client: Client, job: Job, movie: Movie, folder: Path, block_frames: int
+    client: scheduler.Executor, job: Job, movie: Movie, folder: Path, block_frames: int
 ) -> tuple[list[Checkpoint], dict[str, Any]]:
     """Compute the frames without a checkpoint; returns all checkpoints in order, and the statistics of the work."""
     frames = movie.frames

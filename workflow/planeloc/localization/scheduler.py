@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as LocalFuture
 from queue import Empty, SimpleQueue
-from typing import Any
-
-from distributed import Client, Future, KilledWorker
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from planeloc.core.errors import PlanelocError
+from planeloc.localization.this_process import ThisProcess
+
+if TYPE_CHECKING:  # at run time only where a cluster is used
+    from distributed import Client
+    from distributed import Future as DaskFuture
+
+Executor: TypeAlias = "Client | ThisProcess"
+Future: TypeAlias = "DaskFuture | LocalFuture"
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,7 +28,7 @@ _PATIENCE_S = 60.0  # without any result, before checking whether there are work
 
 
 def run(
-    client: Client, function: Callable[[int, int], Any], blocks: Iterable[range], least: int = 1
+    client: Executor, function: Callable[[int, int], Any], blocks: Iterable[range], least: int = 1
 ) -> Iterator[tuple[range, Any]]:
     """Call `function(start, stop)` for all blocks of frames on the workers; yield (block, result) as they finish.
 
@@ -49,10 +57,12 @@ def run(
             yield block, future.result()
         except CancelledError:
             raise PlanelocError("the Dask cluster was lost; start it and run again: finished blocks are kept") from None
-        except KilledWorker:
-            pending.failed(block, "workers died repeatedly")
         except MemoryError:
             pending.failed(block, "memory did not suffice")
+        except Exception as error:
+            if not _killed_worker(error):
+                raise
+            pending.failed(block, "workers died repeatedly")
 
 
 class _Blocks:
@@ -71,12 +81,12 @@ class _Blocks:
     def __bool__(self) -> bool:
         return bool(self._waiting or self._suspects)
 
-    def next(self, running: int, client: Client) -> range | None:
+    def next(self, running: int, client: Executor) -> range | None:
         """Take the next block; None while running ones must finish first."""
         if running and (self._suspects or self._alone):
             return None
         queue = self._suspects or self._waiting
-        if not queue or (running and running >= _IN_FLIGHT_PER_WORKER * max(1, _workers(client))):
+        if not queue or (running and running >= _most_running(client)):
             return None
         self._alone = queue is self._suspects
         block = queue.popleft()
@@ -110,11 +120,22 @@ def _in_words(block: range) -> str:
     return f"frames {block.start} to {block.stop - 1}" if len(block) > 1 else f"frame {block.start}"
 
 
+def _most_running(client: Executor) -> int:
+    if isinstance(client, ThisProcess):
+        return 1  # which has finished, and is to be reported before the next begins
+    return _IN_FLIGHT_PER_WORKER * max(1, _workers(client))
+
+
+def _killed_worker(error: Exception) -> bool:
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(error, distributed.KilledWorker)
+
+
 def _workers(client: Client) -> int:
     return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _next(client: Client, finished: SimpleQueue[Future]) -> Future:
+def _next(client: Executor, finished: SimpleQueue[Future]) -> Future:
     while True:
         try:
             return finished.get(timeout=_PATIENCE_S)
