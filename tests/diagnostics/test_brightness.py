@@ -21,7 +21,7 @@ def test_brightness_and_background_are_measured_from_a_movie(tmp_path):
     assert light.background == pytest.approx((6.0, 6.0), abs=1.0)
     assert 2000 < light.photons[0] < 3200 and 4600 < light.photons[1] < 6500  # drawn from 2,500 to 5,400
     write_movie(Source(counts[:1] * 0 + 100), tmp_path / "d.zarr", tmp_path / "d.json", MICROSCOPE, chunk_frames=30)
-    with pytest.raises(PlanelocError, match=r"d\.json: only 0 molecules"):
+    with pytest.raises(PlanelocError, match=r"d\.json: only 0 in-focus molecules"):
         measure_brightness_and_background([Movie.open(tmp_path / "d.json")], paper_psf())
 
 
