@@ -92,6 +92,8 @@ def test_every_column_is_known(whole):
 
 
 def test_a_threshold_that_takes_all_noise_is_refused(files, tmp_path):
-    with pytest.raises(PlanelocError, match=r"setting threshold: 5e-05 is below 0\.0001, .* or 0 for 0\.3$") as error:
+    with pytest.raises(
+        PlanelocError, match=r"setting threshold: 5e-05 is below its minimum of 0\.0001 \(or give 0\)$"
+    ) as error:
         run(files, tmp_path / "none.h5", weights=REGRESSION, threshold=0.00005)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
