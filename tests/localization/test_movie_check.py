@@ -197,7 +197,7 @@ def test_the_thresholds_of_density_and_spot_width_are_settings(tmp_path):
     strict = LocalizeSettings(density_ratio_warn=1.0, width_ratio_warn=1.05)
     for limits, outside in ((SETTINGS, False), (strict, True)):
         found = {q.name: q.outside for q in compare(measured, record, movie, limits)}
-        assert (found["density"], found["spot size"]) == (outside, outside)
+        assert (found["density"], found["spot width"]) == (outside, outside)
 
 
 def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):
