@@ -143,6 +143,17 @@ TABLES = {
             Column("refinement, network, registration: % of the workers' time", "time_shares"),
         ),
     ),
+    "whole_movie_steps": Table(
+        "whole_movie_steps",
+        (
+            Column("step", "step"),
+            Column("seconds", "seconds", ".1f"),
+            Column("frames/s", "frames_per_s", ".1f"),
+            Column("MB: command, largest worker", "command_mb largest_worker_mb", ".0f"),
+            Column("recall, precision", "recall precision", ".3f"),
+            Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
+        ),
+    ),
     "large_tables": Table(
         "large_tables",
         (
