@@ -155,7 +155,7 @@ def test_no_step_makes_a_frame_less_likely():
     for iterations in range(7):
         problem = MultiEmitterFit(PSF, NOISE, made.images, made.level, start, 30.0)
         left.append(int((~problem.fit(iterations).fitted).sum()))
-        costs.append(problem._model.evaluate(problem._last).cost)
+        costs.append(problem._found.cost)
     assert all((after <= before + 1e-5 * before.abs()).all() for before, after in pairwise(costs))
     assert left[-1] > 20 and (costs[-1] < costs[0]).all()
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from planeloc.cameras.camera import Camera
 
-_DARKEST_PHOTONS = 0.05  # least expected photons: without read noise, darker pixels would get unlimited weight
+DARKEST_PHOTONS = 0.05  # least expected photons: without read noise, darker pixels would get unlimited weight
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class PixelNoise:
     def variance(self, expected: Tensor) -> Tensor:
         """Variance of expected photons (..., planes, rows, columns); never zero."""
         slope, read = self.slope[:, None, None], self.read_variance[:, None, None]
-        return slope * expected.clamp(min=_DARKEST_PHOTONS) + read
+        return slope * expected.clamp(min=DARKEST_PHOTONS) + read
 
     def deviance(self, photons: Tensor, expected: Tensor) -> Tensor:
         """Deviance of every pixel: twice the log-likelihood that it lacks of the best; shapes as in `variance`.

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.fitting.limits import LEAST_DRIFT_SD_NM, WIDE_NM, WIDE_PHOTONS
 from planeloc.fitting.normal_equations import PER_PLANE, NormalEquations, Unknowns, assemble
 from planeloc.fitting.windows import InitialMolecules, MoleculeWindows, window_side
 from planeloc.psf import PSF
-
-_WIDE_NM, _WIDE_PHOTONS = 1e4, 100.0  # standard deviation of the prior about the start; photons relative to it
-_LEAST_DRIFT_SD_NM = 1e-3
 
 
 class Evaluation(NamedTuple):
@@ -41,21 +39,6 @@ class Evaluation(NamedTuple):
             torch.where(chosen, self.cost, other.cost),
             torch.where(chosen[frame], self.deviance, other.deviance),
         )
-
-
-class Residuals(NamedTuple):
-    """What a model leaves in windows."""
-
-    frame: Tensor  # (n,)
-    position: Tensor  # (n, 3) nm of the molecule in the reference camera's frame
-    in_window_nm: Tensor  # (n, planes, 2) position of the molecule in its window
-    axes: Tensor  # (n, planes, 2, 2)
-    residual: Tensor  # (n, planes, pixels) photons
-    weight: Tensor  # (n, planes, pixels) inverse variance; 0 for pixels that are not used
-
-    def at(self, rows: Tensor) -> Residuals:
-        """Those of some of the n molecules."""
-        return Residuals(*(values[rows] for values in self))
 
 
 class FrameModel:
@@ -93,10 +76,10 @@ class FrameModel:
         # The background is as uncertain as it is large. The wide priors of molecules only matter where no plane sees
         # them: they make the equations solvable.
         background_sd = (self.windows.background.mean(dim=2).clamp(min=0) + 1).double()
-        wide = torch.full_like(position, _WIDE_NM)
-        drift_sd = torch.as_tensor(drift_sd_nm).to(position).expand(planes - 1).clamp(min=_LEAST_DRIFT_SD_NM)
+        wide = torch.full_like(position, WIDE_NM)
+        drift_sd = torch.as_tensor(drift_sd_nm).to(position).expand(planes - 1).clamp(min=LEAST_DRIFT_SD_NM)
         self.prior_precision = Unknowns(
-            torch.cat((wide, _WIDE_PHOTONS * photons, background_sd), dim=1) ** -2,
+            torch.cat((wide, WIDE_PHOTONS * photons, background_sd), dim=1) ** -2,
             drift_sd.repeat_interleave(2) ** -2,
         )
 
@@ -123,17 +106,14 @@ class FrameModel:
         """(n, planes, pixels) photons, of all molecules and the background."""
         return self._expected(at, self._unit_images(at)[0])
 
-    def residuals(self, at: Unknowns, rows: Tensor) -> Residuals:
-        """What the model leaves in some of the windows."""
+    def residuals(self, at: Unknowns) -> tuple[Tensor, Tensor]:
+        """(n, planes, pixels) What the model leaves in every window, and the inverse variances."""
         expected = self.expected(at)
-        weight = self.windows.use / self._noise.variance(expected[..., None])[..., 0]
-        residual = self.windows.photons - expected
-        frame, position, axes = self._molecules.frame, at.molecules[:, :3], self._molecules.axes
-        return Residuals(frame, position, self._in_window_nm(at), axes, residual, weight).at(rows)
+        return self.windows.photons - expected, self.windows.use / self._noise.variance(expected[..., None])[..., 0]
 
-    def drift_nm(self, at: Unknowns) -> Tensor:
-        """(frames, planes, 2) along the axes of the reference camera; 0 on plane 0."""
-        return torch.nn.functional.pad(at.drift.reshape(self._frames, -1, 2), (0, 0, 1, 0))
+    def in_window_nm(self, at: Unknowns) -> Tensor:
+        """(n, planes, 2) position of the molecules in their windows."""
+        return in_window_nm(self._molecules, at, self.windows.corner, self._psf.pixel_size_nm)
 
     def _expected(self, at: Unknowns, unit: Tensor) -> Tensor:
         photons = (at.molecules[:, 3, None] * self._brightness).to(unit)
@@ -142,18 +122,11 @@ class FrameModel:
 
     def _unit_images(self, at: Unknowns) -> tuple[Tensor, list[Tensor]]:
         """Images (n, planes, pixels) of one photon on the plane, and derivatives by x, y and defocus there."""
-        windows, position = self.windows, self._in_window_nm(at)
+        windows, position = self.windows, self.in_window_nm(at)
         defocus = torch.tensor(self._psf.plane_depths_nm).to(position) - at.molecules[:, 2, None]
         shape = (windows.side, windows.side)
         unit, derivatives = self._psf.unit_derivatives(position.to(windows.use), defocus.to(windows.use), shape)
         return unit.flatten(2), [values.flatten(2) for values in derivatives]
-
-    def _in_window_nm(self, at: Unknowns) -> Tensor:
-        """(n, planes, 2) position of the molecules in their windows."""
-        molecules = self._molecules
-        moved = at.molecules[:, None, :2] - molecules.position[:, None, :2]
-        position = (molecules.mapped_px - self.windows.corner) * self._psf.pixel_size_nm
-        return position + (molecules.axes @ (moved + self.drift_nm(at)[molecules.frame])[..., None])[..., 0]
 
     def _couplings(self, weighted: Tensor, rows: Tensor) -> Tensor:
         """(m, planes, 5, 5) information between the molecules of every pair."""
@@ -167,3 +140,14 @@ class FrameModel:
         photons = at.molecules[:, 3, None] * self._brightness
         brightness = self._brightness.expand_as(photons)
         return torch.stack((photons, photons, -photons, brightness, torch.ones_like(photons)), dim=2)  # defocus = d − z
+
+
+def drift_on_planes(drift: Tensor) -> Tensor:
+    """(frames, planes, 2) inter-camera drift (nm) along the axes of the reference camera; 0 on plane 0."""
+    return torch.nn.functional.pad(drift.unflatten(1, (-1, 2)), (0, 0, 1, 0))
+
+
+def in_window_nm(molecules: InitialMolecules, at: Unknowns, corner: Tensor, pixel_size_nm: float) -> Tensor:
+    """(n, planes, 2) position of molecules in windows whose first pixels are at `corner` (n, planes, 2)."""
+    moved = (at.molecules[:, :2] - molecules.position[:, :2])[:, None] + drift_on_planes(at.drift)[molecules.frame]
+    return (molecules.mapped_px - corner) * pixel_size_nm + (molecules.axes @ moved[..., None])[..., 0]

@@ -16,20 +16,14 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.frame_model import Evaluation, FrameModel, Residuals
+from planeloc.fitting import compiled_fit, limits
+from planeloc.fitting.frame_model import FrameModel, drift_on_planes, in_window_nm
+from planeloc.fitting.maximum import Maximum, Residuals
 from planeloc.fitting.normal_equations import Unknowns
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.psf import PSF
 
-_FIRST_DAMPING, _HOLD = 1e-3, 1e12
-_LARGEST_STEP_PX, _LARGEST_STEP_Z_NM = 0.5, 150.0
-_FARTHEST_PX, _FARTHEST_Z_NM = 1.0, 300.0  # from the start
-_HOLD_DAMPING = 0.01  # a molecule that leaves its start despite more damping is held, even if its frame is less likely
-_COUPLING_STEPS = 2  # after which the coupling of pairs is kept: it hardly changes any more
-_LEAST_PHOTONS = 0.05  # of those at the start
 _EXCESS_DEVIANCE = 1.3  # of a window over the median of the windows that are fitted together
-_SMALL_STEP = 0.05  # squared length, in standard deviations, after which the next step would be much shorter
-_UNFINISHED = 0.02  # fraction of the molecules whose steps need not have become small
 _OUT_OF_SIGHT_PX = -1e5
 
 
@@ -60,6 +54,7 @@ class MultiEmitterFit:
     start : the molecules before the fit.
     drift_sd_nm : inter-camera drift of planes 1… along each axis, standard deviation of all or of each; 0: none.
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
+    compiled : whether compiled code may run the fit, where there is some for the model and the device.
     """
 
     def __init__(
@@ -71,38 +66,63 @@ class MultiEmitterFit:
         start: InitialMolecules,
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None = None,
+        compiled: bool = True,
     ) -> None:
         self._given, self._usable, self._pixel_nm = start, _usable(start), psf.pixel_size_nm
         self._start = _out_of_sight(start, ~self._usable)
-        self._model = FrameModel(psf, noise, images, background, self._start, drift_sd_nm, ceiling)
-        self._last = self._model.start
+        self._problem = psf, noise, images, background, self._start, drift_sd_nm, ceiling
+        self._compiled = compiled and compiled_fit.is_available(psf, images.device)
+        self._found: Maximum | None = None
 
     def fit(self, iterations: int = 6) -> MoleculeFits:
         """Iterate until nearly all steps are small."""
-        model, frame = self._model, self._start.frame
-        now = model.evaluate(model.start)
-        held = torch.zeros_like(now.at.molecules, dtype=torch.bool)
-        damping = torch.full_like(now.deviance, _FIRST_DAMPING)
-        for number in range(iterations):
-            step = now.equations.damped(torch.where(held, _HOLD, damping[:, None])).solve()
-            proposed, finite = self._after(now.at, step)
-            away = ~held[:, 0] & self._away(proposed.molecules)
-            proposed.molecules[away, :3] = model.start.molecules[away, :3]
-            then = model.evaluate(proposed, number < _COUPLING_STEPS)
-            better = finite & (then.cost <= now.cost + 1e-6 * now.cost.abs())
-            held[away & (better[frame] | (damping > _HOLD_DAMPING)), :3] = True
-            damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
-            damping = torch.where(better[frame], damping, damping * 4).clamp(1e-9, 1e6)
-            large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > _SMALL_STEP
-            now = then.in_frames(better, now)
-            if better.all() and large.sum() <= _UNFINISHED * len(large):
-                break
-        self._last = now.at
-        return self._result(now, held[:, 0])
+        self._found = (
+            compiled_fit.fit_frames(*self._problem, iterations) if self._compiled else self._maximise(iterations)
+        )
+        return self._result(self._found)
 
     def residuals(self, rows: Tensor) -> Residuals:
         """What the last fit leaves in some windows."""
-        return self._model.residuals(self._last, rows)
+        found, start = self._found, self._start
+        place = in_window_nm(start, found.at, found.corner, self._pixel_nm)
+        position = found.at.molecules[:, :3]
+        return Residuals(start.frame, position, place, start.axes, found.residual, found.weight).at(rows)
+
+    def _maximise(self, iterations: int) -> Maximum:
+        """The fit in PyTorch."""
+        model, frame = FrameModel(*self._problem), self._start.frame
+        now = model.evaluate(model.start)
+        held = torch.zeros_like(now.at.molecules, dtype=torch.bool)
+        damping = torch.full_like(now.deviance, limits.FIRST_DAMPING)
+        going = torch.ones_like(now.cost, dtype=torch.bool)  # frames that have not converged
+        for number in range(iterations):
+            step = now.equations.damped(torch.where(held, limits.HOLD, damping[:, None])).solve()
+            proposed, finite = self._after(now.at, step)
+            away = ~held[:, 0] & self._away(proposed.molecules)
+            proposed.molecules[away, :3] = model.start.molecules[away, :3]
+            then = model.evaluate(proposed, number < limits.COUPLING_STEPS)
+            better = going & finite & (then.cost <= now.cost + 1e-6 * now.cost.abs())
+            held[going[frame] & away & (better[frame] | (damping > limits.HOLD_DAMPING)), :3] = True
+            damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
+            damping = torch.where(better[frame], damping, damping * 4).clamp(1e-9, 1e6)
+            large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > limits.SMALL_STEP
+            share = now.equations.sum_in_frames(large.double() - limits.UNFINISHED)
+            now = then.in_frames(better, now)
+            going = going & ~(better & (share <= 0))
+            if not going.any():
+                break
+        residual, weight = model.residuals(now.at)
+        return Maximum(
+            now.at,
+            now.cost,
+            held[:, 0],
+            now.deviance,
+            model.windows.use.sum(dim=(1, 2)),
+            now.equations.covariance(),
+            model.windows.corner,
+            residual,
+            weight,
+        )
 
     def _after(self, now: Unknowns, step: Unknowns) -> tuple[Unknowns, Tensor]:
         """The unknowns after a step, and the frames whose steps are finite; the others' unknowns stay."""
@@ -115,30 +135,30 @@ class MultiEmitterFit:
 
     def _limited(self, now: Tensor, step: Tensor) -> Tensor:
         """(n, …) After a step that neither jumps across the window nor turns the photons negative."""
-        reach = _LARGEST_STEP_PX * self._pixel_nm
+        reach = limits.LARGEST_STEP_PX * self._pixel_nm
         limited = step.clone()
         limited[:, :2] = step[:, :2].clamp(-reach, reach)
-        limited[:, 2] = step[:, 2].clamp(-_LARGEST_STEP_Z_NM, _LARGEST_STEP_Z_NM)
+        limited[:, 2] = step[:, 2].clamp(-limits.LARGEST_STEP_Z_NM, limits.LARGEST_STEP_Z_NM)
         limited[:, 3] = torch.minimum(torch.maximum(step[:, 3], -0.8 * now[:, 3]), 4 * now[:, 3])
         return now + limited
 
     def _away(self, molecules: Tensor) -> Tensor:
         """(n,) Whether molecules are too far from their start, or too dim."""
         moved = (molecules[:, :3] - self._start.position).abs()
-        far = (moved[:, :2] > _FARTHEST_PX * self._pixel_nm).any(dim=1) | (moved[:, 2] > _FARTHEST_Z_NM)
-        return far | (molecules[:, 3] < _LEAST_PHOTONS * self._start.photons)
+        far = (moved[:, :2] > limits.FARTHEST_PX * self._pixel_nm).any(dim=1) | (moved[:, 2] > limits.FARTHEST_Z_NM)
+        return far | (molecules[:, 3] < limits.LEAST_PHOTONS * self._start.photons)
 
-    def _result(self, last: Evaluation, held: Tensor) -> MoleculeFits:
+    def _result(self, found: Maximum) -> MoleculeFits:
         """A window with a larger residual than others has a molecule too few."""
-        molecules = last.at.molecules
-        freedom = self._model.windows.use.sum(dim=(1, 2)) - molecules.shape[1]
+        molecules = found.at.molecules
+        freedom = found.used_pixels - molecules.shape[1]
         seen = freedom > 0
-        reduced = last.deviance / freedom.clamp(min=1)
+        reduced = found.deviance / freedom.clamp(min=1)
         explained = reduced <= _EXCESS_DEVIANCE * reduced[seen].median() if seen.any() else seen
-        covariance = last.equations.covariance()[:, :4, :4] * reduced.clamp(min=1)[:, None, None]
+        covariance = found.covariance[:, :4, :4] * reduced.clamp(min=1)[:, None, None]
         variance = torch.diagonal(covariance, dim1=1, dim2=2)
         known = (variance > 0).all(dim=1) & covariance.isfinite().flatten(1).all(dim=1)
-        fitted = self._usable & seen & ~held & explained & known
+        fitted = self._usable & seen & ~found.held & explained & known
         return MoleculeFits(
             torch.where(fitted[:, None], molecules[:, :3], self._given.position),
             torch.where(fitted, molecules[:, 3], self._given.photons),
@@ -146,7 +166,7 @@ class MultiEmitterFit:
             covariance,
             fitted,
             seen & ~explained,
-            self._model.drift_nm(last.at),
+            drift_on_planes(found.at.drift),
         )
 
 

@@ -20,11 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planeloc.fitting.limits import SOLVER_ITERATIONS, SOLVER_TOLERANCE
 from planeloc.fitting.windows import InitialMolecules, OverlappingPairs
 
 PER_PLANE = 5  # numbers that describe a molecule on a plane: x, y and defocus there, photons, background
-_MOST_ITERATIONS = 20  # of conjugate gradients
-_TOLERANCE = 0.03  # of the solution, in the norm of the information
 _LEAST_REMAINING = 0.02  # of a molecule's information that its neighbours leave, along every direction
 
 
@@ -105,11 +104,11 @@ class NormalEquations:
             return solution
         one = torch.ones_like(self.drift[:, 0, 0])
         residual = self.gradient.plus_multiple(-one, self._applied(solution), self.frame)
-        enough = _TOLERANCE**2 * self._product(self.gradient, solution)
+        enough = SOLVER_TOLERANCE**2 * self._product(self.gradient, solution)
         direction = preconditioned = precondition(residual)
         product = self._product(residual, preconditioned)
         active = product > enough  # a converged frame would gather nothing but rounding errors
-        for _ in range(_MOST_ITERATIONS):
+        for _ in range(SOLVER_ITERATIONS):
             if not active.any():
                 break
             image = self._applied(direction)

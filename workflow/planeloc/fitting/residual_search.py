@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planeloc.fitting.frame_model import Residuals
+from planeloc.fitting.maximum import Residuals
 from planeloc.psf import PSF
 
 _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first along each axis

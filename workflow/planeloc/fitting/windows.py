@@ -93,7 +93,7 @@ class MoleculeWindows:
 
     def pairs(self, frame: Tensor) -> OverlappingPairs:
         """Pairs of molecules of one frame whose windows overlap by a quarter or more on plane 0."""
-        reach = math.ceil(_PAIRS_REACH * self.side) - 0.5  # corners are whole numbers
+        reach = pairs_reach_px(self.side)
         points = torch.cat((self.corner[:, 0], (frame * 2 * self.side)[:, None]), dim=1).cpu().numpy()
         pairs = cKDTree(points).query_pairs(reach, p=math.inf, output_type="ndarray") if len(points) else points[:, :2]
         pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
@@ -113,6 +113,11 @@ class MoleculeWindows:
 def window_side(psf: PSF) -> int:
     """Pixels along a window, odd."""
     return 2 * round(_REACH_WAISTS * psf.gaussian.waist_nm / psf.pixel_size_nm) + 1
+
+
+def pairs_reach_px(side: int) -> float:
+    """Distance between corners, along both axes, up to which windows are coupled."""
+    return math.ceil(_PAIRS_REACH * side) - 0.5  # corners are whole numbers
 
 
 def _sum_overlaps(values: Tensor, pixel: Tensor) -> Tensor:

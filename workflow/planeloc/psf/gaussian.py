@@ -22,7 +22,7 @@ from torch import Tensor
 
 from planeloc.psf.base import PSF
 
-_LEAST = 0.05  # of w0²: a curve that was fitted near focus may turn down far from it
+LEAST_SHAPE = 0.05  # of w0²: a curve that was fitted near focus may turn down far from it
 _ROOT_TWO = math.sqrt(2)
 _ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
@@ -49,13 +49,13 @@ class GaussianPSF(PSF):
         """w(Δz) in nm² (Eq. 5), for floats, arrays or tensors; kept positive far from focus."""
         u = defocus_nm / self.focus_depth_nm
         shape = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4
-        positive = shape.clamp(min=_LEAST) if isinstance(shape, Tensor) else np.maximum(shape, _LEAST)
+        positive = shape.clamp(min=LEAST_SHAPE) if isinstance(shape, Tensor) else np.maximum(shape, LEAST_SHAPE)
         return self.waist_nm**2 * positive
 
     def squared_width_slope(self, defocus_nm: Any) -> Any:
         """dw/dΔz in nm; zero where the curve is kept positive."""
         u = defocus_nm / self.focus_depth_nm
-        free = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4 > _LEAST
+        free = 1 + u**2 + self.asymmetry * u**3 + self.quartic * u**4 > LEAST_SHAPE
         slope = 2 * u + 3 * self.asymmetry * u**2 + 4 * self.quartic * u**3
         return self.waist_nm**2 / self.focus_depth_nm * slope * free
 

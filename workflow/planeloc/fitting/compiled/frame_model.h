@@ -1,0 +1,399 @@
+// Forward model of all molecules of one frame: their images, the posterior and the normal equations of a step.
+// planeloc/fitting/frame_model.py explains it and has the same in PyTorch.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "normal_equations.h"
+#include "unit_images.h"
+
+namespace planeloc {
+
+constexpr int PER_PLANE = 5;  // numbers that describe a molecule on a plane: x, y and defocus there, photons, background
+constexpr int PIXEL_BLOCK = 16;
+
+// Natural logarithm of a positive number, without branches: |error| < 2e-8 in single precision.
+inline float logarithm(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const int32_t exponent = (bits - 0x3f3504f3) >> 23;  // the mantissa lies between √½ and √2
+  bits -= exponent * (1 << 23);
+  float mantissa;
+  std::memcpy(&mantissa, &bits, sizeof bits);
+  const float s = (mantissa - 1) / (mantissa + 1), q = s * s;
+  return float(exponent) * 0.69314718056f + s * (2 + q * (2.f / 3 + q * (2.f / 5 + q * (2.f / 7 + q * (2.f / 9)))));
+}
+inline double logarithm(double value) { return std::log(value); }
+
+// The posterior at some values of the unknowns.
+struct Evaluation {
+  Unknowns at;
+  Equations equations;
+  double cost = 0;  // minus twice the logarithm of the posterior
+  Numbers deviance;  // of every window
+};
+
+template <class real>
+class FrameModel {
+ public:
+  FrameModel(const Problem &problem)
+      : p_(problem),
+        stride_((problem.side + 3) / 4 * 4),
+        pixels_((problem.side * stride_ + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK),
+        size_(4 + problem.planes),
+        drifts_(2 * (problem.planes - 1)),
+        images_(problem, stride_),
+        sum_(problem.planes * problem.rows * problem.columns),
+        windows_on_(sum_.size()) {}
+
+  int64_t size() const { return size_; }
+  int64_t drifts() const { return drifts_; }
+  int64_t count() const { return count_; }
+  const Unknowns &start() const { return start_; }
+  const int64_t *pairs() const { return pairs_.data(); }
+  double used_pixels(int64_t molecule) const { return used_[molecule]; }
+
+  // Cut the windows of molecules [first, first + count), all of one frame, with pairs [first_pair, …).
+  void set_frame(int64_t frame, int64_t first, int64_t count, int64_t first_pair, int64_t pair_count) {
+    first_ = first, count_ = count;
+    const int64_t all = count * p_.planes;
+    for (auto *values : {&photons_, &background_, &use_, &share_, &expected_, &weight_}) values->assign(all * pixels_, real(0));
+    rows_.assign(all * PER_PLANE * pixels_, real(0));
+    corner_.resize(all * 2);
+    used_.assign(count, 0.0);
+    pairs_.resize(2 * pair_count);
+    for (int64_t k = 0; k < 2 * pair_count; ++k) pairs_[k] = p_.pairs[2 * first_pair + k] - first;
+    coupling_.assign(pair_count * p_.planes * PER_PLANE * PER_PLANE, 0.0);
+    for (int64_t window = 0; window < all; ++window) cut(frame, window);
+    share_pixels();
+    set_priors();
+  }
+
+  // Evaluate the posterior; without `update_coupling` what pairs share is that of the last time.
+  void evaluate(const Unknowns &at, bool update_coupling, Evaluation &out) {
+    expect(at);
+    out.at = at;
+    out.equations.clear(count_, size_, drifts_, int64_t(pairs_.size()) / 2);
+    out.deviance.assign(count_, 0.0);
+    out.cost = 0;
+    for (int64_t k = 0; k < drifts_; ++k) out.cost += drift_precision_[k] * at.drift[k] * at.drift[k];
+    for (int64_t i = 0; i < count_; ++i)
+      for (int64_t plane = 0; plane < p_.planes; ++plane) add_window(i, plane, out);
+    if (update_coupling)
+      for (int64_t k = 0; k < int64_t(pairs_.size()) / 2; ++k)
+        for (int64_t plane = 0; plane < p_.planes; ++plane) couple(k, plane);
+    add_couplings(at, out.equations);
+    add_priors(at, out);
+  }
+
+  // Write what the model leaves, and inverse variances, of every window without its padding.
+  void write_residuals(const Unknowns &at, real *residual, real *weight) {
+    expect(at);
+    for (int64_t window = 0; window < count_ * p_.planes; ++window)
+      for (int64_t row = 0; row < p_.side; ++row)
+        for (int64_t i = 0; i < p_.side; ++i) {
+          const int64_t from = window * pixels_ + row * stride_ + i;
+          *residual++ = photons_[from] - expected_[from];
+          *weight++ = weight_[from];
+        }
+  }
+
+ private:
+  void cut(int64_t frame, int64_t window) {
+    const int64_t plane = window % p_.planes, field = p_.rows * p_.columns, molecule = window / p_.planes;
+    const real *image = static_cast<const real *>(p_.images) + (frame * p_.planes + plane) * field;
+    const real *level = static_cast<const real *>(p_.background) + plane * field, ceiling = real(p_.ceiling[plane]);
+    const double *mapped = p_.mapped_px + 2 * (first_ * p_.planes + window);
+    for (int axis = 0; axis < 2; ++axis) corner_[2 * window + axis] = int64_t(std::floor(mapped[axis])) - p_.side / 2;
+    double used = 0;
+    for (int64_t r = 0; r < p_.side; ++r)
+      for (int64_t c = 0; c < p_.side; ++c) {
+        const int64_t y = corner_[2 * window + 1] + r, x = corner_[2 * window] + c, to = window * pixels_ + r * stride_ + c;
+        const bool inside = y >= 0 && y < p_.rows && x >= 0 && x < p_.columns;
+        const int64_t from = std::clamp<int64_t>(y, 0, p_.rows - 1) * p_.columns + std::clamp<int64_t>(x, 0, p_.columns - 1);
+        const real photons = image[from] + level[from];
+        const bool finite = std::isfinite(photons);
+        background_[to] = level[from];
+        photons_[to] = finite ? photons : level[from];
+        use_[to] = inside && finite && photons < ceiling;
+        used += double(use_[to]);
+      }
+    used_[molecule] += used;
+  }
+
+  // Call `each(first pixel in the window, first pixel in the field, pixels)` for the rows of a window on the sensor.
+  template <class Each>
+  void on_sensor(int64_t window, Each each) const {
+    const int64_t plane = window % p_.planes, x = corner_[2 * window], y = corner_[2 * window + 1];
+    const int64_t left = std::max<int64_t>(0, -x), right = std::min(p_.side, p_.columns - x);
+    if (right <= left) return;
+    for (int64_t r = std::max<int64_t>(0, -y); r < std::min(p_.side, p_.rows - y); ++r)
+      each(window * pixels_ + r * stride_ + left, (plane * p_.rows + y + r) * p_.columns + x + left, right - left);
+  }
+
+  // One over the number of windows that contain a pixel.
+  void share_pixels() {
+    const int64_t all = count_ * p_.planes;
+    for (int64_t window = 0; window < all; ++window)
+      on_sensor(window, [&](int64_t, int64_t on, int64_t n) { for (int64_t i = 0; i < n; ++i) windows_on_[on + i] += 1; });
+    for (int64_t window = 0; window < all; ++window)
+      on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) share_[in + i] = 1 / windows_on_[on + i];
+      });
+    for (int64_t window = 0; window < all; ++window)
+      on_sensor(window, [&](int64_t, int64_t on, int64_t n) { std::fill_n(windows_on_.begin() + on, n, real(0)); });
+  }
+
+  void set_priors() {
+    start_.resize(count_ * size_, drifts_), precision_.assign(count_ * size_, 0.0), drift_precision_.assign(drifts_, 0.0);
+    for (int64_t i = 0; i < count_; ++i) {
+      double *start = start_.molecules.data() + i * size_, *precision = precision_.data() + i * size_;
+      const double photons = p_.photons[first_ + i];
+      for (int axis = 0; axis < 3; ++axis) start[axis] = p_.position[3 * (first_ + i) + axis];
+      start[3] = photons;
+      for (int axis = 0; axis < 3; ++axis) precision[axis] = 1 / (p_.wide_nm * p_.wide_nm);
+      precision[3] = 1 / (p_.wide_photons * photons * p_.wide_photons * photons);
+      for (int64_t plane = 0; plane < p_.planes; ++plane) {  // the background is as uncertain as it is large
+        double sum = 0;
+        const real *level = background_.data() + (i * p_.planes + plane) * pixels_;
+        for (int64_t k = 0; k < pixels_; ++k) sum += double(level[k]);
+        const double deviation = std::max(sum / double(p_.side * p_.side), 0.0) + 1;
+        precision[4 + plane] = 1 / (deviation * deviation);
+      }
+    }
+    for (int64_t k = 0; k < drifts_; ++k) {
+      const double deviation = std::max(p_.drift_sd_nm[k / 2], p_.least_drift_sd_nm);
+      drift_precision_[k] = 1 / (deviation * deviation);
+    }
+  }
+
+  const double *axes(int64_t molecule, int64_t plane) const {
+    return p_.axes + 4 * ((first_ + molecule) * p_.planes + plane);
+  }
+
+  // Images of one photon, derivatives, and the expectation and weight of all pixels.
+  void expect(const Unknowns &at) {
+    for (int64_t i = 0; i < count_; ++i)
+      for (int64_t plane = 0; plane < p_.planes; ++plane) image_window(at, i, plane);
+    for (int64_t window = 0; window < count_ * p_.planes; ++window) {
+      const int64_t plane = window % p_.planes;
+      real *expected = expected_.data() + window * pixels_, *weight = weight_.data() + window * pixels_;
+      const real *level = background_.data() + window * pixels_, *use = use_.data() + window * pixels_;
+      std::copy_n(level, pixels_, expected);
+      on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
+        for (int64_t k = 0; k < n; ++k) expected_[in + k] += sum_[on + k];
+      });
+      const real slope = real(p_.slope[plane]), read = real(p_.read_variance[plane]), darkest = real(p_.darkest_photons);
+      for (int64_t k = 0; k < pixels_; ++k) weight[k] = use[k] / (slope * std::max(expected[k], darkest) + read);
+    }
+    for (int64_t window = 0; window < count_ * p_.planes; ++window)
+      on_sensor(window, [&](int64_t, int64_t on, int64_t n) { std::fill_n(sum_.begin() + on, n, real(0)); });
+  }
+
+  void image_window(const Unknowns &at, int64_t i, int64_t plane) {
+    const int64_t window = i * p_.planes + plane;
+    const double *molecule = at.molecules.data() + i * size_, *a = axes(i, plane);
+    const double *origin = p_.position + 3 * (first_ + i), *mapped = p_.mapped_px + 2 * (first_ * p_.planes + window);
+    double moved[2] = {molecule[0] - origin[0], molecule[1] - origin[1]}, place[2];
+    for (int axis = 0; axis < 2 && plane; ++axis) moved[axis] += at.drift[2 * (plane - 1) + axis];
+    for (int axis = 0; axis < 2; ++axis)
+      place[axis] = (mapped[axis] - double(corner_[2 * window + axis])) * p_.pixel_nm + a[2 * axis] * moved[0] +
+                    a[2 * axis + 1] * moved[1];
+    real *rows = rows_.data() + window * PER_PLANE * pixels_, *unit = rows + 3 * pixels_;
+    images_.write(plane, real(place[0]), real(place[1]), real(p_.depths_nm[plane] - molecule[2]), unit, rows, rows + pixels_,
+                  rows + 2 * pixels_);
+    std::copy_n(share_.data() + window * pixels_, pixels_, rows + 4 * pixels_);
+    const real photons = real(molecule[3] * p_.brightness[plane]), level = real(molecule[4 + plane]);
+    const int64_t first_pixel = window * pixels_;
+    on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
+      for (int64_t k = 0; k < n; ++k) sum_[on + k] += photons * unit[in - first_pixel + k] + level * share_[in + k];
+    });
+  }
+
+  // Deviance of a window, and its information and gradient.
+  void add_window(int64_t i, int64_t plane, Evaluation &out) {
+    const int64_t window = i * p_.planes + plane;
+    const real *rows = rows_.data() + window * PER_PLANE * pixels_;
+    add_deviance(i, window, plane, out);
+    real sums[PER_PLANE][PER_PLANE + 1] = {};
+    weighted_products(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
+                      expected_.data() + window * pixels_, sums);
+    double products[PER_PLANE * (PER_PLANE + 1)];
+    for (int a = 0; a < PER_PLANE; ++a)
+      for (int b = 0; b <= PER_PLANE; ++b) products[a * (PER_PLANE + 1) + b] = double(b < a ? sums[b][a] : sums[a][b]);
+    double turned[PER_PLANE * (PER_PLANE + 1)];
+    to_reference(products, PER_PLANE + 1, axes(i, plane), out.at, i, plane, turned);
+    double blocks[PER_PLANE * PER_PLANE];
+    to_reference_columns(turned, PER_PLANE + 1, axes(i, plane), out.at, i, plane, blocks);
+    place_block(blocks, plane, out.equations.own.data() + i * size_ * size_);
+    double *gradient = out.equations.gradient.molecules.data() + i * size_;
+    for (int a = 0; a < 4; ++a) gradient[a] += turned[a * (PER_PLANE + 1) + PER_PLANE];
+    gradient[4 + plane] += turned[4 * (PER_PLANE + 1) + PER_PLANE];
+    if (!plane) return;
+    const int64_t column = 2 * (plane - 1);
+    for (int axis = 0; axis < 2; ++axis)
+      out.equations.gradient.drift[column + axis] += turned[axis * (PER_PLANE + 1) + PER_PLANE];
+    add_moving(blocks, false, i, plane, out.equations.with_drift, out.equations.about_drift);
+    add_moving(blocks, false, i, plane, out.equations.with_drift_alone, out.equations.about_drift_alone);
+  }
+
+  void add_deviance(int64_t i, int64_t window, int64_t plane, Evaluation &out) {
+    const int64_t start = window * pixels_;
+    const real slope = real(p_.slope[plane]), shift = real(p_.read_variance[plane] / p_.slope[plane]);
+    real whole[PIXEL_BLOCK] = {}, own[PIXEL_BLOCK] = {};
+    for (int64_t block = start; block < start + pixels_; block += PIXEL_BLOCK)
+      for (int64_t k = 0; k < PIXEL_BLOCK; ++k) {
+        const real mean = std::max(expected_[block + k] + shift, real(1e-6)) / slope;
+        const real seen = std::max(photons_[block + k] + shift, real(0)) / slope;
+        const real ratio = mean / (seen > 0 ? seen : mean);
+        const real deviance = use_[block + k] * 2 * (mean - seen - seen * logarithm(ratio));
+        whole[k] += deviance;
+        own[k] += deviance * share_[block + k];
+      }
+    for (int k = 0; k < PIXEL_BLOCK; ++k) out.deviance[i] += double(whole[k]), out.cost += double(own[k]);
+  }
+
+  // Sums over pixels of weighted products of the rows with each other and, in the last column, with the residual.
+  void weighted_products(const real *rows, const real *weight, const real *photons, const real *expected,
+                         real sums[PER_PLANE][PER_PLANE + 1]) const {
+    for (int a = 0; a < PER_PLANE; ++a) {
+      const real *left = rows + a * pixels_;
+      real partial[PER_PLANE + 1][PIXEL_BLOCK] = {};
+      for (int64_t block = 0; block < pixels_; block += PIXEL_BLOCK)
+        for (int k = 0; k < PIXEL_BLOCK; ++k) {
+          const real weighted = left[block + k] * weight[block + k];
+          for (int b = a; b < PER_PLANE; ++b) partial[b][k] += weighted * rows[b * pixels_ + block + k];
+          partial[PER_PLANE][k] += weighted * (photons[block + k] - expected[block + k]);
+        }
+      for (int b = a; b <= PER_PLANE; ++b)
+        for (int k = 0; k < PIXEL_BLOCK; ++k) sums[a][b] += partial[b][k];
+    }
+  }
+
+  double factor(const Unknowns &at, int64_t i, int64_t plane, int row) const {
+    const double photons = at.molecules[i * size_ + 3] * p_.brightness[plane];
+    return row == 2 ? -photons : row < 2 ? photons : row == 3 ? p_.brightness[plane] : 1.0;  // defocus = depth − z
+  }
+
+  // Rows of `products` (5, columns) from a camera's axes to the reference camera's, times what derivatives lack.
+  void to_reference(const double *products, int64_t columns, const double *a, const Unknowns &at, int64_t i, int64_t plane,
+                    double *out) const {
+    for (int64_t c = 0; c < columns; ++c) {
+      const double x = products[c], y = products[columns + c];
+      out[c] = factor(at, i, plane, 0) * (a[0] * x + a[2] * y);
+      out[columns + c] = factor(at, i, plane, 1) * (a[1] * x + a[3] * y);
+      for (int row = 2; row < PER_PLANE; ++row) out[row * columns + c] = factor(at, i, plane, row) * products[row * columns + c];
+    }
+  }
+
+  // The same of the first five columns; (5, columns) → (5, 5).
+  void to_reference_columns(const double *products, int64_t columns, const double *a, const Unknowns &at, int64_t i,
+                            int64_t plane, double *out) const {
+    for (int row = 0; row < PER_PLANE; ++row) {
+      const double *from = products + row * columns;
+      double *to = out + row * PER_PLANE;
+      to[0] = factor(at, i, plane, 0) * (from[0] * a[0] + from[1] * a[2]);
+      to[1] = factor(at, i, plane, 1) * (from[0] * a[1] + from[1] * a[3]);
+      for (int c = 2; c < PER_PLANE; ++c) to[c] = factor(at, i, plane, c) * from[c];
+    }
+  }
+
+  // Add a plane's (5, 5) to (4 + planes, 4 + planes): each plane has a background of its own.
+  void place_block(const double *block, int64_t plane, double *whole) const {
+    auto index = [&](int k) { return k < 4 ? int64_t(k) : 4 + plane; };
+    for (int a = 0; a < PER_PLANE; ++a)
+      for (int b = 0; b < PER_PLANE; ++b) whole[index(a) * size_ + index(b)] += block[a * PER_PLANE + b];
+  }
+
+  // Add what the drift of a plane does to a molecule: columns x and y of a block, or rows if `transposed`.
+  void add_moving(const double *block, bool transposed, int64_t i, int64_t plane, Numbers &with_drift, Numbers &about_drift) const {
+    const int64_t column = 2 * (plane - 1);
+    double *of_molecule = with_drift.data() + i * size_ * drifts_;
+    for (int row = 0; row < PER_PLANE; ++row)
+      for (int axis = 0; axis < 2; ++axis) {
+        const double value = transposed ? block[axis * PER_PLANE + row] : block[row * PER_PLANE + axis];
+        of_molecule[(row < 4 ? row : 4 + plane) * drifts_ + column + axis] += value;
+        if (row < 2) about_drift[(column + row) * drifts_ + column + axis] += value;
+      }
+  }
+
+  // Information between the molecules of a pair on one plane, from the pixels that both windows contain.
+  void couple(int64_t pair, int64_t plane) {
+    const int64_t one = pairs_[2 * pair] * p_.planes + plane, two = pairs_[2 * pair + 1] * p_.planes + plane;
+    const int64_t x = corner_[2 * one] - corner_[2 * two], y = corner_[2 * one + 1] - corner_[2 * two + 1];
+    const int64_t left = std::max<int64_t>(0, -x), right = std::min(p_.side, p_.side - x);
+    const int64_t top = std::max<int64_t>(0, -y), bottom = std::min(p_.side, p_.side - y);
+    double *sums = coupling_.data() + (pair * p_.planes + plane) * PER_PLANE * PER_PLANE;
+    std::fill_n(sums, PER_PLANE * PER_PLANE, 0.0);
+    if (right <= left || bottom <= top) return;
+    const int64_t common = ((right - left) * (bottom - top) + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK;
+    shared_.assign(2 * PER_PLANE * common, real(0));
+    int64_t to = 0;
+    for (int64_t r = top; r < bottom; ++r, to += right - left)
+      for (int a = 0; a < PER_PLANE; ++a) {
+        const real *from = rows_.data() + (one * PER_PLANE + a) * pixels_ + r * stride_ + left;
+        const real *weight = weight_.data() + one * pixels_ + r * stride_ + left;
+        const real *other = rows_.data() + (two * PER_PLANE + a) * pixels_ + (r + y) * stride_ + left + x;
+        real *here = shared_.data() + a * common + to, *there = here + PER_PLANE * common;
+        for (int64_t k = 0; k < right - left; ++k) here[k] = from[k] * weight[k], there[k] = other[k];
+      }
+    for (int a = 0; a < PER_PLANE; ++a) {
+      real partial[PER_PLANE][PIXEL_BLOCK] = {};
+      const real *here = shared_.data() + a * common, *there = shared_.data() + PER_PLANE * common;
+      for (int64_t block = 0; block < common; block += PIXEL_BLOCK)
+        for (int b = 0; b < PER_PLANE; ++b)
+          for (int k = 0; k < PIXEL_BLOCK; ++k) partial[b][k] += here[block + k] * there[b * common + block + k];
+      for (int b = 0; b < PER_PLANE; ++b)
+        for (int k = 0; k < PIXEL_BLOCK; ++k) sums[a * PER_PLANE + b] += double(partial[b][k]);
+    }
+  }
+
+  void add_couplings(const Unknowns &at, Equations &equations) const {
+    for (int64_t k = 0; k < int64_t(pairs_.size()) / 2; ++k)
+      for (int64_t plane = 0; plane < p_.planes; ++plane) {
+        const int64_t one = pairs_[2 * k], two = pairs_[2 * k + 1];
+        double turned[PER_PLANE * PER_PLANE], block[PER_PLANE * PER_PLANE];
+        const double *sums = coupling_.data() + (k * p_.planes + plane) * PER_PLANE * PER_PLANE;
+        to_reference(sums, PER_PLANE, axes(one, plane), at, one, plane, turned);
+        to_reference_columns(turned, PER_PLANE, axes(two, plane), at, two, plane, block);
+        place_block(block, plane, equations.between.data() + k * size_ * size_);
+        if (!plane) continue;  // drift moves all molecules: what it does to one's pixels, its neighbours do, too
+        add_moving(block, false, one, plane, equations.with_drift, equations.about_drift);
+        add_moving(block, true, two, plane, equations.with_drift, equations.about_drift);
+      }
+  }
+
+  void add_priors(const Unknowns &at, Evaluation &out) const {
+    Equations &equations = out.equations;
+    for (int64_t k = 0; k < drifts_; ++k) {
+      equations.about_drift[k * drifts_ + k] += drift_precision_[k];
+      equations.about_drift_alone[k * drifts_ + k] += drift_precision_[k];
+      equations.gradient.drift[k] -= drift_precision_[k] * at.drift[k];
+    }
+    for (int64_t i = 0; i < count_; ++i)
+      for (int64_t k = 0; k < size_; ++k) {
+        const int64_t at_k = i * size_ + k;
+        const double moved = at.molecules[at_k] - start_.molecules[at_k];
+        equations.own[at_k * size_ + k] += precision_[at_k];
+        equations.gradient.molecules[at_k] -= precision_[at_k] * moved;
+        out.cost += precision_[at_k] * moved * moved;
+      }
+  }
+
+  const Problem &p_;
+  int64_t stride_, pixels_, size_, drifts_;  // `pixels_` of a window with its padding
+  int64_t first_ = 0, count_ = 0;
+  UnitImages<real> images_;
+  std::vector<real> sum_, windows_on_;  // (planes, rows, columns), zero between uses
+  std::vector<real> photons_, background_, use_, share_, expected_, weight_;  // (count, planes, pixels_)
+  std::vector<real> rows_;  // (count, planes, 5, pixels_): derivatives by x, y and defocus, image of one photon, share
+  std::vector<real> shared_;
+  std::vector<int64_t> corner_, pairs_;
+  Numbers used_, coupling_, precision_, drift_precision_;
+  Unknowns start_;
+};
+
+}  // namespace planeloc

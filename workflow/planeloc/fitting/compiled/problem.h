@@ -1,0 +1,60 @@
+// What Python and C++ exchange: plain structs of numbers and of pointers to arrays in C order, `real` being float or
+// double. planeloc/fitting/compiled_fit.py has the same structs, field by field; every field has eight bytes.
+#pragma once
+
+#include <cstdint>
+
+namespace planeloc {
+
+struct Problem {
+  // Images
+  int64_t frames, planes, rows, columns;
+  const void *images;      // (frames, planes, rows, columns) real, photons above the background
+  const void *background;  // (planes, rows, columns) real
+  const double *ceiling;   // (planes) photons from which on a pixel is saturated
+  // Molecules before the fit
+  int64_t molecules;
+  const int64_t *frame;     // (molecules) ascending
+  const double *position;   // (molecules, 3) nm
+  const double *photons;    // (molecules)
+  const double *mapped_px;  // (molecules, planes, 2)
+  const double *axes;       // (molecules, planes, 2, 2)
+  // Noise: variance = slope · expected + read variance
+  const double *slope, *read_variance;  // (planes)
+  double darkest_photons;
+  const double *drift_sd_nm;  // (planes - 1)
+  // Point spread function: a Gaussian with a defocus curve
+  const double *depths_nm, *brightness;  // (planes)
+  double pixel_nm, waist_nm, focus_depth_nm, asymmetry, quartic, least_shape;
+  int64_t pixel_integration;
+  // and a cubic spline that is added to it; axial_knots is 0 without
+  const void *coefficients;  // (sets, axial_knots, lateral_knots, lateral_knots) real
+  const int64_t *sets;       // (planes)
+  int64_t set_count, axial_knots, lateral_knots, knots_per_pixel;
+  double lateral_nm, axial_nm, first_nm;
+  // Windows and pairs
+  int64_t side;
+  int64_t pair_count;
+  const int64_t *pairs;  // (pair_count, 2), ascending
+  // Priors
+  double wide_nm, wide_photons, least_drift_sd_nm;
+  // Iterations
+  int64_t iterations, coupling_steps, solver_iterations;
+  double solver_tolerance, first_damping, hold, hold_damping, largest_step_px, largest_step_z_nm;
+  double farthest_px, farthest_z_nm, least_photons, small_step, unfinished;
+};
+
+struct Result {
+  double *unknowns;            // (molecules, 4 + planes): x, y, z, photons, background of every plane
+  double *drift;               // (frames, 2 · (planes - 1))
+  double *cost;                // (frames) minus twice the logarithm of the posterior
+  double *deviance, *pixels;   // (molecules) deviance of the window, and number of pixels that were fitted
+  uint8_t *held;               // (molecules)
+  double *own;                 // (molecules, 4 + planes, 4 + planes) information, priors included
+  double *between;             // (pair_count, 4 + planes, 4 + planes)
+  double *with_drift;          // (molecules, 4 + planes, 2 · (planes - 1)) as if nothing overlapped
+  double *about_drift;         // (frames, 2 · (planes - 1), 2 · (planes - 1)) as if nothing overlapped
+  void *residual, *weight;     // (molecules, planes, side, side) real
+};
+
+}  // namespace planeloc

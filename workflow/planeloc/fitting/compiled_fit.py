@@ -1,0 +1,257 @@
+"""The multi-emitter fit as compiled code, for CPUs: the same fit as in PyTorch, in a tenth of the time.
+
+A step of the fit is many small sums over the pixels of windows. PyTorch writes each of them to memory; the C++ sources in
+`compiled/` keep a window in the processor's cache. They have the formulas of `planeloc.fitting.frame_model`,
+`planeloc.fitting.normal_equations`, `planeloc.psf.gaussian` and `planeloc.psf.cubic_spline`; tests compare the two.
+Where no compiler was found at installation, and on GPUs, the fit runs in PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planeloc.cameras.noise import DARKEST_PHOTONS, PixelNoise
+from planeloc.fitting import limits
+from planeloc.fitting.maximum import Maximum
+from planeloc.fitting.normal_equations import NormalEquations, Unknowns
+from planeloc.fitting.windows import InitialMolecules, OverlappingPairs, pairs_reach_px, window_side
+from planeloc.psf import PSF
+from planeloc.psf.gaussian import LEAST_SHAPE, GaussianPSF
+from planeloc.psf.spline import SplinePSF
+
+_LOG = logging.getLogger(__name__)
+_FOLDER = Path(__file__).parent
+_LIBRARIES = {"AVX512": "avx512", "AVX2": "avx2"}  # by what PyTorch finds that the processor has
+_REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+class _Problem(ctypes.Structure):
+    """`Problem` of compiled/problem.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("frames", "planes", "rows", "columns")],
+        *[(name, ctypes.c_void_p) for name in ("images", "background", "ceiling")],
+        ("molecules", ctypes.c_int64),
+        *[(name, ctypes.c_void_p) for name in ("frame", "position", "photons", "mapped_px", "axes")],
+        *[(name, ctypes.c_void_p) for name in ("slope", "read_variance")],
+        ("darkest_photons", ctypes.c_double),
+        *[(name, ctypes.c_void_p) for name in ("drift_sd_nm", "depths_nm", "brightness")],
+        *[(name, ctypes.c_double) for name in ("pixel_nm", "waist_nm", "focus_depth_nm", "asymmetry", "quartic")],
+        ("least_shape", ctypes.c_double),
+        ("pixel_integration", ctypes.c_int64),
+        *[(name, ctypes.c_void_p) for name in ("coefficients", "sets")],
+        *[(name, ctypes.c_int64) for name in ("set_count", "axial_knots", "lateral_knots", "knots_per_pixel")],
+        *[(name, ctypes.c_double) for name in ("lateral_nm", "axial_nm", "first_nm")],
+        ("side", ctypes.c_int64),
+        ("pair_count", ctypes.c_int64),
+        ("pairs", ctypes.c_void_p),
+        *[(name, ctypes.c_double) for name in ("wide_nm", "wide_photons", "least_drift_sd_nm")],
+        *[(name, ctypes.c_int64) for name in ("iterations", "coupling_steps", "solver_iterations")],
+        *[(name, ctypes.c_double) for name in ("solver_tolerance", "first_damping", "hold", "hold_damping")],
+        *[(name, ctypes.c_double) for name in ("largest_step_px", "largest_step_z_nm", "farthest_px")],
+        *[(name, ctypes.c_double) for name in ("farthest_z_nm", "least_photons", "small_step", "unfinished")],
+    ]
+
+
+class _Result(ctypes.Structure):
+    """`Result` of compiled/problem.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in (
+        "unknowns", "drift", "cost", "deviance", "pixels", "held", "own", "between", "with_drift", "about_drift",
+        "residual", "weight",
+    )]  # fmt: skip
+
+
+def is_available(psf: PSF, device: torch.device) -> bool:
+    """Whether the compiled fit knows this model and device; says once if it was not built."""
+    return device.type == "cpu" and type(psf) in (GaussianPSF, SplinePSF) and _library() is not None
+
+
+def fit_frames(
+    psf: PSF,
+    noise: PixelNoise,
+    images: Tensor,
+    background: Tensor,
+    molecules: InitialMolecules,
+    drift_sd_nm: float | tuple[float, ...],
+    ceiling: Tensor | None,
+    iterations: int,
+) -> Maximum:
+    """Fit all molecules of some frames and their inter-camera drift.
+
+    Parameters
+    ----------
+    psf : a model and device for which `is_available`.
+    noise, images, background, molecules, drift_sd_nm, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    iterations : largest number of steps.
+
+    Raises
+    ------
+    MemoryError : there is not enough memory.
+    """
+    library, count, (frames, planes, rows, columns) = _library(), len(molecules.frame), images.shape
+    side, drifts, size = window_side(psf), 2 * (planes - 1), 4 + planes
+    corner = molecules.mapped_px.floor().long() - side // 2
+    pairs = _pairs(molecules.frame, corner[:, 0], pairs_reach_px(side))
+    double, real = _Arrays(torch.float64), _Arrays(images.dtype)
+    whole = _Arrays(torch.int64)
+    spline = _spline_fields(psf, real, whole)
+    problem = _Problem(
+        frames=frames,
+        planes=planes,
+        rows=rows,
+        columns=columns,
+        images=real(images),
+        background=real(background),
+        ceiling=double(torch.full((planes,), torch.inf) if ceiling is None else ceiling),
+        molecules=count,
+        frame=whole(molecules.frame),
+        position=double(molecules.position),
+        photons=double(molecules.photons),
+        mapped_px=double(molecules.mapped_px),
+        axes=double(molecules.axes),
+        slope=double(noise.slope),
+        read_variance=double(noise.read_variance),
+        darkest_photons=DARKEST_PHOTONS,
+        drift_sd_nm=double(torch.as_tensor(drift_sd_nm).expand(planes - 1)),
+        depths_nm=double(torch.tensor(psf.plane_depths_nm)),
+        brightness=double(torch.tensor(psf.brightness)),
+        **_gaussian_fields(psf.gaussian),
+        **spline,
+        side=side,
+        pair_count=len(pairs),
+        pairs=whole(pairs),
+        iterations=iterations,
+        **{name.lower(): value for name, value in vars(limits).items() if name.isupper()},
+    )
+    at = Unknowns(torch.zeros(count, size, dtype=torch.float64), torch.zeros(frames, drifts, dtype=torch.float64))
+    found = {
+        "unknowns": at.molecules,
+        "drift": at.drift,
+        "cost": torch.zeros(frames, dtype=torch.float64),
+        "deviance": torch.empty(count, dtype=torch.float64),
+        "pixels": torch.empty(count, dtype=torch.float64),
+        "held": torch.empty(count, dtype=torch.bool),
+        "own": torch.empty(count, size, size, dtype=torch.float64),
+        "between": torch.empty(len(pairs), size, size, dtype=torch.float64),
+        "with_drift": torch.empty(count, size, drifts, dtype=torch.float64),
+        "about_drift": torch.eye(drifts, dtype=torch.float64).repeat(frames, 1, 1),
+        "residual": images.new_empty(count, planes, side * side),
+        "weight": images.new_empty(count, planes, side * side),
+    }
+    result = _Result(**{name: values.data_ptr() for name, values in found.items()})
+    run = getattr(library, f"planeloc_fit_frames_{_REAL[images.dtype]}")
+    if run(ctypes.byref(problem), ctypes.byref(result)):
+        raise MemoryError("not enough memory for the fit")
+    return Maximum(
+        at,
+        found["cost"],
+        found["held"],
+        found["deviance"],
+        found["pixels"],
+        _covariance(molecules.frame, pairs, found),
+        corner,
+        found["residual"],
+        found["weight"],
+    )
+
+
+class _Arrays:
+    """Addresses of tensors as arrays in C order of one type; keeps them alive as long as itself."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype, self._kept = dtype, []
+
+    def __call__(self, values: Tensor) -> int:
+        self._kept.append(values.to("cpu", self._dtype).contiguous())
+        return self._kept[-1].data_ptr()
+
+
+def _gaussian_fields(psf: GaussianPSF) -> dict[str, Any]:
+    return {
+        "pixel_nm": psf.pixel_size_nm,
+        "waist_nm": psf.waist_nm,
+        "focus_depth_nm": psf.focus_depth_nm,
+        "asymmetry": psf.asymmetry,
+        "quartic": psf.quartic,
+        "least_shape": LEAST_SHAPE,
+        "pixel_integration": psf.pixel_integration,
+    }
+
+
+def _spline_fields(psf: PSF, real: _Arrays, whole: _Arrays) -> dict[str, Any]:
+    """Fields of the spline; none for a Gaussian, whose number of knots then is 0."""
+    if not isinstance(psf, SplinePSF):
+        return {}
+    knots = psf.knots
+    return {
+        "coefficients": real(psf.coefficients),
+        "sets": whole(torch.tensor(psf.sets)),
+        "set_count": len(psf.coefficients),
+        "axial_knots": knots.axial,
+        "lateral_knots": knots.lateral,
+        "knots_per_pixel": round(psf.pixel_size_nm / knots.lateral_nm),
+        "lateral_nm": knots.lateral_nm,
+        "axial_nm": knots.axial_nm,
+        "first_nm": knots.first_nm,
+    }
+
+
+def _pairs(frame: Tensor, corner: Tensor, reach: float) -> Tensor:
+    """(m, 2) molecules of one frame whose windows overlap enough to be coupled."""
+    frame, corner, room = frame.contiguous(), corner.contiguous(), 0
+    while True:
+        pairs = torch.empty(room, 2, dtype=torch.int64)
+        count = _library().planeloc_overlapping_pairs(
+            len(frame), frame.data_ptr(), corner.data_ptr(), reach, pairs.data_ptr(), room
+        )
+        if count <= room:
+            return pairs[:count]
+        room = count
+
+
+def _covariance(frame: Tensor, pairs: Tensor, found: dict[str, Tensor]) -> Tensor:
+    gradient = Unknowns(found["unknowns"], found["drift"])  # not used by a covariance
+    return NormalEquations(
+        frame,
+        found["own"],
+        OverlappingPairs(pairs[:, 0], pairs[:, 1]),
+        found["between"],
+        found["with_drift"],
+        found["with_drift"],
+        found["about_drift"],
+        found["about_drift"],
+        gradient,
+    ).covariance()
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    """The library for this processor; None where it was not built."""
+    best = _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), "baseline")
+    built = [path for name in (best, "baseline") for path in sorted(_FOLDER.glob(f"_frame_fit_{name}.*"))]
+    if not built:
+        _LOG.warning(
+            "the compiled fit was not built, and refinement takes some ten times longer: "
+            "install a C++ compiler (sudo apt install g++) and planeloc again"
+        )
+        return None
+    library = ctypes.CDLL(str(built[0]))
+    library.planeloc_sources.restype = ctypes.c_char_p
+    sources = [path for kind in ("*.h", "*.cpp") for path in sorted((_FOLDER / "compiled").glob(kind))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    if sources and library.planeloc_sources().decode() != digest:
+        raise RuntimeError(f"{built[0].name} was built from other sources than those beside it: install planeloc again")
+    library.planeloc_overlapping_pairs.restype = ctypes.c_int64
+    library.planeloc_overlapping_pairs.argtypes = [
+        ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_double, ctypes.c_void_p, ctypes.c_int64,
+    ]  # fmt: skip
+    return library

@@ -1,0 +1,19 @@
+"""Numbers of the multi-emitter fit that its two implementations share, compiled and in PyTorch."""
+
+# Priors: standard deviations about the start; photons relative to it.
+WIDE_NM, WIDE_PHOTONS = 1e4, 100.0
+LEAST_DRIFT_SD_NM = 1e-3
+
+# Steps of all molecules of a frame.
+FIRST_DAMPING, HOLD = 1e-3, 1e12
+LARGEST_STEP_PX, LARGEST_STEP_Z_NM = 0.5, 150.0
+FARTHEST_PX, FARTHEST_Z_NM = 1.0, 300.0  # from the start
+HOLD_DAMPING = 0.01  # a molecule that leaves its start despite more damping is held, even if its frame is less likely
+COUPLING_STEPS = 2  # after which the coupling of pairs is kept: it hardly changes any more
+LEAST_PHOTONS = 0.05  # of those at the start
+SMALL_STEP = 0.05  # squared length, in standard deviations, after which the next step would be much shorter
+UNFINISHED = 0.02  # fraction of a frame's molecules whose steps need not have become small
+
+# Conjugate gradients.
+SOLVER_ITERATIONS = 20
+SOLVER_TOLERANCE = 0.03  # of the solution, in the norm of the information
