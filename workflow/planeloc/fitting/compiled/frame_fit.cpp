@@ -27,6 +27,7 @@ class FrameFit {
   void fit() {
     const int64_t count = model_.count(), size = model_.size();
     model_.evaluate(model_.start(), true, now_);
+    accepted_ = true;
     held_.assign(count, 0);
     Numbers damping(count, p_.first_damping), of_unknowns(count * size);
     std::vector<uint8_t> away(count);
@@ -49,6 +50,7 @@ class FrameFit {
         damping[i] = std::clamp(damping[i], 1e-9, 1e6);
         large += dot(now_.equations.gradient.molecules.data() + i * size, step_.molecules.data() + i * size, size) > p_.small_step;
       }
+      accepted_ = better;
       if (!better) continue;
       std::swap(now_, then_);
       if (double(large) <= p_.unfinished * double(count)) break;
@@ -95,7 +97,7 @@ class FrameFit {
     std::copy(equations.about_drift_alone.begin(), equations.about_drift_alone.end(), out_.about_drift + frame * drifts * drifts);
     for (int64_t i = 0; i < count; ++i) out_.pixels[first + i] = model_.used_pixels(i);
     const int64_t window = first * p_.planes * p_.side * p_.side;
-    model_.write_residuals(now_.at, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);
+    model_.write_residuals(now_.at, accepted_, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);
   }
 
   const Problem &p_;
@@ -105,6 +107,7 @@ class FrameFit {
   Evaluation now_, then_;
   Unknowns step_, proposed_;
   std::vector<uint8_t> held_;
+  bool accepted_ = true;  // whether the model was evaluated last at `now_`
 };
 
 template <class real>

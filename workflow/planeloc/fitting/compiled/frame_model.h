@@ -14,6 +14,7 @@ namespace planeloc {
 
 constexpr int PER_PLANE = 5;  // numbers that describe a molecule on a plane: x, y and defocus there, photons, background
 constexpr int PIXEL_BLOCK = 16;
+constexpr int64_t padded(int64_t pixels) { return (pixels + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK; }
 
 // Natural logarithm of a positive number, without branches: |error| < 2e-8 in single precision.
 inline float logarithm(float value) {
@@ -41,11 +42,10 @@ class FrameModel {
  public:
   FrameModel(const Problem &problem)
       : p_(problem),
-        stride_((problem.side + 3) / 4 * 4),
-        pixels_((problem.side * stride_ + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK),
+        pixels_(padded(problem.side * problem.side + overhang(problem.side))),
         size_(4 + problem.planes),
         drifts_(2 * (problem.planes - 1)),
-        images_(problem, stride_),
+        images_(unit_images<real>(problem)),
         sum_(problem.planes * problem.rows * problem.columns),
         windows_on_(sum_.size()) {}
 
@@ -89,16 +89,15 @@ class FrameModel {
     add_priors(at, out);
   }
 
-  // Write what the model leaves, and inverse variances, of every window without its padding.
-  void write_residuals(const Unknowns &at, real *residual, real *weight) {
-    expect(at);
+  // Write what the model leaves, and inverse variances, of every window without its padding. `is_last`: `at`
+  // was evaluated last.
+  void write_residuals(const Unknowns &at, bool is_last, real *residual, real *weight) {
+    if (!is_last) expect(at);
     for (int64_t window = 0; window < count_ * p_.planes; ++window)
-      for (int64_t row = 0; row < p_.side; ++row)
-        for (int64_t i = 0; i < p_.side; ++i) {
-          const int64_t from = window * pixels_ + row * stride_ + i;
-          *residual++ = photons_[from] - expected_[from];
-          *weight++ = weight_[from];
-        }
+      for (int64_t from = window * pixels_; from < window * pixels_ + p_.side * p_.side; ++from) {
+        *residual++ = photons_[from] - expected_[from];
+        *weight++ = weight_[from];
+      }
   }
 
  private:
@@ -111,7 +110,7 @@ class FrameModel {
     double used = 0;
     for (int64_t r = 0; r < p_.side; ++r)
       for (int64_t c = 0; c < p_.side; ++c) {
-        const int64_t y = corner_[2 * window + 1] + r, x = corner_[2 * window] + c, to = window * pixels_ + r * stride_ + c;
+        const int64_t y = corner_[2 * window + 1] + r, x = corner_[2 * window] + c, to = window * pixels_ + r * p_.side + c;
         const bool inside = y >= 0 && y < p_.rows && x >= 0 && x < p_.columns;
         const int64_t from = std::clamp<int64_t>(y, 0, p_.rows - 1) * p_.columns + std::clamp<int64_t>(x, 0, p_.columns - 1);
         const real photons = image[from] + level[from];
@@ -131,7 +130,7 @@ class FrameModel {
     const int64_t left = std::max<int64_t>(0, -x), right = std::min(p_.side, p_.columns - x);
     if (right <= left) return;
     for (int64_t r = std::max<int64_t>(0, -y); r < std::min(p_.side, p_.rows - y); ++r)
-      each(window * pixels_ + r * stride_ + left, (plane * p_.rows + y + r) * p_.columns + x + left, right - left);
+      each(window * pixels_ + r * p_.side + left, (plane * p_.rows + y + r) * p_.columns + x + left, right - left);
   }
 
   // One over the number of windows that contain a pixel.
@@ -203,7 +202,7 @@ class FrameModel {
       place[axis] = (mapped[axis] - double(corner_[2 * window + axis])) * p_.pixel_nm + a[2 * axis] * moved[0] +
                     a[2 * axis + 1] * moved[1];
     real *rows = rows_.data() + window * PER_PLANE * pixels_, *unit = rows + 3 * pixels_;
-    images_.write(plane, real(place[0]), real(place[1]), real(p_.depths_nm[plane] - molecule[2]), unit, rows, rows + pixels_,
+    images_->write(plane, real(place[0]), real(place[1]), real(p_.depths_nm[plane] - molecule[2]), unit, rows, rows + pixels_,
                   rows + 2 * pixels_);
     std::copy_n(share_.data() + window * pixels_, pixels_, rows + 4 * pixels_);
     const real photons = real(molecule[3] * p_.brightness[plane]), level = real(molecule[4 + plane]);
@@ -219,7 +218,7 @@ class FrameModel {
     const real *rows = rows_.data() + window * PER_PLANE * pixels_;
     add_deviance(i, window, plane, out);
     real sums[PER_PLANE][PER_PLANE + 1] = {};
-    weighted_products(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
+    weighted_products<0>(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
                       expected_.data() + window * pixels_, sums);
     double products[PER_PLANE * (PER_PLANE + 1)];
     for (int a = 0; a < PER_PLANE; ++a)
@@ -256,21 +255,23 @@ class FrameModel {
     for (int k = 0; k < PIXEL_BLOCK; ++k) out.deviance[i] += double(whole[k]), out.cost += double(own[k]);
   }
 
-  // Sums over pixels of weighted products of the rows with each other and, in the last column, with the residual.
+  // Sums over pixels of weighted products of row `A` with it, the rows behind it and, last, the residual.
+  template <int A>
   void weighted_products(const real *rows, const real *weight, const real *photons, const real *expected,
                          real sums[PER_PLANE][PER_PLANE + 1]) const {
-    for (int a = 0; a < PER_PLANE; ++a) {
-      const real *left = rows + a * pixels_;
-      real partial[PER_PLANE + 1][PIXEL_BLOCK] = {};
-      for (int64_t block = 0; block < pixels_; block += PIXEL_BLOCK)
-        for (int k = 0; k < PIXEL_BLOCK; ++k) {
-          const real weighted = left[block + k] * weight[block + k];
-          for (int b = a; b < PER_PLANE; ++b) partial[b][k] += weighted * rows[b * pixels_ + block + k];
-          partial[PER_PLANE][k] += weighted * (photons[block + k] - expected[block + k]);
-        }
-      for (int b = a; b <= PER_PLANE; ++b)
-        for (int k = 0; k < PIXEL_BLOCK; ++k) sums[a][b] += partial[b][k];
+    Row<real, PIXEL_BLOCK / LANES> partial[PER_PLANE + 1 - A];
+    using Block = Row<real, PIXEL_BLOCK / LANES>;
+    for (int64_t block = 0; block < pixels_; block += PIXEL_BLOCK) {
+      Block weighted, residual;
+      weighted.add(1, rows + A * pixels_ + block);
+      weighted.multiply(weight + block);
+      residual.add(1, photons + block);
+      residual.add(-1, expected + block);
+      for (int b = A; b < PER_PLANE; ++b) partial[b - A].add_product(weighted, rows + b * pixels_ + block);
+      partial[PER_PLANE - A].add_product(weighted, residual);
     }
+    for (int b = A; b <= PER_PLANE; ++b) sums[A][b] = partial[b - A].sum();
+    if constexpr (A + 1 < PER_PLANE) weighted_products<A + 1>(rows, weight, photons, expected, sums);
   }
 
   double factor(const Unknowns &at, int64_t i, int64_t plane, int row) const {
@@ -329,14 +330,14 @@ class FrameModel {
     double *sums = coupling_.data() + (pair * p_.planes + plane) * PER_PLANE * PER_PLANE;
     std::fill_n(sums, PER_PLANE * PER_PLANE, 0.0);
     if (right <= left || bottom <= top) return;
-    const int64_t common = ((right - left) * (bottom - top) + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK;
+    const int64_t common = padded((right - left) * (bottom - top));
     shared_.assign(2 * PER_PLANE * common, real(0));
     int64_t to = 0;
     for (int64_t r = top; r < bottom; ++r, to += right - left)
       for (int a = 0; a < PER_PLANE; ++a) {
-        const real *from = rows_.data() + (one * PER_PLANE + a) * pixels_ + r * stride_ + left;
-        const real *weight = weight_.data() + one * pixels_ + r * stride_ + left;
-        const real *other = rows_.data() + (two * PER_PLANE + a) * pixels_ + (r + y) * stride_ + left + x;
+        const real *from = rows_.data() + (one * PER_PLANE + a) * pixels_ + r * p_.side + left;
+        const real *weight = weight_.data() + one * pixels_ + r * p_.side + left;
+        const real *other = rows_.data() + (two * PER_PLANE + a) * pixels_ + (r + y) * p_.side + left + x;
         real *here = shared_.data() + a * common + to, *there = here + PER_PLANE * common;
         for (int64_t k = 0; k < right - left; ++k) here[k] = from[k] * weight[k], there[k] = other[k];
       }
@@ -384,9 +385,9 @@ class FrameModel {
   }
 
   const Problem &p_;
-  int64_t stride_, pixels_, size_, drifts_;  // `pixels_` of a window with its padding
+  int64_t pixels_, size_, drifts_;  // `pixels_` of a window with its padding
   int64_t first_ = 0, count_ = 0;
-  UnitImages<real> images_;
+  std::unique_ptr<UnitImages<real>> images_;
   std::vector<real> sum_, windows_on_;  // (planes, rows, columns), zero between uses
   std::vector<real> photons_, background_, use_, share_, expected_, weight_;  // (count, planes, pixels_)
   std::vector<real> rows_;  // (count, planes, 5, pixels_): derivatives by x, y and defocus, image of one photon, share
