@@ -126,31 +126,33 @@ class UnitImagesOfWidth final : public UnitImages<real> {
     }
   }
 
-  // Coefficients with zeros around every line, and with the knots of each phase within a pixel beside each other.
+  // Coefficients with the knots of each phase within a pixel beside each other.
   void prepare_spline() {
-    const int64_t knots = p_.lateral_knots, every = p_.knots_per_pixel;
-    line_ = (knots + every - 1) / every + 2 * KNOTS;
+    const int64_t knots = p_.lateral_knots, every = p_.knots_per_pixel, rows = p_.set_count * p_.axial_knots * knots;
+    in_phase_ = ((knots + every - 1) / every + LANES - 1) / LANES * LANES;
     lines_ = every * (side_ - 1) + TAPS;
-    zeros_.assign(line_, real(0));
-    table_.assign(p_.set_count * p_.axial_knots * knots * every * line_, real(0));
+    table_.assign(rows * every * in_phase_, real(0));
     const real *from = static_cast<const real *>(p_.coefficients);
-    for (int64_t row = 0; row < p_.set_count * p_.axial_knots * knots; ++row)
-      for (int64_t i = 0; i < knots; ++i) table_[(row * every + i % every) * line_ + KNOTS + i / every] = from[row * knots + i];
-    slices_.resize(2 * every * KNOTS);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t i = 0; i < knots; ++i) table_[(row * every + i % every) * in_phase_ + i / every] = from[row * knots + i];
+    zeros_.assign(in_phase_, real(0));
+    slices_.assign(2 * every * (in_phase_ + 2 * KNOTS), real(0));
     columns_.resize(3 * lines_ * WIDTH);
   }
 
   // Lines of knots at the pixels' columns, and the weights of four lines in a row of pixels; false beyond the spline.
   bool spline_columns(int64_t set, real x_nm, real y_nm, real defocus_nm, real *taps, real *slopes) {
     const real spacing = real(p_.lateral_nm), middle = real(p_.lateral_knots - 1) / 2, half = real(p_.pixel_nm) / 2;
-    const Taps<real> x((half - x_nm) / spacing + middle), y((half - y_nm) / spacing + middle);
-    const Taps<real> z((defocus_nm - real(p_.first_nm)) / real(p_.axial_nm));
+    Taps<real> x((half - x_nm) / spacing + middle), y((half - y_nm) / spacing + middle);
+    for (real &slope : x.slope) slope /= -spacing;  // a molecule that moves right sees its pixels move left
+    Taps<real> z((defocus_nm - real(p_.first_nm)) / real(p_.axial_nm));
+    for (real &slope : z.slope) slope /= real(p_.axial_nm);
     if (!z.touches(p_.axial_knots, TAPS) || !x.touches(p_.lateral_knots, lines_) || !y.touches(p_.lateral_knots, lines_))
       return false;
     for (int64_t line = 0; line < lines_; ++line) write_columns(set, y.first + line, x, z, columns_.data() + 3 * WIDTH * line);
     for (int tap = 0; tap < TAPS; ++tap) {
       taps[tap] = y.value[tap];
-      slopes[tap] = -y.slope[tap] / spacing;  // a molecule that moves down sees its pixels move up
+      slopes[tap] = -y.slope[tap] / spacing;
     }
     return true;
   }
@@ -160,38 +162,43 @@ class UnitImagesOfWidth final : public UnitImages<real> {
     Pixels values, by_place, by_depth;
     if (knot_line >= 0 && knot_line < p_.lateral_knots) {
       const int64_t every = p_.knots_per_pixel, first = floor_division(x.first, every);
-      contract_depth(set, knot_line, KNOTS + first, z);
-      int64_t pixel = 0, phase = x.first - first * every;
+      contract_depth(set, knot_line, z);
+      int64_t pixel = KNOTS + first, phase = x.first - first * every;
       for (int tap = 0; tap < TAPS; ++tap) {
-        const real *value = slices_.data() + 2 * phase * KNOTS + pixel;
+        const real *value = slices_.data() + 2 * phase * (in_phase_ + 2 * KNOTS) + pixel;
         values.add(x.value[tap], value);
-        by_place.add(-x.slope[tap] / real(p_.lateral_nm), value);
-        by_depth.add(x.value[tap], value + KNOTS);
+        by_place.add(x.slope[tap], value);
+        by_depth.add(x.value[tap], value + in_phase_ + 2 * KNOTS);
         if (++phase == every) phase = 0, ++pixel;
       }
     }
     values.store(out), by_place.store(out + WIDTH), by_depth.store(out + 2 * WIDTH);
   }
 
-  // Part of a line of knots, of every phase, at the molecule's defocus: values and slopes.
-  void contract_depth(int64_t set, int64_t knot_line, int64_t start, const Taps<real> &z) {
-    const int64_t every = p_.knots_per_pixel;
+  // A line of knots, of every phase, at the molecule's defocus: values and slopes, with zeros around them.
+  void contract_depth(int64_t set, int64_t knot_line, const Taps<real> &z) {
+    const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS;
     for (int64_t phase = 0; phase < every; ++phase) {
-      Row<real, COUNT + 1> value, slope;
+      const real *from[TAPS];
       for (int tap = 0; tap < TAPS; ++tap) {
         const int64_t depth = z.first + tap, line = (set * p_.axial_knots + depth) * p_.lateral_knots + knot_line;
         const bool measured = depth >= 0 && depth < p_.axial_knots;
-        const real *from = measured ? table_.data() + (line * every + phase) * line_ + start : zeros_.data();
-        value.add(z.value[tap], from);
-        slope.add(z.slope[tap] / real(p_.axial_nm), from);
+        from[tap] = measured ? table_.data() + (line * every + phase) * in_phase_ : zeros_.data();
       }
-      value.store(slices_.data() + 2 * phase * KNOTS);
-      slope.store(slices_.data() + (2 * phase + 1) * KNOTS);
+      real *to = slices_.data() + 2 * phase * next + KNOTS;
+      for (int64_t i = 0; i < in_phase_; i += LANES) {
+        Row<real, 1> value, slope;
+        for (int tap = 0; tap < TAPS; ++tap) {
+          value.add(z.value[tap], from[tap] + i);
+          slope.add(z.slope[tap], from[tap] + i);
+        }
+        value.store(to + i), slope.store(to + next + i);
+      }
     }
   }
 
   const Problem &p_;
-  int64_t side_, line_ = 0, lines_ = 0;
+  int64_t side_, in_phase_ = 0, lines_ = 0;  // numbers of one phase in a line of knots, padded; lines for a window
   std::vector<real> zeros_, table_, slices_, columns_;
 };
 
