@@ -51,7 +51,9 @@ struct Row {
     for (int i = 0; i < LANES; ++i) total += all[i];
     return total;
   }
-  void store(real *to) const { std::memcpy(to, part, sizeof part); }
+  void store(real *to) const {
+    for (int k = 0; k < COUNT; ++k) std::memcpy(to + k * LANES, &part[k], sizeof part[k]);
+  }
 };
 
 }  // namespace planeloc

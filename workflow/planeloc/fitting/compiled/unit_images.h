@@ -136,7 +136,7 @@ class UnitImagesOfWidth final : public UnitImages<real> {
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t i = 0; i < knots; ++i) table_[(row * every + i % every) * in_phase_ + i / every] = from[row * knots + i];
     zeros_.assign(in_phase_, real(0));
-    slices_.assign(2 * every * (in_phase_ + 2 * KNOTS), real(0));
+    slices_.assign(lines_ * every * 2 * (in_phase_ + 2 * KNOTS), real(0));
     columns_.resize(3 * lines_ * WIDTH);
   }
 
@@ -149,7 +149,11 @@ class UnitImagesOfWidth final : public UnitImages<real> {
     for (real &slope : z.slope) slope /= real(p_.axial_nm);
     if (!z.touches(p_.axial_knots, TAPS) || !x.touches(p_.lateral_knots, lines_) || !y.touches(p_.lateral_knots, lines_))
       return false;
-    for (int64_t line = 0; line < lines_; ++line) write_columns(set, y.first + line, x, z, columns_.data() + 3 * WIDTH * line);
+    // All of the first step before the second: a processor waits where it reads across numbers that it just wrote.
+    const int64_t first = std::max<int64_t>(0, -y.first), last = std::min(lines_, p_.lateral_knots - y.first);
+    for (int64_t line = first; line < last; ++line) contract_depth(set, y.first + line, z, slices_.data() + line * slice());
+    std::fill(columns_.begin(), columns_.end(), real(0));
+    for (int64_t line = first; line < last; ++line) write_columns(x, slices_.data() + line * slice(), columns_.data() + 3 * WIDTH * line);
     for (int tap = 0; tap < TAPS; ++tap) {
       taps[tap] = y.value[tap];
       slopes[tap] = -y.slope[tap] / spacing;
@@ -157,44 +161,43 @@ class UnitImagesOfWidth final : public UnitImages<real> {
     return true;
   }
 
-  // One line of knots at the pixels' columns: (3, WIDTH) values, derivatives by x and by defocus.
-  void write_columns(int64_t set, int64_t knot_line, const Taps<real> &x, const Taps<real> &z, real *out) {
-    Pixels values, by_place, by_depth;
-    if (knot_line >= 0 && knot_line < p_.lateral_knots) {
-      const int64_t every = p_.knots_per_pixel, first = floor_division(x.first, every);
-      contract_depth(set, knot_line, z);
-      int64_t pixel = KNOTS + first, phase = x.first - first * every;
-      for (int tap = 0; tap < TAPS; ++tap) {
-        const real *value = slices_.data() + 2 * phase * (in_phase_ + 2 * KNOTS) + pixel;
-        values.add(x.value[tap], value);
-        by_place.add(x.slope[tap], value);
-        by_depth.add(x.value[tap], value + in_phase_ + 2 * KNOTS);
-        if (++phase == every) phase = 0, ++pixel;
-      }
-    }
-    values.store(out), by_place.store(out + WIDTH), by_depth.store(out + 2 * WIDTH);
-  }
+  // Numbers of a line of knots at one depth: values and slopes of every phase, with zeros around them.
+  int64_t slice() const { return 2 * p_.knots_per_pixel * (in_phase_ + 2 * KNOTS); }
 
-  // A line of knots, of every phase, at the molecule's defocus: values and slopes, with zeros around them.
-  void contract_depth(int64_t set, int64_t knot_line, const Taps<real> &z) {
+  // A line of knots at the molecule's defocus.
+  void contract_depth(int64_t set, int64_t knot_line, const Taps<real> &z, real *out) {
     const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS;
-    for (int64_t phase = 0; phase < every; ++phase) {
+    for (int64_t phase = 0; phase < every; ++phase, out += 2 * next) {
       const real *from[TAPS];
       for (int tap = 0; tap < TAPS; ++tap) {
         const int64_t depth = z.first + tap, line = (set * p_.axial_knots + depth) * p_.lateral_knots + knot_line;
         const bool measured = depth >= 0 && depth < p_.axial_knots;
         from[tap] = measured ? table_.data() + (line * every + phase) * in_phase_ : zeros_.data();
       }
-      real *to = slices_.data() + 2 * phase * next + KNOTS;
       for (int64_t i = 0; i < in_phase_; i += LANES) {
         Row<real, 1> value, slope;
         for (int tap = 0; tap < TAPS; ++tap) {
           value.add(z.value[tap], from[tap] + i);
           slope.add(z.slope[tap], from[tap] + i);
         }
-        value.store(to + i), slope.store(to + next + i);
+        value.store(out + KNOTS + i), slope.store(out + next + KNOTS + i);
       }
     }
+  }
+
+  // A line of knots at the pixels' columns: (3, WIDTH) values, derivatives by x and by defocus.
+  void write_columns(const Taps<real> &x, const real *slice, real *out) {
+    const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS, first = floor_division(x.first, every);
+    int64_t pixel = KNOTS + first, phase = x.first - first * every;
+    Pixels values, by_place, by_depth;
+    for (int tap = 0; tap < TAPS; ++tap) {
+      const real *value = slice + 2 * phase * next + pixel;
+      values.add(x.value[tap], value);
+      by_place.add(x.slope[tap], value);
+      by_depth.add(x.value[tap], value + next);
+      if (++phase == every) phase = 0, ++pixel;
+    }
+    values.store(out), by_place.store(out + WIDTH), by_depth.store(out + 2 * WIDTH);
   }
 
   const Problem &p_;
