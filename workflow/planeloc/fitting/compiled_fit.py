@@ -1,7 +1,7 @@
-"""The multi-emitter fit as compiled code, for CPUs: the same fit as in PyTorch, in a tenth of the time.
+"""The multi-emitter fit as compiled code, for CPUs: the same fit as in PyTorch, in less time.
 
-A step of the fit is many small sums over the pixels of windows. PyTorch writes each of them to memory; the C++ sources in
-`compiled/` keep a window in the processor's cache. They have the formulas of `planeloc.fitting.frame_model`,
+A step of the fit is many small sums over the pixels of windows. PyTorch writes each of them to memory; the C++ sources
+in `compiled/` keep a window in the processor's cache. They have the formulas of `planeloc.fitting.frame_model`,
 `planeloc.fitting.normal_equations`, `planeloc.psf.gaussian` and `planeloc.psf.cubic_spline`; tests compare the two.
 Where no compiler was found at installation, and on GPUs, the fit runs in PyTorch.
 """
@@ -30,6 +30,7 @@ from planeloc.psf.spline import SplinePSF
 _LOG = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent
 _LIBRARIES = {"AVX512": "avx512", "AVX2": "avx2"}  # by what PyTorch finds that the processor has
+_LARGEST_SIDE = 64  # of a window
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -72,7 +73,8 @@ class _Result(ctypes.Structure):
 
 def is_available(psf: PSF, device: torch.device) -> bool:
     """Whether the compiled fit knows this model and device; says once if it was not built."""
-    return device.type == "cpu" and type(psf) in (GaussianPSF, SplinePSF) and _library() is not None
+    known = device.type == "cpu" and type(psf) in (GaussianPSF, SplinePSF) and window_side(psf) <= _LARGEST_SIDE
+    return known and _library() is not None
 
 
 def fit_frames(
@@ -240,8 +242,8 @@ def _library() -> ctypes.CDLL | None:
     built = [path for name in (best, "baseline") for path in sorted(_FOLDER.glob(f"_frame_fit_{name}.*"))]
     if not built:
         _LOG.warning(
-            "the compiled fit was not built, and refinement takes some ten times longer: "
-            "install a C++ compiler (sudo apt install g++) and planeloc again"
+            "the compiled fit was not built, and refinement takes several times longer: install a C++ compiler "
+            "(sudo apt install g++) and planeloc again"
         )
         return None
     library = ctypes.CDLL(str(built[0]))

@@ -25,6 +25,7 @@ from planeloc.psf import PSF
 
 _EXCESS_DEVIANCE = 1.3  # of a window over the median of the windows that are fitted together
 _OUT_OF_SIGHT_PX = -1e5
+_BEYOND_ANY_FIELD = 1e9  # nm, pixels or photons
 
 
 class MoleculeFits(NamedTuple):
@@ -171,9 +172,10 @@ class MultiEmitterFit:
 
 
 def _usable(start: InitialMolecules) -> Tensor:
-    """(n,) Molecules whose numbers are finite and whose photons are positive."""
-    finite = [values.isfinite().flatten(1).all(dim=1) for values in (start.position, start.mapped_px, start.axes)]
-    return torch.stack(finite).all(dim=0) & start.photons.isfinite() & (start.photons > 0)
+    """(n,) Molecules whose numbers are finite and not beyond any field, and whose photons are positive."""
+    numbers = (start.position, start.mapped_px, start.axes)
+    near = [(values.abs() < _BEYOND_ANY_FIELD).flatten(1).all(dim=1) for values in numbers]  # false for NaN
+    return torch.stack(near).all(dim=0) & (start.photons > 0) & (start.photons < _BEYOND_ANY_FIELD)
 
 
 def _out_of_sight(start: InitialMolecules, rows: Tensor) -> InitialMolecules:

@@ -102,7 +102,7 @@ class NormalEquations:
         solution = precondition(self.gradient)
         if not len(self.between):
             return solution
-        one = torch.ones_like(self.drift[:, 0, 0])
+        one = self.drift.new_ones(len(self.drift))
         residual = self.gradient.plus_multiple(-one, self._applied(solution), self.frame)
         enough = SOLVER_TOLERANCE**2 * self._product(self.gradient, solution)
         direction = preconditioned = precondition(residual)
