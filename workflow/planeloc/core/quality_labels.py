@@ -88,7 +88,7 @@ _LABELS = {
     "rmse_axial_over_bound": "axial RMSE / Cramér–Rao bound",
     "empty_frames_fraction": "frames without localizations",
     "depth_ends_fraction": "localizations at the ends of the depth range",
-    **{f"pull_{axis}": f"normalised error along {axis}" for axis in "xyz"},
+    **{f"normalised_error_{axis}": f"normalised error along {axis}" for axis in "xyz"},
 }
 _PERCENT = {
     *("recall", "precision", "jaccard", "flicker", "photobleaching", "defocus_coverage", "gaussian_residual_in_focus"),
