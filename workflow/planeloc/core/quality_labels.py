@@ -66,7 +66,7 @@ _LABELS = {
     "stray_light_counts": "stray light in the dark movie",
     "dark_mismatch_counts": "distance of the dark movie from the photon transfer line",
     "dark_zero_fraction": "zeros in the dark movie",
-    "hot_pixel_fraction": "hot pixels",
+    "hot_pixel_fraction": "hot or noisy pixels",
     "offset_from_declared_counts": "difference from the declared offset",
     "gain_from_declared": "factor between measured and declared gain",
     "read_noise_from_declared": "factor between measured and declared read noise",
