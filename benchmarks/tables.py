@@ -81,7 +81,7 @@ def source(measurement: dict[str, Any]) -> str:
 
 _ERRORS = (
     Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
-    Column("rms normalised error x, y, z", "pull_x pull_y pull_z", ".2f"),
+    Column("rms normalised error x, y, z", "normalised_error_x normalised_error_y normalised_error_z", ".2f"),
     Column("frames/s", "frames_per_s", ".0f"),
 )
 _ACCURACY = (Column("recall", "recall"), Column("precision", "precision"), _ERRORS[0])
@@ -100,7 +100,7 @@ def _side_by_side(drift: bool, light: float) -> Table:
     return Table(
         "networks_side_by_side",
         _SIDE_BY_SIDE,
-        lambda row: row["drift"] == drift and row["light"] == light,
+        lambda row: row["inter_camera_drift"] == drift and row["light"] == light,
         "case",
     )
 
@@ -113,7 +113,7 @@ TABLES = {
         "networks_side_by_side",
         _SIDE_BY_SIDE[:4] + _SIDE_BY_SIDE[5:],
         lambda row: (
-            row["drift"]
+            row["inter_camera_drift"]
             and row["light"] == 1.0
             and row["case"] in ("10 in 64×64", "3 in 16×16")
             and row["way"] in ("regression, refined", "upsampling, refined")
@@ -247,7 +247,7 @@ TABLES = {
             Column("Jaccard", "jaccard"),
             Column("lateral, axial RMSE, nm", "rmse_nm"),
             Column("rms normalised error x, y, z", "normalised_errors"),
-            Column("inter-camera drift, nm rms", "drift_nm"),
+            Column("inter-camera drift, nm rms", "inter_camera_drift_nm"),
         ),
     ),
     "regression_width": Table(

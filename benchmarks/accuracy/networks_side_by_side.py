@@ -163,7 +163,9 @@ def localized(folder: Path, weights: dict[str, Path], way: Way, frames: int) -> 
     kind = way.network or "regression"
     paths = InputPaths(*(folder / name for name in FILES), weights[kind])
     threshold = network_kind(kind).detection_threshold
-    settings = LocalizeSettings(threshold=threshold, refine=way.refine, drift_nm=way.drift_nm, device="cpu")
+    settings = LocalizeSettings(
+        threshold=threshold, refine=way.refine, inter_camera_drift_nm=way.drift_nm, device="cpu"
+    )
     localizer = Localizer(Job(paths, settings))
     if not way.network:
         localizer.finder = FilterFinder(localizer.context)
@@ -216,7 +218,7 @@ def measure(
         photons=tuple(light * photons for photons in PAPER_PHOTONS),
         background=PAPER_BACKGROUND,
         read_noise_photons=noise * CAMERA.read_noise_photons(),
-        drift_voxels=DRIFT_VOXELS if drift else 0,
+        inter_camera_drift_voxels=DRIFT_VOXELS if drift else 0,
         registration_resampling=False,
     )
     frames = max(1, round(share * case.frames))
@@ -225,7 +227,7 @@ def measure(
         write_drawn_movie(folder, psf, scene, frames, record.psf, seed=1000)
         truth = pd.read_csv(folder / TRUTH)
         size_nm = case.side_px * psf.pixel_size_nm
-        known = {"case": case.name, "light": light, "drift": drift, "frames": frames}
+        known = {"case": case.name, "light": light, "inter_camera_drift": drift, "frames": frames}
         drift_sd_nm = record.scene.drift_sds_nm(psf.pixel_size_nm, psf.planes) if drift else 0.0
         yield {**known, **bound_row(psf, scene.pixel_noise(psf.planes), truth, drift_sd_nm)}
         for way in WAYS if drift else WAYS + KNOWN:
@@ -236,7 +238,7 @@ def measure(
 
 def peer_row(case: Case, light: float, drift: bool) -> dict:
     jaccard, lateral, axial, speed = PEER_NUMBERS[case.name, drift]
-    row = {"case": case.name, "light": light, "drift": drift, "way": PEER, "jaccard": f"{jaccard:g}"}
+    row = {"case": case.name, "light": light, "inter_camera_drift": drift, "way": PEER, "jaccard": f"{jaccard:g}"}
     return row | {"rmse_lateral_nm": lateral, "rmse_axial_nm": axial, "frames_per_s": speed or ""}
 
 
@@ -267,7 +269,11 @@ def main() -> None:
                     record.add(**row, mismatch=options.mismatch)
                 if light == 1 and (case.name, drift) in PEER_NUMBERS:
                     record.add(**peer_row(case, light, drift), mismatch=options.mismatch)
-    record.show(Column("photons ×", "light", "g"), Column("drift", "drift"), *TABLES["side_by_side_drift"].columns)
+    record.show(
+        Column("photons ×", "light", "g"),
+        Column("inter-camera drift", "inter_camera_drift"),
+        *TABLES["side_by_side_drift"].columns,
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main() -> None:
         ("without drift, at centres of voxels, no noise", 0, True, False),
         ("drifted, at centres of voxels, no noise", 2, True, False),
     ):
-        kind = replace(scene, drift_voxels=drift)
+        kind = replace(scene, inter_camera_drift_voxels=drift)
         images, truth = draw(psf, kind, arguments.images, arguments.seed, centred=centred, noise=noise)
         compare_methods(psf, kind, images, truth, record, name)
         if arguments.penalties and noise and not centred:
@@ -82,7 +82,9 @@ def draw(psf: GaussianPSF, scene: Scene, size: int, seed: int, *, centred: bool,
     if noise and not centred:
         return batch.images.double().numpy(), voxels
     still, random = Observation.of(psf, scene), np.random.default_rng(seed)
-    drift = random.integers(-scene.drift_voxels, scene.drift_voxels, (size, psf.planes, 2), endpoint=True)
+    drift = random.integers(
+        -scene.inter_camera_drift_voxels, scene.inter_camera_drift_voxels, (size, psf.planes, 2), endpoint=True
+    )
     drift[:, 0] = 0
     place = torch.tensor(still.positions_nm(voxels)) if centred else batch.positions_nm[:, 0].double()
     shifts = torch.tensor(drift * still.voxel_nm[2])

@@ -72,7 +72,7 @@ def limits(psf: PSF, scene: Scene, draws: int, record: Record) -> None:
 
 def fits(psf: PSF, scene: Scene, images: int, draws: int, record: Record) -> None:
     noise, sd = scene.pixel_noise(psf.planes), scene.drift_sd_nm(psf.pixel_size_nm)
-    still = replace(scene, drift_voxels=0)
+    still = replace(scene, inter_camera_drift_voxels=0)
     normal = replace(still, registration_sd_nm=sd)
 
     def naive(photons: Tensor) -> EmitterFits:
@@ -126,7 +126,7 @@ def posterior(psf: PSF, scene: Scene, images: int, draws: int, record: Record) -
 def mean_of_posterior(psf: PSF, scene: Scene, image: Tensor, fit: Tensor) -> Tensor:
     """(2,) x and y of one image (planes, rows, columns) with its background, all steps of the drift equally likely."""
     step = round(scene.voxel_nm(psf.pixel_size_nm)[0] / GRID_NM)
-    reach, margin = round(REACH_NM / GRID_NM), step * scene.drift_voxels
+    reach, margin = round(REACH_NM / GRID_NM), step * scene.inter_camera_drift_voxels
     offsets = GRID_NM * torch.arange(-reach - margin, reach + margin + 1, dtype=torch.float64)
     y, x = torch.meshgrid(fit[1] + offsets, fit[0] + offsets, indexing="ij")
     z, photons = fit[2].expand_as(x), fit[3].expand_as(x)

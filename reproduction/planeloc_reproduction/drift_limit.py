@@ -103,7 +103,9 @@ def scene_limit(
     lateral = mean_lateral_error(covariance)
     if drift == "steps":
         voxel = scene.voxel_nm(psf.pixel_size_nm)[0]
-        steps = voxel * torch.arange(-scene.drift_voxels, scene.drift_voxels + 1, dtype=torch.float64)
+        steps = voxel * torch.arange(
+            -scene.inter_camera_drift_voxels, scene.inter_camera_drift_voxels + 1, dtype=torch.float64
+        )
         lateral = least_error_of_steps(lateral_precision(information[:, 0]), steps, generator)
     return ErrorLimit(depth.flatten().numpy(), lateral.ravel(), mean_axial_error(covariance).ravel())
 

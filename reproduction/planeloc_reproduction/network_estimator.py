@@ -38,7 +38,7 @@ class NetworkEstimator(Estimator):
         self.name = name
         self.device = choose_device(device)
         self.psf, scene = paper_scene()
-        self.scene = scene if name == "robust" else replace(scene, drift_voxels=0)
+        self.scene = scene if name == "robust" else replace(scene, inter_camera_drift_voxels=0)
         network, record = load_network(weights)
         reasons = disagreements(record, self.psf, self.scene, _MAXIMUM_DEPTH_ERROR_NM)
         # What `localize` may tolerate, such as a wider range of depths, would be another experiment here.

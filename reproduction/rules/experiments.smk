@@ -33,7 +33,7 @@ rule network:
         version=stage_version("train"),
     shell:
         "planeloc train {params.start_from} {params.options} --on-mismatch stop "
-        "--network upsampling --drift-voxels {params.drift} --no-registration-resampling "
+        "--network upsampling --inter-camera-drift-voxels {params.drift} --no-registration-resampling "
         "--emitters 3 --photons auto --background auto --upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee {log:q}"

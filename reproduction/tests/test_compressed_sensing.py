@@ -82,7 +82,7 @@ def test_a_drifted_plane_sees_a_molecule_where_another_voxel_is():
 def test_lasso_agrees_with_scikit_learn():
     observation = Observation.of(PSF, TINY)
     matrix = dense(observation)
-    for image in images_of(replace(TINY, emitters=2, drift_voxels=0), 3)[1]:
+    for image in images_of(replace(TINY, emitters=2, inter_camera_drift_voxels=0), 3)[1]:
         # The larger the penalty, the sooner coordinate descent ends on these nearly parallel columns.
         penalty = 5 * default_penalty(observation)
         ours = solve_lasso(observation, image, penalty)
@@ -240,7 +240,7 @@ def test_matching_pursuit_takes_the_voxel_that_explains_most():
 @pytest.mark.parametrize("method", [compressed_sensing, matching_pursuit])
 def test_one_molecule_without_drift_is_found_near_the_limit(method):
     """About 1.6 times the bound of 6.0 nm laterally and 9 to 10 nm axially, with voxels of 24 and 50 nm."""
-    batch, images = images_of(replace(PAPER, emitters=1, drift_voxels=0), 60)
+    batch, images = images_of(replace(PAPER, emitters=1, inter_camera_drift_voxels=0), 60)
     found = method.locate(images, PSF, PAPER, 1)
     assert found.image.tolist() == list(range(60))
     error = found.position_nm - batch.positions_nm[:, 0].numpy()
@@ -251,7 +251,7 @@ def test_one_molecule_without_drift_is_found_near_the_limit(method):
 
 def test_the_best_drift_is_the_best_of_all():
     """Against the misfit of every combination of drift and translation, by the operator."""
-    scene = replace(SMALL, drift_voxels=1)
+    scene = replace(SMALL, inter_camera_drift_voxels=1)
     still = Observation.of(PSF, scene)
     images = images_of(scene, 2)[1]
     weights = [(np.array([[5, 1, 14], [9, 20, 31]]), np.array([900.0, 500.0])), (np.array([[2, 8, 9]]), np.ones(1))]
@@ -281,7 +281,7 @@ def test_the_best_drift_is_the_best_of_all():
 
 
 def test_the_objective_of_the_alternation_never_rises():
-    scene = replace(SMALL, drift_voxels=2)
+    scene = replace(SMALL, inter_camera_drift_voxels=2)
     still, turns = Observation.of(PSF, scene), 0
     penalty = default_penalty(still)
     for image in images_of(scene, 12)[1]:
@@ -314,7 +314,7 @@ def test_images_that_share_a_drift_tell_it():
 
 
 def test_groups_of_images_have_their_own_drifts():
-    scene = replace(SMALL, drift_voxels=1)
+    scene = replace(SMALL, inter_camera_drift_voxels=1)
     found = drift_alternation.locate(images_of(scene, 5)[1], PSF, scene, 1, images_per_drift=2, max_shift_voxels=1)
     assert found.drift_voxels.shape == (3, 4, 2) and found.objective.shape == (3,)
     assert found.molecules.image.tolist() == list(range(5))

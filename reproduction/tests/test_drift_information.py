@@ -177,7 +177,7 @@ def test_whole_window_is_worse_than_its_middle_and_no_drift_is_a_known_one() -> 
     psf, scene = paper_scene()
     middle, window = (scene_limit(psf, scene, draws=1500, central_px=side).mean_lateral_nm for side in (1.0, None))
     assert middle + 0.5 < window < middle + 3
-    still = replace(scene, drift_voxels=0)
+    still = replace(scene, inter_camera_drift_voxels=0)
     assert scene_limit(psf, still, draws=500).mean_lateral_nm == pytest.approx(
         scene_limit(psf, still, "known", draws=500).mean_lateral_nm
     )

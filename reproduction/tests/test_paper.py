@@ -40,9 +40,9 @@ def weights(tmp_path_factory):
         network="upsampling", samples=16, channels="8,8,8,8", validation=8, registration_resampling=False, device="cpu"
     )
     for name, reach in (("robust", 2), ("nonrobust", 0)):
-        scene = replace(SCENE, drift_voxels=reach)
+        scene = replace(SCENE, inter_camera_drift_voxels=reach)
         network, record, _ = fit_network(
-            PSF, scene, None, folder / "checkpoint.safetensors", replace(tiny, drift_voxels=reach)
+            PSF, scene, None, folder / "checkpoint.safetensors", replace(tiny, inter_camera_drift_voxels=reach)
         )
         save_network(folder / f"{name}.safetensors", network, record)
     return folder
@@ -186,7 +186,7 @@ def test_weights_of_the_other_network_are_refused_with_both_descriptions(weights
     with pytest.raises(PlanelocError) as caught:
         NetworkEstimator("nonrobust", weights / "robust.safetensors", "cpu")
     first, *table = str(caught.value).splitlines()
-    assert "trained with drift_voxels 2; 0 is asked for" in first
+    assert "trained with inter_camera_drift_voxels 2; 0 is asked for" in first
     (line,) = [line for line in table if line.startswith("  ≠")]
     assert "±2 voxels" in line and "±0 voxels" in line
 

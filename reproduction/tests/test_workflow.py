@@ -61,7 +61,7 @@ def test_the_paper_s_experiments_run_once_and_a_killed_one_alone_again(checkout:
         if "--estimator" in call:
             is_network = call[call.index("--estimator") + 1] in ("robust", "nonrobust")
             assert is_network == ("--weights" in call), call
-    drifts = {call[call.index("--drift-voxels") + 1] for call in calls if call[0] == "train"}
+    drifts = {call[call.index("--inter-camera-drift-voxels") + 1] for call in calls if call[0] == "train"}
     assert drifts == {"2", "0"}
     assert "Nothing to be done" in checkout.paper("small", "--cores", "2").stderr
 

@@ -49,7 +49,7 @@ def test_an_acquisition_shows_the_calibrated_psf(tmp_path):
 
 def test_training_images_are_made_with_it():
     psf, scene = random_spline(), Scene(registration_resampling=False, background=(4.0, 4.0), read_noise_photons=1.0)
-    batch = draw_batch(psf, replace(scene, drift_voxels=0), 200, torch.Generator().manual_seed(3))
+    batch = draw_batch(psf, replace(scene, inter_camera_drift_voxels=0), 200, torch.Generator().manual_seed(3))
     positions = batch.positions_nm.unbind(-1)
     expected = psf.expected_photons(Emitters(*positions, batch.photons), (16, 16)).sum(dim=1)
     left = batch.images - expected

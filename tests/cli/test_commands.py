@@ -126,6 +126,14 @@ def test_whole_numbers_may_be_written_with_an_exponent(given, samples):
     assert samples or (result.exit_code == 2 and "'2.5' is not a whole number" in result.output)
 
 
+def test_a_former_name_is_refused_with_the_present_one():
+    result = CliRunner().invoke(main.planeloc, ["localize", "--drift-nm", "0"])
+    assert result.exit_code == 2 and "--drift-nm is now --inter-camera-drift-nm; rename it" in result.output
+    result = CliRunner().invoke(main.planeloc, ["train", "--drift-voxels=0"])
+    assert result.exit_code == 2 and "--drift-voxels is now --inter-camera-drift-voxels; rename it" in result.output
+    assert "No such option" in CliRunner().invoke(main.planeloc, ["localize", "--rift-nm", "0"]).output
+
+
 def test_the_record_of_a_run_names_files_and_settings(tmp_path):
     """In the order in which the command declares them; what is not given, and folders, are left out."""
 

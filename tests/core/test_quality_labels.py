@@ -27,7 +27,7 @@ def test_a_quantity_is_a_number_with_its_unit(name: str, value: object, text: st
 
 def test_labels_are_the_words_of_the_field() -> None:
     assert label("camera_0_saturated_fraction") == "camera 0: saturated pixels"
-    assert label("pull_x") == "normalised error along x"
+    assert label("normalised_error_x") == "normalised error along x"
     assert label("rmse_lateral_nm") == "RMSE lateral"
     assert label("photobleaching") == "photobleaching during the scan"
     assert label("plane_2_transform_sd_nm") == "plane 2: transform standard deviation"

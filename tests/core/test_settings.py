@@ -13,7 +13,7 @@ class Example:
     size: int = setting(3, "Size.", minimum=1, maximum=9)
     share: float = setting(0.5, "Share.")
     on: bool = setting(True, "On.")
-    mode: str = setting("a", "Mode.", choices=("a", "b"))
+    mode: str = setting("a", "Mode.", choices=("a", "b"), was=("way", "manner"))
     drift: float = setting(-1.0, "Drift.", minimum=0, automatic=-1)
 
 
@@ -35,6 +35,7 @@ def test_values_are_kept():
     ("values", "message"),
     [
         ({"siez": 4}, "unknown key 'siez'; known are drift, mode, on, share, size"),
+        ({"manner": "a"}, "manner is now mode; rename it"),
         ({"size": 0}, "below its minimum of 1"),
         ({"size": 10}, "above its maximum of 9"),
         ({"size": 2.5}, "not a whole number"),

@@ -114,5 +114,5 @@ def test_unknown_standard_deviations_and_photons(tmp_path):
     for truth in (None, tmp_path / "truth.csv"):
         evaluate(tmp_path / "t.h5", truth, tmp_path / "m.json", tmp_path / "m.png", EvaluateSettings())
     values = json.loads((tmp_path / "m.json").read_text())["values"]
-    assert values["pull_x"] is None
+    assert values["normalised_error_x"] is None
     assert values["photons_median"] is None

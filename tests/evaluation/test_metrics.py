@@ -60,7 +60,7 @@ def test_figures_of_merit_by_hand():
     assert values["efficiency_lateral"] == pytest.approx(100 - math.sqrt(50**2 + lateral**2))
     assert values["efficiency_axial"] == pytest.approx(100 - math.sqrt(50**2 + (0.5 * axial) ** 2))
     assert [values[f"bias_{axis}_nm"] for axis in "xyz"] == pytest.approx([1.5, 2.0, -10.0])
-    assert values["pull_x"] == pytest.approx(math.sqrt(4.5) / 10)
+    assert values["normalised_error_x"] == pytest.approx(math.sqrt(4.5) / 10)
 
 
 def test_pulls_of_right_uncertainties_are_one():
@@ -70,7 +70,7 @@ def test_pulls_of_right_uncertainties_are_one():
     table = found(*(truth + random.normal(0, (12, 12, 24), truth.shape)), frame=frames, sd=12.0)
     values = metrics.scores(metrics.compare(table, molecules(*truth, frame=frames), SIZE_NM, PROTOCOL))
     assert values["recall"] == 1
-    assert [values[f"pull_{axis}"] for axis in "xyz"] == pytest.approx([1, 1, 1], abs=0.06)
+    assert [values[f"normalised_error_{axis}"] for axis in "xyz"] == pytest.approx([1, 1, 1], abs=0.06)
 
 
 def test_voxel_errors_leave_out_where_in_the_voxel():

@@ -7,14 +7,17 @@ import sys
 import types
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import dask
 import psutil
 import pytest
 import torch
-from distributed import LocalCluster, Security
+from distributed import Client, LocalCluster, Security
+from distributed.comm import CommClosedError
 
+from planeloc.core import messages
 from planeloc.core.errors import PlanelocError
 from planeloc.localization import dask_cluster
 from planeloc.localization.dask_cluster import connect
@@ -99,6 +102,40 @@ def test_a_scheduler_on_loopback_is_found_by_address_and_by_file(tmp_path):
         for scheduler in (running.scheduler_address, str(tmp_path / "scheduler.json")):
             with connect(ClusterSettings(scheduler=scheduler), "cpu", tmp_path) as client:
                 assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_runs_that_share_a_cluster_do_not_silence_each_other(tmp_path):
+    """Workers show messages until the last run ends, whichever that is, and every run ends without an error."""
+    with LocalCluster(**QUIET | {"processes": True}, host="127.0.0.1", protocol="tcp") as running:
+        settings = ClusterSettings(scheduler=running.scheduler_address)
+        with Client(running) as observer, ExitStack() as first, ExitStack() as second:
+            assert shown_by_workers(observer) == [False]
+            for run in (first, second):
+                run.enter_context(connect(settings, "cpu", tmp_path))
+            assert shown_by_workers(observer) == [True]
+            first.close()
+            assert shown_by_workers(observer) == [True]
+            second.close()
+            assert shown_by_workers(observer) == [False]
+
+
+def shown_by_workers(client):
+    return list(client.run(messages.shown).values())
+
+
+@pytest.mark.parametrize("error", [CommClosedError("worker is gone"), ModuleNotFoundError("no planeloc")])
+def test_workers_that_cannot_show_messages_do_not_end_the_run(tmp_path, monkeypatch, error):
+    def lost(*_, **__):
+        raise error
+
+    def gone(*_, **__):
+        raise ValueError("The worker plugin does not exist")
+
+    with LocalCluster(**QUIET, host="127.0.0.1", protocol="tcp") as running:
+        monkeypatch.setattr(Client, "register_plugin", lost)
+        monkeypatch.setattr(Client, "unregister_worker_plugin", gone)
+        with connect(ClusterSettings(scheduler=running.scheduler_address), "cpu", tmp_path) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
 
 
 def test_a_scheduler_with_tls_needs_the_certificates_in_dasks_configuration(tmp_path):

@@ -54,7 +54,7 @@ class UnevenPSF(GaussianPSF):
 
 @dataclass(frozen=True)
 class Sample:
-    """What a movie shows; inside the domain of both networks."""
+    """What a movie shows; as in the training of both networks."""
 
     per_window: float = 1.0  # molecules per 16×16 pixels and frame
     photons: tuple[float, float] = (500.0, 5400.0)
@@ -206,8 +206,8 @@ def test_a_run_that_goes_on_says_what_is_outside(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "movie.json: background 30.0 to 30." in said and "trained with 2 to 10" in said
     assert "--background=" in said and "brightness is unknown" not in said
-    domain = localization_table.read(tmp_path / "table.h5")[1]["domain"]
-    assert domain["background"]["verdict"] == "outside" and domain["density"]["verdict"] == "inside"
+    checked = localization_table.read(tmp_path / "table.h5")[1]["distribution_check"]
+    assert checked["background"]["verdict"] == "outside" and checked["density"]["verdict"] == "inside"
 
 
 def test_the_training_that_is_offered_is_not_refused_as_needless():

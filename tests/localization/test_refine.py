@@ -63,7 +63,7 @@ def errors_of(columns, least=0.3):
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_localization_is_refined(files, weights):
     """On another forward model (pixels integrate), with a mirrored camera and planes that do not drift."""
-    settings = [{"refine": "none"}, {"refine": "likelihood"}, {"refine": "likelihood", "drift_nm": 0.0}]
+    settings = [{"refine": "none"}, {"refine": "likelihood"}, {"refine": "likelihood", "inter_camera_drift_nm": 0.0}]
     tables = [localize_frames(localizer_of(files, weights=weights, **s), 0, FRAMES_OF_FILES) for s in settings]
     lateral = [np.sqrt((errors_of(table)[:, :2] ** 2).sum(axis=1).mean()) for table in tables]
     assert lateral[1] < lateral[0] and lateral[2] < 0.8 * lateral[0]
@@ -81,14 +81,14 @@ def test_same_numbers_for_any_blocks(files, tmp_path):
     for name in table.columns:
         of_parts = np.concatenate([part[name] for part in parts])
         assert np.array_equal(of_parts.astype(np.float32), table[name].to_numpy().astype(np.float32))
-    assert metadata["refine"] == "likelihood" and metadata["drift_nm"] > 0
+    assert metadata["refine"] == "likelihood" and metadata["inter_camera_drift_nm"] > 0
     assert np.isfinite(table.to_numpy()).all() and (table[["x_sd", "y_sd", "z_sd"]] > 0).all(axis=None)
 
 
 def test_the_regression_network_is_told_that_planes_do_not_drift(files):
     lateral = []
     for drift_nm in (-1.0, 0.0):
-        localizer = localizer_of(files, weights=WEIGHTS[1], refine="none", drift_nm=drift_nm)
+        localizer = localizer_of(files, weights=WEIGHTS[1], refine="none", inter_camera_drift_nm=drift_nm)
         lateral.append((errors_of(localize_frames(localizer, 0, FRAMES_OF_FILES))[:, :2] ** 2).sum(axis=1).mean())
     assert lateral[1] < 0.9 * lateral[0]
 

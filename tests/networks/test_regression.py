@@ -8,7 +8,7 @@ import torch
 
 from planeloc.networks.regression import REACH_PX, Architecture, RegressionNetwork
 from planeloc.networks.regression_molecules import Units, find_molecules, window_drift
-from planeloc.networks.weight_files import NetworkRecord, load_network, save_network
+from planeloc.networks.weight_files import NetworkRecord, load_network, load_tensors, save_network, save_tensors
 from planeloc.psf import paper_psf
 from planeloc.scenes.scene import Scene
 
@@ -53,6 +53,18 @@ def test_records_without_a_kind_are_of_the_first():
     del values["kind"]
     with pytest.raises((TypeError, KeyError)):
         NetworkRecord.from_dict(values, {})
+
+
+def test_records_with_former_names_are_read(tmp_path):
+    scene = Scene(density=(0.001, 0.01), inter_camera_drift_voxels=5)
+    record = NetworkRecord(Architecture(4, (8, 8, 8)), paper_psf(), scene, 20.0)
+    save_network(tmp_path / "w.safetensors", record.build(), record)
+    tensors, values = load_tensors(tmp_path / "w.safetensors")
+    values["scene"]["drift_voxels"] = values["scene"].pop("inter_camera_drift_voxels")
+    values["examination"] = [{"pull_x": 1.5}]
+    save_tensors(tmp_path / "w.safetensors", tensors, values)
+    assert load_network(tmp_path / "w.safetensors")[1] == record
+    assert load_tensors(tmp_path / "w.safetensors")[1]["accuracy_table"] == [{"normalised_error_x": 1.5}]
 
 
 def maps_with(probabilities, rows=8, columns=10):

@@ -49,6 +49,6 @@ def test_deviations_are_true_at_all_depths_for_dim_and_bright_molecules():
     # Other processors round otherwise.
     assert anew.deviation_factors == pytest.approx(record.deviation_factors, rel=0.02)
     rows = accuracy_table(network, record, replace(settings, seed=7))
-    pulls = np.array([[row[f"pull_{axis}"] for axis in "xyz"] for row in rows])
+    pulls = np.array([[row[f"normalised_error_{axis}"] for axis in "xyz"] for row in rows])
     assert pulls == pytest.approx(np.ones_like(pulls), abs=PULL_OF_ROW)
     assert np.sqrt((pulls**2).mean(axis=0)) == pytest.approx([1.0] * 3, abs=PULL_OF_ALL)

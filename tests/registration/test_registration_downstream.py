@@ -115,8 +115,8 @@ def test_localizations_are_as_uncertain_as_their_maps(tmp_path: Path) -> None:
 def test_training_images_have_the_error_of_the_maps() -> None:
     """A planted error moves the light of planes 1…, not of the reference; without it, the images are what they were."""
     scene = Scene(
-        emitters=1, photons=(1e7, 1e7), background=(0.0, 0.0), drift_voxels=0, registration_resampling=False,
-        read_noise_photons=0.0, window_px=48, depth_range_nm=(-100.0, 100.0),
+        emitters=1, photons=(1e7, 1e7), background=(0.0, 0.0), inter_camera_drift_voxels=0,
+        registration_resampling=False, read_noise_photons=0.0, window_px=48, depth_range_nm=(-100.0, 100.0),
     )  # fmt: skip
     moved = replace(scene, registration_sd_nm=30.0)
     batch = draw_batch(paper_psf(), moved, 300, torch.Generator().manual_seed(3))
@@ -131,7 +131,7 @@ def test_training_images_have_the_error_of_the_maps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drift_voxels", "trained_nm", "sd_nm", "fits"),
+    ("inter_camera_drift_voxels", "trained_nm", "sd_nm", "fits"),
     [
         (2, 0.0, 2.0, True),
         (2, 0.0, 11.0, True),
@@ -141,8 +141,10 @@ def test_training_images_have_the_error_of_the_maps() -> None:
         (0, 0.0, 3.0, False),
     ],
 )
-def test_weights_are_refused_only_where_the_maps_error_matters(drift_voxels, trained_nm, sd_nm, fits) -> None:
-    made_for = Scene(drift_voxels=drift_voxels, registration_sd_nm=trained_nm)
+def test_weights_are_refused_only_where_the_maps_error_matters(
+    inter_camera_drift_voxels, trained_nm, sd_nm, fits
+) -> None:
+    made_for = Scene(inter_camera_drift_voxels=inter_camera_drift_voxels, registration_sd_nm=trained_nm)
     record = NetworkRecord(Architecture(4, 32), paper_psf(), made_for, 100.0)
     reasons = disagreements(record, paper_psf(), replace(made_for, registration_sd_nm=sd_nm), 25.0)
     assert (reasons == []) is fits
@@ -161,11 +163,11 @@ def test_train_takes_the_registration(tmp_path: Path) -> None:
 
 def test_every_plane_has_the_error_of_its_own_map() -> None:
     """In what is drawn, in what the network knows of it, and in a record; old records have one value for all."""
-    scene = Scene(drift_voxels=0, registration_sd_nm=(3.0, 0.0, 12.0))
+    scene = Scene(inter_camera_drift_voxels=0, registration_sd_nm=(3.0, 0.0, 12.0))
     drift = draw_drift(paper_psf(), scene, 20_000, torch.Generator().manual_seed(1))
     assert drift.std(dim=0).numpy() == pytest.approx(np.array([[0] * 2, [3] * 2, [0] * 2, [12] * 2]), rel=0.02)
     assert Scene.from_dict(json.loads(json.dumps(scene.as_dict()))) == scene
-    drifting = replace(scene, drift_voxels=2)
+    drifting = replace(scene, inter_camera_drift_voxels=2)
     assert drifting.drift_sds_nm(192.0, 4) == pytest.approx(np.hypot(24 * math.sqrt(2), [3.0, 0.0, 12.0]))
     record = NetworkRecord(Architecture(4, 32), paper_psf(), drifting, 100.0)
     assert record.units.drift_sd_px == pytest.approx(np.hypot(24 * math.sqrt(2), [3.0, 0.0, 12.0]) / 192)

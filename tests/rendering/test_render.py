@@ -1,11 +1,13 @@
 """Light is conserved and lies where it should, files open with the right sizes, pictures show what they say."""
 
 import matplotlib.image
+import numpy as np
 import pytest
 import tifffile
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
+from planeloc.rendering import colours
 from planeloc.rendering import render as render_module
 from planeloc.rendering.grid import Grid
 from planeloc.rendering.render import render
@@ -73,6 +75,23 @@ def test_a_large_field_is_drawn_with_larger_pixels(tmp_path, monkeypatch, capsys
     assert counts.shape == (16, 16, 20)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and "depth.png: the field is large; pixels of 30 nm instead of 10 nm" in lines[0]
+
+
+def test_a_picture_that_is_reduced_states_its_own_pixels(tmp_path, monkeypatch, capsys):
+    """The stack keeps the pixels that were asked; the picture is reduced to a size that can be viewed."""
+    monkeypatch.setattr(colours, "_LONGEST_SIDE_PX", 100)  # asked for: 200 × 160 and 80 × 64
+    notes = []
+    monkeypatch.setattr(render_module, "write_picture", lambda *given: notes.append(given[3]))
+    localization_table.write(tmp_path / "t.h5", table(), METADATA)
+    sizes = render(tmp_path / "t.h5", *(tmp_path / name for name in OUTPUTS), RenderSettings(depth_slices=8))
+    assert sizes == {
+        "depth_image_pixel_nm": 20, "tiff_pixel_nm": 10, "voxel_image_pixel_nm": 25, "voxel_tiff_pixel_nm": 25
+    }  # fmt: skip
+    assert notes[0].endswith("frames · pixels of 20 nm") and "pixels of" not in notes[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "depth.png: the field is large; pixels of 20 nm instead of 10 nm" in lines[0]
+    picture, pixel_nm = colours.sensible_size(np.zeros((160, 200, 3), np.uint8), 10.0)
+    assert picture.shape == (80, 100, 3) and pixel_nm == 20
 
 
 def test_default_settings_fit_a_large_sensor():

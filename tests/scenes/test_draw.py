@@ -61,7 +61,11 @@ def test_drift_moves_whole_voxels_and_spares_the_reference():
 def test_registration_resampling_leaves_emitters_where_they_are():
     psf = paper_psf()
     scene = Scene(
-        emitters=1, photons=(1e6, 1e6), read_noise_photons=0.0, drift_voxels=0, depth_range_nm=(-700.0, -500.0)
+        emitters=1,
+        photons=(1e6, 1e6),
+        read_noise_photons=0.0,
+        inter_camera_drift_voxels=0,
+        depth_range_nm=(-700.0, -500.0),
     )
     batch = draw_batch(psf, scene, 400, generator())
     inside = ((batch.positions_nm[:, 0, :2] > 1000) & (batch.positions_nm[:, 0, :2] < 2072)).all(dim=1)

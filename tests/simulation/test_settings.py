@@ -11,6 +11,7 @@ from support.acquisitions import write_settings
     ("changes", "message"),
     [
         ({"frame": 3}, "unknown key 'frame'"),
+        ({"drift": {"largest_nm": 0}}, "drift is now inter_camera_drift; rename it"),
         ({"frames": 0}, "frames: 0 is below its minimum"),
         ({"frames": "many"}, "frames is 'many', but must be a whole number"),
         ({"frames": True}, "frames is True"),

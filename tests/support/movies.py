@@ -92,8 +92,15 @@ def localizer_of(
     registration="registration.json",
     weights=QUADPLANE_WEIGHTS.name,
     refine="likelihood",
-    drift_nm=-1.0,
+    inter_camera_drift_nm=-1.0,
     threshold=0.005,
 ):
     paths = InputPaths(files / "m.json", files / registration, files / "psf.h5", RESOURCES / weights)
-    return Localizer(Job(paths, LocalizeSettings(threshold=threshold, refine=refine, drift_nm=drift_nm, device="cpu")))
+    return Localizer(
+        Job(
+            paths,
+            LocalizeSettings(
+                threshold=threshold, refine=refine, inter_camera_drift_nm=inter_camera_drift_nm, device="cpu"
+            ),
+        )
+    )

@@ -37,7 +37,9 @@ def test_rows_hold_what_lies_in_them() -> None:
     assert dim[0]["photons"] == [500.0, 2500.0] and bright[-1]["depth_nm"] == [600.0, 800.0]
     for row in rows:
         assert row["recall"] == pytest.approx(0.9, abs=0.07)
-        assert [row["pull_x"], row["pull_y"], row["pull_z"]] == pytest.approx([1, 1, 1.25], rel=TOL)
+        assert [row["normalised_error_x"], row["normalised_error_y"], row["normalised_error_z"]] == pytest.approx(
+            [1, 1, 1.25], rel=TOL
+        )
         own = (errors.position_nm[:, 2] >= row["depth_nm"][0]) & (errors.position_nm[:, 2] < row["depth_nm"][1])
         own &= (errors.photons >= row["photons"][0]) & (errors.photons < row["photons"][1])
         assert row["axial_nm"] == pytest.approx(np.sqrt(np.nanmean(errors.error_nm[own, 2] ** 2)))

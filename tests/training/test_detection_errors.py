@@ -25,4 +25,4 @@ def test_every_true_molecule_is_matched_once() -> None:
     )  # too far along z; another image
     both = DetectionErrors.joined([errors, errors])
     assert score(both)["jaccard"] == pytest.approx(2 / 10)
-    assert score(both)["axial_nm"] == pytest.approx(30) and score(both)["pull_z"] == pytest.approx(3)
+    assert score(both)["axial_nm"] == pytest.approx(30) and score(both)["normalised_error_z"] == pytest.approx(3)

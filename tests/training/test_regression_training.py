@@ -147,8 +147,8 @@ def shipped(tmp_path_factory):
 def test_the_record_says_what_it_is(shipped):
     record = json.loads(shipped.with_name("training.json").read_text())
     assert record["network"]["kind"] == "regression"
-    assert record["history"][-1].keys() >= {"jaccard", "lateral_nm", "axial_nm", "drift_nm"}
-    assert len(record["examination"]) == 16 and sum(row["molecules"] for row in record["examination"]) > 10
+    assert record["history"][-1].keys() >= {"jaccard", "lateral_nm", "axial_nm", "inter_camera_drift_nm"}
+    assert len(record["accuracy_table"]) == 16 and sum(row["molecules"] for row in record["accuracy_table"]) > 10
     assert shipped.with_name("curves.png").stat().st_size > 10_000
 
 

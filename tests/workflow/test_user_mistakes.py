@@ -23,7 +23,10 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localize:\n  threshold: 1e-3\n", "config.yaml:2: localize.threshold is '1e-3'; give a number"),
         ("localize:\n  threshold: 7\n", "config.yaml:2: localize.threshold is 7; give 0.999 or less, or 0"),
         ("localize:\n  threshold: 0.00001\n", "localize.threshold is 1e-05; give 0.0001 or more, or 0"),
-        ("localize:\n  drift_nm: -0.5\n", "config.yaml:2: localize.drift_nm is -0.5; give 0 or more, or -1"),
+        (
+            "localize:\n  inter_camera_drift_nm: -0.5\n",
+            "config.yaml:2: localize.inter_camera_drift_nm is -0.5; give 0 or more, or -1",
+        ),
         ("localize:\n  refine: true\n", "config.yaml:2: localize.refine is true; choose one of 'none', 'likelihood'"),
         (
             "filter:\n  exports: [picaso]\n",
@@ -50,6 +53,14 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         (
             "localize:\n  on_domain_mismatch: stop\n",
             "config.yaml:2: localize.on_domain_mismatch is now localize.on_distribution_mismatch; rename it",
+        ),
+        (
+            "localize:\n  drift_nm: 0\n",
+            "config.yaml:2: localize.drift_nm is now localize.inter_camera_drift_nm; rename it",
+        ),
+        (
+            "train:\n  drift_voxels: 0\n",
+            "config.yaml:2: train.drift_voxels is now train.inter_camera_drift_voxels; rename it",
         ),
         ("calibrate:\n  step_wran: 0.1\n", "calibrate.step_wran; did you mean thresholds.step_warn?"),
         (

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from planeloc.beads.hot_pixels import hot_pixels, without_hot_pixels
 from planeloc.cameras.camera import Camera
+from planeloc.cameras.hot_pixels import hot_in_bead_scan, without_hot_pixels
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.arrays import Array, Counts, Indices, Mask
 
@@ -86,7 +86,7 @@ class Beads:
 
 def find_clean_beads(counts: Counts, camera: Camera, search: BeadSearch) -> Beads:
     """As `find_beads`, in spite of hot pixels (which are masked) and pixels clipped below the camera's saturation."""
-    hot = hot_pixels(counts, camera)
+    hot = hot_in_bead_scan(counts, camera)
     repaired = without_hot_pixels(counts, hot)
     full = min(camera.saturation_counts, _ceiling_counts(repaired, camera))
     return replace(find_beads(repaired, replace(camera, saturation_counts=full), search), hot=hot)

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.cameras.hot_pixels import hot_in_dark_movie
+
 Array = NDArray[np.float64]
 
 BLOCK_FRAMES = 20  # within them, the intensity on a pixel is taken as constant
 _LEVELS = 24
 _PIXELS_PER_LEVEL = 100
-_HOT_SIGMAS = 10.0  # of the fixed pattern
 _NOISY = 25.0  # times the median variance in the dark
 _OUTLIER_SIGMAS = 15.0  # a variance of few pairs has a long tail: only cosmic rays are this far out
 _STEADY = 0.1  # pairs between which the intensity changes by more are steps to another level
@@ -73,9 +74,7 @@ class DarkAccumulator:
     def result(self) -> DarkStatistics:
         """Statistics of all frames that were added."""
         mean, variance = self._sum / self._frames, self._squares / self._pairs
-        pattern = mean - np.median(mean)
-        hot = pattern > _HOT_SIGMAS * 1.4826 * np.median(np.abs(pattern)) + 1
-        usable = ~hot & (variance <= _NOISY * np.median(variance) + 1)
+        usable = ~hot_in_dark_movie(mean) & (variance <= _NOISY * np.median(variance) + 1)
         means = np.concatenate(self._means)
         frame_sd = np.sqrt(0.5 * np.mean((means[1::2] - means[::2]) ** 2))
         return DarkStatistics(

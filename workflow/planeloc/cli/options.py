@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ _FILES, _OPTIONS, _ADVANCED, _THRESHOLDS = "Files", "Options", "Advanced options
 
 
 class _Option(click.Option):
-    """An option that says under which heading the help lists it."""
+    """An option that says under which heading the help lists it, and which names it had in earlier versions."""
 
-    def __init__(self, *arguments: Any, heading: str = _OPTIONS, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, heading: str = _OPTIONS, was: Iterable[str] = (), **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.heading = heading
+        self.was = was
 
 
 class _WholeNumber(click.ParamType):
@@ -43,6 +44,17 @@ class _WholeNumber(click.ParamType):
 
 class StageCommand(click.Command):
     """A command whose help lists files first, then the settings by how often they are changed."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; the former name of an option is refused with the present one."""
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            for option in self.params:
+                if error.option_name in getattr(option, "was", ()):
+                    message = f"{error.option_name} is now {option.opts[0]}; rename it"
+                    raise click.UsageError(message, context) from None
+            raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings: files, options, advanced options, thresholds."""
@@ -109,20 +121,25 @@ def options(cls: type, *only: str) -> Callable:
 
 
 def _setting_option(field: dataclasses.Field, kind: type) -> Callable:
-    name, about = field.name.replace("_", "-"), field.metadata
+    name, about = _option_name(field.name), field.metadata
     heading = _THRESHOLDS if about["group"] else _ADVANCED if about["advanced"] else _OPTIONS
     types = {int: _WholeNumber(), float: click.FLOAT, str: click.STRING, bool: click.BOOL}
     return click.option(
-        f"--{name}/--no-{name}" if kind is bool else f"--{name}",
+        f"{name}/--no-{name.removeprefix('--')}" if kind is bool else name,
         field.name,
         cls=_Option,
         heading=heading,
+        was=tuple(_option_name(old) for old in about["was"]),
         type=click.Choice(about["choices"]) if about["choices"] else types[kind],
         metavar=about["unit"] or None,
         default=field.default,
         show_default=True,
         help=about["help"],
     )
+
+
+def _option_name(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
 
 
 BEADS = File("--beads", "Bead scan; one file per camera, in plane order.", multiple=True)

@@ -41,7 +41,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
-            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
+            native = known.get("avx512_bf16", False) or known.get("amx_tile", False)
         return torch.bfloat16 if native else torch.float32
     return getattr(torch, name)
 

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -125,11 +125,11 @@ def write_json(path: str | Path, content: Any) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON, or raise `PlanelocError` naming the file."""
+def read_json(path: str | Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Read JSON, or raise `PlanelocError` naming the file; `object_hook` as for `json.loads`."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=object_hook)
     except OSError as error:
         raise unreadable(path, error) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -66,7 +66,7 @@ _LABELS = {
     "stray_light_counts": "stray light in the dark movie",
     "dark_mismatch_counts": "distance of the dark movie from the photon transfer line",
     "dark_zero_fraction": "zeros in the dark movie",
-    "hot_pixel_fraction": "hot pixels",
+    "hot_pixel_fraction": "hot or noisy pixels",
     "offset_from_declared_counts": "difference from the declared offset",
     "gain_from_declared": "factor between measured and declared gain",
     "read_noise_from_declared": "factor between measured and declared read noise",
@@ -88,7 +88,7 @@ _LABELS = {
     "rmse_axial_over_bound": "axial RMSE / Cramér–Rao bound",
     "empty_frames_fraction": "frames without localizations",
     "depth_ends_fraction": "localizations at the ends of the depth range",
-    **{f"pull_{axis}": f"normalised error along {axis}" for axis in "xyz"},
+    **{f"normalised_error_{axis}": f"normalised error along {axis}" for axis in "xyz"},
 }
 _PERCENT = {
     *("recall", "precision", "jaccard", "flicker", "photobleaching", "defocus_coverage", "gaussian_residual_in_focus"),

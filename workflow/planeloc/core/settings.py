@@ -50,7 +50,7 @@ def setting(
     entry_points : group of the entry points whose names are allowed, too.
     advanced : whether the reference and the help list it after the settings that matter to everyone.
     command_line_only : whether the workflow sets it, such as the number of threads, and not the configuration.
-    was : names that the setting had in earlier versions; the configuration refuses them with the new name.
+    was : names that the setting had in earlier versions; they are refused with the new name.
     """
     return dataclasses.field(
         default=default,
@@ -84,6 +84,11 @@ def threshold(default: Any, when: str, quantity: str, **about: Any) -> Any:
     field = setting(default, f"{when.capitalize()} this {quantity}.", **about)
     more = {"group": THRESHOLDS, "when": when, "quantity": quantity}
     return dataclasses.field(default=default, metadata={**field.metadata, **more})
+
+
+def former_names(cls: type) -> dict[str, str]:
+    """Return the present name of every setting of a dataclass that once had another, by its earlier names."""
+    return {old: field.name for field in dataclasses.fields(cls) for old in field.metadata.get("was", ())}
 
 
 def check(settings: Any) -> None:
@@ -129,6 +134,8 @@ def from_mapping(cls: type, values: Mapping[str, Any], where: str) -> Any:
     known = {field.name for field in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
+        if new := former_names(cls).get(unknown[0]):
+            raise PlanelocError(f"{where}: {unknown[0]} is now {new}; rename it")
         raise PlanelocError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     kinds = typing.get_type_hints(cls)
     try:

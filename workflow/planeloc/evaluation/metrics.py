@@ -111,7 +111,7 @@ def scores(comparison: Comparison) -> dict[str, float]:
     }
     for number, axis in enumerate(AXES):
         result[f"bias_{axis}_nm"] = _mean(error[:, number])
-        result[f"pull_{axis}"] = _rms(error[:, number] / comparison.sd_nm[:, number])
+        result[f"normalised_error_{axis}"] = _rms(error[:, number] / comparison.sd_nm[:, number])
     return result
 
 

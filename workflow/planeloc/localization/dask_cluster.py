@@ -14,8 +14,9 @@ import shlex
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,15 +49,20 @@ _ENCRYPTED = ("tls", "wss", "inproc")
 
 
 class _ShownMessages(WorkerPlugin):
-    """Workers show their messages, too."""
+    """Workers show their messages, too, until the last run that asked for it ends.
 
-    name = "planeloc-messages"
+    Every run has a plugin of its own: runs may share a running cluster, where plugins of one name replace each other.
+    """
+
+    def __init__(self) -> None:
+        self.name = f"planeloc-messages-{uuid.uuid4().hex}"
 
     def setup(self, worker: Worker) -> None:
         messages.show()
 
     def teardown(self, worker: Worker) -> None:
-        messages.hide()
+        if not any(isinstance(plugin, _ShownMessages) for plugin in worker.plugins.values()):  # its own is gone
+            messages.hide()
 
 
 def worker_index() -> int:
@@ -86,8 +92,7 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
     with ExitStack() as stack:
         if settings.scheduler:
             client = stack.enter_context(_join(settings.scheduler, settings.allow_unencrypted))
-            if _show_messages(client):
-                stack.callback(client.unregister_worker_plugin, _ShownMessages.name)
+            stack.enter_context(_shown_messages(client))
             yield client
             return
         if settings.dashboard:
@@ -105,15 +110,33 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
         if settings.cluster == "slurm":
             _LOG.info(f"waiting for the first of {settings.slurm_jobs} Slurm jobs")
         _wait_for_worker(client, None if settings.cluster == "slurm" else _WORKERS_S)
-        _show_messages(client)
+        if messages.shown():
+            _register(client, _ShownMessages())
         yield client
 
 
-def _show_messages(client: Client) -> bool:
-    """Let the workers show their messages if this process does; return whether they do."""
-    if messages.shown():
-        client.register_plugin(_ShownMessages())
-    return messages.shown()
+@contextmanager
+def _shown_messages(client: Client) -> Iterator[None]:
+    """Let the workers of a running cluster show their messages within the ``with`` block, if this process does."""
+    if not messages.shown():
+        yield
+        return
+    plugin = _ShownMessages()
+    _register(client, plugin)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # the cluster has ended before, or was started again
+            client.unregister_worker_plugin(plugin.name)
+
+
+def _register(client: Client, plugin: WorkerPlugin) -> None:
+    """Register a plugin on all workers; those that come later get it, too.
+
+    A worker may be lost meanwhile, or have no planeloc or another version of it, which its first block reports.
+    """
+    with suppress(OSError, ImportError, AttributeError):
+        client.register_plugin(plugin)
 
 
 def _wait_for_worker(client: Client, patience_s: float | None) -> None:

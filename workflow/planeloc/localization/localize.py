@@ -45,7 +45,7 @@ _VERSION = stage_version("localize")  # of this process: read when it started
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not thread-safe, and workers of foreign clusters may have threads
 
 # Settings on which the localizations depend.
-_DECISIVE = ("mode", "threshold", "candidate_threshold", "refine", "drift_nm", "device", "precision")
+_DECISIVE = ("mode", "threshold", "candidate_threshold", "refine", "inter_camera_drift_nm", "device", "precision")
 
 
 def localize(
@@ -83,17 +83,17 @@ def localize(
     settings = replace(settings, threshold=threshold)
     if not settings.scheduler and settings.cluster == "local":
         choose_device(settings.device)  # report a missing GPU before a cluster is started
-    domain = movie_check.guard(inputs, settings, advise)
+    checked = movie_check.guard(inputs, settings, advise)
     with checkpoints.locked_folder(output) as folder:
         with _connect(settings, folder) as client:
             device, precision, description = _resolve_on_worker(client, settings)
             job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
-        rows = write_table(output, finished, table_metadata(inputs, settings, domain))
+        rows = write_table(output, finished, table_metadata(inputs, settings, checked))
         checkpoints.remove(folder)
     summary = {"localizations": rows, "frames": inputs.movie.frames, **work}
     _LOG.info(summary_line(summary))
-    return {"device": description, "precision": precision, **summary, "domain": domain}
+    return {"device": description, "precision": precision, **summary, "distribution_check": checked}
 
 
 def _connect(settings: LocalizeSettings, folder: Path) -> AbstractContextManager[scheduler.Executor]:

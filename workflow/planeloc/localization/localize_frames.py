@@ -149,8 +149,8 @@ def _context(job: Job, device_index: int) -> LocalizationContext:
     inputs, settings = Inputs.read(job.paths), job.settings
     device = _device(settings.device, device_index)
     drift_sd_nm = inputs.record.scene.drift_sds_nm(inputs.psf.pixel_size_nm, inputs.psf.planes)
-    if settings.drift_nm >= 0:
-        drift_sd_nm = (settings.drift_nm,) * len(drift_sd_nm)
+    if settings.inter_camera_drift_nm >= 0:
+        drift_sd_nm = (settings.inter_camera_drift_nm,) * len(drift_sd_nm)
     return LocalizationContext(
         **vars(inputs),
         settings=settings,

@@ -21,9 +21,10 @@ def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[
     return sum(checkpoint.rows for checkpoint in checkpoints)
 
 
-def table_metadata(inputs: Inputs, settings: LocalizeSettings, domain: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of the table; `domain` is the record of the distribution check."""
+def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str, Any]) -> dict[str, Any]:
+    """Metadata of the table; `checked` is the record of the distribution check."""
     movie, registration, psf, scene = inputs.movie, inputs.registration, inputs.psf, inputs.record.scene
+    trained_nm = scene.drift_sd_nm(psf.pixel_size_nm)
     field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
     return {
         "frames": movie.frames,
@@ -35,10 +36,10 @@ def table_metadata(inputs: Inputs, settings: LocalizeSettings, domain: dict[str,
         "depth_range_nm": list(scene.depth_range_nm),
         "threshold": settings.threshold,
         "refine": settings.refine,
-        "drift_nm": settings.drift_nm if settings.drift_nm >= 0 else scene.drift_sd_nm(psf.pixel_size_nm),
+        "inter_camera_drift_nm": trained_nm if settings.inter_camera_drift_nm < 0 else settings.inter_camera_drift_nm,
         "registration_sd_nm": [sd if math.isfinite(sd) else None for sd in field_sds],
         "network": list(inputs.record.architecture.channels),
-        "domain": domain,
+        "distribution_check": checked,
     }
 
 

@@ -81,13 +81,14 @@ class LocalizeSettings(ClusterSettings):
         " of the network; none: not at all.",
         choices=REFINEMENTS,
     )
-    drift_nm: float = setting(
+    inter_camera_drift_nm: float = setting(
         -1.0,
         "Standard deviation of the inter-camera drift per frame along one axis. -1: as in the network's training.",
         unit="nm",
         minimum=0,
         automatic=-1,
         advanced=True,
+        was=("drift_nm",),
     )
     block_frames: int = setting(100, "Frames per task; prefer multiples of 20.", minimum=1, advanced=True)
     device: str = setting("auto", "Where the network runs.", choices=DEVICES)

@@ -45,7 +45,11 @@ class NetworkKind(ABC):
     shipped_weights: ClassVar[str] = ""  # file of planeloc's repository, or the absolute path of another package's
     scene_settings: ClassVar[tuple[str, ...]] = ()  # settings that describe the training scenes of this kind alone
     # Fields of `Scene` in which weights must agree with the settings to be adopted.
-    fixed_scene_fields: ClassVar[tuple[str, ...]] = ("drift_voxels", "registration_resampling", "background_error")
+    fixed_scene_fields: ClassVar[tuple[str, ...]] = (
+        "inter_camera_drift_voxels",
+        "registration_resampling",
+        "background_error",
+    )
     calibrated: ClassVar[bool] = False  # `Task.examine` exists: deviations are calibrated, an accuracy table is made
     learns_faintest: ClassVar[bool] = False  # trains from the faintest molecules of a movie on, not the usual ones
     transfers_between_planes: ClassVar[bool] = True  # weights for other numbers of planes are better than none

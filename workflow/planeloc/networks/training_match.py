@@ -169,7 +169,7 @@ def _description(psf: PSF, scene: Scene) -> dict[str, str]:
         "voxels per pixel": str(scene.upsampling),
         "depth slices": f"{scene.depth_slices} of {scene.voxel_depth_nm:g} nm, {low:g} to {high:g} nm",
         "PSF": f"{psf.as_dict()['model']}, w0 {gaussian.waist_nm:.0f} nm, d {gaussian.focus_depth_nm:.0f} nm",
-        "drift": f"±{scene.drift_voxels} voxels",
+        "inter-camera drift": f"±{scene.inter_camera_drift_voxels} voxels",
         "interpolated planes": "yes" if scene.registration_resampling else "no",
         "emitters": _emitters(scene),
         "photons": f"{scene.photons[0]:.0f} to {scene.photons[1]:.0f}",

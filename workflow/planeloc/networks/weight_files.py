@@ -25,6 +25,12 @@ from planeloc.scenes.scene import Scene, with_tuples
 
 _FORMAT = "planeloc network 1"
 _PSF = "psf."  # begins the names of the PSF's own tensors
+_RENAMED = {  # earlier names in records
+    "drift_voxels": "inter_camera_drift_voxels",
+    "drift_nm": "inter_camera_drift_nm",
+    **{f"pull_{axis}": f"normalised_error_{axis}" for axis in "xyz"},
+    "examination": "accuracy_table",
+}
 _FIRST_KIND = "upsampling"  # of records from before there were several
 
 
@@ -79,6 +85,11 @@ class NetworkRecord:
         )
 
 
+def current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an object of a record of any version with the present names; the `object_hook` of `json.loads`."""
+    return {_RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Write tensors and a JSON record as safetensors, atomically and with the usual permissions."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -96,7 +107,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise PlanelocError(f"{path}: not planeloc weights; make them with `planeloc train`")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["record"])  # noqa: SIM118
+            record = json.loads(metadata["record"], object_hook=current_names)
+            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, ValueError):
         raise PlanelocError(f"{path}: damaged or not planeloc weights; make them with `planeloc train`") from None
 

@@ -74,9 +74,14 @@ def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: fl
     return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
 
 
+def reduction(rows: int, columns: int) -> int:
+    """Return the factor by which a picture of this size is reduced; 1: not at all."""
+    return math.ceil(max(rows, columns) / _LONGEST_SIDE_PX)
+
+
 def sensible_size(picture: NDArray[np.uint8], pixel_nm: float) -> tuple[NDArray[np.uint8], float]:
     """Enlarge or reduce by a whole factor, so that pixels stay square and equal."""
-    factor = math.ceil(max(picture.shape[:2]) / _LONGEST_SIDE_PX)
+    factor = reduction(*picture.shape[:2])
     if factor > 1:
         rows, columns = (size - size % factor for size in picture.shape[:2])
         return np.rint(mean_of_blocks(picture[:rows, :columns], factor)).astype(np.uint8), pixel_nm * factor

@@ -6,8 +6,8 @@ Two renderings of the same table:
   is the density of localizations, hue is depth;
 - **voxels**: the network's voxels with localizations in several frames, coloured by depth (Fig. 12 of the paper).
 
-Both are computed slice by slice, so that memory does not depend on the number of slices. Large fields are drawn with
-pixels that are a whole multiple of `pixel_nm`.
+Both are computed slice by slice, so that memory does not depend on the number of slices. The pixels of large fields are
+a whole multiple of `pixel_nm`, in a picture sooner than in a stack; the picture then states its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.io.ome_tiff import write_z_stack
-from planeloc.rendering.colours import ColourMixture, brightness, depth_colours, mean_of_blocks
+from planeloc.rendering.colours import ColourMixture, brightness, depth_colours, mean_of_blocks, reduction
 from planeloc.rendering.figure import write_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
@@ -49,7 +49,7 @@ def render(
     """Write both renderings, each as PNG to look at and as OME-TIFF to measure.
 
     Returns the lateral pixel size of each file, nm; it is larger than the settings ask where the field is too large,
-    which is logged.
+    which is logged and, in a PNG, written below the picture. (Small PNGs are enlarged by repeating pixels.)
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def render(
 def _render_density(
     table: pd.DataFrame, metadata: Mapping[str, Any], wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
-    """Write the Gaussian rendering as picture and stack; returns the grids of both."""
+    """Write the Gaussian rendering as picture and stack; returns the grids that both have in the end."""
     drawn = wanted.limited(_LARGEST_IMAGE_PX)
     stack = drawn.limited(_LARGEST_STACK_BYTES // (4 * drawn.shape[0]))
     binning = round(stack.voxel_nm[0] / drawn.voxel_nm[0])
@@ -92,17 +92,18 @@ def _render_density(
         density = (mean_of_blocks(_padded(slice_, binning), binning) for slice_ in density)
     text = f"localizations per square micrometre; {len(table)} localizations; "
     _write_stack(tiff, density, wanted, stack, "float32", "density of localizations", text)
-    note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames"
+    seen = drawn.coarsened(reduction(*drawn.shape[1:]))
+    note = f"{len(table):,} localizations · {int(metadata.get('frames', 0)):,} frames{_own_pixels(wanted, seen)}"
     picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
     del mixture, density  # as large as what drawing the picture takes
     write_picture(image, picture, drawn, note, settings.colour_map)
-    return drawn, stack
+    return seen, stack
 
 
 def _render_voxels(
     table: pd.DataFrame, wanted: Grid, image: Path, tiff: Path, settings: RenderSettings
 ) -> tuple[Grid, Grid]:
-    """Write the voxels as picture, all equally bright, and as stack; returns the grids of both."""
+    """Write the voxels as picture, all equally bright, and as stack; returns the grids that both have in the end."""
     shown = wanted.limited(_LARGEST_IMAGE_PX)
     counted = shown.limited(_LARGEST_STACK_BYTES // (2 * shown.shape[0]))
     slices = count_frames(table, counted).slices(counted)
@@ -112,10 +113,12 @@ def _render_voxels(
     kept = counts.voxels[counts.frames >= settings.minimum_frames]
     mixture = ColourMixture(shown.shape[1:])
     mixture.add_voxels(kept, shown.shape, depth_colours(settings.colour_map, shown.shape[0]))
+    seen = shown.coarsened(reduction(*shown.shape[1:]))
     note = f"{len(kept):,} voxels that hold a molecule in at least {settings.minimum_frames} frames"
+    note += _own_pixels(wanted, seen)
     picture = mixture.picture((mixture.amount > 0).astype(np.float32))
     write_picture(image, picture, shown, note, settings.colour_map)
-    return shown, counted
+    return seen, counted
 
 
 def _write_stack(
@@ -134,7 +137,12 @@ def _reduced(wanted: Grid, grid: Grid) -> str:
     """Text for a grid that is coarser than the settings ask; empty if it is not."""
     if grid == wanted:
         return ""
-    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {wanted.voxel_nm[0]:g} nm keep it in memory"
+    return f"; pixels of {grid.voxel_nm[0]:g} nm instead of {wanted.voxel_nm[0]:g} nm limit its size"
+
+
+def _own_pixels(wanted: Grid, seen: Grid) -> str:
+    """Text below a picture whose pixels are larger than the settings ask; empty if they are not."""
+    return "" if seen == wanted else f" · pixels of {seen.voxel_nm[0]:g} nm"
 
 
 def _grids(path: Path, metadata: Mapping[str, Any], settings: RenderSettings) -> tuple[Grid, Grid]:

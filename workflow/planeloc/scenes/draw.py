@@ -85,7 +85,7 @@ def draw_shifts(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -
 
 def draw_drift(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> Tensor:
     """Draw (size, planes, 2) nm: inter-camera drift and errors of the transforms; plane 0 is the reference."""
-    device, reach = generator.device, scene.drift_voxels
+    device, reach = generator.device, scene.inter_camera_drift_voxels
     steps = torch.randint(-reach, reach + 1, (size, psf.planes, 2), generator=generator, device=device)
     drift = steps * scene.voxel_nm(psf.pixel_size_nm)[0]
     known = scene.registration_sds_nm(psf.planes)

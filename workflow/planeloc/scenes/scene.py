@@ -32,7 +32,7 @@ class Scene:
     voxel_depth_nm: float = 50.0
     depth_range_nm: tuple[float, float] = (-800.0, 800.0)
     # Inter-camera drift per image, plane and axis: a whole number of voxels, uniform in ± this; 0: non-robust network.
-    drift_voxels: int = 2
+    inter_camera_drift_voxels: int = 2
     registration_resampling: bool = True  # sample planes 1… at random sub-pixel offsets, as localization does
     # Standard deviation of the transforms of planes 1…, per image, plane and axis; one value, or one of each plane.
     registration_sd_nm: float | tuple[float, ...] = 0.0
@@ -52,8 +52,8 @@ class Scene:
 
     @property
     def drift_variance_voxels(self) -> float:
-        """Variance of the drift along an axis, a whole number that is uniform in ± `drift_voxels`."""
-        return self.drift_voxels * (self.drift_voxels + 1) / 3
+        """Variance of the drift along an axis, a whole number that is uniform in ± `inter_camera_drift_voxels`."""
+        return self.inter_camera_drift_voxels * (self.inter_camera_drift_voxels + 1) / 3
 
     def drift_sds_nm(self, pixel_size_nm: float, planes: int) -> tuple[float, ...]:
         """Return the standard deviation of the shift of planes 1… along an axis: drift and errors of the transform."""

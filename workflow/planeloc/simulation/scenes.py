@@ -62,17 +62,18 @@ def bead_scene(
 def inter_camera_drift(settings: SimulationSettings, random: np.random.Generator) -> NDArray[np.float64]:
     """Displacement of every camera's image, (frames, planes, 2) nm; 0 in the first frame and on plane 0.
 
-    A smoothed random walk per axis, scaled so that its largest value is between half and all of `drift.largest_nm`.
+    A smoothed random walk per axis, scaled so that its largest value is between half and all of
+    `inter_camera_drift.largest_nm`.
     """
     drift = np.zeros((settings.frames, len(settings.cameras), 2))
-    smoothing = settings.drift.smoothing_s / settings.exposure_s
+    smoothing = settings.inter_camera_drift.smoothing_s / settings.exposure_s
     for plane in range(1, drift.shape[1]):
         for axis in range(2):
             walk = np.cumsum(random.normal(size=settings.frames))
             walk = ndimage.gaussian_filter1d(walk, smoothing, mode="nearest")
             walk -= walk[0]
             farthest = np.abs(walk).max()
-            reach = settings.drift.largest_nm * random.uniform(0.5, 1.0)
+            reach = settings.inter_camera_drift.largest_nm * random.uniform(0.5, 1.0)
             drift[:, plane, axis] = walk * (reach / farthest if farthest > 0 else 0.0)
     return drift
 

@@ -44,8 +44,8 @@ class PsfSettings:
 
 
 @dataclass(frozen=True)
-class DriftSettings:
-    """Inter-camera drift: slow motion of every camera against the reference; `drift:` in a simulation file."""
+class InterCameraDriftSettings:
+    """Slow motion of every camera against the reference; `inter_camera_drift:` in a simulation file."""
 
     largest_nm: float = setting(
         48.0, "Largest inter-camera displacement of an image along an axis.", unit="nm", minimum=0
@@ -133,7 +133,9 @@ class SimulationSettings:
     psf: PsfSettings = field(default_factory=PsfSettings)
     structure: StructureSettings = field(default_factory=StructureSettings)
     blinking: BlinkingSettings = field(default_factory=BlinkingSettings)
-    drift: DriftSettings = field(default_factory=DriftSettings)
+    inter_camera_drift: InterCameraDriftSettings = field(
+        default_factory=InterCameraDriftSettings, metadata={"was": ("drift",)}
+    )
     beads: BeadSettings = field(default_factory=BeadSettings)
     camera_movies: CameraMovieSettings = field(default_factory=CameraMovieSettings)
     cameras: tuple[CameraSettings, ...] = ()

@@ -11,7 +11,7 @@ dark_camera{p}.ome.tif   with `camera_movies`: without illumination; `bright_…
                          EMCCDs `bright_without_em_…` with the same illumination and no EM gain
 microscope.yaml          what a user knows from the data sheets
 truth.csv                frame, x_nm, y_nm, z_nm, photons of every emitting dye, in the reference camera's nm
-drift.csv                frame, plane, x_nm, y_nm: displacement of each camera's image, in the reference camera's nm
+inter_camera_drift.csv   frame, plane, x_nm, y_nm: displacement of each camera's image, in the reference camera's nm
 simulation.json          the settings and the true transforms between the cameras
 =======================  =========================================================================================
 
@@ -45,7 +45,7 @@ from planeloc.transforms.camera_transform import Affine
 _BLOCK_FRAMES = 32
 _RECORD = "simulation.json"
 _OWN_FILE = re.compile(
-    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|drift)\.csv|simulation\.json"
+    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|(inter_camera_)?drift)\.csv|simulation\.json"
 )
 
 
@@ -74,7 +74,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         _record(folder, "movie", movie, settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
         _record_camera_movies(folder, settings, microscope, camera_noise)
         _write_ground_truth(folder / "truth.csv", movie, settings.truth_least_photons)
-        _write_inter_camera_drift(folder / "drift.csv", drift_nm)
+        _write_inter_camera_drift(folder / "inter_camera_drift.csv", drift_nm)
         _write_microscope(folder / "microscope.yaml", settings)
         write_json(folder / _RECORD, _describe(settings, microscope.transforms))
 

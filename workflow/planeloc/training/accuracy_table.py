@@ -54,8 +54,8 @@ def calibrate_deviations(network: nn.Module, record: NetworkRecord, settings: Tr
         _LOG.info(f"fewer than {_FEWEST_DETECTIONS} molecules found; deviations are not calibrated")
         return record
     reached = score(errors)
-    lateral = math.hypot(reached["pull_x"], reached["pull_y"]) / math.sqrt(2)
-    return replace(record, deviation_factors=(lateral, reached["pull_z"]))
+    lateral = math.hypot(reached["normalised_error_x"], reached["normalised_error_y"]) / math.sqrt(2)
+    return replace(record, deviation_factors=(lateral, reached["normalised_error_z"]))
 
 
 def accuracy_table(network: nn.Module, record: NetworkRecord, settings: TrainSettings) -> list[Row]:
@@ -85,8 +85,8 @@ def tabulate(errors: DetectionErrors, psf: PSF, scene: Scene) -> list[Row]:
     """Return one row for every layer of depth and either half of the range of photons.
 
     Each has the interval of `depth_nm` and of `photons`, the number of `molecules`, `recall`, and of those that were
-    found the rms errors (`lateral_nm`, `axial_nm`), rms normalised errors (`pull_x`, …) and the Cramér-Rao bound of
-    isolated molecules without inter-camera drift (`bound_lateral_nm`, `bound_axial_nm`). None where none was found.
+    found the rms errors (`lateral_nm`, `axial_nm`), rms normalised errors (`normalised_error_x`, …) and the Cramér-Rao
+    bound of isolated molecules without inter-camera drift (`bound_lateral_nm`, …). None where none was found.
     """
     bound = _bounds(errors, psf, scene)
     rows = []
@@ -117,7 +117,7 @@ def _errors(errors: DetectionErrors, bound: NDArray[np.float64], own: NDArray[np
     values = {
         "lateral_nm": math.hypot(*error[:2]),
         "axial_nm": error[2],
-        **{f"pull_{axis}": value for axis, value in zip("xyz", normalised, strict=True)},
+        **{f"normalised_error_{axis}": value for axis, value in zip("xyz", normalised, strict=True)},
         "bound_lateral_nm": math.hypot(*least[:2]),
         "bound_axial_nm": least[2],
     }

@@ -55,7 +55,7 @@ def detection_errors(found: Found, truth: DenseScenes) -> DetectionErrors:
 
 
 def score(errors: DetectionErrors) -> dict[str, float]:
-    """Return the Jaccard index, rms errors in nm, and the rms of normalised errors (``pull_x``, …)."""
+    """Return the Jaccard index, rms errors in nm, and the rms of normalised errors (``normalised_error_x``, …)."""
     found = errors.found
     jaccard = int(found.sum()) / max(len(found) + errors.false_positives, 1)
     if not found.any():  # the worst possible
@@ -66,5 +66,5 @@ def score(errors: DetectionErrors) -> dict[str, float]:
         "jaccard": jaccard,
         "lateral_nm": math.sqrt(squares[0] + squares[1]),
         "axial_nm": math.sqrt(squares[2]),
-        **{f"pull_{axis}": math.sqrt(value) for axis, value in zip("xyz", normalised, strict=True)},
+        **{f"normalised_error_{axis}": math.sqrt(value) for axis, value in zip("xyz", normalised, strict=True)},
     }

@@ -101,7 +101,10 @@ def _draw_normalised_errors(axes, accuracy: list[Row]) -> None:
     axes.axhspan(0.9, 1.1, color="0.92")
     axes.axhline(1.0, color="0.6", lw=1)
     for name, rows, style in _by_brightness(accuracy):
-        for columns, color, direction in ((("pull_x", "pull_y"), "C1", "lateral"), (("pull_z",), "C2", "axial")):
+        for columns, color, direction in (
+            (("normalised_error_x", "normalised_error_y"), "C1", "lateral"),
+            (("normalised_error_z",), "C2", "axial"),
+        ):
             axes.plot(*_against_depth(rows, *columns), color=color, label=f"{direction}, {name}", **style)
     title = "Calibration of the stated precision (ideal: 1)"
     axes.set(xlabel="depth z, nm", ylabel="rms normalised error", title=title)

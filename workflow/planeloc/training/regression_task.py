@@ -57,7 +57,7 @@ class RegressionTask:
         return {
             "validation_loss": loss / images,
             **score(DetectionErrors.joined(errors)),
-            "drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
+            "inter_camera_drift_nm": float(torch.cat(drift_error).square().mean().sqrt()),  # per plane and axis
         }
 
     def examine(

@@ -10,7 +10,7 @@ import torch
 
 from planeloc.core.devices import choose_device, describe_device
 from planeloc.core.files import read_json, write_json
-from planeloc.networks.weight_files import NetworkRecord
+from planeloc.networks.weight_files import NetworkRecord, current_names
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
 from planeloc.training.accuracy_table import Row
@@ -46,7 +46,7 @@ class TrainingResult:
             "device": device if trained else "none: weights were adopted",
             "torch": torch.__version__,
             "history": self.history,
-            "examination": self.accuracy,
+            "accuracy_table": self.accuracy,
         }
         write_json(record, content)
         draw_training(figure, self)
@@ -56,5 +56,5 @@ class TrainingResult:
 def shipped_results(weights: Path) -> tuple[History, list[Row]]:
     """Return learning curve and accuracy table from the record beside shipped weights; empty where there is none."""
     path = weights.with_suffix(".training.json")
-    record = read_json(path) if path.is_file() else {}
-    return record.get("history", []), record.get("examination", [])
+    record = read_json(path, current_names) if path.is_file() else {}
+    return record.get("history", []), record.get("accuracy_table", [])

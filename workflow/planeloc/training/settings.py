@@ -13,7 +13,12 @@ from planeloc.networks.kinds import GROUP, network_kind, network_kinds
 from planeloc.scenes.random_density import MOST_PER_PIXEL
 
 DENSITY_PX = 16  # side of the square that densities are given for, pixels
-SCENE_SETTINGS = ("drift_voxels", "registration_resampling", "upsampling", "voxel_depth_nm")  # fields of `Scene`, too
+SCENE_SETTINGS = (
+    "inter_camera_drift_voxels",
+    "registration_resampling",
+    "upsampling",
+    "voxel_depth_nm",
+)  # fields of `Scene`, too
 
 
 _AMBIGUITY = "distance between the two most distant ambiguous depths, as a fraction of the depth range"
@@ -109,12 +114,13 @@ class TrainSettings:
         pattern=(f"^(auto|{_RANGE})$", f"{_INTERVAL.format('1-15')}, or auto"),
         advanced=True,
     )
-    drift_voxels: int = setting(
+    inter_camera_drift_voxels: int = setting(
         2,
         "Largest random inter-camera drift. 0 trains the paper's non-robust network.",
         unit="voxels",
         minimum=0,
         advanced=True,
+        was=("drift_voxels",),
     )
     registration_resampling: bool = setting(
         True, "Resample the training images as localization resamples the movie's.", advanced=True
