@@ -19,11 +19,16 @@ help: ## this list
 .PHONY: setup
 setup: $(READY) ## install planeloc and its exact dependencies into .venv/
 
-$(READY): envs/requirements.txt pyproject.toml
+# The compiled fit is built at installation, and again when its sources change.
+SOURCES := setup.py $(wildcard workflow/planeloc/fitting/compiled/*)
+
+$(READY): envs/requirements.txt pyproject.toml $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'planeloc needs Python 3.11 or newer; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
 	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo 'Python cannot make environments; run: sudo apt install python3-venv' >&2; exit 1; }
+	@command -v c++ g++ >/dev/null || \
+	    echo 'no C++ compiler: refinement will take several times longer; to change that: sudo apt install g++' >&2
 	@echo 'installing exact versions of everything into $(VENV)/ (up to 2 GB; some minutes, in silence)'
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement envs/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -27,6 +27,7 @@ def library(name: str, flags: list[str]) -> Extension:
         extra_compile_args=["/std:c++17", "/O2"] if sys.platform == "win32" else FLAGS + flags,
         language="c++",
         py_limited_api=True,
+        optional=True,  # without a compiler, the fit runs in PyTorch
     )
 
 

@@ -5,7 +5,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-from planeloc.transforms.camera_transform import Affine
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting import compiled_fit
@@ -13,6 +12,7 @@ from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules, window_side
 from planeloc.psf import Emitters, GaussianPSF, SplinePSF
 from planeloc.psf.cubic_spline import Knots
+from planeloc.transforms.camera_transform import Affine
 
 SIDE = 40
 LEVEL = 4.0

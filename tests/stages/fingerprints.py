@@ -87,7 +87,9 @@ def versions() -> dict[str, int]:
 def fingerprint(entries: list[str], packages: dict[str, Path] | None = None) -> str:
     """Of the modules called `entries` and of all that they import from `packages` (name → folder that holds it)."""
     packages = PACKAGES if packages is None else packages
-    dumps = [dump for path in _closure(entries, packages) for dump in _definitions(path, tuple(packages.items()))]
+    paths = _closure(entries, packages)
+    dumps = [dump for path in paths for dump in _definitions(path, tuple(packages.items()))]
+    dumps += [code for path in paths if path.stem == "compiled_fit" for code in _compiled(path.parent)]
     return hashlib.sha256("\n".join(sorted(dumps)).encode()).hexdigest()[:12]
 
 
@@ -159,6 +161,13 @@ def _imported(path: Path, packages: dict[str, Path]) -> Iterator[str]:
                 base = ".".join([*path.parents[node.level - 1].relative_to(root).parts, *([base] if base else [])])
             # `from package import name`: name may be a module of its own, or something within `base`.
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _compiled(folder: Path) -> Iterator[str]:
+    """C++ sources that a module calls, without comments and layout, and how they are built."""
+    for path in sorted((folder / "compiled").iterdir()):
+        yield " ".join(re.sub(r"//[^\n]*", "", path.read_text(encoding="utf-8")).split())
+    yield from _definitions(REPOSITORY / "setup.py", ())
 
 
 @cache
