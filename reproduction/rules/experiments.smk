@@ -36,7 +36,7 @@ rule network:
         "--network upsampling --inter-camera-drift-voxels {params.drift} --no-registration-resampling "
         "--emitters 3 --photons auto --background auto --upsampling 8 --voxel-depth-nm 50 --depth-range-nm 0 "
         "--output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
 
 
 rule one_molecule:
@@ -62,7 +62,7 @@ rule one_molecule:
         "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 planeloc-reproduction one-molecule --data {wildcards.data} "
         "--estimator {wildcards.estimator} {params.weights} "
         "{params.options} --output {output.result:q} --seconds {output.seconds:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
 
 
 rule sweep:
@@ -83,7 +83,7 @@ rule sweep:
         version=stage_version("sweep", VERSIONS),
     shell:
         "planeloc-reproduction sweep --sweep {wildcards.sweep} --estimator {wildcards.estimator} {params.weights} "
-        "{params.options} --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "{params.options} --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
 
 
 rule helix:
@@ -103,7 +103,7 @@ rule helix:
         version=stage_version("helix", VERSIONS),
     shell:
         "planeloc-reproduction helix --network {wildcards.network} --weights {input.weights:q} {params.options} "
-        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
 
 
 rule speed:
@@ -124,7 +124,7 @@ rule speed:
         version=stage_version("speed", VERSIONS),
     shell:
         "OMP_NUM_THREADS=1 planeloc-reproduction speed --weights {input.weights:q} {params.options} "
-        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
 
 
 rule bound:
@@ -138,4 +138,4 @@ rule bound:
     params:
         version=stage_version("bound", VERSIONS),
     shell:
-        "planeloc-reproduction bound --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "planeloc-reproduction bound --output {output.result:q} --provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

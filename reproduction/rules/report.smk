@@ -37,4 +37,4 @@ rule page:
     shell:
         "planeloc-reproduction report --results {params.experiments:q} --architecture {input.architecture:q} "
         "{params.picture} {params.localizations} --output {output.page:q} --provenance {output.provenance:q} "
-        "2>&1 | tee {log:q}"
+        "2>&1 | tee -i {log:q}"

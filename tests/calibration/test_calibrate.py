@@ -188,10 +188,7 @@ def test_planes_in_falling_order_say_what_a_wrong_scan_does(tmp_path: Path, caps
     order = next(check for check in quality["checks"] if check["name"] == "planes_in_order")
     assert order["verdict"] == "warn"
     assert "z decreases with the number of the camera" in order["advice"]
-    assert (
-        "warning: direction of z over the cameras (1: increasing, −1: decreasing) −1 (threshold 1)"
-        in capsys.readouterr().err
-    )
+    assert "warning: order of the foci (1: as listed, −1: reversed) −1 (threshold 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

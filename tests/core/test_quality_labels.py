@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from planeloc.core.checks import check_at_most
@@ -19,6 +21,7 @@ from planeloc.core.quality_labels import label, number, quantity
         ("plane_1_chance_matches", 4.6e-28, "4.6 × 10⁻²⁸"),
         ("read_noise_electrons", 3.0, "3 electrons"),
         ("camera", "left", "left"),
+        ("plane_1_quadratic", 1.0, "yes"),
     ],
 )
 def test_a_quantity_is_a_number_with_its_unit(name: str, value: object, text: str) -> None:
@@ -36,8 +39,11 @@ def test_labels_are_the_words_of_the_field() -> None:
 
 
 def test_a_standard_deviation_has_the_unit_of_its_value() -> None:
-    assert quantity("waist_nm", 133.5, 0.0727) == "134 ± 0.073 nm"
-    assert quantity("photobleaching", 0.05, 0.037) == "5 ± 3.7 %"
+    assert quantity("waist_nm", 133.5, 0.0727) == "133.500 ± 0.073 nm"
+    assert quantity("photobleaching", 0.05, 0.037) == "5.0 ± 3.7 %"
+    assert quantity("asymmetry", -3.7e-17, 3.5e-4) == "0.00000 ± 0.00035"
+    assert quantity("photons", 4231.4, 120.0) == "4,231 ± 120"
+    assert quantity("depth_nm", -601.2, math.nan) == "−601 nm"
 
 
 def test_numbers() -> None:

@@ -26,6 +26,7 @@ VALUES = {
     "plane_0_depth_nm": -600.9,
     "plane_1_depth_nm": 1199.7,
     "plane_1_depth_sd_nm": 1.21,
+    "plane_1_mirrored": 1.0,
 }
 
 
@@ -79,11 +80,15 @@ def test_the_page_says_what_to_do_first(page: str) -> None:
 
 
 def test_values_have_units_and_standard_deviations(page: str) -> None:
-    assert '<tr><td>waist</td><td class="number">134 ± 0.073 nm</td></tr>' in page
+    assert '<tr><td>waist, w₀</td><td class="number">133.500 ± 0.073 nm</td></tr>' in page
     assert '<tr><td>recall</td><td class="number">93.8 %</td></tr>' in page
     assert '<tr><td>unknown</td><td class="number">not measured</td></tr>' in page
     assert "per plane 1" in page
-    assert '<td>depth</td><td class="number">−601 nm</td><td class="number">1,200 ± 1.2 nm</td>' in page
+    assert '<td>depth</td><td class="number">−601 nm</td><td class="number">1,199.7 ± 1.2 nm</td>' in page
+
+
+def test_what_only_some_planes_have_is_not_missing_from_the_others(page: str) -> None:
+    assert '<td>mirrored</td><td class="number">—</td><td class="number">yes</td>' in page
 
 
 def test_the_page_needs_nothing_else(page: str) -> None:

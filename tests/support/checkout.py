@@ -60,6 +60,7 @@ class Checkout:
             capture_output=True,
             text=True,
             timeout=SNAKEMAKE_TIMEOUT_S,
+            start_new_session=True,  # what interrupts it does not interrupt the tests
             check=False,
         )
 

@@ -6,7 +6,9 @@ Lets the tests run the whole workflow in seconds. A test copies it to a folder o
 
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 CAMERAS = 4
@@ -86,6 +88,12 @@ def main() -> None:
             assert Path(path).is_file(), f"{verb}: input {path} is missing"
     for folder in values.get("results", []):
         assert Path(folder).is_dir(), f"{verb}: folder {folder} is missing"
+    if verb == os.environ.get("STUB_CTRL_C"):
+        try:
+            os.killpg(0, signal.SIGINT)  # a terminal interrupts everything that runs in the foreground
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit(f"planeloc: {verb} was interrupted")
     if verb == os.environ.get("STUB_FAIL"):
         Path(values["output"][0]).write_text("half")
         for path in values.get("quality", []):

@@ -67,6 +67,9 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
             "calibrate:\n  thresholds:\n    step_wran: 0.1\n",
             "config.yaml:3: unknown key calibrate.thresholds.step_wran; did you mean step_warn?",
         ),
+        ("train:\n  threshold: 0.2\n", "unknown key train.threshold; did you mean localize.threshold?"),
+        ("window_nm: 9\n", "unknown key window_nm; did you mean calibrate.window_nm or register.window_nm?"),
+        ("pixel_size_nm: 100\n", "config.yaml:1: unknown key pixel_size_nm; it belongs in the microscope file"),
         ("train:\n  samples: 2.5\n", "config.yaml:2: train.samples is 2.5; give a whole number"),
     ],
 )
@@ -90,6 +93,7 @@ def test_mistakes_in_the_configuration(
         ("samples", "movie", "film", "samples.tsv:1: unknown column 'film'"),
         ("samples", "sample\tcalibration", "sample calibration", "samples.tsv:1: unknown column 'sample calibration'"),
         ("samples", "two.0.tif", "too.0.tif", "too.0.tif not found; did you mean two.0.tif?"),
+        ("samples", "two.0.tif;", "two.0.tif, my data/two.1.tif;", "separate several files by ';', not by ','"),
         ("samples", "my data/two.0.tif", "mine/two.0.tif", "there is no folder mine"),
         (
             "samples",
@@ -100,7 +104,20 @@ def test_mistakes_in_the_configuration(
         ("samples", "two.1.tif", "two.0.tif", "column movie names my data/two.0.tif twice"),
         ("calibrations", "\t50", "\tfifty", "calibrations.tsv:2: z_step_nm is 'fifty'; give a number"),
         ("calibrations", "\t50", "\tinf", "calibrations.tsv:2: z_step_nm is inf; give a number that is finite"),
-        ("calibrations", "\t50", "\t0", "calibrations.tsv:2: z_step_nm is 0.0; give more than 0"),
+        ("calibrations", "\t50", "\t0.05", "calibrations.tsv:2: z_step_nm is 0.05; give 1 nm or more"),
+        (
+            "samples",
+            "two\ta\t",
+            "two a ",
+            "samples.tsv:3: no tabs in this line; separate the columns by tabs, not by spaces",
+        ),
+        (
+            "samples",
+            "sample\tcalibration\tmovie",
+            "beads\tz_step_nm\tscan",
+            "samples.tsv:1: unknown columns beads, z_step_nm, scan; this table has sample, calibration, movie, truth "
+            "(optional): is it the right file?",
+        ),
         ("calibrations", "sample", "stage", "scan is 'stage'; choose one of 'objective', 'sample'"),
         ("calibrations", "\tscan", "", "calibrations.tsv:1: column scan is missing"),
     ],
@@ -146,7 +163,7 @@ def test_mistakes_in_the_movies_of_the_cameras(
     ("old", "new", "expected"),
     [
         ("pixel_size_nm", "pixel_size", "microscope.yaml:1: unknown key pixel_size; did you mean pixel_size_nm?"),
-        ("pixel_size_nm: 100", "pixel_size_nm: 0.1", "microscope.yaml:1: pixel_size_nm is 0.1; give 1 or more"),
+        ("pixel_size_nm: 100", "pixel_size_nm: 0.1", "microscope.yaml:1: pixel_size_nm is 0.1; give 1 nm or more"),
         (
             "pixel_size_nm: 100",
             "pixel_size_nm: .inf",

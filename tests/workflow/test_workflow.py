@@ -136,6 +136,15 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
 
 
 @pytest.mark.slow
+def test_a_stage_that_ctrl_c_interrupts_can_still_say_so(checkout: Checkout) -> None:
+    run = checkout.demo(STUB_CTRL_C="simulate")
+    assert run.returncode != 0
+    assert "planeloc: simulate was interrupted" in (checkout.folder / DEMO / "logs" / "simulate.log").read_text()
+    assert checkout.verbs() == ["simulate"]
+    assert checkout.demo().returncode == 0  # no lock is left
+
+
+@pytest.mark.slow
 def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(checkout: Checkout) -> None:
     assert checkout.demo().returncode == 0
     verdicts = checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json"

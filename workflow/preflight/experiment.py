@@ -265,6 +265,8 @@ def _missing(path: str) -> str:
     """Why a path is no file, with the closest name in its folder."""
     if Path(path).is_dir():
         return f"{path} is a folder; name the file in it"
+    if "," in path and any(Path(part.strip()).is_file() for part in path.split(",")):
+        return f"{path} not found; separate several files by ';', not by ','"
     if not Path(path).parent.is_dir():
         return f"{path} not found: there is no folder {Path(path).parent}; paths count from {Path.cwd()}"
     names = [entry.name for entry in Path(path).parent.iterdir()]

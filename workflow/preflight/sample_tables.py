@@ -70,7 +70,9 @@ def _check_header(where: str, header: list[str], schema: Mapping[str, Any]) -> N
     if len(header) == 1 and len(known) > 1 and header[0] not in known:
         raise ConfigurationError(f"{where}: no tabs in the header; separate the columns by tabs: {_columns(schema)}")
     if unknown := [column for column in header if column not in known]:
-        names = (schemas.unknown_name(f"column {column!r}", column, known) for column in unknown)
+        names = [schemas.unknown_name(f"column {column!r}", column, known) for column in unknown]
+        if len(unknown) > 2 and not any("did you mean" in name for name in names):
+            names = [f"unknown columns {', '.join(unknown)}; this table has {_columns(schema)}: is it the right file?"]
         raise ConfigurationError(*(f"{where}: {name}" for name in names))
     twice = [f"{where}: column {column} is there twice; remove one" for column in header if header.count(column) > 1]
     missing = [
@@ -87,6 +89,8 @@ def _row(table: str, line: int, header: list[str], cells: list[str], schema: Map
         raise ConfigurationError(
             f"{table}:{line}: {len(cells)} cells for {len(header)} columns; check the tabs of this line"
         )
+    if len([cell for cell in cells if cell]) == 1 < len(schema["required"]) and len(cells[0].split()) > 1:
+        raise ConfigurationError(f"{table}:{line}: no tabs in this line; separate the columns by tabs, not by spaces")
     given = {column: cell for column, cell in zip(header, cells, strict=False) if cell}
     values = {column: _converted(cell, schema["properties"][column]) for column, cell in given.items()}
     if empty := [column for column in schema["required"] if column not in values]:

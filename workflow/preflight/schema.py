@@ -136,6 +136,8 @@ def _unknown_key(path: tuple, known: Iterable[str], schema: Mapping[str, Any]) -
     if new := moved.get(name):
         renamed = new.startswith(f"{path[0]}.") and not new.endswith(f".{path[-1]}")
         return f"{name} is now {new}; {'rename' if renamed else 'move'} it"
+    if elsewhere := _elsewhere(path[-1], schema):
+        return f"unknown key {name}; {elsewhere}"
     section = _dotted(path[:-1]) + "."
     within = [new.removeprefix(section) for new in moved.values() if new.startswith(section)]
     grouped = {new.rpartition(".")[2]: new for new in within}
@@ -143,6 +145,17 @@ def _unknown_key(path: tuple, known: Iterable[str], schema: Mapping[str, Any]) -
     if close and close[0] in grouped:
         return f"unknown key {name}; did you mean {grouped[close[0]]}?"
     return unknown_name(f"key {name}", path[-1], known)
+
+
+def _elsewhere(key: Any, schema: Mapping[str, Any]) -> str:
+    """Where a key belongs that another section, or the microscope file, has under the same name; empty: nowhere."""
+    sections = {name: rule["properties"] for name, rule in schema["properties"].items() if "properties" in rule}
+    if places := [f"{name}.{key}" for name, keys in sections.items() if key in keys]:
+        return f"did you mean {' or '.join(places)}?"
+    microscope = read_schema("microscope")["properties"]
+    if "cameras" in sections and key in {*microscope, *microscope["cameras"]["items"]["properties"]} - {"name"}:
+        return "it belongs in the microscope file"
+    return ""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
@@ -175,17 +188,16 @@ def _shown(value: Any) -> str:
 
 def _remedy(error: ValidationError) -> str:
     value, limit = error.instance, error.validator_value
+    unit = f" {error.schema['unit']}" if "unit" in error.schema else ""
     match error.validator:
         case "type":
             return f"give {_TYPE_NAMES[limit]}{_number_hint(value, limit)}"
         case "enum":
             return f"choose one of {', '.join(_shown(choice) for choice in limit)}"
         case "minimum":
-            return f"give {limit} or more"
-        case "exclusiveMinimum":
-            return f"give more than {limit}"
+            return f"give {limit}{unit} or more"
         case "maximum":
-            return f"give {limit} or less"
+            return f"give {limit}{unit} or less"
         case "anyOf":  # a value that leaves the choice to the stage, or one within bounds
             return f"{_remedy(error.context[-1])}, or {limit[0]['const']}"
         case "minItems":

@@ -29,4 +29,4 @@ rule calibrate:
         "planeloc calibrate {params.beads} --microscope {input.microscope:q} --registration {input.registration:q} "
         "--z-step-nm {params.z_step} --scan {params.scan} {params.options} "
         "--output {output.psf:q} --figure {output.figure:q} --quality {output.quality:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -30,4 +30,4 @@ rule cameras:
         "planeloc cameras {params.dark} {params.bright} {params.bright_without_em} "
         "--microscope {input.microscope:q} {params.options} "
         "--output {output.microscope:q} --figure {output.figure:q} --quality {output.quality:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -1,4 +1,5 @@
 # Read and check the configuration and the sample tables, and the few functions that the rules share.
+# Rules write their logs by `tee -i`, which Ctrl-C does not stop before the stage has said how to go on.
 import os
 import shlex
 import shutil

@@ -22,4 +22,4 @@ rule convert:
     shell:
         "planeloc convert {params.movie} --microscope {input.microscope:q} {params.options} --threads {threads} "
         "--store {output.store:q} --manifest {output.manifest:q} --quality {output.quality:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

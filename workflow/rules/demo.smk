@@ -14,4 +14,4 @@ if config["simulation"]:
             folder=lambda wildcards: simulated_folder(config),
             version=stage_version("simulate"),
         shell:
-            "planeloc simulate --settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+            "planeloc simulate --settings {input.settings:q} --output {params.folder:q} 2>&1 | tee -i {log:q}"

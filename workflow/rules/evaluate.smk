@@ -28,4 +28,4 @@ rule evaluate:
         "planeloc evaluate --localizations {input.localizations:q} {params.truth} {params.options} "
         "--psf {input.psf:q} --microscope {input.microscope:q} "
         "--output {output.metrics:q} --figure {output.figure:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -31,4 +31,4 @@ rule filter:
     shell:
         "planeloc filter --localizations {input.localizations:q} {params.options} "
         "--output {output.localizations:q} {params.exports} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

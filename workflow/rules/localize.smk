@@ -24,4 +24,4 @@ rule localize:
         "planeloc localize --movie {input.movie:q} --registration {input.registration:q} "
         "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "
         "--output {output.localizations:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -20,7 +20,7 @@ rule qc:
         version=stage_version("report"),
     shell:
         "planeloc report qc --output {output.qc:q} {params.cameras} calibration={input.calibration:q} "
-        "registration={input.registration:q} 2>&1 | tee {log:q}"
+        "registration={input.registration:q} 2>&1 | tee -i {log:q}"
 
 
 rule quality:
@@ -51,4 +51,4 @@ rule quality:
         version=stage_version("report"),
     shell:
         "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
-        "registration={input.registration:q} movie={input.movie:q} evaluation={input.evaluation:q} 2>&1 | tee {log:q}"
+        "registration={input.registration:q} movie={input.movie:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"

@@ -25,4 +25,4 @@ rule register:
     shell:
         "planeloc register {params.beads} --microscope {input.microscope:q} {params.options} "
         "--output {output.registration:q} --figure {output.figure:q} --quality {output.quality:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

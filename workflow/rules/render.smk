@@ -29,4 +29,4 @@ rule render:
         "planeloc render --localizations {input.localizations:q} {params.options} "
         "--depth-image {output.depth_image:q} --voxel-image {output.voxel_image:q} "
         "--tiff {output.tiff:q} --voxel-tiff {output.voxel_tiff:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -40,4 +40,4 @@ rule train:
         "planeloc train --psf {input.psf:q} --microscope {input.microscope:q} "
         "--registration {input.registration:q} {params.movies} {params.start_from} {params.options} "
         "--threads {threads} --output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

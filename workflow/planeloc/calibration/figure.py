@@ -1,5 +1,5 @@
-"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness, checks; side views of the
-model, and its relative residual on the beads.
+"""The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness; side views of the model, and
+its relative residual on the beads; checks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.scan_fit import CalibratedPSF
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import draw_checks, plane_colour
+from planeloc.core.figure_style import checks_height, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.psf import PSF, Emitters, GaussianPSF
 
+_INCHES = 12.0  # width of the figure
 _MOST_SECTIONS = 6
 _SECTION_HALF_NM = 800.0
 _SECTION_STEP_NM = 20.0
@@ -31,12 +32,15 @@ def draw_calibration(
 ) -> None:
     """Write the figure as PNG."""
     psf, names = calibrated.psf, fit.names
-    figure = Figure(figsize=(12, 10.4), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(6.4, 4))
-    grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(1, 1.9))
+    heights = (5.6, 4, checks_height(checks, _INCHES))
+    figure = Figure(figsize=(_INCHES, sum(heights)), layout="constrained")
+    upper, lower, bottom = figure.subfigures(3, 1, height_ratios=heights)
+    grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(5, 1))
     _draw_widths(upper.add_subplot(grid[:, 0]), psf.gaussian, fit)
     _draw_brightness(upper.add_subplot(grid[0, 1]), psf.gaussian, names, calibrated.brightness_sd)
-    draw_checks(upper.add_subplot(grid[1, 1]), checks, summary=_summary(values))
+    summary = upper.add_subplot(grid[1, 1])
+    summary.set_axis_off()
+    summary.text(0, 1, _summary(values), transform=summary.transAxes, va="top", fontsize=10, linespacing=1.5)
     shown = min(psf.planes, _MOST_SECTIONS)
     grid = lower.add_gridspec(1, shown + 1, width_ratios=[1] * shown + [2.2])
     sections = [lower.add_subplot(grid[0, p]) for p in range(shown)]
@@ -46,6 +50,7 @@ def draw_calibration(
     for axes in sections[1:]:
         axes.set_yticklabels([])
     _draw_residual(lower.add_subplot(grid[0, shown]), calibrated)
+    draw_checks(bottom.add_subplot(), checks, _INCHES)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 
@@ -100,7 +105,7 @@ def _draw_widths(axes: Axes, psf: GaussianPSF, fit: PsfFit) -> None:
         axes.plot(z_seen, width, "o", ms=4, mfc="none", mec=colour, mew=0.9, alpha=0.55, zorder=2)
         axes.plot([depth, depth], [0, psf.waist_nm], color=colour, lw=1.2, ls=":", zorder=1)
         axes.plot(depth, 0, "^", color=colour, ms=9, clip_on=False, zorder=4)
-    axes.set(xlim=(-half, half), ylim=(0, 1.1 * top), xlabel="z of the bead (nm)", ylabel="width of the spot, √w (nm)")
+    axes.set(xlim=(-half, half), ylim=(0, 1.1 * top), xlabel="z of the bead (nm)", ylabel="width of the spot, σ (nm)")
     axes.set_title("Width of a bead on every plane: measured (circles), defocus curve (lines), focus (▲)", fontsize=11)
     axes.legend(frameon=False, loc="upper center", ncols=2, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransfe
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
+from planeloc.core.figure_style import ROW_INCHES, checks_height, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 
 _COLUMNS = 4
@@ -26,9 +26,9 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
     columns = min(len(measured), _COLUMNS)
     rows = -(-len(measured) // columns)
     width = max(3.9 * columns, 11)
-    checks_height = ROW_INCHES * (-(-len(checks) // check_columns(width)) + 2)
-    figure = Figure(figsize=(width, 4.9 * rows + checks_height), layout="constrained")
-    heights = [3.4, 1.1] * rows + [checks_height]
+    bottom = checks_height(checks, width) + 2 * ROW_INCHES
+    figure = Figure(figsize=(width, 4.9 * rows + bottom), layout="constrained")
+    heights = [3.4, 1.1] * rows + [bottom]
     grid = figure.add_gridspec(2 * rows + 1, columns, height_ratios=heights)
     for p, m in enumerate(measured):
         row, column = divmod(p, columns)
@@ -38,7 +38,7 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
         _draw_residuals(below, m, p, label=column == 0)
     below = figure.add_subplot(grid[2 * rows, :])
     below.set_title("In brackets: declared in the microscope file.", loc="left", fontsize=9, color=_GREY)
-    draw_checks(below, checks, columns=check_columns(width))
+    draw_checks(below, checks, width)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 

@@ -16,7 +16,7 @@ PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
 _WORDS = {"rmse": "RMSE", "sd": "standard deviation", "em": "EM", "psf": "PSF"}
 _LABELS = {
     # calibrate
-    "fewest_beads": "beads on the camera with the fewest",
+    "fewest_beads": "usable beads, camera with the fewest",
     "step_over_depth_of_focus": "z step / depth of focus",
     "depth_of_focus_over_waist": "depth of focus / w₀",
     "scan_margin": "scan beyond focus / depth of focus",
@@ -29,6 +29,8 @@ _LABELS = {
     "relative_residual": "residual of the PSF model",
     "relative_residual_gaussian": "residual of the Gaussian model",
     "relative_residual_spline": "residual of the spline model",
+    "waist_nm": "waist, w₀",
+    "focus_depth_nm": "defocus that doubles the squared width, d",
     "asymmetry": "cubic coefficient A of the defocus curve",
     "quartic": "quartic coefficient B of the defocus curve",
     "bead_photons": "photon count of a bead in focus",
@@ -40,7 +42,7 @@ _LABELS = {
     "largest_depth_sd_nm": "standard deviation of a plane's depth",
     "largest_brightness_sd": "standard deviation of brightness",
     "smallest_plane_spacing_nm": "smallest distance between planes",
-    "planes_in_order": "direction of z over the cameras (1: increasing, −1: decreasing)",
+    "planes_in_order": "order of the foci (1: as listed, −1: reversed)",
     # register
     "matched": "matched beads",
     "residual_nm": "residual (rms)",
@@ -48,6 +50,8 @@ _LABELS = {
     "leave_one_out_nm": "leave-one-out error",
     "leave_one_out_px": "leave-one-out error",
     "scatter_nm": "scatter beyond the noise",
+    "quadratic": "quadratic transform",
+    "excluded": "excluded beads",
     "second_best_match": "second-best match / best match",
     "chance_matches": "matches expected by chance",
     "transform_sd_nm": "transform standard deviation",
@@ -64,7 +68,7 @@ _LABELS = {
     "flicker": "flicker of the lamp",
     "steady_fraction": "frame pairs of steady intensity",
     "stray_light_counts": "stray light in the dark movie",
-    "dark_mismatch_counts": "distance of the dark movie from the photon transfer line",
+    "dark_mismatch_counts": "distance of the dark movie from the line",
     "dark_zero_fraction": "zeros in the dark movie",
     "hot_pixel_fraction": "hot or noisy pixels",
     "offset_from_declared_counts": "difference from the declared offset",
@@ -132,16 +136,23 @@ def quantity(name: str, value: Any, deviation: float | None = None) -> str:
         return "not measured"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if name.endswith("mirrored"):
+    if name.endswith(("mirrored", "quadratic")):
         return "yes" if value else "no"
     shown, factor = unit(name), 100 if unit(name) == "%" and not name.startswith("efficiency") else 1
     value *= factor
+    if deviation and math.isfinite(deviation) and math.isfinite(value):
+        return f"{_with_deviation(value, factor * deviation)} {shown}".strip()
     text = f"{value:,.0f}".replace("-", "−") if math.isfinite(value) and value == round(value) else number(value)
-    if deviation:
-        text += f" ± {number(factor * deviation, 2)}"
-    elif text == "1":
+    if text == "1":
         shown = shown.removesuffix("s")
     return f"{text} {shown}".strip()
+
+
+def _with_deviation(value: float, deviation: float) -> str:
+    """Two digits of the standard deviation, and the value to the same place: "133.500 ± 0.073"."""
+    decimals = min(max(1 - math.floor(math.log10(abs(deviation))), 0), 6)
+    value = round(value, decimals) + 0.0  # no minus before zero
+    return f"{value:,.{decimals}f} ± {abs(deviation):,.{decimals}f}".replace("-", "−")
 
 
 def number(value: float, digits: int = 3) -> str:

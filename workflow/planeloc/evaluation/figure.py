@@ -50,14 +50,14 @@ def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any
     figure, axes = _panels(f"{len(table):,} localizations in {metadata['frames']:,} frames, no ground truth")
     _rate(axes[0], table["frame"].to_numpy(), int(metadata["frames"]))
     low, high = metadata["depth_range_nm"]
-    _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z [nm]", (low, high))
+    _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z (nm)", (low, high))
     for depth in metadata.get("plane_depths_nm") or ():
         axes[1].axvline(depth, color="black", linewidth=0.8, linestyle=":", zorder=0)
     _histogram(axes[2], {"probability": (table["probability"], _NEUTRAL)}, "probability", (0, 1))
     _histogram(axes[3], {"photons": (table["photons"], _NEUTRAL)}, "photons per molecule and frame")
     _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background [photons per pixel]")
     deviations = {"x, y": (lateral_sd(table), _LATERAL), "z": (table["z_sd"], _AXIAL)}
-    _histogram(axes[5], deviations, "standard deviation [nm]")
+    _histogram(axes[5], deviations, "standard deviation (nm)")
     _save(path, figure)
 
 
@@ -77,7 +77,7 @@ def _save(path: Path, figure: Figure) -> None:
 
 
 def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: str) -> None:
-    axes.set(xlabel=f"error in {name} [nm]", ylabel="localizations")
+    axes.set(xlabel=f"error in {name} (nm)", ylabel="localizations")
     axes.set_title(f"error in {name}", loc="left", fontsize=11)
     if not len(error):
         _message(axes, "no matches")
@@ -95,7 +95,7 @@ def _error_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(middle, [row[key] for row in depths], "o-", color=colour, label=label)
     axes.plot(middle, [row["bias_z_nm"] for row in depths], "--", color=_AXIAL, linewidth=1, label="bias in z")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(xlabel="true depth z [nm]", ylabel="RMSE [nm]", xlim=(depths[0]["depth_nm"][0], depths[-1]["depth_nm"][1]))
+    axes.set(xlabel="true depth z (nm)", ylabel="RMSE (nm)", xlim=(depths[0]["depth_nm"][0], depths[-1]["depth_nm"][1]))
     axes.locator_params(axis="x", nbins=5)
     axes.set_title("error against depth", loc="left", fontsize=11)
     axes.legend(frameon=False, ncols=3, fontsize=9)
@@ -105,7 +105,7 @@ def _error_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
 def _recall_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
     edges = [*(row["depth_nm"][0] for row in depths), depths[-1]["depth_nm"][1]]
     axes.stairs(np.nan_to_num([row["recall"] for row in depths]), edges, fill=True, color=_NEUTRAL, alpha=0.75)
-    axes.set(xlabel="true depth z [nm]", ylabel="recall", ylim=(0, 1.02), xlim=(edges[0], edges[-1]))
+    axes.set(xlabel="true depth z (nm)", ylabel="recall", ylim=(0, 1.02), xlim=(edges[0], edges[-1]))
     axes.locator_params(axis="x", nbins=5)
     axes.set_title("recall against depth", loc="left", fontsize=11)
 

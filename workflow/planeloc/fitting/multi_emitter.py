@@ -41,7 +41,7 @@ class MoleculeFits(NamedTuple):
     drift_nm: Tensor  # (frames, planes, 2) inter-camera drift along the axes of the reference camera
 
     def at(self, rows: Tensor) -> MoleculeFits:
-        """Return some of the molecules, with the drift of all frames."""
+        """Return some of the molecules, with the inter-camera drift of all frames."""
         return MoleculeFits(*(values[rows] for values in self[:-1]), self.drift_nm)
 
 

@@ -35,7 +35,7 @@ class Regression(NetworkKind):
     calibrated = True
     learns_faintest = True  # it says how certain it is of every molecule, and must have seen the dimmest
     transfers_between_planes = False  # first and last layers are lost; it learns more slowly (docs/benchmarks.md)
-    loss_label, error_label = "minus log-likelihood per image", "rms error in validation, nm"
+    loss_label, error_label = "minus log-likelihood per image", "rms error in validation (nm)"
 
     def build(self, record: NetworkRecord) -> RegressionNetwork:
         return RegressionNetwork(record.architecture, record.input_scale, sum(record.scene.density) / 2)

@@ -31,7 +31,7 @@ class Upsampling(NetworkKind):
     shipped_weights = "resources/quadplane.safetensors"
     scene_settings = ("emitters",)
     fixed_scene_fields = ("upsampling", "voxel_depth_nm", "emitters", *NetworkKind.fixed_scene_fields)
-    loss_label, error_label = "cross-entropy per image", "mean voxel error in validation, nm"
+    loss_label, error_label = "cross-entropy per image", "mean voxel error in validation (nm)"
     loss_has_zero = True
 
     def build(self, record: NetworkRecord) -> UpsamplingNetwork:

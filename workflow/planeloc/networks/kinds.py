@@ -54,7 +54,7 @@ class NetworkKind(ABC):
     learns_faintest: ClassVar[bool] = False  # trains from the faintest molecules of a movie on, not the usual ones
     transfers_between_planes: ClassVar[bool] = True  # weights for other numbers of planes are better than none
     loss_label: ClassVar[str] = "loss per image"
-    error_label: ClassVar[str] = "error in validation, nm"
+    error_label: ClassVar[str] = "error in validation (nm)"
     loss_has_zero: ClassVar[bool] = False  # the learning curve begins at 0
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _ALONE = 0.6  # a more probable pixel may be a molecule whatever its neighbours
 _SAME_PLACE = 9.0  # squared distance of two molecules in standard deviations, x, y and z together, at least
 _OWN = 4  # of 3×3 pixels, the middle
 _SURE = 1 - 1e-6
-_TELLING = -2.0  # logit of the pixels that the drift is estimated from
+_TELLING = -2.0  # logit of the pixels that the inter-camera drift is estimated from
 
 
 @dataclass(frozen=True)

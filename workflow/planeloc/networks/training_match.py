@@ -93,7 +93,7 @@ def _registration_reasons(record: NetworkRecord, scene: Scene) -> Iterator[str]:
     """Transforms whose standard deviation matters beside the displacements of planes in training."""
     made_for = record.scene
     voxel = made_for.voxel_nm(record.psf.pixel_size_nm)[0]
-    # without drift, it is the voxel itself that hides small displacements
+    # without inter-camera drift, it is the voxel itself that hides small displacements
     drift = voxel * np.sqrt(max(made_for.drift_variance_voxels, 1 / 12))
     learned, have = (np.array(s.registration_sds_nm(record.psf.planes)) for s in (made_for, scene))
     seen = np.hypot(drift, learned)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import ROW_INCHES, check_columns, draw_checks, plane_colour
+from planeloc.core.figure_style import checks_height, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.registration.transform_fit import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
@@ -43,13 +43,13 @@ def draw_registration(
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
     width = max(4.1 * columns, 9)
-    checks_height = ROW_INCHES * -(-len(checks) // check_columns(width)) + 0.1
-    figure = Figure(figsize=(width, (height + _AROUND) * rows + checks_height), layout="constrained")
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [checks_height])
+    below = checks_height(checks, width)
+    figure = Figure(figsize=(width, (height + _AROUND) * rows + below), layout="constrained")
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [below])
     _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration)
-    draw_checks(figure.add_subplot(grid[rows, :]), checks, columns=check_columns(width))
+    draw_checks(figure.add_subplot(grid[rows, :]), checks, width)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
 
@@ -92,7 +92,7 @@ def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, registration
     look = {"arrowstyle": "-|>", "color": "#222222", "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (0.12, -0.17), (0.02, -0.17), xycoords="axes fraction", arrowprops=look)
     axes.text(0.14, -0.17, f"{reference_nm:g} nm", transform=axes.transAxes, va="center", fontsize=9)
-    axes.text(0.4, -0.17, "grey lines: standard deviation, nm", transform=axes.transAxes, va="center", fontsize=9)
+    axes.text(0.4, -0.17, "grey lines: standard deviation (nm)", transform=axes.transAxes, va="center", fontsize=9)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.set_aspect("equal")
     rms, left_out = fit.residual_rms_px * pixel, fit.leave_one_out_rms_px * pixel

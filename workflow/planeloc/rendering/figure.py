@@ -69,4 +69,4 @@ def _colour_bar(figure: Figure, axes: Axes, depth_range_nm: tuple[float, float],
     bar = figure.colorbar(mappable, cax=axes)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors="white", labelsize=0.7 * points, length=0.25 * points, width=0.06 * points)
-    bar.set_label("depth z [nm]", color="white", fontsize=0.8 * points)
+    bar.set_label("depth z (nm)", color="white", fontsize=0.8 * points)

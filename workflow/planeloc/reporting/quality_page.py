@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.core.files import read_json
-from planeloc.core.quality_labels import PER_CAMERA, label, quantity
+from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
 from planeloc.reporting.html import write_page
 from planeloc.reporting.verdicts import worst
 
@@ -71,7 +71,8 @@ def _rows(columns: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     for name in names:
         if name not in deviations.values():
             sd = deviations.get(name, "")
-            texts = [quantity(name, column.get(name), column.get(sd)) for column in columns]
+            # What the reference camera cannot have, such as a shift, is not missing there.
+            texts = [quantity(name, c[name], c.get(sd)) if name in c else NOTHING for c in columns]
             rows.append((label(name), texts))
     return rows
 

@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shifts:
-    """Shifts of the planes of every image: drift, which stays, and sub-pixel offsets, which resampling removes."""
+    """Shifts of the planes: inter-camera drift, which stays, and sub-pixel offsets, which resampling removes."""
 
     drift_nm: Tensor  # (batch, planes, 2)
     offset_px: Tensor  # (batch, planes, 2)

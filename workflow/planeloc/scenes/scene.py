@@ -56,7 +56,7 @@ class Scene:
         return self.inter_camera_drift_voxels * (self.inter_camera_drift_voxels + 1) / 3
 
     def drift_sds_nm(self, pixel_size_nm: float, planes: int) -> tuple[float, ...]:
-        """Return the standard deviation of the shift of planes 1… along an axis: drift and errors of the transform."""
+        """Return the sd of the shift of planes 1… along an axis: inter-camera drift and errors of the transform."""
         drift = self.drift_variance_voxels * self.voxel_nm(pixel_size_nm)[0] ** 2
         return tuple(math.sqrt(drift + sd**2) for sd in self.registration_sds_nm(planes))
 

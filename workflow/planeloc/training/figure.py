@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from planeloc.core.figure_style import plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.psf import PSF
@@ -39,7 +40,7 @@ def draw_training(path: Path, result: TrainingResult) -> None:
 
 
 def _draw_learning_curve(axes, history: History, kind: NetworkKind) -> None:
-    axes.set(xlabel="training images, thousands", ylabel=kind.loss_label, title="Learning curve")
+    axes.set(xlabel="training images (thousands)", ylabel=kind.loss_label, title="Learning curve")
     if not history:
         axes.text(0.5, 0.5, "no training record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
@@ -63,10 +64,11 @@ def _draw_psf_comparison(axes, trained: PSF, measured: PSF) -> None:
         for psf, style in ((measured, {}), (trained, {"ls": ":", "lw": 2})):
             if plane < psf.planes:
                 width = np.sqrt(psf.gaussian.squared_width(psf.plane_depths_nm[plane] - depth))
-                axes.plot(depth, width, color=f"C{plane}", **style)
+                axes.plot(depth, width, color=plane_colour(plane), **style)
     axes.plot([], [], color="0.3", label="measured on the beads")
-    axes.plot([], [], color="0.3", ls=":", lw=2, label="network was made for")
-    axes.set(xlabel="depth z, nm", ylabel="width of the PSF, nm", title="PSF, one colour per plane", ylim=(0, None))
+    axes.plot([], [], color="0.3", ls=":", lw=2, label="of the network's training")
+    axes.set(xlabel="depth z (nm)", ylabel="width of the spot, σ (nm)", ylim=(0, None))
+    axes.set_title("Width of the PSF, one colour per plane")
     axes.legend(frameon=False)
 
 
@@ -92,7 +94,7 @@ def _draw_errors(axes, accuracy: list[Row]) -> None:
             axes.plot(*error, color=color, label=f"{direction}, {name}", **style)
             axes.plot(*bound, color=color, alpha=style["alpha"], ls=":")
     axes.plot([], [], color="0.3", ls=":", label="Cramér–Rao bound, isolated molecule")
-    axes.set(xlabel="depth z, nm", ylabel="rms error, nm", title="Errors of detected molecules")
+    axes.set(xlabel="depth z (nm)", ylabel="rms error (nm)", title="Errors of detected molecules")
     axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend is above
     axes.legend(frameon=False, fontsize="x-small", loc="upper center", ncols=2)
 
@@ -107,7 +109,7 @@ def _draw_normalised_errors(axes, accuracy: list[Row]) -> None:
         ):
             axes.plot(*_against_depth(rows, *columns), color=color, label=f"{direction}, {name}", **style)
     title = "Calibration of the stated precision (ideal: 1)"
-    axes.set(xlabel="depth z, nm", ylabel="rms normalised error", title=title)
+    axes.set(xlabel="depth z (nm)", ylabel="rms normalised error", title=title)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.5), max(high, 1.5))
     axes.legend(frameon=False, fontsize="x-small", loc="lower center", ncols=2)

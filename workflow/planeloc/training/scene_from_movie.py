@@ -90,7 +90,7 @@ def _measured(
     _LOG.info(
         f"measured {measured.photons[0]:.0f} to {measured.photons[1]:.0f} photons per molecule,"
         f" background {measured.background[0]:.1f} to {measured.background[1]:.1f} photons per pixel"
-        f" ({measured.emitters} molecules); training begins at {photons[0]:.0f} photons"
+        f" ({measured.emitters} molecules); a network for this movie is trained from {photons[0]:.0f} photons on"
     )
     for name, high in (("photons", photons[1]), ("background", measured.background[1])):
         if high > BOUNDS[name].most:
