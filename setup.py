@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 FOLDER = Path("workflow/planeloc/fitting/compiled")
 SOURCES = sorted(FOLDER.glob("*.h")) + sorted(FOLDER.glob("*.cpp"))
 # Sums may be reordered into vectors; infinities and NaN keep their meaning.
-FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 INSTRUCTIONS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     INSTRUCTIONS["avx2"] = ["-mavx2", "-mfma"]

@@ -9,7 +9,7 @@ namespace {
 template <class real>
 class FrameFit {
  public:
-  FrameFit(const Problem &problem, Result &result) : p_(problem), out_(result), model_(problem), solver_(problem) {}
+  FrameFit(const Problem &problem, Result &result) : p_(problem), out_(result), model_(problem), solver_(solver(problem)) {}
 
   void run() {
     int64_t row = 0, pair = 0;
@@ -34,7 +34,7 @@ class FrameFit {
     for (int64_t number = 0; number < p_.iterations; ++number) {
       for (int64_t k = 0; k < count * size; ++k)
         of_unknowns[k] = held_[k / size] && k % size < 3 ? p_.hold : damping[k / size];
-      solver_.solve(now_.equations, model_.pairs(), of_unknowns, step_);
+      solver_->solve(now_.equations, model_.pairs(), of_unknowns, step_);
       const bool finite = propose();
       for (int64_t i = 0; i < count; ++i) {
         away[i] = !held_[i] && is_away(i);
@@ -103,7 +103,7 @@ class FrameFit {
   const Problem &p_;
   Result &out_;
   FrameModel<real> model_;
-  Solver solver_;
+  std::unique_ptr<Solver> solver_;
   Evaluation now_, then_;
   Unknowns step_, proposed_;
   std::vector<uint8_t> held_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "dense.h"
@@ -52,10 +53,18 @@ struct Equations {
 
 class Solver {
  public:
-  Solver(const Problem &problem) : p_(problem) {}
-
+  virtual ~Solver() = default;
   // Steps of all unknowns. `damping` (count, size) times their own information is added to the molecules'.
-  void solve(const Equations &equations, const int64_t *pairs, const Numbers &damping, Unknowns &solution) {
+  virtual void solve(const Equations &equations, const int64_t *pairs, const Numbers &damping, Unknowns &solution) = 0;
+};
+
+// For a number of planes that is known when compiled, so that loops over unknowns are unrolled; 0: any number.
+template <int PLANES>
+class SolverOfPlanes final : public Solver {
+ public:
+  explicit SolverOfPlanes(const Problem &problem) : p_(problem) {}
+
+  void solve(const Equations &equations, const int64_t *pairs, const Numbers &damping, Unknowns &solution) override {
     e_ = &equations, pairs_ = pairs, pair_count_ = int64_t(equations.between.size()) / (e_->size * e_->size);
     damp_and_prepare(damping);
     precondition(e_->gradient, solution);
@@ -82,7 +91,7 @@ class Solver {
 
  private:
   void damp_and_prepare(const Numbers &damping) {
-    const int64_t size = e_->size, drifts = e_->drifts;
+    const int64_t size = PLANES ? 4 + PLANES : e_->size, drifts = PLANES ? 2 * (PLANES - 1) : e_->drifts;
     own_ = e_->own;
     inverse_.resize(own_.size()), gain_.assign(e_->count * size * drifts, 0.0);
     Numbers rest = e_->about_drift_alone;
@@ -103,7 +112,7 @@ class Solver {
 
   // Exact solution of equations whose molecules do not overlap.
   void precondition(const Unknowns &right, Unknowns &out) {
-    const int64_t size = e_->size, drifts = e_->drifts;
+    const int64_t size = PLANES ? 4 + PLANES : e_->size, drifts = PLANES ? 2 * (PLANES - 1) : e_->drifts;
     out.resize(e_->count * size, drifts);
     Numbers &rest = rest_;
     rest = right.drift;
@@ -112,19 +121,19 @@ class Solver {
     add_product(drift_covariance_.data(), rest.data(), drifts, drifts, 1, out.drift.data());
     for (int64_t i = 0; i < e_->count; ++i) {
       double *of_molecule = out.molecules.data() + i * size;
-      add_product(inverse_.data() + i * size * size, right.molecules.data() + i * size, size, size, 1, of_molecule);
+      add_transposed(inverse_.data() + i * size * size, right.molecules.data() + i * size, size, size, 1, of_molecule);
       add_product(gain_.data() + i * size * drifts, out.drift.data(), size, drifts, -1, of_molecule);
     }
   }
 
   // The information times a vector.
   void apply(const Unknowns &vector, Unknowns &out) {
-    const int64_t size = e_->size, drifts = e_->drifts;
+    const int64_t size = PLANES ? 4 + PLANES : e_->size, drifts = PLANES ? 2 * (PLANES - 1) : e_->drifts;
     out.resize(e_->count * size, drifts);
     add_product(e_->about_drift.data(), vector.drift.data(), drifts, drifts, 1, out.drift.data());
     for (int64_t i = 0; i < e_->count; ++i) {
       const double *with_drift = e_->with_drift.data() + i * size * drifts, *values = vector.molecules.data() + i * size;
-      add_product(own_.data() + i * size * size, values, size, size, 1, out.molecules.data() + i * size);
+      add_transposed(own_.data() + i * size * size, values, size, size, 1, out.molecules.data() + i * size);  // symmetric
       add_product(with_drift, vector.drift.data(), size, drifts, 1, out.molecules.data() + i * size);
       add_transposed(with_drift, values, size, drifts, 1, out.drift.data());
     }
@@ -143,5 +152,14 @@ class Solver {
   Numbers own_, inverse_, gain_, drift_covariance_, rest_, work_;
   Unknowns image_, residual_, preconditioned_, direction_;
 };
+
+inline std::unique_ptr<Solver> solver(const Problem &problem) {
+  switch (problem.planes) {
+    case 2: return std::make_unique<SolverOfPlanes<2>>(problem);
+    case 3: return std::make_unique<SolverOfPlanes<3>>(problem);
+    case 4: return std::make_unique<SolverOfPlanes<4>>(problem);
+    default: return std::make_unique<SolverOfPlanes<0>>(problem);
+  }
+}
 
 }  // namespace planeloc
