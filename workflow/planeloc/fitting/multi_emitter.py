@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.devices import in_large_groups
 from planeloc.fitting.frame_model import Evaluation, FrameModel, Residuals
 from planeloc.fitting.normal_equations import Unknowns
 from planeloc.fitting.windows import InitialMolecules
@@ -50,13 +51,22 @@ class MoleculeFits(NamedTuple):
         return MoleculeFits(*(values[rows] for values in self[:-1]), self.drift_nm)
 
 
+class FitState(NamedTuple):
+    """What one iteration leaves to the next."""
+
+    now: Evaluation
+    held: Tensor  # (n, p) unknowns that no longer change
+    damping: Tensor  # (n,)
+    moving: Tensor  # (frames,) whether a frame still changes
+
+
 class MultiEmitterFit:
     """Maximises the posterior of a `FrameModel`.
 
     Parameters
     ----------
     images : (frames, planes, rows, columns) photons above the background.
-    background : (planes, rows, columns) photons.
+    background : (planes, rows, columns) photons, or (frames, planes, rows, columns).
     start : the molecules before the fit.
     drift_sd_nm : inter-camera drift of planes 1… along each axis, standard deviation of all or of each; 0: none.
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
@@ -74,31 +84,51 @@ class MultiEmitterFit:
     ) -> None:
         self._given, self._usable, self._pixel_nm = start, _usable(start), psf.pixel_size_nm
         self._start = _out_of_sight(start, ~self._usable)
-        self._model = FrameModel(psf, noise, images, background, self._start, drift_sd_nm, ceiling)
+        self._model = FrameModel(psf, noise, images, background, self._start, drift_sd_nm, ceiling, self._usable)
         self._last = self._model.start
+        self._large_group = in_large_groups(images.device)
 
     def fit(self, iterations: int = 6) -> MoleculeFits:
-        """Iterate until nearly all steps are small."""
-        model, frame = self._model, self._start.frame
-        now = model.evaluate(model.start)
-        held = torch.zeros_like(now.at.molecules, dtype=torch.bool)
-        damping = torch.full_like(now.deviance, _FIRST_DAMPING)
+        """Iterate until nearly all steps are small; in large groups, until all steps of a frame are."""
+        state = self.first_state()
         for number in range(iterations):
-            step = now.equations.damped(torch.where(held, _HOLD, damping[:, None])).solve()
-            proposed, finite = self._after(now.at, step)
-            away = ~held[:, 0] & self._away(proposed.molecules)
-            proposed.molecules[away, :3] = model.start.molecules[away, :3]
-            then = model.evaluate(proposed, number < _COUPLING_STEPS)
-            better = finite & (then.cost <= now.cost + 1e-6 * now.cost.abs())
-            held[away & (better[frame] | (damping > _HOLD_DAMPING)), :3] = True
-            damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
-            damping = torch.where(better[frame], damping, damping * 4).clamp(1e-9, 1e6)
-            large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > _SMALL_STEP
-            now = then.in_frames(better, now)
-            if better.all() and large.sum() <= _UNFINISHED * len(large):
+            state, small = self.iterate(state, number < _COUPLING_STEPS)
+            if not self._large_group and bool(small):
                 break
-        self._last = now.at
-        return self._result(now, held[:, 0])
+        self._last = state.now.at
+        return self._result(state.now, state.held[:, 0])
+
+    def first_state(self) -> FitState:
+        """The state before the first iteration."""
+        now = self._model.evaluate(self._model.start)
+        moving = torch.ones_like(now.cost, dtype=torch.bool)
+        held = torch.zeros_like(now.at.molecules, dtype=torch.bool)
+        return FitState(now, held, torch.full_like(now.deviance, _FIRST_DAMPING), moving)
+
+    def iterate(self, state: FitState, update_coupling: bool) -> tuple[FitState, Tensor]:
+        """One step of all frames that still move, and whether nearly all steps were small.
+
+        No shape depends on a value and no value is looked at, so that a GPU's work can be queued, captured or compiled.
+        """
+        model, frame, (now, held, damping, moving) = self._model, self._start.frame, state
+        step = now.equations.damped(torch.where(held, _HOLD, damping[:, None])).solve()
+        proposed, finite = self._after(now.at, step)
+        away = ~held[:, 0] & self._away(proposed.molecules)
+        returned = torch.where(away[:, None], model.start.molecules[:, :3], proposed.molecules[:, :3])
+        proposed = Unknowns(torch.cat((returned, proposed.molecules[:, 3:]), dim=1), proposed.drift)
+        then = model.evaluate(proposed, update_coupling)
+        better = finite & (then.cost <= now.cost + 1e-6 * now.cost.abs()) & moving
+        of_better = better[frame]
+        stays = away & (of_better | (damping > _HOLD_DAMPING))
+        held = torch.cat(((held[:, 0] | stays)[:, None].expand(-1, 3), held[:, 3:]), dim=1)
+        damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
+        damping = torch.where(of_better, damping, damping * 4).clamp(1e-9, 1e6)
+        large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > _SMALL_STEP
+        now = then.in_frames(better, now)
+        small = better.all() & (large.sum() <= _UNFINISHED * len(large))
+        if self._large_group:
+            moving = moving & ~(better & (model.table.sums(large.double()) == 0))
+        return FitState(now, held, damping, moving), small
 
     def residuals(self, rows: Tensor) -> Residuals:
         """What the last fit leaves in some windows."""
@@ -106,21 +136,17 @@ class MultiEmitterFit:
 
     def _after(self, now: Unknowns, step: Unknowns) -> tuple[Unknowns, Tensor]:
         """The unknowns after a step, and the frames whose steps are finite; the others' unknowns stay."""
-        frame = self._start.frame
-        broken = torch.zeros(len(now.drift), device=frame.device)
-        broken.index_add_(0, frame, (~step.molecules.isfinite().all(dim=1)).float())
-        finite = (broken == 0) & step.drift.isfinite().all(dim=1)
+        broken = self._model.table.sums(step.molecules.sum(dim=1)) + step.drift.sum(dim=1)
+        finite = broken.isfinite()
         moved = Unknowns(self._limited(now.molecules, step.molecules), now.drift + step.drift)
-        return moved.in_frames(finite, now, frame), finite
+        return moved.in_frames(finite, now, self._start.frame), finite
 
     def _limited(self, now: Tensor, step: Tensor) -> Tensor:
         """(n, …) After a step that neither jumps across the window nor turns the photons negative."""
         reach = _LARGEST_STEP_PX * self._pixel_nm
-        limited = step.clone()
-        limited[:, :2] = step[:, :2].clamp(-reach, reach)
-        limited[:, 2] = step[:, 2].clamp(-_LARGEST_STEP_Z_NM, _LARGEST_STEP_Z_NM)
-        limited[:, 3] = torch.minimum(torch.maximum(step[:, 3], -0.8 * now[:, 3]), 4 * now[:, 3])
-        return now + limited
+        lateral, axial = step[:, :2].clamp(-reach, reach), step[:, 2:3].clamp(-_LARGEST_STEP_Z_NM, _LARGEST_STEP_Z_NM)
+        photons = torch.minimum(torch.maximum(step[:, 3:4], -0.8 * now[:, 3:4]), 4 * now[:, 3:4])
+        return now + torch.cat((lateral, axial, photons, step[:, 4:]), dim=1)
 
     def _away(self, molecules: Tensor) -> Tensor:
         """(n,) Whether molecules are too far from their start, or too dim."""
