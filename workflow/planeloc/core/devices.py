@@ -37,6 +37,13 @@ def in_large_groups(device: torch.device) -> bool:
     return LARGE_GROUPS[device.type]
 
 
+def share_of_memory(device: torch.device, share: float, most: int) -> int:
+    """Return bytes that a step of a large group may take: a share of the device's memory, and never more than `most`."""
+    if device.type != "cuda":
+        return most
+    return min(most, int(share * torch.cuda.get_device_properties(device).total_memory))
+
+
 def rounded_up(count: int, device: torch.device) -> int:
     """Return a size for `count` elements: on a device of large groups one of a few, at most an eighth larger.
 

@@ -1,6 +1,7 @@
 """Conjugate gradients for the unknowns of many frames at once (Saad 2003, Iterative Methods, section 9.2).
 
-The unknowns of a frame are one row of a table: those of its molecules, place by place, and its drift. A molecule's rows
+The unknowns of a frame are one row of a table: those of its molecules, place by place, and its drift, filled up to
+whole places. A molecule's rows
 of the information lie together with those of its neighbours, so that a product with the information is one gathering
 and one multiplication, however many pairs there are. Frames converge independently: one that has converged no longer
 changes, and on a GPU the number of iterations is fixed, so that the program need not look at any value.
@@ -19,7 +20,7 @@ from planeloc.fitting.frame_table import FrameTable
 from planeloc.fitting.windows import OverlappingPairs
 
 _MOST_ITERATIONS = 20
-_FIXED_ITERATIONS = 12  # of large groups
+_FIXED_ITERATIONS = 10  # of large groups; of crowded frames' solutions 5 % need more, and then take the next step
 _TOLERANCE = 0.03  # of the solution, in the norm of the information
 
 
@@ -62,7 +63,7 @@ class Neighbourhood:
             others = where[:, None].repeat(1, most)
             others[at, rank] = table.place[partner[order]]
             block, other = torch.cat((block, blocks[:-1]), dim=1), torch.cat((other, others[:-1]), dim=1)
-        length = table.width * p + q
+        length = _length(table.width, p, q)
         frame = where[:-1] // max(1, table.width)
         first = other // max(1, table.width) * length + other % max(1, table.width) * p
         entry = (first[:, :, None] + torch.arange(p, device=device)).flatten(1)
@@ -76,7 +77,7 @@ class FrameSystem:
     def __init__(self, information: Information, near: Neighbourhood) -> None:
         table, self._near = near.table, near
         p, q = information.with_drift.shape[1:]
-        self._shape = (table.frames, table.width, p, q)
+        self._shape = frames, width, p, q = table.frames, table.width, p, q
         blocks, nothing = information.own, information.own.new_zeros(1, p, p)
         each = torch.eye(p, dtype=blocks.dtype, device=blocks.device)[None]
         blocks = torch.cat((blocks, each, information.between, information.between.transpose(1, 2), nothing))
@@ -84,23 +85,29 @@ class FrameSystem:
         with_drift = table.spread(information.with_drift)
         self._molecules = torch.cat((own.transpose(1, 2).flatten(2), with_drift), dim=2)
         self._drift = torch.cat((self._by_frame(with_drift).transpose(1, 2), information.drift), dim=2)
-        self._inverse = inverse(own[:, 0])
         alone = table.spread(information.with_drift_alone)
-        gain = self._by_frame(self._inverse @ alone)
-        known = self._by_frame(alone).transpose(1, 2) @ gain
-        covariance = torch.linalg.inv_ex(information.drift_alone - known).inverse
-        self._gain = gain
-        self._to_drift = torch.cat((-covariance @ gain.transpose(1, 2), covariance), dim=2)
+        own = inverse(own[:, 0])
+        gain = self._by_frame(own @ alone)
+        covariance = torch.linalg.inv_ex(information.drift_alone - self._by_frame(alone).transpose(1, 2) @ gain).inverse
+        length = _length(width, p, q)
+        self._filling = gain.new_zeros(frames, length - width * p - q)
+        self._zero = gain.new_zeros(())
+        self._inverse = self._filled(self._by_frame(own), length).reshape(-1, p, p)
+        of_drift = -torch.eye(q, dtype=gain.dtype, device=gain.device).expand(frames, q, q)
+        self._gain = self._filled(torch.cat((gain, of_drift), dim=1), length)
+        to_drift = torch.cat((-gain @ covariance.transpose(1, 2), covariance.transpose(1, 2)), dim=1)
+        self._to_drift = self._filled(to_drift, length).transpose(1, 2)
 
     def solve(self, molecules: Tensor, drift: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for right sides (n, p) and (frames, q)."""
         table = self._near.table
-        frames, width, p, _ = self._shape
-        right = torch.cat((table.spread(molecules).view(frames, width * p), drift), dim=1)
+        frames, width, p, q = self._shape
+        right = torch.cat((table.spread(molecules).view(frames, width * p), drift, self._filling), dim=1)
         solution = self._precondition(right)
         if self._near.pairs:
             solution = self._iterated(right, solution)
-        return table.gathered(solution[:, : width * p].reshape(-1, p)), solution[:, width * p :]
+        molecules, drift, _ = solution.split((width * p, q, self._filling.shape[1]), dim=1)
+        return table.gathered(molecules.reshape(-1, p)), drift
 
     def _iterated(self, right: Tensor, solution: Tensor) -> Tensor:
         """Improve a solution until every frame's is good enough."""
@@ -116,12 +123,12 @@ class FrameSystem:
             image = self._applied(direction)
             curvature = _dot(direction, image)
             active = active & (curvature > 0)  # coupling that is kept from an earlier step may not be consistent
-            length = torch.where(active, product / curvature, 0.0)
+            length = torch.where(active, product / curvature, self._zero)
             solution = torch.addcmul(solution, length, direction)
             residual = torch.addcmul(residual, length, image, value=-1)
             preconditioned = self._precondition(residual)
             last, product = product, _dot(residual, preconditioned)
-            direction = torch.addcmul(preconditioned, torch.where(active, product / last, 0.0), direction)
+            direction = torch.addcmul(preconditioned, torch.where(active, product / last, self._zero), direction)
             active = active & (product > enough)
         return solution
 
@@ -129,19 +136,30 @@ class FrameSystem:
         """The information times vectors (frames, length)."""
         near = vector.view(-1)[self._near.entry]
         molecules = torch.bmm(self._molecules, near[:, :, None]).view(len(vector), -1)
-        return torch.cat((molecules, torch.bmm(self._drift, vector[:, :, None])[:, :, 0]), dim=1)
+        _, width, p, q = self._shape
+        drift = torch.bmm(self._drift, vector[:, : width * p + q, None])[:, :, 0]
+        return torch.cat((molecules, drift, self._filling), dim=1)
 
     def _precondition(self, right: Tensor) -> Tensor:
         """Solve exactly as if nothing overlapped: molecules are eliminated by the Schur complement."""
-        frames, width, p, _ = self._shape
         drift = torch.bmm(self._to_drift, right[:, :, None])
-        alone = torch.bmm(self._inverse, right[:, : width * p].reshape(-1, p, 1)).view(frames, width * p, 1)
-        return torch.cat((torch.baddbmm(alone, self._gain, drift, alpha=-1), drift), dim=1)[:, :, 0]
+        alone = torch.bmm(self._inverse, right.view(-1, self._shape[2], 1)).view(*right.shape, 1)
+        return torch.baddbmm(alone, self._gain, drift, alpha=-1)[:, :, 0]
+
+    @staticmethod
+    def _filled(values: Tensor, length: int) -> Tensor:
+        """(frames, …, columns) → (frames, length, columns), with zeros."""
+        return torch.nn.functional.pad(values, (0, 0, 0, length - values.shape[1]))
 
     def _by_frame(self, values: Tensor) -> Tensor:
         """(places, p, q) → (frames, width · p, q)."""
         frames, width, p, _ = self._shape
         return values.reshape(frames, width * p, values.shape[2])
+
+
+def _length(width: int, p: int, q: int) -> int:
+    """Unknowns of a frame: p of every place, and q that fill whole places."""
+    return (width - (-q // p)) * p
 
 
 def inverse(matrices: Tensor) -> Tensor:

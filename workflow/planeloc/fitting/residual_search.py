@@ -9,6 +9,7 @@ one along y, so that no image is made: what is found only starts another fit, wi
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def _distinct(frame: NDArray[np.int64], gain: NDArray, position: NDArray, same_n
         others = kept.setdefault(int(frame[row]), [])
         if all(np.abs(position[row] - position[other]).max() >= same_nm for other in others):
             others.append(int(row))
-    return np.sort(np.fromiter(sum(kept.values(), []), dtype=np.int64))
+    return np.sort(np.fromiter(chain.from_iterable(kept.values()), dtype=np.int64))
 
 
 def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:

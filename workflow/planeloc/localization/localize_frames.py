@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planeloc.core.devices import choose_device, choose_precision, in_large_groups
+from planeloc.core.devices import choose_device, choose_precision, in_large_groups, share_of_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
@@ -43,7 +43,8 @@ from planeloc.transforms.resampling import Resampler
 _FEW_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
 # Frames that are computed together, and bytes of their images; multiples of BACKGROUND_FRAMES have several backgrounds.
 _GROUP_FRAMES = {"cpu": _FEW_FRAMES, "cuda": (1600, 800, 400, 200, 100, 50, *_FEW_FRAMES)}
-_GROUP_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
+_GROUP_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
+_SHARE_OF_GPU = 1 / 40  # of a group's images, so that a GPU of little memory takes smaller groups
 _READERS = 8  # threads, of a large group
 
 
@@ -70,7 +71,7 @@ class Localizer:
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
         self.context = context = _context(job, device_index)
-        self.stopwatch, self.group = context.stopwatch, group_frames(context.movie, context.device)
+        self.stopwatch, self.group = context.stopwatch, _group_that_fits(context.movie, context.device)
         self.finder: Finder = network_kind(context.record.kind).finder(context)
         self.refinement = Refinement(context) if job.settings.refine == "likelihood" else None
         scene = context.record.scene
@@ -176,6 +177,14 @@ def group_frames(movie: Movie, device: torch.device) -> int:
     kind = "cuda" if in_large_groups(device) else "cpu"
     frame_bytes = 4 * math.prod(movie.shape[1:])
     return next((n for n in _GROUP_FRAMES[kind] if n * frame_bytes <= _GROUP_BYTES[kind]), 1)
+
+
+def _group_that_fits(movie: Movie, device: torch.device) -> int:
+    """A divisor of `group_frames` whose images fit into the memory of this device."""
+    group, most = group_frames(movie, device), share_of_memory(device, _SHARE_OF_GPU, _GROUP_BYTES["cuda"])
+    while group > 1 and in_large_groups(device) and 4 * group * math.prod(movie.shape[1:]) > most:
+        group = next(n for n in _GROUP_FRAMES["cuda"] if n < group)
+    return group
 
 
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:

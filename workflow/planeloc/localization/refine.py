@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.core.devices import in_large_groups, rounded_up
+from planeloc.core.devices import in_large_groups, rounded_up, share_of_memory
 from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
 from planeloc.fitting.windows import InitialMolecules
@@ -25,7 +25,8 @@ _LEAST_PHOTONS = 0.1  # of the dimmest molecule of training, to start from
 _LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that an added one has after the fit
 _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
 _HIGHEST_PROBABILITY = 1 - 1e-6
-_MOLECULES_AT_ONCE = {False: 1024, True: 1 << 15}  # in groups of few and of many frames, unless one frame has more
+_MOLECULES_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}  # unless one frame has more
+_BYTES_OF_MOLECULE, _SHARE_OF_GPU = 1 << 17, 1 / 4
 
 
 class Refinement:
@@ -114,13 +115,14 @@ class Refinement:
         bright = fits.photons > _LEAST_OF_MISSED * self._context.record.scene.photons[0]
         return fits.fitted & bright & (_significance(fits) > _LEAST_SIGNIFICANCE)
 
-
     def _batches(self, frame: Tensor, frames: int) -> Iterator[tuple[slice, slice]]:
         """Frames, and rows of the ascending `frame` (n,), that are fitted together: whole frames."""
-        large = in_large_groups(frame.device)
-        if large and 0 < len(frame) <= _MOLECULES_AT_ONCE[large]:
-            return iter([(slice(0, frames), slice(0, len(frame)))])
-        return _batches(frame, _MOLECULES_AT_ONCE[large])
+        if not in_large_groups(frame.device):
+            return _batches(frame, _MOLECULES_AT_ONCE["cpu"])
+        most = _MOLECULES_AT_ONCE["cuda"] * _BYTES_OF_MOLECULE
+        at_once = share_of_memory(frame.device, _SHARE_OF_GPU, most) // _BYTES_OF_MOLECULE
+        whole = [(slice(0, frames), slice(0, len(frame)))] if len(frame) else []
+        return iter(whole) if len(frame) <= at_once else _batches(frame, at_once)
 
 
 def _filled_up(start: InitialMolecules, size: int) -> InitialMolecules:

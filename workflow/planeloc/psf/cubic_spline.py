@@ -14,9 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planeloc.core.devices import in_large_groups
+from planeloc.core.devices import in_large_groups, share_of_memory
+from planeloc.psf.cubic_spline_batch import images_and_slopes, padded_table
 
-_BYTES, _BYTES_IN_LARGE_GROUPS = 32 << 20, 2 << 30  # of slices and rows at once
+_BYTES = 32 << 20  # of slices and rows at once
+_SHARE_OF_GPU, _MOST_ON_GPU = 1 / 16, 4 << 30
 _TAPS = 4  # basis functions that are not zero at a point
 
 
@@ -120,6 +122,14 @@ def spline_images(
     flat, defocus = position_nm.reshape(-1, 2), defocus_nm.reshape(-1)
     first_rows = (sets * knots.axial).expand(defocus_nm.shape).reshape(-1)
     images = flat.new_empty(4 if slopes else 1, len(defocus), *shape)
+    if slopes and in_large_groups(flat.device) and shape[0] == shape[1]:
+        padded = padded_table(knots, table)
+        emitter_sets = sets.expand(defocus_nm.shape).reshape(-1)
+        for part in _parts(len(defocus), knots, shape, flat):
+            images[:, part] = images_and_slopes(
+                knots, padded, emitter_sets[part], flat[part], defocus[part], shape[0], pixel_size_nm
+            )
+        return images.view(len(images), *defocus_nm.shape, *shape)
     for part in _parts(len(defocus), knots, shape, flat):
         slices = _slices(knots, table, first_rows[part], defocus[part], slopes)
         images[:, part] = _resampled(knots, slices, flat[part], shape, pixel_size_nm)
@@ -129,7 +139,7 @@ def spline_images(
 def _parts(count: int, knots: Knots, shape: tuple[int, int], like: Tensor) -> Iterator[slice]:
     """Emitters that are computed together."""
     one = 2 * knots.lateral**2 + 6 * knots.lateral * shape[1] + 8 * _TAPS * sum(shape)
-    most = _BYTES_IN_LARGE_GROUPS if in_large_groups(like.device) else _BYTES
+    most = share_of_memory(like.device, _SHARE_OF_GPU, _MOST_ON_GPU) if in_large_groups(like.device) else _BYTES
     at_once = max(1, most // (one * like.element_size()))
     return (slice(start, start + at_once) for start in range(0, count, at_once))
 
