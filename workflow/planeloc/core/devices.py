@@ -38,7 +38,7 @@ def in_large_groups(device: torch.device) -> bool:
 
 
 def share_of_memory(device: torch.device, share: float, most: int) -> int:
-    """Return bytes that a step of a large group may take: a share of the device's memory, and never more than `most`."""
+    """Return bytes that a step of a large group may take: a share of the device's memory, at most `most`."""
     if device.type != "cuda":
         return most
     return min(most, int(share * torch.cuda.get_device_properties(device).total_memory))

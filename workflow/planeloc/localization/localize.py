@@ -43,6 +43,8 @@ _LOG = logging.getLogger(__name__)
 
 _VERSION = stage_version("localize")  # of this process: read when it started
 
+_GROUPS_IN_A_BLOCK = 4  # of a GPU: tables are made while it computes the next group of the block
+
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not thread-safe, and workers of foreign clusters may have threads
 
 # Settings on which the localizations depend.
@@ -188,7 +190,7 @@ def _localize_blocks(
     task = partial(localize_block, job, _VERSION, str(folder))
     group = group_frames(movie, torch.device(job.settings.device))
     if group > BACKGROUND_FRAMES:  # of a GPU, which would compute a group for every block that has some of its frames
-        block_frames = -(-block_frames // group) * group
+        block_frames = max(-(-block_frames // group), _GROUPS_IN_A_BLOCK) * group
     with progress_bar(frames, "localizing", "frame", done=done, log_every_s=10) as bar:
         missing = checkpoints.missing_blocks(finished, frames, block_frames)
         for block, (rows, spent) in scheduler.run(client, task, missing, min(block_frames, group)):

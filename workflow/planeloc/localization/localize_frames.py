@@ -11,7 +11,7 @@ disk, the number of workers, their blocks or the order in which they finish.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -46,6 +46,7 @@ _GROUP_FRAMES = {"cpu": _FEW_FRAMES, "cuda": (1600, 800, 400, 200, 100, 50, *_FE
 _GROUP_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
 _SHARE_OF_GPU = 1 / 40  # of a group's images, so that a GPU of little memory takes smaller groups
 _READERS = 8  # threads, of a large group
+_READ_AHEAD = ThreadPoolExecutor(1)  # starts its thread when it is first used
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Localizer:
         typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
         self._readers = ThreadPoolExecutor(_READERS) if in_large_groups(context.device) else None
+        self._ahead: tuple[int, Future] | None = None  # first frame of the group that is being read
         self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
 
     def read(self, first: int, last: int) -> tuple[Tensor, Tensor]:
@@ -102,6 +104,26 @@ class Localizer:
             known = first <= frame < last
             samples.numpy()[place] = counts.numpy()[frame - first] if known else movie.read(frame, frame + 1)[0]
         return counts, samples
+
+    def groups(self, firsts: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what `read` returns of the groups that begin at some frames; the next one is read in the meantime.
+
+        Beside a GPU, this is also the group after the last one: the next block usually begins with it.
+        """
+        frames = self.context.movie.frames
+
+        def read(first: int) -> tuple[Tensor, Tensor]:
+            return self.read(first, min(first + self.group, frames))
+
+        if not in_large_groups(self.context.device):
+            yield from _one_ahead(read, [(first,) for first in firsts])
+            return
+        for first, following in pairwise((*firsts, firsts[-1] + self.group)):
+            known, self._ahead = self._ahead, None
+            now = known[1].result() if known and known[0] == first else read(first)
+            if following < frames:
+                self._ahead = following, _READ_AHEAD.submit(read, following)
+            yield now
 
     def _room(self, *frames: int) -> Tensor:
         """Memory for counts that a GPU reads on its own."""
@@ -194,8 +216,7 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
     for: other groups might be rounded differently.
     """
     firsts = range(start - start % localizer.group, stop, localizer.group)
-    tasks = [(first, min(first + localizer.group, localizer.context.movie.frames)) for first in firsts]
-    groups = _one_ahead(localizer.read, tasks)
+    groups = localizer.groups(firsts)
 
     def finished(first: int, detections: list[Detections]) -> dict[str, NDArray]:
         columns = localizer.table(detections)
@@ -250,6 +271,7 @@ def _device(name: str, index: int) -> torch.device:
     device = choose_device(name)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 is what it says
     if device.type == "cuda":
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The transforms of a registration as one polynomial of second order for all cameras, on the device of the positions."""
+"""The transforms of a registration as polynomials of second order, of all cameras at once, on any device."""
 
 from __future__ import annotations
 
