@@ -22,7 +22,7 @@ from planeloc.training.settings import TrainSettings
 DRIFT_VOXELS = {"robust": 2, "nonrobust": 0}
 LIMIT_S = 440.0  # a variable of this name sets another
 TRIAL_IMAGES = 20_000
-TINY = {"samples": 48, "batch": 8, "channels": "8,8,8,8", "validation": 8, "validate_every": 16}
+TINY = {"samples": 24, "batch": 4, "channels": "8,8,8,8", "validation": 4, "validate_every": 12}
 
 
 def run(machine: Machine, stage: str) -> bool:
@@ -38,7 +38,7 @@ def run(machine: Machine, stage: str) -> bool:
     shown = ("validation_loss", "lateral_nm", "axial_nm", "samples")
     record.add(training=f"{name}.safetensors, on a CPU", **{key: shipped[key] for key in shown})
     psf, scene = paper_scene()
-    images = machine.size(TRIAL_IMAGES, 16)
+    images = machine.size(TRIAL_IMAGES, 8)
     scene = replace(scene, drift_voxels=DRIFT_VOXELS[name])
     precision = fastest_that_agrees(machine, record, psf, scene, settings, images)
     record.describe(precision=precision)

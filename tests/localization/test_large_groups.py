@@ -108,6 +108,32 @@ def test_blocks_of_a_movie_are_cut_at_groups(files, few, large, monkeypatch):
     assert len(match(points(pd.DataFrame(whole)), points(few), 100.0, 200.0)) >= len(few) - 2
 
 
+def test_a_group_that_needs_too_much_memory_is_halved(files, few, large, monkeypatch):
+    localizer, frames = localizer_on(files, "cpu"), []
+    refinement = localizer.refinement
+
+    def refine(images, background, found):
+        frames.append(len(images))
+        if len(images) > 100:
+            raise RuntimeError("CUDA error: out of memory")
+        return refinement(images, background, found)
+
+    localizer.refinement = refine
+    table = pd.DataFrame(localize_frames(localizer, 0, FRAMES))
+    assert frames == [230, 100, 130, 100, 30]
+    assert len(match(points(table), points(few), 100.0, 200.0)) >= len(few) - 2
+    with pytest.raises(RuntimeError, match="something else"):
+        monkeypatch.setattr(localizer, "finder", raises("something else"))
+        localize_frames(localizer, 0, FRAMES)
+
+
+def raises(message):
+    def function(*arguments):
+        raise RuntimeError(message)
+
+    return function
+
+
 def test_backgrounds_are_those_of_every_stretch(files, large):
     movie = Movie.open(files / "m.json")
     localizer = localizer_on(files, "cpu")

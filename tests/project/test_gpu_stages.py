@@ -69,7 +69,7 @@ def test_a_training_that_the_time_did_not_suffice_for_is_resumed(
 
     monkeypatch.setattr(_Loop, "_step", step_until_a_checkpoint)
     settings = TrainSettings(
-        network="upsampling", samples=4000, batch=2, channels="4,4", upsampling=2, validation=2, validate_every=500,
+        network="upsampling", samples=1500, batch=2, channels="4,4", upsampling=2, validation=2, validate_every=500,
         device="cpu", precision="float32", patience=0,
     )  # fmt: skip
     folders = [tmp_path / name for name in ("first", "second")]
@@ -81,7 +81,7 @@ def test_a_training_that_the_time_did_not_suffice_for_is_resumed(
         assert (folder / "robust.safetensors").exists() is finished
         monkeypatch.setenv("RESUME", str(folder))
     assert "resuming training at step" in caplog.text
-    assert results_of(folders[1], "paper")[-1]["images"] == 4000
+    assert results_of(folders[1], "paper")[-1]["images"] == 1500
 
 
 def test_a_limit_of_time_ends_what_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:

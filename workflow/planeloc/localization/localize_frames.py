@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision, in_large_groups, share_of_memory
+from planeloc.core.memory import out_of_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
@@ -134,9 +135,25 @@ class Localizer:
         """Localize frames as `read` returns them; here the first is frame 0."""
         return self.table(self.detect(counts, background))
 
-    @torch.inference_mode()
     def detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
-        """Molecules of frames as `read` returns them, on the CPU."""
+        """Molecules of frames as `read` returns them, on the CPU; a large group that needs too much memory in halves."""
+        try:
+            return self._detect(counts, background)
+        except RuntimeError as error:
+            if len(background) == 1 or not in_large_groups(self.context.device) or not out_of_memory(error):
+                raise
+        half = len(background) // 2  # not in the handler: the error keeps references to what was computed
+        frames = half * BACKGROUND_FRAMES
+        if self.context.device.type == "cuda":
+            torch.cuda.empty_cache()
+        earlier, later = (
+            self.detect(counts[:frames], background[:half]),
+            self.detect(counts[frames:], background[half:]),
+        )
+        return [*earlier, *(found._replace(frame=found.frame + frames) for found in later)]
+
+    @torch.inference_mode()
+    def _detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
         context = self.context
         large = in_large_groups(context.device)
         with self.stopwatch("registration"):
