@@ -136,7 +136,7 @@ class Localizer:
         return self.table(self.detect(counts, background))
 
     def detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
-        """Molecules of frames as `read` returns them, on the CPU; a large group that needs too much memory in halves."""
+        """Molecules of frames as `read` returns them, on the CPU; what needs too much memory of a GPU, in halves."""
         try:
             return self._detect(counts, background)
         except RuntimeError as error:
