@@ -20,7 +20,7 @@ from planeloc.scenes.scene import paper_scene
 from planeloc.training.settings import TrainSettings
 
 DRIFT_VOXELS = {"robust": 2, "nonrobust": 0}
-LIMIT_S = 440.0  # a variable of this name sets another
+LIMIT_S = 400.0  # of the training, after the trial; a variable of this name sets another
 TRIAL_IMAGES = 20_000
 TINY = {"samples": 24, "batch": 4, "channels": "8,8,8,8", "validation": 4, "validate_every": 12}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,7 +18,7 @@ from planeloc.training.train import train
 from support.movies import FRAMES_OF_FILES, draw_emitters, write_files
 from support.pretended_gpu import GPU, pretend
 from support.repository import RESOURCES
-from support.splines import random_spline
+from support.splines import random_spline, spline_of_a_long_scan
 from support.trainings import TINY_REGRESSION, TINY_UPSAMPLING, outputs
 
 FEW = {"samples": 16, "validate_every": 8, "checkpoint_every_s": 1.0, "device": "cuda", "precision": "float32"}
@@ -54,13 +55,15 @@ def test_localization(files, weights, monkeypatch):
         assert localizer.context.device == GPU and localizer.group > FRAMES_OF_FILES
         table = pd.DataFrame(localize_frames(localizer, 0, FRAMES_OF_FILES))
     frame, *place, _ = draw_emitters(FRAMES_OF_FILES, 3).T
-    truth = Points(frame.astype(int), torch.tensor(place).T.numpy())
+    truth = Points(frame.astype(int), np.column_stack(place))
     pairs = match(Points(table.frame.to_numpy(), table[["x", "y", "z"]].to_numpy()), truth, 100.0, 200.0)
     assert len(pairs) > 0.9 * len(truth)
 
 
 @pytest.mark.parametrize("settings", [TINY_REGRESSION, TINY_UPSAMPLING], ids=lambda s: s.network)
-def test_training(files, settings, tmp_path, monkeypatch):
+def test_training(settings, tmp_path, monkeypatch):
+    psf = tmp_path / "psf.h5"
+    write_psf(psf, replace(spline_of_a_long_scan(), gaussian=paper_psf()))
     with pretend(monkeypatch):
-        used = train(files / "psf.h5", None, [], None, *outputs(tmp_path), replace(settings, **FEW))
+        used = train(psf, None, [], None, *outputs(tmp_path), replace(settings, **FEW))
     assert used["decision"] == "trained" and used["device"].startswith("cuda: pretended")
