@@ -130,12 +130,12 @@ def what_limits(machine: Machine, record: Record, localizer: Localizer) -> None:
     """A group alone: reading, computing, and the making of columns; operations, and the device's own time."""
     last = min(localizer.group, localizer.context.movie.frames)
     batch = localizer.read(0, last)
+    found = localizer.detect(*batch)
     parts = {
         "reading": machine.seconds(lambda: localizer.read(0, last), warm_up=False),
         "device": machine.seconds(lambda: localizer.detect(*batch)),
-        "columns": machine.seconds(lambda: localizer.table(localizer.detect(*batch)), warm_up=False),
+        "columns": machine.seconds(lambda: localizer.table(found), warm_up=False),
     }
-    parts["columns"] -= parts["device"]
     for name, took in parts.items():
         record.add(quantity=f"a group of {last}: {name}", value=1e3 * took / last, unit="ms per frame")
     with Operations() as counted:
