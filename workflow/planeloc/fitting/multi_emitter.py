@@ -119,7 +119,7 @@ class MultiEmitterFit:
         then = model.evaluate(proposed, update_coupling)
         better = finite & (then.cost <= now.cost + 1e-6 * now.cost.abs()) & moving
         of_better = better[frame]
-        stays = away & (of_better | (damping > _HOLD_DAMPING))
+        stays = away & moving[frame] & (of_better | (damping > _HOLD_DAMPING))
         held = torch.cat(((held[:, 0] | stays)[:, None].expand(-1, 3), held[:, 3:]), dim=1)
         damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
         damping = torch.where(of_better, damping, damping * 4).clamp(1e-9, 1e6)
