@@ -1,5 +1,7 @@
 """Results of a benchmark with what they depend on: commit, date, processor, threads, versions, command line.
 
+The variables COMMIT and CLEAN ("yes") state the commit where a copy of the code has no git.
+
 Every script records its rows here, and the table that it prints is made from the file. Without ``--json`` the file
 goes to benchmarks/scratch, which git ignores. ``--json benchmarks/results/NAME.json`` publishes it: then
 `python benchmarks/tables.py` generates the table of the documents from it.
@@ -57,6 +59,11 @@ class Record:
             if earlier["measurement"]["commit"] == self._content["measurement"]["commit"]:
                 self._content["results"] = earlier["results"]
 
+    def describe(self, **values: Any) -> None:
+        """Add to what the results depend on."""
+        self._content["measurement"] |= values
+        write_json(self.path, self._content)
+
     def add(self, **row: Any) -> None:
         """Save one more row; values are text, numbers, lists of them or None. What is not finite becomes None."""
         plain = {key: _plain(value) for key, value in row.items()}
@@ -87,8 +94,8 @@ def _plain(value: Any) -> Any:
 def measurement() -> dict[str, Any]:
     """What results depend on besides the code of the benchmark."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "clean": not _git("status", "--porcelain"),
+        "commit": os.environ.get("COMMIT") or _git("rev-parse", "HEAD"),
+        "clean": os.environ["CLEAN"] == "yes" if "CLEAN" in os.environ else not _git("status", "--porcelain"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": processor(),
         "threads": torch.get_num_threads(),

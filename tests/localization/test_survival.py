@@ -238,7 +238,7 @@ def test_too_little_memory_for_a_block(files, whole, tmp_path, monkeypatch, in_p
         return real(localizer, start, stop)
 
     monkeypatch.setattr(localize_module, "localize_frames", work)
-    monkeypatch.setattr(localize_module, "group_frames", lambda movie: 3)
+    monkeypatch.setattr(localize_module, "group_frames", lambda movie, device: 3)
     run(files, tmp_path / "o.h5", block_frames=12)
     assert max(sizes) == 12 and sizes[-1] <= 3
     assert (tmp_path / "o.h5").read_bytes() == whole

@@ -174,7 +174,13 @@ def test_a_result_file_says_where_its_numbers_come_from(file: Path) -> None:
 
 BENCHMARKS = sorted(
     path
-    for folder in ("benchmarks/speed", "benchmarks/accuracy", "benchmarks/support", "reproduction/benchmarks")
+    for folder in (
+        "benchmarks/speed",
+        "benchmarks/accuracy",
+        "benchmarks/gpu",
+        "benchmarks/support",
+        "reproduction/benchmarks",
+    )
     for path in (REPOSITORY / folder).glob("*.py")
 )
 

@@ -10,6 +10,9 @@ from planeloc.core.errors import PlanelocError
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
+# Whether hundreds of frames are computed together, in tensors of few shapes and without a look at values in between: to
+# start an operation on a GPU takes longer than to compute it for a few frames. A CPU's caches hold few frames.
+LARGE_GROUPS = {"cpu": False, "cuda": True}
 
 
 def choose_device(name: str) -> torch.device:
@@ -27,6 +30,29 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+def in_large_groups(device: torch.device) -> bool:
+    """Return whether a device computes large groups of frames together."""
+    return LARGE_GROUPS[device.type]
+
+
+def share_of_memory(device: torch.device, share: float, most: int) -> int:
+    """Return bytes that a step of a large group may take: a share of the device's memory, at most `most`."""
+    if device.type != "cuda":
+        return most
+    return min(most, int(share * torch.cuda.get_device_properties(device).total_memory))
+
+
+def rounded_up(count: int, device: torch.device) -> int:
+    """Return a size for `count` elements: on a device of large groups one of a few, at most an eighth larger.
+
+    Shapes then recur from group to group: memory is reused, and what was compiled or captured for a shape is, too.
+    """
+    if not in_large_groups(device):
+        return count
+    step = 1 << max(3, count.bit_length() - 4)
+    return -(-count // step) * step
 
 
 def describe_device(device: torch.device) -> str:

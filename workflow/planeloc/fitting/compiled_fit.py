@@ -21,7 +21,7 @@ from torch import Tensor
 from planeloc.cameras.noise import DARKEST_PHOTONS, PixelNoise
 from planeloc.fitting import limits
 from planeloc.fitting.maximum import Maximum
-from planeloc.fitting.normal_equations import NormalEquations, Unknowns
+from planeloc.fitting.normal_equations import Unknowns, covariance_of_molecules
 from planeloc.fitting.windows import InitialMolecules, OverlappingPairs, pairs_reach_px, window_side
 from planeloc.psf import PSF
 from planeloc.psf.gaussian import LEAST_SHAPE, GaussianPSF
@@ -159,7 +159,11 @@ def fit_frames(
         found["held"],
         found["deviance"],
         found["pixels"],
-        _covariance(molecules.frame, pairs, found),
+        covariance_of_molecules(
+            molecules.frame,
+            OverlappingPairs(pairs[:, 0], pairs[:, 1]),
+            *(found[name] for name in ("own", "between", "with_drift", "about_drift")),
+        ),
         corner,
         found["residual"],
         found["weight"],
@@ -218,21 +222,6 @@ def _pairs(frame: Tensor, corner: Tensor, reach: float) -> Tensor:
         if count <= room:
             return pairs[:count]
         room = count
-
-
-def _covariance(frame: Tensor, pairs: Tensor, found: dict[str, Tensor]) -> Tensor:
-    gradient = Unknowns(found["unknowns"], found["drift"])  # not used by a covariance
-    return NormalEquations(
-        frame,
-        found["own"],
-        OverlappingPairs(pairs[:, 0], pairs[:, 1]),
-        found["between"],
-        found["with_drift"],
-        found["with_drift"],
-        found["about_drift"],
-        found["about_drift"],
-        gradient,
-    ).covariance()
 
 
 @lru_cache(maxsize=1)

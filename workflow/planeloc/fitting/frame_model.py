@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.fitting.conjugate_gradients import Neighbourhood
+from planeloc.fitting.frame_table import FrameTable
 from planeloc.fitting.limits import LEAST_DRIFT_SD_NM, WIDE_NM, WIDE_PHOTONS
-from planeloc.fitting.normal_equations import PER_PLANE, NormalEquations, Unknowns, assemble
+from planeloc.fitting.normal_equations import PER_PLANE, Assembly, NormalEquations, Unknowns
 from planeloc.fitting.windows import InitialMolecules, MoleculeWindows, window_side
 from planeloc.psf import PSF
 
@@ -59,17 +61,27 @@ class FrameModel:
         molecules: InitialMolecules,
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None = None,
+        usable: Tensor | None = None,
     ) -> None:
-        """The parameters are those of `planeloc.fitting.multi_emitter.MultiEmitterFit`."""
+        """The parameters are those of `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+
+        `usable` (n,): molecules that are fitted; others, which must be out of sight, keep the values of the start.
+        """
         self._psf, self._molecules, self._frames, planes = psf, molecules, len(images), images.shape[1]
         self._noise = noise.to(images)
         position, photons = molecules.position, molecules.photons[:, None]
         side = window_side(psf)
         self.windows = MoleculeWindows.cut(images, background, molecules.frame, molecules.mapped_px, side, ceiling)
-        self._pairs = self.windows.pairs(molecules.frame)
+        usable = torch.ones_like(molecules.frame, dtype=torch.bool) if usable is None else usable
+        self.table = FrameTable.of(molecules.frame, self._frames, usable)
+        self._pairs = self.windows.pairs(self.table)
         self._partner = self.windows.pixels_in_partner(self._pairs)
+        near = Neighbourhood.of(self.table, self._pairs, 4 + planes, 2 * (planes - 1))
+        self._assembly = Assembly(molecules, near, self._pairs)
         self._coupling: Tensor | None = None
         self._brightness = torch.tensor(psf.brightness).to(position)
+        self._depths = torch.tensor(psf.plane_depths_nm).to(position)
+        self._corner_nm = (molecules.mapped_px - self.windows.corner) * psf.pixel_size_nm
         no_excess = torch.zeros_like(molecules.mapped_px[..., 0])
         first = torch.cat((position, photons, no_excess), dim=1)
         self.start = Unknowns(first, first.new_zeros(self._frames, 2 * (planes - 1)))
@@ -95,11 +107,11 @@ class FrameModel:
         if update_coupling or self._coupling is None:
             self._coupling = self._couplings(weighted, rows)
         moved = Unknowns(at.molecules - self.start.molecules, at.drift)
-        likelihood = assemble(self._molecules, self._frames, self._pairs, self._factors(at), products, self._coupling)
+        likelihood = self._assembly(self._factors(at), products, self._coupling)
         deviance = windows.use * self._noise.deviance(windows.photons[..., None], expected[..., None])[..., 0]
         own = (deviance * windows.share).sum(dim=(1, 2), dtype=torch.float64)
-        cost = (prior.drift * at.drift.square()).sum(dim=1)
-        cost = cost.index_add(0, self._molecules.frame, own + (prior.molecules * moved.molecules.square()).sum(dim=1))
+        cost = self.table.sums(own + (prior.molecules * moved.molecules.square()).sum(dim=1))
+        cost = cost + (prior.drift * at.drift.square()).sum(dim=1)
         return Evaluation(at, likelihood.with_prior(prior, moved), cost, deviance.sum(dim=(1, 2), dtype=torch.float64))
 
     def expected(self, at: Unknowns) -> Tensor:
@@ -111,10 +123,6 @@ class FrameModel:
         expected = self.expected(at)
         return self.windows.photons - expected, self.windows.use / self._noise.variance(expected[..., None])[..., 0]
 
-    def in_window_nm(self, at: Unknowns) -> Tensor:
-        """(n, planes, 2) position of the molecules in their windows."""
-        return in_window_nm(self._molecules, at, self.windows.corner, self._psf.pixel_size_nm)
-
     def _expected(self, at: Unknowns, unit: Tensor) -> Tensor:
         photons = (at.molecules[:, 3, None] * self._brightness).to(unit)
         own = photons[..., None] * unit + at.molecules[:, 4:, None].to(unit) * self.windows.share
@@ -122,8 +130,8 @@ class FrameModel:
 
     def _unit_images(self, at: Unknowns) -> tuple[Tensor, list[Tensor]]:
         """Images (n, planes, pixels) of one photon on the plane, and derivatives by x, y and defocus there."""
-        windows, position = self.windows, self.in_window_nm(at)
-        defocus = torch.tensor(self._psf.plane_depths_nm).to(position) - at.molecules[:, 2, None]
+        windows, position = self.windows, in_window_nm(self._molecules, at, self._corner_nm)
+        defocus = self._depths - at.molecules[:, 2, None]
         shape = (windows.side, windows.side)
         unit, derivatives = self._psf.unit_derivatives(position.to(windows.use), defocus.to(windows.use), shape)
         return unit.flatten(2), [values.flatten(2) for values in derivatives]
@@ -147,7 +155,7 @@ def drift_on_planes(drift: Tensor) -> Tensor:
     return torch.nn.functional.pad(drift.unflatten(1, (-1, 2)), (0, 0, 1, 0))
 
 
-def in_window_nm(molecules: InitialMolecules, at: Unknowns, corner: Tensor, pixel_size_nm: float) -> Tensor:
-    """(n, planes, 2) position of molecules in windows whose first pixels are at `corner` (n, planes, 2)."""
+def in_window_nm(molecules: InitialMolecules, at: Unknowns, start_nm: Tensor) -> Tensor:
+    """(n, planes, 2) position of molecules in their windows, where it was `start_nm` before the fit."""
     moved = (at.molecules[:, :2] - molecules.position[:, :2])[:, None] + drift_on_planes(at.drift)[molecules.frame]
-    return (molecules.mapped_px - corner) * pixel_size_nm + (molecules.axes @ moved[..., None])[..., 0]
+    return start_nm + (molecules.axes @ moved[..., None])[..., 0]

@@ -9,11 +9,15 @@ one along y, so that no image is made: what is found only starts another fit, wi
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from planeloc.core.devices import in_large_groups
 from planeloc.fitting.maximum import Residuals
 from planeloc.psf import PSF
 
@@ -21,7 +25,7 @@ _STEPS_PX = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the second molecule from the first
 _DEPTH_STEP_NM = 200.0
 _LEAST_GAIN = 30.0  # noise exceeds it in one of a million windows, over all positions tried
 _SAME_PX = 1.5  # candidates of two windows that are nearer than this are one molecule
-_WINDOWS_AT_ONCE = 32  # each with every step
+_WINDOWS_AT_ONCE, _IN_LARGE_GROUPS = 32, 2048  # each with every step
 
 
 class MissedMolecules(NamedTuple):
@@ -35,19 +39,26 @@ class MissedMolecules(NamedTuple):
 def find_missed(psf: PSF, residuals: Residuals, depth_range_nm: tuple[float, float]) -> MissedMolecules:
     """Find the best second molecule of every window, no two of a frame at the same position."""
     steps = _steps(psf, depth_range_nm).to(residuals.position)
-    rows = torch.arange(len(residuals.frame)).split(_WINDOWS_AT_ONCE)
+    at_once = _IN_LARGE_GROUPS if in_large_groups(steps.device) else _WINDOWS_AT_ONCE
+    rows = torch.arange(len(residuals.frame), device=steps.device).split(at_once)
     batches = [_best(psf, residuals.at(part), steps) for part in rows]
     gain, position, photons = (torch.cat(values) for values in zip(*batches, strict=True))
-    order = torch.argsort(gain, descending=True, stable=True)
-    kept: list[int] = []
-    for row in order[(gain > _LEAST_GAIN)[order] & (photons > 0)[order]].tolist():
-        others = torch.tensor(kept, dtype=torch.long)
-        apart = (position[others, :2] - position[row, :2]).abs().amax(dim=1)
-        same = (apart < _SAME_PX * psf.pixel_size_nm) & (residuals.frame[others] == residuals.frame[row])
-        if not same.any():
-            kept.append(row)
-    rows = torch.tensor(sorted(kept), dtype=torch.long, device=gain.device)
+    gain = torch.where(photons > 0, gain, 0.0)
+    known = (values.cpu().numpy() for values in (residuals.frame, gain, position[:, :2]))
+    rows = torch.from_numpy(_distinct(*known, _SAME_PX * psf.pixel_size_nm)).to(gain.device)
     return MissedMolecules(rows, position[rows], photons[rows])
+
+
+def _distinct(frame: NDArray[np.int64], gain: NDArray, position: NDArray, same_nm: float) -> NDArray[np.int64]:
+    """Rows of enough gain, ascending; of two of a frame at the same position the one of more gain."""
+    kept: dict[int, list[int]] = {}
+    for row in np.argsort(-gain, kind="stable"):
+        if not gain[row] > _LEAST_GAIN:
+            break
+        others = kept.setdefault(int(frame[row]), [])
+        if all(np.abs(position[row] - position[other]).max() >= same_nm for other in others):
+            others.append(int(row))
+    return np.sort(np.fromiter(chain.from_iterable(kept.values()), dtype=np.int64))
 
 
 def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from planeloc.core.devices import in_large_groups, rounded_up
+from planeloc.fitting.frame_table import FrameTable
 from planeloc.psf import PSF
 
 _REACH_WAISTS = 7.5  # half a window
@@ -71,19 +73,18 @@ class MoleculeWindows:
         steps = torch.arange(side, device=images.device)
         x, y = (corner[..., axis, None] + steps for axis in (0, 1))
         inside = ((y >= 0) & (y < rows))[..., :, None] & ((x >= 0) & (x < columns))[..., None, :]
-        on_plane = y.clamp(0, rows - 1)[..., :, None] * columns + x.clamp(0, columns - 1)[..., None, :]
-        plane = torch.arange(planes, device=images.device)
-        in_frame = (on_plane + (plane * rows * columns)[:, None, None]).flatten(2)
-        pixel = in_frame + (frame * (planes * rows * columns))[:, None, None]
-        background = background.reshape(-1)[in_frame]
-        photons = images.reshape(-1)[pixel] + background
-        inside = inside.flatten(2).to(photons)
+        y, x = y.clamp(0, rows - 1)[..., :, None], x.clamp(0, columns - 1)[..., None, :]
+        plane = torch.arange(planes, device=images.device)[:, None, None]
+        own = (frame[:, None, None, None],) * (background.dim() - 3)
+        background = background[(*own, plane, y, x)].flatten(2)
+        photons = images[frame[:, None, None, None], plane, y, x].flatten(2) + background
+        pixel = (((frame * planes)[:, None, None, None] + plane) * rows + y) * columns + x
+        inside = inside.flatten(2)
+        pixel = _shared(pixel.flatten(2), inside, images.numel())
+        inside = inside.to(photons)
         finite = photons.isfinite()
         photons = torch.where(finite, photons, background)
         use = inside * finite if ceiling is None else inside * (finite & (photons < ceiling.to(photons)[:, None]))
-        index = torch.empty(images.numel(), dtype=torch.int32, device=images.device)  # only what is written is read
-        index[pixel.flatten()] = torch.arange(pixel.numel(), dtype=torch.int32, device=images.device)
-        pixel = index[pixel].long()
         share = inside / _sum_overlaps(inside, pixel).clamp(min=1)
         return cls(pixel, corner, inside, use, share, photons, background, side)
 
@@ -91,14 +92,22 @@ class MoleculeWindows:
         """Add windows (n, planes, pixels) where they overlap."""
         return _sum_overlaps(values, self.pixel)
 
-    def pairs(self, frame: Tensor) -> OverlappingPairs:
-        """Pairs of molecules of one frame whose windows overlap by a quarter or more on plane 0."""
+    def pairs(self, table: FrameTable) -> OverlappingPairs:
+        """Pairs of molecules of one frame whose windows overlap by a quarter or more on plane 0.
+
+        Only of molecules that have a place in the table. In large groups the list is filled up with pairs of molecule 0
+        and itself.
+        """
         reach = pairs_reach_px(self.side)
-        points = torch.cat((self.corner[:, 0], (frame * 2 * self.side)[:, None]), dim=1).cpu().numpy()
+        if in_large_groups(self.pixel.device):
+            return _pairs_in_table(self.corner[:, 0], table, reach)
+        corner = table.spread(self.corner[:, 0])
+        frame = torch.arange(len(corner)) // max(1, table.width)
+        there = table.row < len(self.corner)
+        points = torch.cat((corner, (frame * 2 * self.side)[:, None]), dim=1)[there].numpy()
         pairs = cKDTree(points).query_pairs(reach, p=math.inf, output_type="ndarray") if len(points) else points[:, :2]
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-        first, second = torch.from_numpy(pairs).long().to(frame.device).unbind(1)
-        return OverlappingPairs(first, second)
+        pairs = torch.from_numpy(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]).long()
+        return OverlappingPairs(*table.row[there][pairs].unbind(1))
 
     def pixels_in_partner(self, pairs: OverlappingPairs) -> tuple[Tensor, Tensor]:
         """Index (m, planes, pixels) of the first window's pixels in the second one, and whether they are in it."""
@@ -107,7 +116,34 @@ class MoleculeWindows:
         x, y = (between[..., axis, None] + steps for axis in (0, 1))
         there = ((y >= 0) & (y < self.side))[..., :, None] & ((x >= 0) & (x < self.side))[..., None, :]
         pixel = y[..., :, None] * self.side + x[..., None, :]
+        there = there & (pairs.first != pairs.second)[:, None, None, None]
         return torch.where(there, pixel, 0).flatten(2), there.flatten(2)
+
+
+def _pairs_in_table(corner: Tensor, table: FrameTable, reach: float) -> OverlappingPairs:
+    """Pairs of molecules whose corners (n, 2) are within reach along both axes, on the device."""
+    frames, width = table.frames, table.width
+    places = table.spread(corner.int()).view(frames, width, 2)
+    near = ((places[:, :, None] - places[:, None]).abs() <= reach).all(dim=3)
+    there = (table.row < len(corner)).view(frames, width)
+    near &= (there[:, :, None] & there[:, None]).triu(1)
+    frame, first, second = near.nonzero().unbind(1)
+    row = table.row.view(frames, width)
+    more = (0, rounded_up(len(frame), corner.device) - len(frame))
+    return OverlappingPairs(*(torch.nn.functional.pad(row[frame, place], more) for place in (first, second)))
+
+
+def _shared(pixel: Tensor, inside: Tensor, pixels: int) -> Tensor:
+    """Give windows that show the same pixel one index into all pixels of all windows.
+
+    Pixels beyond the sensor, of which molecules out of sight have many, keep an index of their own: adding to one
+    place takes a GPU long.
+    """
+    flat = pixel.flatten()
+    own = torch.arange(len(flat), dtype=torch.int32, device=flat.device)
+    index = torch.empty(pixels + 1, dtype=torch.int32, device=flat.device)  # only what is written is read
+    index[torch.where(inside.flatten(), flat, pixels)] = own
+    return torch.where(inside, index[pixel], own.view(pixel.shape)).long()
 
 
 def window_side(psf: PSF) -> int:

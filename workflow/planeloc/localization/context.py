@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.devices import in_large_groups
 from planeloc.core.errors import PlanelocError
 from planeloc.core.progress import Stopwatch
 from planeloc.localization.settings import LocalizeSettings
@@ -20,6 +22,7 @@ from planeloc.networks.training_match import worst_mistaken_depth
 from planeloc.networks.weight_files import NetworkRecord, load_network
 from planeloc.psf import PSF, read_psf
 from planeloc.transforms.camera_transform import Registration
+from planeloc.transforms.on_device import TransformsOnDevice
 from planeloc.transforms.resampling import Resampler
 
 _LOG = logging.getLogger(__name__)
@@ -121,17 +124,30 @@ class LocalizationContext(Inputs):
 
     def on_planes(self, position: Tensor) -> Tensor:
         """(n, planes, 2) px: positions on every camera of molecules at (n, 2 or 3) nm of the reference camera."""
-        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
+        lateral = position[:, :2] / self.psf.pixel_size_nm
+        if in_large_groups(self.device):
+            return self._transforms.positions(lateral)
+        lateral = lateral.cpu().numpy()
         mapped = [torch.as_tensor(transform(lateral)) for transform in self.registration.transforms]
         return torch.stack(mapped, dim=1).to(self.device)
 
     def axes_of_planes(self, position: Tensor) -> Tensor:
         """(n, planes, 2, 2): derivatives of these positions by (x, y) of the reference camera."""
-        lateral = (position[:, :2] / self.psf.pixel_size_nm).cpu().numpy()
+        lateral = position[:, :2] / self.psf.pixel_size_nm
+        if in_large_groups(self.device):
+            return self._transforms.jacobians(lateral)
+        lateral = lateral.cpu().numpy()
         axes = [torch.from_numpy(transform.jacobian(lateral).copy()) for transform in self.registration.transforms]
         return torch.stack(axes, dim=1).to(self.device)
 
     def best_focused_plane(self, z_nm: Tensor) -> Tensor:
         """(n,) plane whose focus is nearest to depths (n,)."""
-        depths = torch.tensor(self.psf.plane_depths_nm, dtype=torch.float64, device=z_nm.device)
-        return (depths - z_nm[:, None]).abs().argmin(dim=1)
+        return (self._depths_nm - z_nm[:, None]).abs().argmin(dim=1)
+
+    @cached_property
+    def _depths_nm(self) -> Tensor:
+        return torch.tensor(self.psf.plane_depths_nm, dtype=torch.float64, device=self.device)
+
+    @cached_property
+    def _transforms(self) -> TransformsOnDevice:
+        return TransformsOnDevice.of(self.registration, self.device)

@@ -50,8 +50,12 @@ class Finder(Protocol):
         """
 
 
-def background_at(background: Tensor, plane: Tensor, mapped_px: Tensor) -> Tensor:
-    """Return the background (planes, y, x) at molecules (n, planes, 2), on one `plane` (n,) each."""
+def background_at(background: Tensor, plane: Tensor, mapped_px: Tensor, frame: Tensor | None = None) -> Tensor:
+    """Return the background at molecules (n, planes, 2), on one `plane` (n,) each.
+
+    `background` is (planes, y, x), or (frames, planes, y, x) and needs the `frame` (n,) of each molecule.
+    """
     x, y = mapped_px[torch.arange(len(plane), device=plane.device), plane].floor().long().unbind(-1)
-    rows, columns = background.shape[1:]
-    return background[plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1)]
+    rows, columns = background.shape[-2:]
+    own = () if background.dim() == 3 else (frame,)
+    return background[(*own, plane, y.clamp(0, rows - 1), x.clamp(0, columns - 1))]

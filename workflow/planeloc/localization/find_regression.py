@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from planeloc.core.devices import autocast
+from planeloc.core.devices import autocast, in_large_groups
 from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import bright_tiles, spot_side_px
 from planeloc.localization.context import LocalizationContext
@@ -17,7 +17,7 @@ from planeloc.networks.regression_molecules import find_molecules
 from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
 
-_FRAMES_AT_ONCE = {"cpu": 1, "cuda": 20}
+_FRAMES_AT_ONCE = {"cpu": 1, "cuda": 100}
 _REACH_PX = 1  # from a bright pixel to its molecule
 
 
@@ -27,12 +27,12 @@ class RegressionFinder:
     def __init__(self, context: LocalizationContext) -> None:
         """A GPU ignores mode ``sparse``, which would be slower."""
         self._context = context
-        self._sparse = context.settings.mode == "sparse" and context.device.type == "cpu"
+        self._sparse = context.settings.mode == "sparse" and not in_large_groups(context.device)
         drift = torch.as_tensor(context.drift_sd_nm) / context.psf.pixel_size_nm
         self._units = replace(context.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = context.network.to(context.device, memory_format=torch.channels_last)
         self._grid, self._spot_px = TileGrid(TILE_PX, context.field_px), spot_side_px(context.psf)
-        size = _FRAMES_AT_ONCE[context.device.type]
+        size = _FRAMES_AT_ONCE["cuda" if in_large_groups(context.device) else "cpu"]
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
 
     def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:

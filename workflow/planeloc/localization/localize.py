@@ -35,12 +35,15 @@ from planeloc.localization.context import InputPaths, Inputs
 from planeloc.localization.localize_frames import Job, Localizer, group_frames, localize_frames
 from planeloc.localization.results import summary_line, table_metadata, write_table
 from planeloc.localization.settings import LocalizeSettings
+from planeloc.movie.background import BACKGROUND_FRAMES
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 
 _LOG = logging.getLogger(__name__)
 
 _VERSION = stage_version("localize")  # of this process: read when it started
+
+_GROUPS_IN_A_BLOCK = 4  # of a GPU: tables are made while it computes the next group of the block
 
 _ONE_AT_A_TIME = threading.Lock()  # a localizer is not thread-safe, and workers of foreign clusters may have threads
 
@@ -185,9 +188,12 @@ def _localize_blocks(
     seconds: Counter[str] = Counter()
     start = time.monotonic()
     task = partial(localize_block, job, _VERSION, str(folder))
+    group = group_frames(movie, torch.device(job.settings.device))
+    if group > BACKGROUND_FRAMES:  # of a GPU, which would compute a group for every block that has some of its frames
+        block_frames = max(-(-block_frames // group), _GROUPS_IN_A_BLOCK) * group
     with progress_bar(frames, "localizing", "frame", done=done, log_every_s=10) as bar:
         missing = checkpoints.missing_blocks(finished, frames, block_frames)
-        for block, (rows, spent) in scheduler.run(client, task, missing, min(block_frames, group_frames(movie))):
+        for block, (rows, spent) in scheduler.run(client, task, missing, min(block_frames, group)):
             finished.append(Checkpoint(block, rows, checkpoints.path_of(folder, block.start, block.stop)))
             found += rows
             seconds.update(spent)

@@ -11,8 +11,8 @@ disk, the number of workers, their blocks or the order in which they finish.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain, pairwise
@@ -23,20 +23,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planeloc.core.devices import choose_device, choose_precision
+from planeloc.core.devices import choose_device, choose_precision, in_large_groups, share_of_memory
+from planeloc.core.memory import out_of_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
 from planeloc.localization.refine import Refinement
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares
-from planeloc.movie.background import BACKGROUND_FRAMES, background_photons
+from planeloc.movie.background import (
+    BACKGROUND_FRAMES,
+    background_of_photons,
+    background_photons,
+    sampled_frames,
+)
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
 from planeloc.transforms.resampling import Resampler
 
-_GROUP_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
-_GROUP_BYTES = 32 << 20
+_FEW_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
+# Frames that are computed together, and bytes of their images; multiples of BACKGROUND_FRAMES have several backgrounds.
+_GROUP_FRAMES = {"cpu": _FEW_FRAMES, "cuda": (1600, 800, 400, 200, 100, 50, *_FEW_FRAMES)}
+_GROUP_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
+_SHARE_OF_GPU = 1 / 40  # of a group's images, so that a GPU of little memory takes smaller groups
+_READERS = 8  # threads, of a large group
+_READ_AHEAD = ThreadPoolExecutor(1)  # starts its thread when it is first used
 
 
 @dataclass(frozen=True)
@@ -62,30 +73,119 @@ class Localizer:
 
     def __init__(self, job: Job, device_index: int = 0) -> None:
         self.context = context = _context(job, device_index)
-        self.stopwatch, self.group = context.stopwatch, group_frames(context.movie)
+        self.stopwatch, self.group = context.stopwatch, _group_that_fits(context.movie, context.device)
         self.finder: Finder = network_kind(context.record.kind).finder(context)
         self.refinement = Refinement(context) if job.settings.refine == "likelihood" else None
         scene = context.record.scene
         typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
+        self._readers = ThreadPoolExecutor(_READERS) if in_large_groups(context.device) else None
+        self._ahead: tuple[int, Future] | None = None  # first frame of the group that is being read
         self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
 
     def read(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """Counts (frames, planes, y, x) of some frames, and the background of the first, in pinned memory for a GPU."""
-        level = torch.from_numpy(self._background(first - first % BACKGROUND_FRAMES))
-        counts = torch.from_numpy(self.context.movie.read(first, last))
-        return (counts.pin_memory(), level.pin_memory()) if self.context.device.type == "cuda" else (counts, level)
+        """Counts (frames, planes, y, x) of some frames, and the background of the first.
 
-    @torch.inference_mode()
+        For a large group, in pinned memory of a GPU, and instead of the background (stretches, samples, planes, y, x)
+        the counts that it is taken from.
+        """
+        movie = self.context.movie
+        if not in_large_groups(self.context.device):
+            level = torch.from_numpy(self._background(first - first % BACKGROUND_FRAMES))
+            return torch.from_numpy(movie.read(first, last)), level
+        sampled = np.stack([sampled_frames(movie.frames, frame) for frame in range(first, last, BACKGROUND_FRAMES)])
+        counts, samples = self._room(last - first), self._room(*sampled.shape)
+        ends = range(first - first % movie.chunk_frames + movie.chunk_frames, last, movie.chunk_frames)
+
+        def fill(start: int, stop: int) -> None:
+            counts.numpy()[start - first : stop - first] = movie.read(start, stop)
+
+        list(self._readers.map(fill, [first, *ends], [*ends, last]))
+        for place, frame in np.ndenumerate(sampled):
+            known = first <= frame < last
+            samples.numpy()[place] = counts.numpy()[frame - first] if known else movie.read(frame, frame + 1)[0]
+        return counts, samples
+
+    def groups(self, firsts: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what `read` returns of the groups that begin at some frames; the next one is read in the meantime.
+
+        Beside a GPU, this is also the group after the last one: the next block usually begins with it.
+        """
+        frames = self.context.movie.frames
+
+        def read(first: int) -> tuple[Tensor, Tensor]:
+            return self.read(first, min(first + self.group, frames))
+
+        if not in_large_groups(self.context.device):
+            yield from _one_ahead(read, [(first,) for first in firsts])
+            return
+        for first, following in pairwise((*firsts, firsts[-1] + self.group)):
+            known, self._ahead = self._ahead, None
+            now = known[1].result() if known and known[0] == first else read(first)
+            if following < frames:
+                self._ahead = following, _READ_AHEAD.submit(read, following)
+            yield now
+
+    def _room(self, *frames: int) -> Tensor:
+        """Memory for counts that a GPU reads on its own."""
+        pinned = self.context.device.type == "cuda"
+        return torch.empty(*frames, *self.context.movie.shape[1:], dtype=torch.uint16, pin_memory=pinned)
+
     def __call__(self, counts: Tensor, background: Tensor) -> dict[str, NDArray]:
         """Localize frames as `read` returns them; here the first is frame 0."""
+        return self.table(self.detect(counts, background))
+
+    def detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
+        """Molecules of frames as `read` returns them, on the CPU; what needs too much memory of a GPU, in halves."""
+        try:
+            return self._detect(counts, background)
+        except RuntimeError as error:
+            if len(background) == 1 or not in_large_groups(self.context.device) or not out_of_memory(error):
+                raise
+        half = len(background) // 2  # not in the handler: the error keeps references to what was computed
+        frames = half * BACKGROUND_FRAMES
+        if self.context.device.type == "cuda":
+            torch.cuda.empty_cache()
+        earlier, later = (
+            self.detect(counts[:frames], background[:half]),
+            self.detect(counts[frames:], background[half:]),
+        )
+        return [*earlier, *(found._replace(frame=found.frame + frames) for found in later)]
+
+    @torch.inference_mode()
+    def _detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
+        context = self.context
+        large = in_large_groups(context.device)
         with self.stopwatch("registration"):
-            counts, background = (each.to(self.context.device, non_blocking=True) for each in (counts, background))
-            images = self._photons(counts) - background
-            registered = self.context.resampler(images)
-        detections = self.finder(images, registered, background)
+            counts, background = (each.to(context.device, non_blocking=True) for each in (counts, background))
+            photons = self._photons(counts)
+            if large:
+                background = background_of_photons(self._photons(background.flatten(0, 1)).view(background.shape))
+                stretch = torch.arange(len(photons), device=context.device) // BACKGROUND_FRAMES
+                level = background[stretch]
+            else:
+                level = background
+            images = photons - level
+            registered = context.resampler(images)
+        if large:
+            detections = self._find_in_stretches(images, registered, background)
+        else:
+            detections = self.finder(images, registered, background)
         if self.refinement and detections:
-            detections = [self.refinement(images, background, Detections.joined(detections))]
+            detections = [self.refinement(images, level, Detections.joined(detections))]
+        return [Detections(*(values.cpu() for values in found)) for found in detections]
+
+    def _find_in_stretches(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
+        """Detections of a large group, each stretch with its own background."""
+        detections = []
+        for number, level in enumerate(background):
+            own = slice(number * BACKGROUND_FRAMES, (number + 1) * BACKGROUND_FRAMES)
+            for found in self.finder(images[own], registered[own], level):
+                detections.append(found._replace(frame=found.frame + own.start))
+        return detections
+
+    def table(self, detections: list[Detections]) -> dict[str, NDArray]:
+        """Columns of the table, in its order."""
         return _in_order(_joined([self._columns(found) for found in detections]))
 
     def _photons(self, counts: Tensor) -> Tensor:
@@ -104,17 +204,26 @@ class Localizer:
             "probability": found.probability,
             **dict(zip(("x_sd", "y_sd", "z_sd"), found.deviation.unbind(1), strict=True)),
         }
-        values = {name: tensor.cpu().numpy() for name, tensor in columns.items()}
-        of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.cpu().numpy())
+        values = {name: tensor.numpy() for name, tensor in columns.items()}
+        of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.numpy())
         for axis, name in enumerate(("x_sd", "y_sd")):
             values[name] = np.hypot(values[name], of_transforms[:, axis]).astype(values[name].dtype)
         return values
 
 
-def group_frames(movie: Movie) -> int:
-    """Number of frames that are computed together: fewer of large ones."""
+def group_frames(movie: Movie, device: torch.device) -> int:
+    """Number of frames that are computed together on a kind of device: fewer of large ones."""
+    kind = "cuda" if in_large_groups(device) else "cpu"
     frame_bytes = 4 * math.prod(movie.shape[1:])
-    return next((n for n in _GROUP_FRAMES if n * frame_bytes <= _GROUP_BYTES), 1)
+    return next((n for n in _GROUP_FRAMES[kind] if n * frame_bytes <= _GROUP_BYTES[kind]), 1)
+
+
+def _group_that_fits(movie: Movie, device: torch.device) -> int:
+    """A divisor of `group_frames` whose images fit into the memory of this device."""
+    group, most = group_frames(movie, device), share_of_memory(device, _SHARE_OF_GPU, _GROUP_BYTES["cuda"])
+    while group > 1 and in_large_groups(device) and 4 * group * math.prod(movie.shape[1:]) > most:
+        group = next(n for n in _GROUP_FRAMES["cuda"] if n < group)
+    return group
 
 
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
@@ -124,17 +233,30 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
     for: other groups might be rounded differently.
     """
     firsts = range(start - start % localizer.group, stop, localizer.group)
-    tasks = [(first, min(first + localizer.group, localizer.context.movie.frames)) for first in firsts]
-    groups = _one_ahead(localizer.read, tasks)
-    computed = []
-    for first in firsts:
-        with localizer.stopwatch("reading"):
-            counts, background = next(groups)
-        columns = localizer(counts, background)
+    groups = localizer.groups(firsts)
+
+    def finished(first: int, detections: list[Detections]) -> dict[str, NDArray]:
+        columns = localizer.table(detections)
         columns["frame"] += first
         asked = (columns["frame"] >= start) & (columns["frame"] < stop)
-        computed.append({name: values[asked] for name, values in columns.items()})
-    return _joined(computed)
+        return {name: values[asked] for name, values in columns.items()}
+
+    with ThreadPoolExecutor(1) as writer:
+        # Beside a GPU the tables of the last group are made while the next one is computed.
+        finish = writer.submit if in_large_groups(localizer.context.device) else _at_once
+        computed = []
+        for first in firsts:
+            with localizer.stopwatch("reading"):
+                counts, background = next(groups)
+            computed.append(finish(finished, first, localizer.detect(counts, background)))
+        return _joined([columns.result() for columns in computed])
+
+
+def _at_once(function: Callable[..., Any], *arguments: Any) -> Future:
+    """Call a function in this thread."""
+    future: Future = Future()
+    future.set_result(function(*arguments))
+    return future
 
 
 def _one_ahead(function: Callable[..., Any], tasks: Iterable[tuple]) -> Iterator[Any]:
@@ -166,6 +288,7 @@ def _device(name: str, index: int) -> torch.device:
     device = choose_device(name)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 is what it says
     if device.type == "cuda":
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.devices import in_large_groups, rounded_up, share_of_memory
 from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
 from planeloc.fitting.windows import InitialMolecules
@@ -24,7 +25,8 @@ _LEAST_PHOTONS = 0.1  # of the dimmest molecule of training, to start from
 _LEAST_OF_MISSED = 0.5  # of the dimmest molecule of training, that an added one has after the fit
 _LEAST_SIGNIFICANCE = 6.0  # of its photons, in standard deviations
 _HIGHEST_PROBABILITY = 1 - 1e-6
-_MOLECULES_AT_ONCE = 1024  # unless one frame has more
+_MOLECULES_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}  # unless one frame has more
+_BYTES_OF_MOLECULE, _SHARE_OF_GPU = 1 << 17, 1 / 4
 
 
 class Refinement:
@@ -39,13 +41,14 @@ class Refinement:
     def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
         """Refine the detections that can be fitted, and add molecules that were missed.
 
-        `images` (frames, planes, y, x) are the cameras' photons above `background` (planes, y, x).
+        `images` (frames, planes, y, x) are the cameras' photons above `background` (planes, y, x), or that of every
+        frame.
         """
         with self._context.stopwatch("refinement"):
             found = found.at(torch.argsort(found.frame, stable=True)).double()
             probable = torch.nonzero(found.probability >= _LEAST_PROBABILITY)[:, 0]
             added = []
-            for frames, rows in _batches(found.frame[probable]):
+            for frames, rows in self._batches(found.frame[probable], len(images)):
                 refined, missed = self._refined(images, background, found.at(probable[rows]), frames)
                 found = found.replaced(probable[rows], refined)
                 added.append(missed)
@@ -60,10 +63,11 @@ class Refinement:
         missed = self._missed(problem, fits, refined)
         if not len(missed.frame):
             return refined, missed
-        here = torch.isin(refined.frame, missed.frame)
+        here = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        here = here.index_fill(0, missed.frame, True)[refined.frame]
         together = Detections.joined([refined.at(here), missed])
         order = torch.argsort(together.frame, stable=True)
-        new = order >= int(here.sum())
+        new = order >= len(order) - len(missed.frame)
         _, fits = self._fit(images, background, together.at(order), frames)
         together = self._updated(together.at(order), fits, background)
         refined = refined.replaced(torch.nonzero(here)[:, 0], together.at(~new))
@@ -80,17 +84,19 @@ class Refinement:
         photons = found.photons.clamp(min=_LEAST_PHOTONS * context.record.scene.photons[0])
         mapped, axes = context.on_planes(position), context.axes_of_planes(position)
         start = InitialMolecules(found.frame - frames.start, position, photons, mapped, axes)
+        level = background if background.dim() == 3 else background[frames]
+        start = _filled_up(start, rounded_up(len(photons), photons.device))
         problem = MultiEmitterFit(
-            context.psf, self._noise, images[frames], background, start, context.drift_sd_nm, self._ceiling
+            context.psf, self._noise, images[frames], level, start, context.drift_sd_nm, self._ceiling
         )
-        return problem, problem.fit()
+        return problem, problem.fit().at(slice(0, len(photons)))
 
     def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
         """Detections with the values of successful fits."""
         deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
-        level = excess + background_at(background, plane, self._context.on_planes(fits.position))
+        level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
         fitted = Detections(found.frame, fits.position, deviation, found.probability, fits.photons, level)
         return found.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
@@ -109,17 +115,39 @@ class Refinement:
         bright = fits.photons > _LEAST_OF_MISSED * self._context.record.scene.photons[0]
         return fits.fitted & bright & (_significance(fits) > _LEAST_SIGNIFICANCE)
 
+    def _batches(self, frame: Tensor, frames: int) -> Iterator[tuple[slice, slice]]:
+        """Frames, and rows of the ascending `frame` (n,), that are fitted together: whole frames."""
+        if not in_large_groups(frame.device):
+            return _batches(frame, _MOLECULES_AT_ONCE["cpu"])
+        most = _MOLECULES_AT_ONCE["cuda"] * _BYTES_OF_MOLECULE
+        at_once = share_of_memory(frame.device, _SHARE_OF_GPU, most) // _BYTES_OF_MOLECULE
+        whole = [(slice(0, frames), slice(0, len(frame)))] if len(frame) else []
+        return iter(whole) if len(frame) <= at_once else _batches(frame, at_once)
+
+
+def _filled_up(start: InitialMolecules, size: int) -> InitialMolecules:
+    """As many molecules as `size`: the last ones have no number of photons, and so take no part in a fit."""
+    more = size - len(start.frame)
+    if not more:
+        return start
+
+    def longer(values: Tensor, value: float) -> Tensor:
+        return torch.nn.functional.pad(values, (0, 0) * (values.dim() - 1) + (0, more), value=value)
+
+    last = torch.cat((start.frame, start.frame[-1:].expand(more)))
+    return InitialMolecules(last, *(longer(values, torch.nan) for values in start[1:]))
+
 
 def _significance(fits: MoleculeFits) -> Tensor:
     return fits.photons / fits.covariance[:, 3, 3].clamp(min=1e-12).sqrt()
 
 
-def _batches(frame: Tensor) -> Iterator[tuple[slice, slice]]:
+def _batches(frame: Tensor, at_once: int) -> Iterator[tuple[slice, slice]]:
     """Frames, and rows of the ascending `frame` (n,), that are fitted together: whole frames."""
     numbers, counts = (values.tolist() for values in torch.unique_consecutive(frame, return_counts=True))
     first, row, stop = 0, 0, 0
     for last, count in enumerate(counts):
-        if stop > row and stop + count - row > _MOLECULES_AT_ONCE:
+        if stop > row and stop + count - row > at_once:
             yield slice(numbers[first], numbers[last - 1] + 1), slice(row, stop)
             first, row = last, stop
         stop += count

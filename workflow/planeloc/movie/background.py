@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from planeloc.movie.store import Movie
 
@@ -30,10 +33,7 @@ def background_photons(movie: Movie, frame: int, region: Region = _WHOLE) -> NDA
     varies slowly in time and in the field. A movie of very few frames has each plane's median. Stretches begin at
     multiples of their length, whatever the chunks on disk; a short last one reaches back.
     """
-    start = frame - frame % BACKGROUND_FRAMES
-    stop = min(start + BACKGROUND_FRAMES, movie.frames)
-    start = max(0, stop - BACKGROUND_FRAMES)
-    counts = _read(movie, np.unique(np.linspace(start, stop - 1, _SAMPLED_FRAMES).astype(int)), region)
+    counts = _read(movie, sampled_frames(movie.frames, frame), region)
     planes = []
     for plane, camera in enumerate(movie.microscope.cameras):
         if len(counts) < _FEWEST_FRAMES:
@@ -43,6 +43,45 @@ def background_photons(movie: Movie, frame: int, region: Region = _WHOLE) -> NDA
             level = ndimage.gaussian_filter(median, _SMOOTHING_PX, mode="nearest")
         planes.append(camera.photons(level))
     return np.stack(planes)
+
+
+def sampled_frames(frames: int, frame: int) -> NDArray[np.int64]:
+    """Frames of a movie of so many that the background of one of them is taken from."""
+    start = frame - frame % BACKGROUND_FRAMES
+    stop = min(start + BACKGROUND_FRAMES, frames)
+    return np.unique(np.linspace(max(0, stop - BACKGROUND_FRAMES), stop - 1, _SAMPLED_FRAMES).astype(int))
+
+
+def background_of_photons(sampled: Tensor) -> Tensor:
+    """As `background_photons`, on a device and for several stretches at once; rounded differently.
+
+    Parameters
+    ----------
+    sampled : (stretches, samples, planes, y, x) photons of the sampled frames of every stretch.
+
+    Returns
+    -------
+    (stretches, planes, y, x)
+    """
+    stretches, samples, planes, rows, columns = sampled.shape
+    if samples < _FEWEST_FRAMES:
+        every = sampled.transpose(1, 2).flatten(2).sort(dim=2).values
+        return _middle_of(every, 2)[..., None, None].expand(stretches, planes, rows, columns)
+    median = _middle_of(sampled.sort(dim=1).values, 1).double()
+    along = [torch.from_numpy(_smoothing(size)).to(median) for size in (rows, columns)]
+    return (along[0] @ median @ along[1].T).to(sampled)
+
+
+def _middle_of(ordered: Tensor, dim: int) -> Tensor:
+    """The median along an axis, along which values ascend."""
+    last = ordered.shape[dim] - 1
+    return (ordered.select(dim, last // 2) + ordered.select(dim, (last + 1) // 2)) / 2
+
+
+@lru_cache(maxsize=8)
+def _smoothing(size: int) -> NDArray[np.float64]:
+    """(size, size) what the smoothing multiplies a line of pixels with."""
+    return ndimage.gaussian_filter1d(np.eye(size), _SMOOTHING_PX, axis=0, mode="nearest")
 
 
 @dataclass(frozen=True)

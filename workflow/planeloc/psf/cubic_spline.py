@@ -14,7 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from planeloc.core.devices import in_large_groups, share_of_memory
+from planeloc.psf.cubic_spline_batch import images_and_slopes, padded_table
+
 _BYTES = 32 << 20  # of slices and rows at once
+_SHARE_OF_GPU, _MOST_ON_GPU = 1 / 16, 4 << 30
 _TAPS = 4  # basis functions that are not zero at a point
 
 
@@ -71,8 +75,8 @@ class _Terms(NamedTuple):
     slope: Tensor  # (n, …, 4), per knot spacing
 
     @classmethod
-    def at(cls, place: Tensor, steps: Tensor, knots: int) -> _Terms:
-        """The terms at places (n,) counted in knots from the first, and at whole `steps` (s,) of knots from there.
+    def at(cls, place: Tensor, size: int, every: int, knots: int) -> _Terms:
+        """The terms at places (n,) counted in knots from the first, and in steps of `every` knots from there.
 
         Terms beyond the first and the last knot are zero.
         """
@@ -82,7 +86,8 @@ class _Terms(NamedTuple):
         value = torch.cat((s**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - s**2 + s**3 / 2, t**3 / 6), dim=1)
         slope = torch.cat((-(s**2) / 2, 1.5 * t**2 - 2 * t, 2 * s - 1.5 * s**2, t**2 / 2), dim=1)
         # A place may be anywhere, also where a whole number does not reach.
-        first = first.clamp(-knots - int(steps[-1]) - _TAPS, 2 * knots).long() - 1
+        steps = every * torch.arange(size, device=place.device)
+        first = first.clamp(-knots - every * (size - 1) - _TAPS, 2 * knots).long() - 1
         row = first[:, None, None] + (steps[:, None] + torch.arange(_TAPS, device=place.device))
         inside = (row >= 0) & (row < knots)
         value, slope = value[:, None] * inside, slope[:, None] * inside
@@ -117,23 +122,32 @@ def spline_images(
     flat, defocus = position_nm.reshape(-1, 2), defocus_nm.reshape(-1)
     first_rows = (sets * knots.axial).expand(defocus_nm.shape).reshape(-1)
     images = flat.new_empty(4 if slopes else 1, len(defocus), *shape)
-    for part in _parts(len(defocus), knots, shape, flat.element_size()):
+    if slopes and in_large_groups(flat.device) and shape[0] == shape[1]:
+        padded = padded_table(knots, table)
+        emitter_sets = sets.expand(defocus_nm.shape).reshape(-1)
+        for part in _parts(len(defocus), knots, shape, flat):
+            images[:, part] = images_and_slopes(
+                knots, padded, emitter_sets[part], flat[part], defocus[part], shape[0], pixel_size_nm
+            )
+        return images.view(len(images), *defocus_nm.shape, *shape)
+    for part in _parts(len(defocus), knots, shape, flat):
         slices = _slices(knots, table, first_rows[part], defocus[part], slopes)
         images[:, part] = _resampled(knots, slices, flat[part], shape, pixel_size_nm)
     return images.view(len(images), *defocus_nm.shape, *shape)
 
 
-def _parts(count: int, knots: Knots, shape: tuple[int, int], item_bytes: int) -> Iterator[slice]:
+def _parts(count: int, knots: Knots, shape: tuple[int, int], like: Tensor) -> Iterator[slice]:
     """Emitters that are computed together."""
     one = 2 * knots.lateral**2 + 6 * knots.lateral * shape[1] + 8 * _TAPS * sum(shape)
-    at_once = max(1, _BYTES // (one * item_bytes))
+    most = share_of_memory(like.device, _SHARE_OF_GPU, _MOST_ON_GPU) if in_large_groups(like.device) else _BYTES
+    at_once = max(1, most // (one * like.element_size()))
     return (slice(start, start + at_once) for start in range(0, count, at_once))
 
 
 def _slices(knots: Knots, table: Tensor, first_row: Tensor, defocus_nm: Tensor, slopes: bool) -> Tensor:
     """(1 or 2, n, lateral, lateral) the spline at every emitter's defocus, and its slope by defocus."""
     place = (defocus_nm - knots.first_nm) / knots.axial_nm
-    terms = _Terms.at(place, torch.zeros(1, dtype=torch.long, device=place.device), knots.axial)
+    terms = _Terms.at(place, 1, 0, knots.axial)
     sums = [(0, terms.value), (0, terms.slope / knots.axial_nm)][: 1 + slopes]
     return _sums(table, terms.row + first_row[:, None, None], sums).view(-1, len(place), knots.lateral, knots.lateral)
 
@@ -148,8 +162,7 @@ def _resampled(
 
     def along(axis: int) -> _Terms:
         place = (pixel_size_nm / 2 - position_nm[:, axis]) / knots.lateral_nm + (lateral - 1) / 2
-        steps = every * torch.arange(shape[1 - axis], device=place.device)
-        row, value, slope = _Terms.at(place, steps, lateral)
+        row, value, slope = _Terms.at(place, shape[1 - axis], every, lateral)
         # An emitter that moves right sees its pixels move left.
         return _Terms(
             row + torch.arange(0, lines, lateral, device=row.device)[:, None, None], value, -slope / knots.lateral_nm

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from planeloc.core.devices import in_large_groups
 from planeloc.psf.base import PSF
 
 LEAST_SHAPE = 0.05  # of w0²: a curve that was fitted near focus may turn down far from it
@@ -76,8 +77,12 @@ class GaussianPSF(PSF):
         self, position_nm: Tensor, defocus_nm: Tensor, shape: tuple[int, int]
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         width = self.squared_width(defocus_nm).sqrt()
-        x, x_by_place, x_by_width = self._profile_derivatives(position_nm[..., 0], width, shape[1])
-        y, y_by_place, y_by_width = self._profile_derivatives(position_nm[..., 1], width, shape[0])
+        if in_large_groups(width.device) and shape[0] == shape[1]:  # both axes in one operation
+            both = self._profile_derivatives(position_nm, width[..., None], shape[0])
+            (x, y), (x_by_place, y_by_place), (x_by_width, y_by_width) = (values.unbind(-2) for values in both)
+        else:
+            x, x_by_place, x_by_width = self._profile_derivatives(position_nm[..., 0], width, shape[1])
+            y, y_by_place, y_by_width = self._profile_derivatives(position_nm[..., 1], width, shape[0])
         width_by_defocus = (self.squared_width_slope(defocus_nm) / (2 * width))[..., None]
         x_by_defocus, y_by_defocus = x_by_width * width_by_defocus, y_by_width * width_by_defocus
         by_defocus = y_by_defocus[..., :, None] * x[..., None, :] + y[..., :, None] * x_by_defocus[..., None, :]

@@ -135,5 +135,7 @@ class SplinePSF(PSF):
         if key not in self._moved:
             table = self.coefficients.to(device=key[0], dtype=key[1]).transpose(-1, -2)
             self._moved[key] = table.reshape(-1, self.knots.lateral**2)
-        table, sets = self._moved[key], torch.tensor(self.sets, device=key[0])
+        if (key[0], self.sets) not in self._moved:  # copied once: a copy makes a GPU's host wait
+            self._moved[key[0], self.sets] = torch.tensor(self.sets, device=key[0])
+        table, sets = self._moved[key], self._moved[key[0], self.sets]
         return spline_images(self.knots, table, sets, position_nm, defocus_nm, shape, self.pixel_size_nm, slopes)
