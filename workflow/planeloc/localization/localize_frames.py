@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision
+from planeloc.core.memory import keep_freed_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
@@ -169,6 +170,7 @@ def _device(name: str, index: int) -> torch.device:
     if device.type == "cuda":
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)
+    keep_freed_memory()
     return device
 
 
