@@ -47,6 +47,12 @@ class PixelMaps(NamedTuple):
         logit = logit.view(-1, rows * side, columns * side)[:, : field_px[0], : field_px[1]]
         return cls(logit, values, tiles.table)
 
+    def only(self, marks: Tensor, side: int) -> PixelMaps:
+        """Return these maps as if only marked tiles (images, rows, columns), with a side in pixels, were computed."""
+        rows, columns = self.logit.shape[1:]
+        marked = marks.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :rows, :columns]
+        return self._replace(logit=self.logit.masked_fill(~marked, _NOWHERE))
+
     def at(self, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Return the output (n, channels) of pixels, of which every one was computed."""
         if self.table is None:
