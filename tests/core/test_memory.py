@@ -1,10 +1,10 @@
 """A device that has too little memory: the same training, in smaller batches."""
 
-from dataclasses import replace
-
 import ctypes
 import subprocess
 import sys
+from dataclasses import replace
+
 import pytest
 import torch
 

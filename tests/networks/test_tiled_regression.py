@@ -11,7 +11,7 @@ from planeloc.networks import tiled_regression
 from planeloc.networks.lit_tiles import grown
 from planeloc.networks.regression import Architecture, RegressionNetwork
 from planeloc.networks.regression_molecules import Units, find_molecules
-from planeloc.networks.tiled_regression import TILE_PX, _costs, maps_on_tiles
+from planeloc.networks.tiled_regression import TILE_PX, costs, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
 
 
@@ -26,7 +26,7 @@ def network():
 
 def layers_on_tiles(monkeypatch, path):
     """Take a path through `maps_on_tiles`: 0, all layers everywhere; 1, the last on tiles; 2, all on tiles."""
-    monkeypatch.setattr(tiled_regression, "_costs", lambda *_: [float(number != path) for number in range(3)])
+    monkeypatch.setattr(tiled_regression, "costs", lambda *_: [float(number != path) for number in range(3)])
     monkeypatch.setattr(tiled_regression, "_MOST", 1.0)
 
 
@@ -64,15 +64,13 @@ def test_tiles_agree_with_the_whole_frame(network, rows, columns, share, path, m
 def test_features_beyond_the_rims_are_not_computed(network, monkeypatch):
     """A tile in the middle of a field takes as many convolutions' pixels as one alone."""
     layers_on_tiles(monkeypatch, 2)
-    pixels = []
+    pixels, real = [], torch.nn.functional.conv2d
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda x, *rest: pixels.append(x.numel()) or real(x, *rest))
     for tiles in (9, 18):
         marks = torch.zeros(1, tiles, tiles, dtype=torch.bool)
         marks[0, 4, 4] = True
-        with monkeypatch.context() as patched:
-            real = torch.nn.functional.conv2d
-            patched.setattr(torch.nn.functional, "conv2d", lambda x, *a: pixels.append(x.numel()) or real(x, *a))
-            with torch.inference_mode():
-                maps_on_tiles(network, torch.ones(1, 3, 8 * tiles, 8 * tiles, dtype=torch.float64), marks)
+        with torch.inference_mode():
+            maps_on_tiles(network, torch.ones(1, 3, 8 * tiles, 8 * tiles, dtype=torch.float64), marks)
     assert pixels[: len(pixels) // 2] == pixels[len(pixels) // 2 :]
 
 
@@ -107,8 +105,8 @@ def test_where_most_is_marked_the_whole_image_is_computed(network):
 def test_least_work_is_chosen(network, share, path):
     marks = torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0)) < share
     rings = (marks, grown(marks, 1), grown(marks, 2))
-    costs = _costs(network, *(ring.float().mean().item() for ring in rings))
-    assert costs.index(min(costs)) == path
+    work = costs(network, *(ring.float().mean().item() for ring in rings))
+    assert work.index(min(work)) == path
 
 
 def test_multiplications_are_those_of_the_layers(network):
@@ -124,7 +122,7 @@ def test_multiplications_are_those_of_the_layers(network):
     network(torch.ones(1, 3, 4 * TILE_PX, 2 * TILE_PX, dtype=torch.float64))
     for hook in hooks:
         hook.remove()
-    assert _costs(network, 0.0, 0.0, 0.0)[0] == sum(counted) / 8
+    assert costs(network, 0.0, 0.0, 0.0)[0] == sum(counted) / 8
 
 
 def test_bfloat16_on_tiles_is_near_float32(network, monkeypatch):

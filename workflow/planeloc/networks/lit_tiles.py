@@ -34,10 +34,9 @@ class LitTiles:
         self._index = torch.full((len(marks), *(size + 2 for size in self.grid)), self.lit, device=marks.device)
         image, row, column = places.unbind(1)
         self._index[image, row + 1, column + 1] = torch.arange(self.lit, device=marks.device)
-        first_or_last = [
-            (place == 0) | (place == size - 1) for place, size in zip((row, column), self.grid, strict=True)
-        ]
-        self._at_border = torch.logical_or(*first_or_last).nonzero()[:, 0]
+        rows, columns = self.grid
+        at_border = (row == 0) | (row == rows - 1) | (column == 0) | (column == columns - 1)
+        self._at_border = at_border.nonzero()[:, 0]
 
     def __len__(self) -> int:
         return len(self.image)

@@ -1,4 +1,4 @@
-"""Output of the regression network on a batch of images, whole or on tiles: the logit everywhere, the rest where asked."""
+"""Output of the regression network on a batch of images, computed everywhere or only on tiles."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The regression network, computed only around tiles of the field that may hold molecules.
 
 A marked tile of 8×8 pixels needs the features on the camera's pixels and on those of twice the size within 14 and 12
-pixels of it, so within two tiles; those on pixels of four times the size within one tile; and the last four layers with
-a rim of a few pixels. Every layer is computed on just these tiles. Beyond the field's edge features are zero, as padding
+pixels of it, so within two tiles; those on pixels of four times the size within one tile; and the last layers with a
+rim of a few pixels. Every layer is computed on just these tiles. Beyond the field's edge features are zero, as padding
 has them, so that tiles and whole frames give the same, to the last bit or nearly.
 
 Where many tiles are marked, the features are computed everywhere and only the last layers, at full resolution, on
@@ -39,7 +39,7 @@ def maps_on_tiles(network: RegressionNetwork, photons: Tensor, marks: Tensor) ->
     if not marks.any():
         return PixelMaps.nowhere(photons, network.architecture.maps)
     rings = [marks, grown(marks, 1), grown(marks, 2)]
-    whole, last_on_tiles, all_on_tiles = _costs(network, *(ring.float().mean().item() for ring in rings))
+    whole, last_on_tiles, all_on_tiles = costs(network, *(ring.float().mean().item() for ring in rings))
     if all_on_tiles < min(whole, last_on_tiles):
         return _all_layers(network, photons, *map(LitTiles, rings))
     images = max(1, _PIXELS_AT_ONCE // photons[0, 0].numel())
@@ -52,10 +52,15 @@ def maps_on_tiles(network: RegressionNetwork, photons: Tensor, marks: Tensor) ->
     return _last_layers(network, *patches, tiles, photons.shape[-2:])
 
 
-def _costs(network: RegressionNetwork, marked: float, near: float, around: float) -> tuple[float, float, float]:
-    """Multiplications per tile: all layers everywhere; only the last layers on tiles; all layers on tiles.
+def costs(
+    network: RegressionNetwork, marked: float, near: float, around: float, cost_on_tiles: float = _COST_ON_TILES
+) -> tuple[float, float, float]:
+    """Return the multiplications per tile: all layers everywhere; only the last on tiles; all layers on tiles.
 
-    The shares are those of the marked tiles, of those within one tile of a marked one, and within two.
+    Parameters
+    ----------
+    marked, near, around : share of the tiles that are marked, within one tile of a marked one, and within two.
+    cost_on_tiles : factor of multiplications on tiles.
     """
 
     def of(*modules: nn.Module) -> int:
@@ -70,7 +75,7 @@ def _costs(network: RegressionNetwork, marked: float, near: float, around: float
     on_marked = last_on_tile + 16 * of(coarse[1], network.up_middle) + 36 * of(network.middle)
     on_around = encoder + 36 * of(network.entry[0])
     all_on_tiles = on_marked * marked + 4 * of(coarse[0]) * near + on_around * around
-    return encoded + last, encoded + _COST_ON_TILES * last_on_tile * marked, _COST_ON_TILES * all_on_tiles
+    return encoded + last, encoded + cost_on_tiles * last_on_tile * marked, cost_on_tiles * all_on_tiles
 
 
 def _all_layers(
