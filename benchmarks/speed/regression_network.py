@@ -25,7 +25,7 @@ from planeloc.networks.tiled_regression import TILE_PX, costs, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
 from planeloc.networks.weight_files import load_network
 
-SPOT_REACH_PX = 4
+SPOT_REACH_PX = 1
 ROUNDS = 7
 
 

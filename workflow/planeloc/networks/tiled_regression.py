@@ -20,9 +20,9 @@ from planeloc.networks.regression import RegressionNetwork
 
 TILE_PX = 8
 _COARSEST_PX = 4  # camera pixels per pixel of the coarsest features, of which only whole ones are computed
-# A multiplication on tiles takes longer than in whole frames, since tiles are cut out: measured, 24 of 60 ms for 0.29
-# of the multiplications.
-_COST_ON_TILES = 1.4
+# A multiplication on tiles takes longer than in whole frames, since tiles are cut out: by 1.4 to 1.7, measured for 0.3
+# to 0.65 of the multiplications.
+_COST_ON_TILES = 1.5
 _MOST = 0.6  # share of tiles beyond which the dark ones of an image are computed, too: they save little
 _PIXELS_AT_ONCE = 1 << 15  # of whole frames: what a CPU's cache holds
 
