@@ -1,5 +1,8 @@
 """A device that has too little memory: the same training, in smaller batches."""
 
+import ctypes
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -151,3 +154,28 @@ def test_parts_of_a_batch(draw):
     if draw is draw_dense_scenes:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
     assert next(iter(AdaptiveBatch(6, CPU, "").split(batch))) is batch
+
+
+_FREED_AND_TAKEN_AGAIN = """
+import resource, sys
+import torch
+from planeloc.core.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+for _ in range(3):
+    torch.ones(40 << 18)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.ones(40 << 18)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_freed_memory_is_used_again():
+    """Each tensor of 40 MB has 10,240 pages."""
+    faults = {}
+    for kept in ("keep", "default"):
+        command = [sys.executable, "-c", _FREED_AND_TAKEN_AGAIN, kept]
+        faults[kept] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert faults["keep"] < 100 < 1000 < faults["default"]

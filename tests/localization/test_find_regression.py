@@ -11,7 +11,7 @@ from planeloc.localization import find_regression
 from planeloc.localization.find_regression import RegressionFinder
 from planeloc.localization.localize_frames import localize_frames
 from planeloc.scenes.truth_matching import Points, match
-from support.movies import draw_emitters, localizer_of, run, write_files
+from support.movies import SIDE, draw_emitters, localizer_of, run, write_files
 
 REGRESSION = "regression.safetensors"
 FRAMES = 22
@@ -44,7 +44,7 @@ def test_looking_only_where_there_is_light_finds_the_same(files, whole, tmp_path
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("out of memory")])
 def test_memory_of_the_device_runs_out(files, whole, monkeypatch, capsys, error):
     """The frames at once are halved until they fit, and stay so; those that were found are not computed again."""
-    monkeypatch.setitem(find_regression._FRAMES_AT_ONCE, "cpu", 20)
+    monkeypatch.setattr(find_regression, "_PIXELS_AT_ONCE_CPU", 20 * SIDE**2)
     real, tried = RegressionFinder._output, []
 
     def small(self, frames, marks):

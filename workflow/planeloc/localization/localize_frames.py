@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import choose_device, choose_precision, in_large_groups, share_of_memory
-from planeloc.core.memory import out_of_memory
+from planeloc.core.memory import keep_freed_memory, out_of_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
@@ -292,6 +292,7 @@ def _device(name: str, index: int) -> torch.device:
     if device.type == "cuda":
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)
+    keep_freed_memory()
     return device
 
 

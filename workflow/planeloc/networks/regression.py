@@ -83,11 +83,13 @@ class RegressionNetwork(nn.Module):
         """
         rows, columns = photons.shape[-2:]
         side = 2**_HALVINGS
-        # in units of the noise, which is then alike in dim and bright pixels (Anscombe)
-        stabilized = photons * torch.rsqrt(photons.abs() + self.input_scale)
-        fine = self.entry(nn.functional.pad(stabilized, (0, -columns % side, 0, -rows % side)))
+        fine = self.entry(nn.functional.pad(self.stabilized(photons), (0, -columns % side, 0, -rows % side)))
         middle = self.down_middle(fine)
         return fine, self.middle(torch.relu_(self.up_middle(self.down_coarse(middle)).add_(middle)))
+
+    def stabilized(self, photons: Tensor) -> Tensor:
+        """Return photons in units of the noise, which is then alike in dim and bright pixels (Anscombe)."""
+        return photons * torch.rsqrt(photons.abs() + self.input_scale)
 
     def _initialize(self, density: float) -> None:
         for module in self.modules():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from planeloc.networks.frame_drift import Drift, estimate_drift
+from planeloc.networks.pixel_maps import PixelMaps
 from planeloc.networks.regression import background_of, plane_positions, read_pixels
 
 _ALONE = 0.6  # a more probable pixel may be a molecule whatever its neighbours
@@ -64,21 +65,22 @@ class Found:
         return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | None = None) -> Found:
+def find_molecules(maps: Tensor | PixelMaps, units: Units, threshold: float, drift: Drift | None = None) -> Found:
     """Return the molecules whose probability exceeds `threshold`.
 
     Parameters
     ----------
-    maps : (batch, channels, rows, columns), output of the network.
+    maps : (batch, channels, rows, columns), output of the network; or that of some pixels.
     drift : inter-camera drift of every image; None: estimated from its molecules.
     """
-    drift = window_drift(maps, units.drift_sd_px) if drift is None else drift
-    image, row, column, around = _candidates(maps[:, 0].float(), threshold)
-    pixels = maps[image, :, row, column].float()
+    maps = PixelMaps.whole(maps) if isinstance(maps, Tensor) else maps
+    drift = _drift(maps, units.drift_sd_px) if drift is None else drift
+    image, row, column, around = _candidates(maps.logit.float(), threshold)
+    pixels = maps.at(image, row, column).float()
     reading = read_pixels(pixels, drift.of(image))
     centre = torch.stack((column, row), dim=1) + 0.5
     place = torch.cat((reading.mean[:, :2] + centre, reading.mean[:, 2:3]), dim=1)
-    neighbour = _neighbours(image, row, column, maps.shape[2:])
+    neighbour = _neighbours(image, row, column, maps.logit.shape[1:])
     kept = _distinct(place, reading.sd[:, :3], around, neighbour)
     others = (neighbour >= 0) & kept[neighbour]  # molecules themselves
     probability = around.masked_fill(others, 0.0).sum(dim=1).clamp(max=_SURE)
@@ -97,12 +99,19 @@ def find_molecules(maps: Tensor, units: Units, threshold: float, drift: Drift | 
 
 
 def window_drift(maps: Tensor, prior_sd_px: float | tuple[float, ...]) -> Drift:
-    """Return the inter-camera drift in every image of a batch, from the pixels that may hold molecules."""
-    image, row, column = torch.nonzero(maps[:, 0] > _TELLING, as_tuple=True)
-    telling = maps[image, :, row, column]
+    """Return the inter-camera drift in every image of a batch, from the pixels that may hold molecules.
+
+    `maps` (batch, channels, rows, columns) is the network's output.
+    """
+    return _drift(PixelMaps.whole(maps), prior_sd_px)
+
+
+def _drift(maps: PixelMaps, prior_sd_px: float | tuple[float, ...]) -> Drift:
+    image, row, column = torch.nonzero(maps.logit > _TELLING, as_tuple=True)
+    telling = maps.at(image, row, column)
     telling = telling if telling.dtype == torch.float64 else telling.float()
     exists = torch.sigmoid(telling[:, 0]).detach()
-    return estimate_drift(plane_positions(telling), exists, image, len(maps), prior_sd_px)
+    return estimate_drift(plane_positions(telling), exists, image, len(maps.logit), prior_sd_px)
 
 
 def _candidates(logit: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

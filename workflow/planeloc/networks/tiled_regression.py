@@ -1,8 +1,12 @@
-"""The last layers of the regression network, computed only on tiles of the field that may hold molecules.
+"""The regression network, computed only around tiles of the field that may hold molecules.
 
-The layers at full resolution after the coarse ones are a third of the computation and have a receptive field of two
-pixels on either side, so they run on square tiles with a rim of two pixels. Beyond the field's edge features are set to
-zero, as padding does, so that tiles and whole frames give the same.
+A marked tile of 8×8 pixels needs the features on the camera's pixels and on those of twice the size within 14 and 12
+pixels of it, so within two tiles; those on pixels of four times the size within one tile; and the last layers with a
+rim of a few pixels. Every layer is computed on just these tiles. Beyond the field's edge features are zero, as padding
+has them, so that tiles and whole frames give the same, to the last bit or nearly.
+
+Where many tiles are marked, the features are computed everywhere and only the last layers, at full resolution, on
+tiles; where most are, everything is. Which costs least is decided by the number of multiplications.
 """
 
 from __future__ import annotations
@@ -10,54 +14,107 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from planeloc.networks.lit_tiles import LitTiles, grown
+from planeloc.networks.pixel_maps import PixelMaps
 from planeloc.networks.regression import RegressionNetwork
-from planeloc.networks.tiles import inside_field
 
 TILE_PX = 8
-_RIM_PX = 2  # receptive field of two 3×3 convolutions
-_NOWHERE = -20.0  # logit where there is no tile
-_WORTH_IT = 0.6  # a larger share of tiles costs more than the whole frame, since rims overlap
+_COARSEST_PX = 4  # camera pixels per pixel of the coarsest features, of which only whole ones are computed
+# A multiplication on tiles takes longer than in whole frames, since tiles are cut out: by 1.4 to 1.7, measured for 0.3
+# to 0.65 of the multiplications.
+_COST_ON_TILES = 1.5
+_MOST = 0.6  # share of tiles beyond which the dark ones of an image are computed, too: they save little
+_PIXELS_AT_ONCE = 1 << 15  # of whole frames: what a CPU's cache holds
 
 
-def maps_on_tiles(network: RegressionNetwork, photons: Tensor, marks: Tensor) -> Tensor:
-    """Return the network's output (batch, channels, y, x), computed on marked tiles; elsewhere nothing is probable.
+def maps_on_tiles(network: RegressionNetwork, photons: Tensor, marks: Tensor) -> PixelMaps:
+    """Return the network's output on marked tiles; elsewhere nothing is probable.
 
     Parameters
     ----------
     photons : (batch, planes, y, x), registered, above background.
-    marks : (batch, rows, columns) of tiles of `TILE_PX`; where most are marked, all are computed.
+    marks : (batch, rows, columns) of tiles of `TILE_PX`; where most of an image's are marked, all are computed.
     """
-    if marks.float().mean() > _WORTH_IT:
-        return network(photons)
-    rows, columns = photons.shape[-2:]
-    fine, middle = network.encode(photons)
-    tile_rows, tile_columns = marks.shape[1:]
-    maps = fine.new_zeros(len(fine), tile_rows, TILE_PX, tile_columns, TILE_PX, network.architecture.maps)
-    maps[..., 0] = _NOWHERE
-    image, row, column = tiles = marks.nonzero().unbind(-1)
-    if len(image):
-        maps[image, row, :, column] = _decode(network, fine, middle, tiles).permute(0, 2, 3, 1).to(maps.dtype)
-    maps = maps.flatten(3, 4).flatten(1, 2)[:, :rows, :columns]
-    return maps.permute(0, 3, 1, 2)
+    marks = marks | (marks.float().mean(dim=(1, 2), keepdim=True) > _MOST)
+    if not marks.any():
+        return PixelMaps.nowhere(photons, network.architecture.maps)
+    rings = [marks, grown(marks, 1), grown(marks, 2)]
+    whole, last_on_tiles, all_on_tiles = costs(network, *(ring.float().mean().item() for ring in rings))
+    if all_on_tiles < min(whole, last_on_tiles):
+        return _all_layers(network, photons, *map(LitTiles, rings))
+    images = max(1, _PIXELS_AT_ONCE // photons[0, 0].numel())
+    parts = [part.contiguous(memory_format=torch.channels_last) for part in photons.split(images)]
+    if whole <= last_on_tiles:
+        return PixelMaps.whole(torch.cat([network(part) for part in parts])).only(marks, TILE_PX)
+    fine, middle = (torch.cat(features) for features in zip(*map(network.encode, parts), strict=True))
+    tiles, size = LitTiles(marks), TILE_PX
+    patches = tiles.cut(middle, size // 2, 1), tiles.cut(fine, size, 2)
+    return _last_layers(network, *patches, tiles, photons.shape[-2:])
 
 
-def _decode(network: RegressionNetwork, fine: Tensor, middle: Tensor, tiles: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """(tiles, channels, TILE_PX, TILE_PX) from the features on the camera's pixels and on those of twice the size."""
-    first, second = (block[0] for block in network.fine)
-    patches, inside = _patches(fine, tiles, TILE_PX, _RIM_PX)
-    coarse, _ = _patches(middle, tiles, TILE_PX // 2, _RIM_PX // 2)
-    features = torch.relu_(network.up_fine(coarse).add_(patches)) * inside
-    features = torch.relu_(nn.functional.conv2d(features, first.weight, first.bias)) * inside[..., 1:-1, 1:-1]
-    return network.output(torch.relu_(nn.functional.conv2d(features, second.weight, second.bias)))
+def costs(
+    network: RegressionNetwork, marked: float, near: float, around: float, cost_on_tiles: float = _COST_ON_TILES
+) -> tuple[float, float, float]:
+    """Return the multiplications per tile: all layers everywhere; only the last on tiles; all layers on tiles.
+
+    Parameters
+    ----------
+    marked, near, around : share of the tiles that are marked, within one tile of a marked one, and within two.
+    cost_on_tiles : factor of multiplications on tiles.
+    """
+
+    def of(*modules: nn.Module) -> int:
+        return sum(weight.numel() for module in modules for weight in module.parameters() if weight.dim() > 1)
+
+    halving, *coarse = network.down_coarse
+    # 64, 16 and 4 pixels are those of a tile on the three grids; others include the rims that later layers need
+    encoder = 64 * of(network.entry) + 16 * of(network.down_middle) + 4 * of(halving)
+    encoded = encoder + 4 * of(*coarse, network.up_middle) + 16 * of(network.middle)
+    last = 16 * of(network.up_fine) + 64 * of(network.fine, network.output)
+    last_on_tile = 36 * of(network.up_fine) + 100 * of(network.fine[0]) + 64 * of(network.fine[1], network.output)
+    on_marked = last_on_tile + 16 * of(coarse[1], network.up_middle) + 36 * of(network.middle)
+    on_around = encoder + 36 * of(network.entry[0])
+    all_on_tiles = on_marked * marked + 4 * of(coarse[0]) * near + on_around * around
+    return encoded + last, encoded + cost_on_tiles * last_on_tile * marked, cost_on_tiles * all_on_tiles
 
 
-def _patches(features: Tensor, tiles: tuple[Tensor, Tensor, Tensor], side: int, rim: int) -> tuple[Tensor, Tensor]:
-    """Tiles (n, channels, side + 2 rim, …) of features, and whether (n, 1, …) their pixels lie within the field."""
-    image, *corners = tiles
-    steps = torch.arange(-rim, side + rim, device=features.device)
-    rows, columns = (corner[:, None] * side + steps for corner in corners)
-    height, width = features.shape[-2:]
-    inside = inside_field(rows, columns, (height, width))[:, None]
-    rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
-    patches = features.permute(0, 2, 3, 1)[image[:, None, None], rows, columns].permute(0, 3, 1, 2)
-    return patches, inside.to(features.dtype)
+def _all_layers(
+    network: RegressionNetwork, photons: Tensor, marked: LitTiles, near: LitTiles, around: LitTiles
+) -> PixelMaps:
+    """Compute all layers on the tiles that need them: see the module."""
+    fine_field, middle_field, coarse_field = _fields(photons.shape[-2:])
+    (halving, first), (halving_again, *coarse) = network.down_middle, network.down_coarse
+    entered = _layer(network.entry[0], around.cut(network.stabilized(photons), TILE_PX, 2))
+    fine = _layer(network.entry[1], around.zero_outside(entered, 1, fine_field))
+    halved = around.stored(_layer(halving, around.stored(fine, fine_field)), middle_field)
+    middle = around.stored(_layer(first, around.patches(halved, 1, around)), middle_field)
+    halved = around.stored(_layer(halving_again, middle), coarse_field)
+    deep = near.stored(_layer(coarse[0], around.patches(halved, 1, near)), coarse_field)
+    deep = _layer(coarse[1], near.patches(deep, 2, marked))
+    joined = network.up_middle(deep).add_(around.patches(middle, 2, marked))
+    joined = _layer(network.middle, marked.zero_outside(torch.relu_(joined), 2, middle_field))
+    return _last_layers(network, joined, around.patches(fine, 2, marked), marked, photons.shape[-2:])
+
+
+def _last_layers(
+    network: RegressionNetwork, middle: Tensor, fine: Tensor, tiles: LitTiles, field_px: tuple[int, int]
+) -> PixelMaps:
+    """Compute the last layers on tiles, from patches of features: of twice the camera's pixels with a rim of 1, and of
+    the camera's with one of 2.
+    """
+    field, (first, second) = _fields(field_px)[0], network.fine
+    features = tiles.zero_outside(torch.relu_(network.up_fine(middle).add_(fine)), 2, field)
+    features = tiles.zero_outside(_layer(first, features), 1, field)
+    return PixelMaps.on_tiles(network.output(_layer(second, features)), tiles, field_px)
+
+
+def _layer(layer: nn.Sequential, patches: Tensor) -> Tensor:
+    """Convolution and ReLU without padding: a rim is used up."""
+    convolution = layer[0]
+    return torch.relu_(nn.functional.conv2d(patches, convolution.weight, convolution.bias, convolution.stride))
+
+
+def _fields(field_px: tuple[int, int]) -> list[tuple[int, int]]:
+    """Rows and columns of the features on the camera's pixels and on those of twice and four times the size."""
+    rows, columns = (-(-size // _COARSEST_PX) for size in field_px)
+    return [(size * rows, size * columns) for size in (4, 2, 1)]
