@@ -45,6 +45,18 @@ def test_the_list_of_commands_waits_for_no_library():
     assert not {"torch", "numpy", "pandas"} & set(loaded.split())
 
 
+def test_localization_starts_without_what_it_may_not_need():
+    """Each of these takes a tenth of a second or more to import."""
+    code = "import sys\nfrom planeloc.cli import main\ntry:\n    main.main()\nfinally:\n"
+    code += "    import gc\n    print(gc.isenabled(), gc.get_freeze_count() > 10000)\n    print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code, "localize", "--help"], capture_output=True, text=True, check=False
+    )
+    *_, collector, loaded = run.stdout.splitlines()
+    assert collector == "True True", run.stderr  # what is imported is no garbage
+    assert not {"pandas", "zarr", "matplotlib", "scipy.ndimage", "scipy.optimize", "distributed"} & set(loaded.split())
+
+
 @pytest.mark.parametrize("command", ["simulate", "calibrate", "train", "localize", "evaluate"])
 def test_commands_compute_in_one_thread(command):
     """As several run at once in a workflow."""

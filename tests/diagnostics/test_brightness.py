@@ -6,7 +6,13 @@ import torch
 
 from planeloc.cameras.camera import Camera
 from planeloc.core.errors import PlanelocError
-from planeloc.diagnostics.brightness import WINDOW_PX, fit_spots, measure_brightness_and_background, photons_in_focus
+from planeloc.diagnostics.brightness import (
+    WINDOW_PX,
+    fit_spots,
+    gaussian_share,
+    measure_brightness_and_background,
+    photons_in_focus,
+)
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
 from planeloc.psf import Emitters, paper_psf
@@ -32,7 +38,7 @@ def test_photons_under_the_rings_are_counted():
     centre = torch.full_like(z, 3.5 * psf.pixel_size_nm)
     spots = psf.expected_photons(Emitters(centre, centre, z, one / torch.tensor(psf.brightness).double()), (7, 7))
     own = spots[torch.arange(4), torch.arange(4)].float().numpy()
-    found = photons_in_focus(fit_spots(own, np.zeros((7, 7), dtype=np.float32), Camera()), psf)
+    found = photons_in_focus(fit_spots([own], np.zeros((1, 7, 7)), [Camera()])[0], gaussian_share(psf), psf)
     assert np.median(found) == pytest.approx(3000, rel=0.02)
 
 
@@ -49,7 +55,7 @@ def test_stated_standard_deviations_are_those_of_the_camera(camera):
     y, x = np.mgrid[:WINDOW_PX, :WINDOW_PX] - WINDOW_PX // 2
     expected = background + 600.0 * np.exp(-(x**2 + y**2) / (2 * width))
     counts = camera.expose(np.broadcast_to(expected, (2000, WINDOW_PX, WINDOW_PX)), random)
-    fits = fit_spots(camera.photons(counts) - np.float32(background), np.full((7, 7), background, np.float32), camera)
+    fits, _ = fit_spots([camera.photons(counts) - np.float32(background)] * 2, [[background]] * 2, [camera, Camera()])
     widths, peaks = fits.squared_width_px2[:, 0], fits.peak
     assert np.median(widths) == pytest.approx(width, rel=0.02)
     for values, stated in ((widths, fits.deviations[:, 2]), (peaks, fits.deviations[:, 3])):

@@ -131,6 +131,28 @@ def test_store_and_manifest_must_belong_together(folder: Folder) -> None:
         Movie.open(folder.manifest)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data_type": "int16"}, "does not belong"),
+        ({"codecs": [{"name": "bytes"}, {"name": "crc32c"}]}, "does not belong"),
+        ({"chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}}}, "does not belong"),
+        ({"chunk_key_encoding": {"name": "v2"}}, "does not belong"),
+        ({"node_type": "group"}, "missing or damaged"),
+        ({"zarr_format": 2}, "missing or damaged"),
+        ({"codecs": None}, "missing or damaged"),
+        (None, "missing or damaged"),
+    ],
+)
+def test_a_store_that_planeloc_did_not_write_is_refused(folder: Folder, change: dict | None, said: str) -> None:
+    folder.convert(chunk_frames=5)
+    metadata = folder.store / "counts" / "zarr.json"
+    text = json.dumps({**json.loads(metadata.read_text()), **change}) if change else "no JSON"
+    metadata.write_text(text)
+    with pytest.raises(PlanelocError, match=said):
+        Movie.open(folder.manifest)
+
+
 @needs_data
 def test_real_biplane_movie(tmp_path: Path) -> None:
     """A real simultaneous two-plane movie; its photons are stored as floats, so counts are made of them first."""

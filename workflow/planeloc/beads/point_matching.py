@@ -186,7 +186,8 @@ def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: Matc
         i, j = np.nonzero(later & (np.abs(da) > shortest) & (np.abs(db) > shortest))
         factor = db[i, j] / da[i, j]
         slack = 1.0 / np.abs(da[i, j])  # each position may be wrong by a fraction of a pixel
-        near = (np.abs(np.log(np.abs(factor))) < log_scale + slack) & (np.abs(np.angle(factor)) < angle + slack)
+        near = np.flatnonzero(np.abs(np.log(np.abs(factor))) < log_scale + slack)
+        near = near[np.abs(np.angle(factor[near])) < angle + slack[near]]
         factors.append(factor[near])
         shifts.append(zb[start + i[near]] - factor[near] * za[start + i[near]])
     return np.concatenate(factors), np.concatenate(shifts)

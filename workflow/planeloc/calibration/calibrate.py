@@ -13,7 +13,7 @@ Signs: Δz = d_p − z. A sample scan by +s moves a bead to z = const + s, an ob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,12 +27,13 @@ from planeloc.calibration.measure_beads import PlaneBeads, measure_beads
 from planeloc.calibration.quality import quality_checks, quality_values
 from planeloc.calibration.scan_fit import BeadScan, CalibratedPSF, model_residual
 from planeloc.calibration.settings import CalibrateSettings
-from planeloc.calibration.spline_model import centred_on_focus, fit_spline, join_planes
+from planeloc.calibration.spline_model import ROUNDS, centred_on_focus, fit_spline, join_planes
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.arrays import Array
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
+from planeloc.core.progress import LOG_EVERY_S, progress_bar
 from planeloc.core.settings import check as check_settings
 from planeloc.fitting.single_emitter import EmitterWindows
 from planeloc.io.bead_images import camera_file, read_slices
@@ -78,15 +79,18 @@ def calibrate(
     check_settings(settings)
     beads = [Path(path) for path in beads]
     _check_scan(beads[0], scan, z_step_nm, settings)
-    with open_cameras(beads, microscope) as source:
-        files, slices, shape = source.files, source.shape[0], source.shape[2:]
-        _check_slices(files[0], slices)
-        transforms = _read_registration(registration, microscope, shape)
-        planes = _measure(source, microscope, settings)
-    travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
-    fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings)
-    del planes  # with the beads that were left out
-    calibrated = _model(fit, settings.model, transforms)
+    steps = 1 + microscope.planes * (1 + (ROUNDS if settings.model == "spline" else 1))
+    with progress_bar(steps, "calibrating", "step", log_every_s=LOG_EVERY_S) as bar:
+        with open_cameras(beads, microscope) as source:
+            files, slices, shape = source.files, source.shape[0], source.shape[2:]
+            _check_slices(files[0], slices)
+            transforms = _read_registration(registration, microscope, shape)
+            planes = _measure(source, microscope, settings, bar.update)
+        travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
+        fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings)
+        del planes  # with the beads that were left out
+        bar.update()
+        calibrated = _model(fit, settings.model, transforms, bar.update)
     values = quality_values(fit, calibrated, astigmatism_nm(fit), z_step_nm * settings.refractive_index_factor)
     checks = quality_checks(fit, values, settings)
 
@@ -158,14 +162,17 @@ def _read_registration(
     return found
 
 
-def _measure(source: CameraSource, microscope: Microscope, settings: CalibrateSettings) -> list[PlaneBeads]:
-    """The beads of every camera; only the pixels around them stay in memory."""
+def _measure(
+    source: CameraSource, microscope: Microscope, settings: CalibrateSettings, advance: Callable[[], object]
+) -> list[PlaneBeads]:
+    """The beads of every camera; only the pixels around them stay in memory. `advance` is called after each camera."""
     counts, cameras = read_slices(source, microscope.cameras, range(source.shape[0]))
     pixel = microscope.pixel_size_nm
-    return [
-        measure_beads(counts[:, p], camera, camera_file(source.files, p), pixel, settings)
-        for p, camera in enumerate(cameras)
-    ]
+    measured = []
+    for p, camera in enumerate(cameras):
+        measured.append(measure_beads(counts[:, p], camera, camera_file(source.files, p), pixel, settings))
+        advance()
+    return measured
 
 
 def _displacement_nm(fit: PsfFit, registration: Registration | None) -> Array:
@@ -206,8 +213,8 @@ def _positions_px(fit: PsfFit, registration: Registration | None) -> list[Array]
     return agreed
 
 
-def _model(fit: PsfFit, model: str, registration: Registration | None) -> CalibratedPSF:
-    """The chosen PSF model, and its residuals and the Gaussian's on the beads."""
+def _model(fit: PsfFit, model: str, registration: Registration | None, advance: Callable[[], object]) -> CalibratedPSF:
+    """The chosen PSF model, and its residuals and the Gaussian's on the beads; `advance` after every step."""
     gaussian = GaussianPSF(
         pixel_size_nm=fit.pixel_size_nm,
         plane_depths_nm=tuple(map(float, fit.depths_nm)),
@@ -219,11 +226,15 @@ def _model(fit: PsfFit, model: str, registration: Registration | None) -> Calibr
     )
     displacement = _displacement_nm(fit, registration)
     scans = [_scan(fit, p, position, displacement[p]) for p, position in enumerate(_positions_px(fit, registration))]
-    of_gaussian = [model_residual(gaussian, p, scan, scan.fit(gaussian, p)) for p, scan in enumerate(scans)]
+    of_gaussian = []
+    for p, scan in enumerate(scans):
+        of_gaussian.append(model_residual(gaussian, p, scan, scan.fit(gaussian, p)))
+        if model == "gaussian":
+            advance()
     if model == "gaussian":
         return CalibratedPSF(gaussian, fit.brightness_sd, of_gaussian, None)
     ones = [replace(gaussian, plane_depths_nm=(depth,), brightness=(1.0,)) for depth in gaussian.plane_depths_nm]
-    splines = [fit_spline(one, _brightest(scan)) for one, scan in zip(ones, scans, strict=True)]
+    splines = [fit_spline(one, _brightest(scan), advance) for one, scan in zip(ones, scans, strict=True)]
     fits = [scan.fit(spline, 0) for scan, spline in zip(scans, splines, strict=True)]
     photons = torch.cat([aligned.parameters[:, 3] for aligned in fits]).numpy()
     known = torch.cat([aligned.converged for aligned in fits]).numpy()

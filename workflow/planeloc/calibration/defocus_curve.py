@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import OptimizeResult, least_squares
 
 from planeloc.core.arrays import Array, Mask
@@ -18,6 +19,8 @@ _LARGEST_QUARTIC = 3.0
 _TYPICAL_ASYMMETRY = 0.1  # prior of A, which a flat focus does not determine beside the common focus
 _STARTS_NM = (250.0, 400.0, 700.0)  # of d
 _SHARE_OF_PEAK = 0.12  # slices dimmer than this share of the bead's best are left out of the first pass
+_LEAST_SHAPE = 0.05  # of the squared width over that in focus
+_PENALTY = 100.0  # of a curve that sinks
 _TOLERANCE = 0.02  # of a width at focus; doubles some 1.5 d away from it
 
 
@@ -108,7 +111,9 @@ def fit_defocus(widths: Widths, travel_nm: Array, reach_nm: float | None = None)
     model = np.sqrt(_squared_width(parameters[:4], defocus))
     residual = np.where(used, np.sqrt(widths.squared_nm2) - model, np.nan)
     freedom = max(len(solution.fun) - len(solution.x), 1)
-    covariance = np.linalg.pinv(solution.jac.T @ solution.jac) * 2 * solution.cost / freedom  # by the scatter found
+    covariance = (
+        np.linalg.pinv((solution.jac.T @ solution.jac).toarray()) * 2 * solution.cost / freedom
+    )  # by the scatter found
     deviations = np.sqrt(np.maximum(np.diagonal(covariance)[:4], 0.0))
     # A change of A moves all foci together: only their distances matter, so the common part is taken out.
     centring = np.eye(len(focus)) - 1 / len(focus)
@@ -118,7 +123,7 @@ def fit_defocus(widths: Widths, travel_nm: Array, reach_nm: float | None = None)
 
 def _squared_width(curve: Array, defocus_nm: Array) -> Array:
     u = defocus_nm / curve[1]
-    return curve[0] ** 2 * np.maximum(1 + u**2 + curve[2] * u**3 + curve[3] * u**4, 0.05)
+    return curve[0] ** 2 * np.maximum(1 + u**2 + curve[2] * u**3 + curve[3] * u**4, _LEAST_SHAPE)
 
 
 def _first_focus(widths: Widths, travel_nm: Array, used: Mask) -> Array:
@@ -136,6 +141,57 @@ def _first_focus(widths: Widths, travel_nm: Array, used: Mask) -> Array:
     return focus
 
 
+@dataclass(frozen=True)
+class _Equations:
+    """Residuals of the curve (w0, d, A, B) and the foci of all beads, and their derivatives, for `least_squares`."""
+
+    width: Array  # (n,) measured
+    tolerance: Array  # (n,)
+    bead: Array  # (n,) which
+    travel: Array  # (n,)
+    grid: Array  # defocus at which the curve must not sink
+
+    def residuals(self, parameters: Array) -> Array:
+        """(n + grid + 1,) Deviations of the widths, penalty of a sunken curve, prior of A."""
+        model = np.sqrt(_squared_width(parameters[:4], parameters[4:][self.bead] - self.travel))
+        sunk, _ = self._sunk(parameters)
+        prior = parameters[2] / _TYPICAL_ASYMMETRY
+        return np.concatenate(((self.width - model) / self.tolerance, _PENALTY * sunk, [prior]))
+
+    def jacobian(self, parameters: Array) -> sparse.csr_array:
+        """(n + grid + 1, 4 + beads) Derivatives of the residuals; every width depends on one focus."""
+        waist, depth, asymmetry, quartic = parameters[:4]
+        u = (parameters[4:][self.bead] - self.travel) / depth
+        shape = 1 + u**2 + asymmetry * u**3 + quartic * u**4
+        rises = shape > _LEAST_SHAPE
+        shape = np.maximum(shape, _LEAST_SHAPE)
+        root = np.sqrt(shape)
+        of_shape = np.where(rises, waist / (2 * root), 0.0)  # derivative of the width by the shape
+        along_u = of_shape * (2 * u + 3 * asymmetry * u**2 + 4 * quartic * u**3)
+        columns = np.column_stack((root, -along_u * u / depth, of_shape * u**3, of_shape * u**4))
+        n = len(self.width)
+        jacobian = np.zeros((n + len(self.grid) + 1, len(parameters)))
+        jacobian[:n, :4] = -columns / self.tolerance[:, None]
+        jacobian[np.arange(n), 4 + self.bead] = -along_u / depth / self.tolerance
+        sunk, by_curve = self._sunk(parameters)
+        jacobian[n:-1, 1:4] = _PENALTY * np.where(sunk[:, None] > 0, by_curve, 0.0)
+        jacobian[-1, 2] = 1 / _TYPICAL_ASYMMETRY
+        return sparse.csr_array(jacobian)
+
+    def _sunk(self, parameters: Array) -> tuple[Array, Array]:
+        """How far the curve is below a third of the symmetric one, where it would turn back or go negative.
+
+        Also its derivatives by d, A and B, where it is.
+        """
+        _, depth, asymmetry, quartic = parameters[:4]
+        u = self.grid / depth
+        plain = 1 + u**2
+        odd = asymmetry * u**3 + quartic * u**4
+        sunk = np.maximum(plain / 3 - (plain + odd), 0.0) / plain
+        slope = -(3 * asymmetry * u**2 + 4 * quartic * u**3) / plain + odd * 2 * u / plain**2  # of −odd / plain, by u
+        return sunk, np.column_stack((-slope * u / depth, -(u**3) / plain, -(u**4) / plain))
+
+
 def _solve(widths: Widths, travel_nm: Array, used: Mask, start: Array, reach: float) -> OptimizeResult:
     beads, slices = np.nonzero(used)
     travel = travel_nm[slices]
@@ -143,19 +199,18 @@ def _solve(widths: Widths, travel_nm: Array, used: Mask, start: Array, reach: fl
     defocus = start[4:][beads] - travel
     noise = widths.squared_sd_nm2[beads, slices] / (2 * width)
     tolerance = np.hypot(noise, _TOLERANCE * width * (1 + (defocus / (1.5 * start[1])) ** 2))
-    grid = np.linspace(-1.25 * reach, 1.25 * reach, 51)
-
-    def residuals(parameters: Array) -> Array:
-        model = np.sqrt(_squared_width(parameters[:4], parameters[4:][beads] - travel))
-        u = grid / parameters[1]
-        plain = 1 + u**2
-        # A curve that sinks below a third of the symmetric one would turn back or go negative.
-        sunk = np.maximum(plain / 3 - (plain + parameters[2] * u**3 + parameters[3] * u**4), 0.0) / plain
-        return np.concatenate(((width - model) / tolerance, 100 * sunk, [parameters[2] / _TYPICAL_ASYMMETRY]))
-
+    equations = _Equations(width, tolerance, beads, travel, np.linspace(-1.25 * reach, 1.25 * reach, 51))
     lower = np.concatenate(([20.0, 40.0, -_LARGEST_ASYMMETRY, 0.0], np.full(len(start) - 4, -np.inf)))
     upper = np.concatenate(([2000.0, 5000.0, _LARGEST_ASYMMETRY, _LARGEST_QUARTIC], np.full(len(start) - 4, np.inf)))
     start = np.clip(start, lower + 1e-6, upper - 1e-6)
     return least_squares(
-        residuals, start, bounds=(lower, upper), x_scale="jac", loss="soft_l1", f_scale=2.0, max_nfev=100
+        equations.residuals,
+        start,
+        equations.jacobian,
+        bounds=(lower, upper),
+        x_scale="jac",
+        loss="soft_l1",
+        f_scale=2.0,
+        max_nfev=100,
+        tr_solver="lsmr",
     )

@@ -15,7 +15,7 @@ model sums to one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -37,14 +37,15 @@ _APERTURE = 0.75  # of the beads' windows: radius that contains all photons in f
 _ANNULUS = 1.25  # of that radius: outer radius of the ring that gives the level around it
 _FOCUS_SHARES = (-0.3, 0.0, 0.3)  # of d
 _FINE_STEPS = 97
-_ROUNDS = 4
-_SOLVER_STEPS = 60
-_SOLVER_ACCURACY = 1e-4
+_ACCURACY = (3e-3, 1e-3, 3e-4, 1e-4)  # of the coefficients in every round: residual of the equations, relative
+ROUNDS = len(_ACCURACY)
+_SOLVER_STEPS = 100
 # The prior: standard deviation of a coefficient, as a share of a Gaussian of twice the squared width, and beside it.
 _SHARE = 1.0
 _FLOOR = 2e-3  # of a plane's photons per pixel
 _STIFFNESS_LATERAL = 3.0  # of second differences between neighbouring coefficients over the prior's deviation
 _STIFFNESS_AXIAL = 10.0
+_OF_SECOND_DIFFERENCE = 6.0  # 1² + 2² + 1²
 
 
 def choose_knots(psf: GaussianPSF, scan: BeadScan) -> Knots:
@@ -61,24 +62,26 @@ def choose_knots(psf: GaussianPSF, scan: BeadScan) -> Knots:
     return Knots(2 * half + 1, spacing, last - first + 1, axial, first * axial)
 
 
-def fit_spline(psf: GaussianPSF, scan: BeadScan) -> SplinePSF:
+def fit_spline(psf: GaussianPSF, scan: BeadScan, advance: Callable[[], object] = lambda: None) -> SplinePSF:
     """The spline of one plane.
 
     Parameters
     ----------
     psf : the Gaussian of one plane that gets all photons.
+    advance : is called after each of the `ROUNDS`.
     """
     knots = choose_knots(psf, scan)
     prior = _SHARE * _round_images(psf, knots, widened=2.0) + _FLOOR
     spline = SplinePSF(psf, knots, torch.zeros_like(prior)[None], (0,))
     # First the spline: a Gaussian fitted to rings gives poor positions of the beads.
     beads, background = scan.start, scan.background(psf)
-    for round_ in range(_ROUNDS):
+    for round_, accuracy in enumerate(_ACCURACY):
         if round_:
             fits = scan.fit(spline, 0, beads)
             beads, background = _by_convention(fits, scan, spline), fits.background
-        coefficients = _solve(spline, scan, beads, background, prior)
+        coefficients = _solve(spline, scan, beads, background, prior, accuracy)
         spline = replace(spline, coefficients=coefficients[None], _moved={})
+        advance()
     return _normalized(spline)
 
 
@@ -138,11 +141,13 @@ def _round_images(psf: GaussianPSF, knots: Knots, widened: float = 1.0) -> Tenso
 
 
 class _Equations:
-    """The linear problem: pixels ≈ background + photons · (Gaussian + spline), coefficients in prior deviations."""
+    """The linear problem: pixels ≈ background + photons · (Gaussian + spline), coefficients in prior deviations.
+
+    In single precision, which is far more than its solution needs (`_ACCURACY`).
+    """
 
     def __init__(self, spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor) -> None:
         psf, knots, windows = scan.model(spline, 0), spline.knots, scan.windows
-        self.prior = prior
         defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64) - beads[:, 2:3]
         rows, columns = windows.photons.shape[2:]
         # A bead has one position on all slices, so the sums along x, y and z can be taken one after the other. Its
@@ -151,21 +156,26 @@ class _Equations:
             knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm),
             knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm),
         )
-        x, y = (cubic_basis(distance) for distance in distances)
-        x_slope, y_slope = (-cubic_basis_slope(distance) / knots.lateral_nm for distance in distances)
         photons = torch.tensor(scan.brightness, dtype=torch.float64) * beads[:, 3:]
         z = photons[..., None] * cubic_basis(knots.along_defocus(defocus))
+        # The basis along each axis, its slope where there is a displacement, and which of them each term has.
+        self.x, self.y = ([cubic_basis(distance).float()] for distance in distances)
+        self.terms, along_z = [(0, 0)], [z]
         shift = windows.shifts_nm[..., None]
-        self.terms = [(x, y, z)]
         if shift.any():
-            self.terms += [(x_slope, y, shift[:, :, 0] * z), (x, y_slope, shift[:, :, 1] * z)]
+            for basis, distance in zip((self.x, self.y), distances, strict=True):
+                basis.append((-cubic_basis_slope(distance) / knots.lateral_nm).float())
+            self.terms += [(1, 0), (0, 1)]
+            along_z += [shift[:, :, 0] * z, shift[:, :, 1] * z]
+        self.z = torch.cat(along_z, dim=2).float()
+        self.prior = prior.float()
         expected = windows.expected(psf, beads, background)
         gaussian = windows.expected(psf.gaussian, beads, torch.zeros_like(background))
         # No model of a spot is exact: of very bright beads more than the noise is tolerated.
         peak = gaussian.amax(dim=(2, 3), keepdim=True)
-        self.weights = windows.use / (windows.noise.variance(expected) + (_TOLERANCE * peak) ** 2)
+        self.weights = (windows.use / (windows.noise.variance(expected) + (_TOLERANCE * peak) ** 2)).float()
         self.weight_sum = self.weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-30)
-        self.rest = self._without_background(windows.photons - gaussian)
+        self.rest = self._without_background((windows.photons - gaussian).float())
 
     def _without_background(self, images: Tensor) -> Tensor:
         return images - (self.weights * images).sum(dim=(2, 3), keepdim=True) / self.weight_sum
@@ -173,33 +183,38 @@ class _Equations:
     def images(self, scaled: Tensor) -> Tensor:
         """(beads, slices, rows, columns) of scaled coefficients, their backgrounds taken out."""
         coefficients = self.prior * scaled
-        return self._without_background(sum(_images(coefficients, *term) for term in self.terms))
+        (axial, lateral, _), (beads, rows, _) = coefficients.shape, self.y[0].shape
+        in_x = [
+            (coefficients.flatten(0, 1) @ x.flatten(0, 1).T).view(axial, lateral, beads, -1).permute(2, 1, 0, 3)
+            for x in self.x
+        ]
+        in_x = [part.flatten(2) for part in in_x]
+        in_y = [(self.y[j] @ in_x[i]).view(beads, rows, axial, -1).transpose(1, 2).flatten(2) for i, j in self.terms]
+        return self._without_background((self.z @ torch.cat(in_y, dim=1)).unflatten(-1, (rows, -1)))
 
     def gradient(self, images: Tensor) -> Tensor:
-        """The transpose of `images`, with the weights."""
-        weighted = self.weights * self._without_background(images)
-        return self.prior * sum(_transposed(weighted, *term) for term in self.terms)
+        """The transpose of `images`, with the weights, of images without their backgrounds."""
+        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.y[0].shape
+        in_z = (self.z.mT @ (self.weights * images).flatten(2)).view(beads, len(self.terms), axial, rows, -1)
+        in_y = [torch.zeros(()) for _ in self.x]
+        for (i, j), part in zip(self.terms, in_z.transpose(2, 3).flatten(3).unbind(1), strict=True):
+            in_y[i] = in_y[i] + self.y[j].mT @ part
+        in_x = [part.view(beads, lateral, axial, -1).permute(2, 1, 0, 3).flatten(2).flatten(0, 1) for part in in_y]
+        total = sum(part @ x.flatten(0, 1) for part, x in zip(in_x, self.x, strict=True))
+        return self.prior * total.view(axial, lateral, lateral)
 
     def normal(self, scaled: Tensor) -> Tensor:
         """Second derivatives of the cost, data and prior, applied to scaled coefficients."""
         return self.gradient(self.images(scaled)) + scaled + _stiffness(scaled)
 
-
-def _images(coefficients: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """(beads, slices, rows, columns) from a basis along each axis: (beads, columns or rows or slices, knots)."""
-    (axial, lateral, _), (beads, rows, _) = coefficients.shape, y.shape
-    in_x = (coefficients.flatten(0, 1) @ x.flatten(0, 1).T).view(axial, lateral, beads, -1)
-    in_y = y @ in_x.permute(2, 1, 0, 3).flatten(2)
-    in_z = z @ in_y.view(beads, rows, axial, -1).transpose(1, 2).flatten(2)
-    return in_z.unflatten(-1, (rows, -1))
-
-
-def _transposed(images: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """(axial, lateral, lateral) The transpose of `_images`."""
-    (beads, rows, lateral), axial = y.shape, z.shape[-1]
-    over_z = (z.mT @ images.flatten(2)).view(beads, axial, rows, -1)
-    over_y = (y.mT @ over_z.transpose(1, 2).flatten(2)).view(beads, lateral, axial, -1).permute(2, 1, 0, 3)
-    return (over_y.flatten(2).flatten(0, 1) @ x.flatten(0, 1)).view(axial, lateral, lateral)
+    def diagonal(self) -> Tensor:
+        """Of the second derivatives, without the small part of the displacements and the backgrounds."""
+        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.y[0].shape
+        x, y, z = self.x[0] ** 2, self.y[0] ** 2, self.z[..., :axial] ** 2
+        in_z = (z.mT @ self.weights.flatten(2)).view(beads, axial, rows, -1).transpose(1, 2).flatten(2)
+        in_y = (y.mT @ in_z).view(beads, lateral, axial, -1).permute(2, 1, 0, 3).flatten(2).flatten(0, 1)
+        data = (in_y @ x.flatten(0, 1)).view(axial, lateral, lateral)
+        return self.prior**2 * data + 1 + _OF_SECOND_DIFFERENCE * (_STIFFNESS_AXIAL + 2 * _STIFFNESS_LATERAL)
 
 
 def _stiffness(scaled: Tensor) -> Tensor:
@@ -218,24 +233,33 @@ def _second_difference(values: Tensor, axis: int) -> Tensor:
     return difference
 
 
-def _solve(spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor) -> Tensor:
-    """Coefficients (axial, lateral, lateral) by conjugate gradients, from those at hand."""
+def _solve(
+    spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor, accuracy: float
+) -> Tensor:
+    """Coefficients (axial, lateral, lateral) by conjugate gradients, from those at hand.
+
+    They are preconditioned by the diagonal: photons and noise make coefficients of the middle 1000 times better known
+    than those of the rim.
+    """
     equations = _Equations(spline, scan, beads, background, prior)
-    solution = spline.coefficients[0].double() / prior
+    inverse = 1 / equations.diagonal()
+    solution = (spline.coefficients[0].double() / prior).float()
     right = equations.gradient(equations.rest)
     residual = right - equations.normal(solution)
-    direction, squared = residual, (residual**2).sum()
-    target = _SOLVER_ACCURACY**2 * (right**2).sum()
+    direction = inverse * residual
+    product = (residual * direction).sum()
+    target = accuracy**2 * (right**2).sum()
     for _ in range(_SOLVER_STEPS):
-        if squared <= target:
+        if (residual**2).sum() <= target:
             break
         curved = equations.normal(direction)
-        step = squared / (direction * curved).sum()
+        step = product / (direction * curved).sum()
         solution = solution + step * direction
         residual = residual - step * curved
-        previous, squared = squared, (residual**2).sum()
-        direction = residual + squared / previous * direction
-    return prior * solution
+        scaled = inverse * residual
+        previous, product = product, (residual * scaled).sum()
+        direction = scaled + product / previous * direction
+    return prior * solution.double()
 
 
 def join_planes(psf: GaussianPSF, splines: Sequence[SplinePSF]) -> SplinePSF:

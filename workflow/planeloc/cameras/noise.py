@@ -24,15 +24,31 @@ DARKEST_PHOTONS = 0.05  # least expected photons: without read noise, darker pix
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Noise of one camera: variance = slope · expected + read_variance, in the units of the image (photons)."""
+    """Noise of one camera: variance = slope · expected + read_variance, in the units of the image (photons).
 
-    slope: float = 1.0
-    read_variance: float = 0.0
+    Of images (n, …) of several cameras, `slope` and `read_variance` are arrays (n, 1, …).
+    """
+
+    slope: float | NDArray[np.float64] = 1.0
+    read_variance: float | NDArray[np.float64] = 0.0
 
     @classmethod
     def of(cls, camera: Camera) -> NoiseModel:
         """Noise of a camera, in photons."""
         return cls(camera.excess_noise / camera.quantum_efficiency, camera.read_noise_photons() ** 2)
+
+    @classmethod
+    def repeated(cls, models: Sequence[NoiseModel], times: Sequence[int]) -> NoiseModel:
+        """Noise of images that are in turn by one camera after the other, so many by each."""
+        pairs = np.array([(model.slope, model.read_variance) for model in models], dtype=np.float64)
+        pairs = np.repeat(pairs, times, axis=0)
+        return cls(pairs[:, :1], pairs[:, 1:])
+
+    def rows(self, chosen: NDArray) -> NoiseModel:
+        """Noise of some of the images."""
+        if isinstance(self.slope, float):
+            return self
+        return NoiseModel(self.slope[chosen], self.read_variance[chosen])
 
     def variance(self, expected: NDArray[np.float64]) -> NDArray[np.float64]:
         """Variance of pixels of any shape; never zero."""

@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from planeloc.core import messages
 
+LOG_EVERY_S = 4.0  # where the stage takes less than a minute: nobody should wait longer without a word
+
 
 class LogLines:
     """Progress as lines for a log file, with the part of the interface of `tqdm` that planeloc uses.

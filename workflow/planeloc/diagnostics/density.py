@@ -9,12 +9,12 @@ The rest of the mean is background. The cumulants of shot noise, EM gain and rea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
@@ -26,8 +26,9 @@ Array = NDArray[np.float64]
 
 _TILE_PX = 16  # window of a network
 _WINDOW_PX = 25  # holds a molecule's photons at every depth
-_DEPTHS, _POSITIONS = 33, 3  # of molecules: over the depth range, and within a pixel along each axis
+_DEPTHS, _POSITIONS = 33, 2  # of molecules: over the depth range, and within a pixel along each axis
 _FEWEST_FRAMES = 4
+_SAMPLED_PX = 128**2  # of larger fields every second pixel is taken, and so on: neighbours see the same molecules
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class Cumulants:
 
 def measure_cumulants(stretch: Stretch, cameras: tuple[Camera, ...]) -> Cumulants:
     """Measure the cumulants of every pixel over the frames of a stretch; the mean only, if it is too short."""
-    photons = stretch.photons
+    every = max(1, round(math.sqrt(stretch.field_px / _SAMPLED_PX)))
+    photons = stretch.photons(every_px=every)
     middle = len(photons) // 2
     if middle < _FEWEST_FRAMES:
         mean = photons.mean(axis=(0, 2, 3), dtype=np.float64)
         return Cumulants(np.stack((mean, np.zeros_like(mean), np.zeros_like(mean))), np.zeros((2, 1, 1)))
     moments = [values.mean(axis=(1, 2)) for values in _photon_cumulants(photons, cameras)]
-    halves = [_tiles(_photon_cumulants(part, cameras)[1]) for part in (photons[:middle], photons[middle:])]
+    halves = [_tiles(_photon_cumulants(part, cameras)[1], every) for part in (photons[:middle], photons[middle:])]
     return Cumulants(np.stack(moments), np.stack(halves))
 
 
@@ -89,12 +91,14 @@ def _noise_constants(camera: Camera) -> tuple[float, float, float, float]:
     return noise.slope, cube, noise.read_variance, camera.photons_per_count**2 / 12
 
 
-def _tiles(second: Array) -> Array:
-    """(planes, tiles) means over tiles; a field smaller than a tile is one tile."""
-    rows, columns = (max(1, size // _TILE_PX) for size in second.shape[1:])
+def _tiles(second: Array, every_px: int) -> Array:
+    """(planes, tiles) means over tiles of pixels `every_px` apart; a field smaller than a tile is one tile."""
+    rows, columns = (max(1, size * every_px // _TILE_PX) for size in second.shape[1:])
     label = (np.arange(second.shape[1]) * rows // second.shape[1])[:, None] * columns
     label = label + np.arange(second.shape[2]) * columns // second.shape[2]
-    return np.stack([ndimage.mean(plane, label, np.arange(rows * columns)) for plane in second])
+    tile, tiles = label.ravel(), rows * columns
+    number = np.bincount(tile, minlength=tiles)
+    return np.stack([np.bincount(tile, plane.ravel(), tiles) / number for plane in second])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ noise and read noise, Huang et al. 2013, solved by Fisher scoring) reaches the C
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,9 +25,19 @@ Array = NDArray[np.float64]
 ESTIMATORS = ("least_squares", "likelihood")
 _SMALLEST_WIDTH_PX2 = 0.02  # narrower than this, all photons fall on one pixel and the width is undefined
 _START_WIDTHS = 8
-_ITERATIONS = 60
 _LARGEST_STEP_PX = 1.0
 _DAMPING = Damping(first=1e-2, decrease=5, increase=8, lowest=1e-9, highest=1e9)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """When a fit has converged."""
+
+    tolerance: float  # largest step: of positions in pixels, of all else relative
+    iterations: int  # at most
+
+
+WELL_CONVERGED = Accuracy(1e-5, 60)
 
 
 @dataclass(frozen=True)
@@ -73,22 +84,41 @@ def gaussian_model(parameters: Array, shape: tuple[int, int], axes_deg: float = 
     -------
     values (n, rows·columns) and jacobian (n, rows·columns, p).
     """
-    rows, columns = shape
-    grid_y, grid_x = np.mgrid[:rows, :columns] + 0.5
-    dx = grid_x.ravel() - parameters[:, 0, None]
-    dy = grid_y.ravel() - parameters[:, 1, None]
-    c, s = np.cos(np.deg2rad(axes_deg)), np.sin(np.deg2rad(axes_deg))
-    u, v = c * dx + s * dy, c * dy - s * dx
+    u, v, shape_value = _gaussian(parameters, shape, axes_deg)
+    c, s = _direction(axes_deg)
     w_u, w_v = parameters[:, 2, None], parameters[:, -3, None]  # the same one for the round model
-    peak, background = parameters[:, -2, None], parameters[:, -1, None]
-    shape_value = np.exp(-0.5 * (u**2 / w_u + v**2 / w_v))
-    signal = peak * shape_value
+    signal = parameters[:, -2, None] * shape_value
     du, dv = signal * u / w_u, signal * v / w_v
     widths = (0.5 * du * u / w_u, 0.5 * dv * v / w_v)
     if parameters.shape[1] == 5:
         widths = (widths[0] + widths[1],)
     jacobian = np.stack((c * du - s * dv, s * du + c * dv, *widths, shape_value, np.ones_like(signal)), axis=-1)
-    return signal + background, jacobian
+    return signal + parameters[:, -1, None], jacobian
+
+
+def gaussian_values(parameters: Array, shape: tuple[int, int], axes_deg: float = 0.0) -> Array:
+    """Values of the model (n, rows·columns), as in `gaussian_model`."""
+    return parameters[:, -2, None] * _gaussian(parameters, shape, axes_deg)[2] + parameters[:, -1, None]
+
+
+def _gaussian(parameters: Array, shape: tuple[int, int], axes_deg: float) -> tuple[Array, Array, Array]:
+    """Distances (n, rows·columns) of the pixels from the middle along the two axes, and a Gaussian of height one."""
+    grid_x, grid_y = _pixel_centres(shape)
+    dx, dy = grid_x - parameters[:, 0, None], grid_y - parameters[:, 1, None]
+    c, s = _direction(axes_deg)
+    u, v = c * dx + s * dy, c * dy - s * dx
+    return u, v, np.exp(-0.5 * (u**2 / parameters[:, 2, None] + v**2 / parameters[:, -3, None]))
+
+
+def _direction(axes_deg: float) -> tuple[float, float]:
+    return float(np.cos(np.deg2rad(axes_deg))), float(np.sin(np.deg2rad(axes_deg)))
+
+
+@lru_cache(maxsize=16)
+def _pixel_centres(shape: tuple[int, int]) -> tuple[Array, Array]:
+    """x and y (rows·columns,) of the pixels of a window."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    return x.ravel(), y.ravel()
 
 
 def fit_gaussians(
@@ -99,6 +129,7 @@ def fit_gaussians(
     estimator: str = "likelihood",
     elliptical: bool = False,
     axes_deg: float = 0.0,
+    accuracy: Accuracy = WELL_CONVERGED,
 ) -> GaussianFits:
     """Fit one Gaussian to each window, from its middle.
 
@@ -106,7 +137,7 @@ def fit_gaussians(
     ----------
     windows : (n, rows, columns)
     mask : (n, rows, columns) pixels to use; all by default.
-    noise : slope and read noise; shot noise alone by default.
+    noise : slope and read noise, or arrays (n, 1) of them for every window; shot noise alone by default.
     estimator : one of `ESTIMATORS`.
 
     Raises
@@ -119,8 +150,9 @@ def fit_gaussians(
     n, rows, columns = windows.shape
     data = windows.reshape(n, rows * columns)
     use = np.ones_like(data) if mask is None else np.asarray(mask, dtype=np.float64).reshape(n, rows * columns)
-    problem = _Problem(data, use, (rows, columns), noise or NoiseModel(), estimator == "likelihood", axes_deg)
-    found, converged = minimise(problem, torch.from_numpy(_first_guess(problem, elliptical)), _DAMPING, _ITERATIONS)
+    problem = _Problem(data, use, (rows, columns), noise or NoiseModel(), estimator == "likelihood", axes_deg, accuracy)
+    start = torch.from_numpy(_first_guess(problem, elliptical))
+    found, converged = minimise(problem, start, _DAMPING, accuracy.iterations)
     parameters = found.numpy()
     values, jacobian = problem.model(parameters)
     inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
@@ -142,9 +174,11 @@ class _Problem:
     noise: NoiseModel
     likelihood: bool
     axes_deg: float
+    accuracy: Accuracy
 
     def rows(self, chosen: Tensor) -> _Problem:
-        return replace(self, data=self.data[chosen.numpy()], use=self.use[chosen.numpy()])
+        kept = chosen.numpy()
+        return replace(self, data=self.data[kept], use=self.use[kept], noise=self.noise.rows(kept))
 
     def model(self, parameters: Array) -> tuple[Array, Array]:
         return gaussian_model(parameters, self.shape, self.axes_deg)
@@ -153,7 +187,7 @@ class _Problem:
         return self.use / self.noise.variance(values) if self.likelihood else self.use
 
     def cost(self, parameters: Tensor) -> Tensor:
-        return self._cost(self.model(parameters.numpy())[0])
+        return self._cost(gaussian_values(parameters.numpy(), self.shape, self.axes_deg))
 
     def _cost(self, values: Array) -> Tensor:
         """Sum of squares or deviance, (n,)."""
@@ -172,7 +206,7 @@ class _Problem:
         system += (damping.numpy()[:, None, None] + 1e-12) * np.eye(now.shape[1])
         step = scale * np.linalg.solve(system, (gradient * scale)[..., None])[..., 0]
         proposed = _limited(now, step)
-        tolerance = 1e-5 * np.column_stack((np.ones((len(now), 2)), np.abs(now[:, 2:]) + 1e-3))
+        tolerance = self.accuracy.tolerance * np.column_stack((np.ones((len(now), 2)), np.abs(now[:, 2:]) + 1e-3))
         tiny = (np.abs(proposed - now) <= tolerance).all(axis=1)
         return torch.from_numpy(proposed), self._cost(values), torch.from_numpy(tiny)
 
@@ -187,7 +221,7 @@ def _first_guess(problem: _Problem, elliptical: bool) -> Array:
     mean = np.sum(problem.use * problem.data, axis=1) / count
     for width in np.geomspace(0.4, (min(rows, columns) / 3) ** 2, _START_WIDTHS):
         trial = np.tile([columns / 2, rows / 2, width, 1.0, 0.0], (n, 1))
-        profile, _ = gaussian_model(trial, problem.shape)
+        profile = gaussian_values(trial, problem.shape)
         profile_mean = np.sum(problem.use * profile, axis=1) / count
         centred = problem.use * (profile - profile_mean[:, None])
         peak = np.sum(centred * problem.data, axis=1) / np.maximum(np.sum(centred * profile, axis=1), 1e-12)

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from planeloc.core.devices import in_large_groups, rounded_up
+from planeloc.core.devices import rounded_up
 from planeloc.fitting.frame_table import FrameTable
 from planeloc.psf import PSF
 
@@ -98,16 +96,7 @@ class MoleculeWindows:
         Only of molecules that have a place in the table. In large groups the list is filled up with pairs of molecule 0
         and itself.
         """
-        reach = pairs_reach_px(self.side)
-        if in_large_groups(self.pixel.device):
-            return _pairs_in_table(self.corner[:, 0], table, reach)
-        corner = table.spread(self.corner[:, 0])
-        frame = torch.arange(len(corner)) // max(1, table.width)
-        there = table.row < len(self.corner)
-        points = torch.cat((corner, (frame * 2 * self.side)[:, None]), dim=1)[there].numpy()
-        pairs = cKDTree(points).query_pairs(reach, p=math.inf, output_type="ndarray") if len(points) else points[:, :2]
-        pairs = torch.from_numpy(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]).long()
-        return OverlappingPairs(*table.row[there][pairs].unbind(1))
+        return _pairs_in_table(self.corner[:, 0], table, pairs_reach_px(self.side))
 
     def pixels_in_partner(self, pairs: OverlappingPairs) -> tuple[Tensor, Tensor]:
         """Index (m, planes, pixels) of the first window's pixels in the second one, and whether they are in it."""

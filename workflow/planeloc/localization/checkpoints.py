@@ -11,12 +11,12 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import unreadable
@@ -93,12 +93,12 @@ def path_of(folder: Path, start: int, stop: int) -> Path:
     return folder / f"{start:09d}-{stop:09d}.h5"
 
 
-def write(folder: Path, fingerprint: str, start: int, stop: int, table: pd.DataFrame) -> None:
+def write(folder: Path, fingerprint: str, start: int, stop: int, columns: Mapping[str, NDArray]) -> None:
     """Write the localizations of the frames [start, stop) atomically."""
     if not folder.is_dir():  # the run has ended, and its folder must not come back
         raise PlanelocError(f"{folder}: the folder of partial results was removed; run again")
     metadata = {"fingerprint": fingerprint, "frames": [start, stop]}
-    localization_table.write(path_of(folder, start, stop), table, metadata)
+    localization_table.write(path_of(folder, start, stop), columns, metadata)
 
 
 def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
@@ -121,15 +121,16 @@ def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
 
 def _check(path: Path, fingerprint: str) -> Checkpoint | None:
     try:
-        table, metadata = localization_table.read(path)
+        columns, metadata = localization_table.read_columns(path)
     except PlanelocError:
         return None
     if metadata.get("fingerprint") != fingerprint:
         return None
     start, stop = metadata["frames"]
-    if path != path_of(path.parent, start, stop) or not table.frame.between(start, stop - 1).all():
+    frame = columns["frame"]
+    if path != path_of(path.parent, start, stop) or not ((frame >= start) & (frame < stop)).all():
         return None
-    return Checkpoint(range(start, stop), len(table), path)
+    return Checkpoint(range(start, stop), len(frame), path)
 
 
 def missing_blocks(checkpoints: list[Checkpoint], frames: int, block_frames: int) -> list[range]:

@@ -24,6 +24,7 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster, Security, SpecCluster, Worker, WorkerPlugin, get_worker
 from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.utils import get_mp_context
 
 from planeloc.core import messages
 from planeloc.core.devices import choose_device
@@ -41,6 +42,7 @@ _QUIET = {
     "distributed.worker.http.routes": [],
     "distributed.nanny.http.routes": [],
 }
+_PRELOADED = ["planeloc.localization.dask_cluster", "planeloc.localization.localize"]
 _NO_PAGES = {"distributed.scheduler.http.routes": []}
 _DASHBOARD = "127.0.0.1:8787"
 _ANY_PORT = "127.0.0.1:0"
@@ -98,6 +100,8 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
         if settings.dashboard:
             _require("bokeh", "bokeh", "dashboard: true")
         stack.enter_context(dask.config.set(_QUIET if settings.dashboard else _QUIET | _NO_PAGES))
+        if settings.cluster == "local" and choose_device(device).type == "cpu":
+            stack.enter_context(_forked_workers())
         try:
             cluster = stack.enter_context(_start(settings, device, folder))
         except RuntimeError as error:
@@ -113,6 +117,14 @@ def connect(settings: ClusterSettings, device: str, folder: Path) -> Iterator[Cl
         if messages.shown():
             _register(client, _ShownMessages())
         yield client
+
+
+@contextmanager
+def _forked_workers() -> Iterator[None]:
+    """Workers are copies of one process that has imported all packages: each would need 4 CPU seconds for that."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(_PRELOADED)  # after Dask has set its own list, once
+        yield
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from planeloc.core.devices import choose_device, choose_precision, describe_device
@@ -131,14 +130,14 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
     with _ONE_AT_A_TIME:
         try:
             localizer = _localizer(job, _device_index())
-            table = pd.DataFrame(localize_frames(localizer, start, stop))
+            columns = localize_frames(localizer, start, stop)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise MemoryError(str(error)) from None
             raise
         with localizer.stopwatch("writing"):
-            checkpoints.write(Path(folder), job.fingerprint, start, stop, table)
-        return len(table), localizer.stopwatch.take()
+            checkpoints.write(Path(folder), job.fingerprint, start, stop, columns)
+        return len(columns["frame"]), localizer.stopwatch.take()
 
 
 def _device_index() -> int:

@@ -304,5 +304,5 @@ def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
 
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
-        return {name: column.to_numpy(copy=True) for name, column in localization_table.empty().items()}
+        return localization_table.empty_columns()
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -18,10 +18,16 @@ import numpy as np
 from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.brightness import FEWEST_EMITTERS
 from planeloc.diagnostics.density import estimate_density, mean_cumulants, measure_cumulants
-from planeloc.diagnostics.spot_width import cut_windows, fit_windows, relative_widths
+from planeloc.diagnostics.spot_width import (
+    SPOTS,
+    SPOTS_PER_STRETCH,
+    cut_windows,
+    fit_windows,
+    relative_widths,
+)
 from planeloc.localization.context import Inputs
 from planeloc.localization.settings import LocalizeSettings
-from planeloc.movie.background import stretches
+from planeloc.movie.background import stretch_starts, stretches
 from planeloc.movie.store import Movie
 from planeloc.networks.training_match import other_brightness, pixel_noise, too_noisy
 from planeloc.networks.weight_files import NetworkRecord
@@ -110,9 +116,10 @@ def measure(
     """
     cameras = movie.microscope.cameras
     cumulants, windows, levels = [], [], []
+    spots_of_each = min(SPOTS_PER_STRETCH, SPOTS // len(stretch_starts(movie)))
     for stretch in stretches(movie):
         cumulants.append(measure_cumulants(stretch, cameras))
-        windows.append(cut_windows(stretch, registration))
+        windows.append(cut_windows(stretch, registration, spots_of_each))
         levels.append(np.median(stretch.background, axis=(1, 2)))
     trained = record.scene
     found = estimate_density(mean_cumulants(cumulants), psf, trained)

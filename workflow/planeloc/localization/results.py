@@ -17,7 +17,7 @@ def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[
     """Join checkpoints into one table, one at a time in memory; returns the number of rows."""
     with localization_table.LocalizationsWriter(output, metadata) as writer:
         for checkpoint in checkpoints:
-            writer.append(localization_table.read(checkpoint.path)[0])
+            writer.append(localization_table.read_columns(checkpoint.path)[0])
     return sum(checkpoint.rows for checkpoint in checkpoints)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,9 +10,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
+from planeloc.cameras.camera import Camera
+from planeloc.core.image_filters import median_over_first, smoothed
 from planeloc.movie.store import Movie
 
 BACKGROUND_FRAMES = 100
@@ -34,13 +36,17 @@ def background_photons(movie: Movie, frame: int, region: Region = _WHOLE) -> NDA
     multiples of their length, whatever the chunks on disk; a short last one reaches back.
     """
     counts = _read(movie, sampled_frames(movie.frames, frame), region)
+    return _background(counts, movie.microscope.cameras)
+
+
+def _background(counts: NDArray[np.uint16], cameras: tuple[Camera, ...]) -> NDArray[np.float32]:
+    """Background (planes, y, x) of counts (frames, planes, y, x)."""
     planes = []
-    for plane, camera in enumerate(movie.microscope.cameras):
+    for plane, camera in enumerate(cameras):
         if len(counts) < _FEWEST_FRAMES:
             level = np.full(counts.shape[2:], np.median(counts[:, plane]))
         else:
-            median = np.median(counts[:, plane], axis=0)
-            level = ndimage.gaussian_filter(median, _SMOOTHING_PX, mode="nearest")
+            level = smoothed(median_over_first(counts[:, plane]), _SMOOTHING_PX, "nearest")
         planes.append(camera.photons(level))
     return np.stack(planes)
 
@@ -81,6 +87,8 @@ def _middle_of(ordered: Tensor, dim: int) -> Tensor:
 @lru_cache(maxsize=8)
 def _smoothing(size: int) -> NDArray[np.float64]:
     """(size, size) what the smoothing multiplies a line of pixels with."""
+    from scipy import ndimage  # takes long to import, and only a GPU needs this
+
     return ndimage.gaussian_filter1d(np.eye(size), _SMOOTHING_PX, axis=0, mode="nearest")
 
 
@@ -88,24 +96,53 @@ def _smoothing(size: int) -> NDArray[np.float64]:
 class Stretch:
     """Successive frames of a movie, or of the middle of its field."""
 
-    photons: NDArray[np.float32]  # (frames, planes, y, x)
+    images: NDArray  # (frames, planes, y, x): counts of `cameras`, or photons where there are none
     background: NDArray[np.float32]  # (planes, y, x), photons, as localization subtracts it
     corner_px: tuple[int, int]  # (x, y) of the first pixel
+    cameras: tuple[Camera, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.images)
+
+    @property
+    def field_px(self) -> int:
+        """Number of pixels of a frame."""
+        return math.prod(self.images.shape[2:])
+
+    def photons(self, frames: slice | NDArray[np.int64] = slice(None), every_px: int = 1) -> NDArray[np.float32]:
+        """Photons (frames, planes, y, x) of some frames, on every so many rows and columns."""
+        images = self.images[frames, :, ::every_px, ::every_px]
+        if not self.cameras:
+            return images
+        photons = np.empty(images.shape, np.float32)
+        for plane, camera in enumerate(self.cameras):
+            photons[:, plane] = camera.photons(images[:, plane])
+        return photons
+
+
+def stretch_starts(movie: Movie) -> list[int]:
+    """First frames of the stretches that are looked at, evenly spaced over the movie."""
+    starts = range(0, movie.frames, BACKGROUND_FRAMES)
+    return [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _STRETCHES).astype(int))]
 
 
 def stretches(movie: Movie) -> Iterator[Stretch]:
-    """A few stretches, evenly spaced over the movie, one at a time in memory."""
+    """A few stretches of a movie, one at a time in memory."""
     rows, columns = (_middle(size) for size in movie.shape[2:])
-    starts = range(0, movie.frames, BACKGROUND_FRAMES)
-    for start in [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _STRETCHES).astype(int))]:
-        counts = _read(movie, range(start, min(start + _FRAMES_PER_STRETCH, movie.frames)), (rows, columns))
-        cameras = movie.microscope.cameras
-        photons = np.stack([camera.photons(counts[:, p]) for p, camera in enumerate(cameras)], axis=1)
-        yield Stretch(photons, background_photons(movie, start, (rows, columns)), (columns.start, rows.start))
+    for start in stretch_starts(movie):
+        cameras, stop = movie.microscope.cameras, min(start + _FRAMES_PER_STRETCH, movie.frames)
+        sampled = sampled_frames(movie.frames, start)
+        frames = np.union1d(np.arange(start, stop), sampled)  # in one pass, so that no chunk is decoded twice
+        counts = _read(movie, frames, (rows, columns))
+        background = _background(counts[np.isin(frames, sampled)], cameras)
+        counts = counts[(frames >= start) & (frames < stop)]
+        yield Stretch(counts, background, (columns.start, rows.start), cameras)
 
 
-def _read(movie: Movie, frames: NDArray[np.int64] | range, region: Region) -> NDArray[np.uint16]:
-    return np.concatenate([movie.read(frame, frame + 1)[..., *region] for frame in frames])
+def _read(movie: Movie, frames: NDArray[np.int64], region: Region) -> NDArray[np.uint16]:
+    return np.concatenate([movie.read(frame, frame + 1)[..., *region] for frame in frames.tolist()])
 
 
 def _middle(size: int) -> slice:

@@ -11,14 +11,17 @@ Blocks of 1 MiB are compressed 1.6 times as fast as blosc's own choice, and slig
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google_crc32c
 import numpy as np
-import zarr
 from numcodecs.blosc import SHUFFLE, Blosc
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 
+if TYPE_CHECKING:
+    from zarr.abc.codec import Codec
+
+CODECS = ("bytes", "blosc", "crc32c")  # of a store's metadata, in the order in which they are applied
 _BLOCK_BYTES = 1 << 20
 _CHECKSUM_BYTES = 4
 # CRC-32C of bytes followed by their own CRC-32C, least significant byte first, is the same number for all of them.
@@ -27,16 +30,12 @@ _SIZE_IN_HEADER = slice(4, 8)  # of blosc: the bytes of what was compressed
 LARGEST_BYTES = (1 << 31) - 4096  # blosc counts the bytes of a chunk in 31 bits
 
 
-def codecs(compression_level: int) -> list[BloscCodec | Crc32cCodec]:
+def codecs(compression_level: int) -> list[Codec]:
     """The codecs of the chunks, for the metadata of a store."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
     blosc = BloscCodec(cname="zstd", clevel=compression_level, shuffle="shuffle", typesize=2, blocksize=_BLOCK_BYTES)
     return [blosc, Crc32cCodec()]
-
-
-def readable(array: zarr.Array) -> bool:
-    """Whether an array's chunks are stored with these codecs."""
-    kinds = (BytesCodec, BloscCodec, Crc32cCodec)
-    return len(array.metadata.codecs) == len(kinds) and all(map(isinstance, array.metadata.codecs, kinds))
 
 
 def encode(counts: NDArray[np.uint16], compression_level: int) -> bytes:

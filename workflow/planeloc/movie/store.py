@@ -3,6 +3,7 @@
 Zarr reads a missing chunk as zeros. The manifest, which is written last, therefore lists the checksum of every chunk,
 and `Movie` reads nothing that disagrees with it. The store remains readable by any Zarr v3 reader: a group with the
 array ``counts`` (frame, plane, y, x); see `planeloc.movie.chunks` for its chunks, `planeloc.movie.writer` for writing.
+Here the metadata of the array are read as JSON: importing Zarr takes longer than reading a small movie.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import zarr
-import zarr.errors
 from numpy.typing import NDArray
 
 from planeloc.cameras.camera import Camera
@@ -54,7 +53,7 @@ class Movie:
         The whole manifest.
     """
 
-    def __init__(self, manifest: Path, content: dict[str, Any], array: zarr.Array) -> None:
+    def __init__(self, manifest: Path, content: dict[str, Any]) -> None:
         self.manifest = manifest
         self.store = manifest.parent / content["store"]
         self.shape: tuple[int, int, int, int] = tuple(content["shape"])
@@ -63,7 +62,6 @@ class Movie:
         self.digest: str = content["digest"]
         self.microscope = _microscope(content["microscope"])
         self.content = content
-        self._array = array
         self._checksums = [bytes.fromhex(text) for text in content["chunk_crc32c"]]
         self._latest: tuple[int, NDArray[np.uint16]] | None = None
 
@@ -83,10 +81,9 @@ class Movie:
             )
         try:
             store = manifest.parent / content["store"]
-            array = _open_array(store)
-            movie = cls(manifest, content, array)
-            agree = array.shape == movie.shape and array.dtype == np.uint16 and array.chunks == movie._chunk_shape()
-            agree &= chunks.readable(array) and len(movie._checksums) == movie.chunks
+            array = _array_metadata(store)
+            movie = cls(manifest, content)
+            agree = array == _Array.of(movie) and len(movie._checksums) == movie.chunks
         except (KeyError, TypeError, ValueError) as error:
             raise PlanelocError(f"{manifest}: damaged manifest ({error!r}); {_CONVERT_AGAIN}") from None
         if not agree:
@@ -131,7 +128,7 @@ class Movie:
 
     def _read_chunk(self, index: int) -> NDArray[np.uint16]:
         """Decode a chunk from its file; missing or damaged is a `PlanelocError`, never zeros."""
-        file = chunk_file(self._array, self.store, index)
+        file = chunk_file(self.store, index)
         counts = np.empty(self._chunk_shape(), dtype=np.uint16)
         try:
             checksum = chunks.read(file, counts)
@@ -162,19 +159,41 @@ class Movie:
             raise PlanelocError(f"{self.manifest}: the movie's digest is not that of its counts; {_CONVERT_AGAIN}")
 
 
-def _open_array(store: Path) -> zarr.Array:
+class _Array(NamedTuple):
+    """What the metadata of an array in a Zarr v3 store say of its chunks."""
+
+    shape: list[int]
+    data_type: str
+    chunk_shape: list[int]
+    separator: str  # of the numbers of a chunk in its file's name
+    codecs: list[str]
+
+    @classmethod
+    def of(cls, movie: Movie) -> _Array:
+        """Of a movie as planeloc writes it."""
+        return cls(list(movie.shape), "uint16", list(movie._chunk_shape()), "/", list(chunks.CODECS))
+
+
+def _array_metadata(store: Path) -> _Array:
+    """Read the metadata of a store's array."""
     try:
-        array = zarr.open_group(store, mode="r", zarr_format=3)[ARRAY]
-    except (KeyError, ValueError, TypeError, OSError, zarr.errors.BaseZarrError):
+        group, array = (read_json(store / folder / "zarr.json") for folder in ("", ARRAY))
+        if (group["zarr_format"], group["node_type"]) != (3, "group"):
+            raise ValueError("no group")
+        if (array["zarr_format"], array["node_type"]) != (3, "array"):
+            raise ValueError("no array")
+        grid, key = array["chunk_grid"], array["chunk_key_encoding"]
+        chunk_shape = grid["configuration"]["chunk_shape"] if grid["name"] == "regular" else []
+        separator = key.get("configuration", {}).get("separator", "/") if key["name"] == "default" else ""
+        codecs = [codec["name"] for codec in array["codecs"]]
+        return _Array(array["shape"], array["data_type"], chunk_shape, separator, codecs)
+    except (PlanelocError, KeyError, ValueError, TypeError, AttributeError):
         raise PlanelocError(f"{store}: movie store missing or damaged; {_CONVERT_AGAIN}") from None
-    if not isinstance(array, zarr.Array):
-        raise PlanelocError(f"{store}: {ARRAY} is not an array; {_CONVERT_AGAIN}")
-    return array
 
 
-def chunk_file(array: zarr.Array, store: Path, index: int) -> Path:
+def chunk_file(store: Path, index: int) -> Path:
     """File of a chunk."""
-    return store / ARRAY / array.metadata.encode_chunk_key((index, 0, 0, 0))
+    return store.joinpath(ARRAY, "c", str(index), "0", "0", "0")
 
 
 def new_digest(shape: tuple[int, ...]) -> Any:

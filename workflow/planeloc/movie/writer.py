@@ -11,10 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from planeloc.cameras.microscope import Microscope
@@ -23,6 +22,9 @@ from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
 from planeloc.movie import chunks
 from planeloc.movie.store import ARRAY, FORMAT, Source, chunk_file, new_digest
+
+if TYPE_CHECKING:
+    import zarr
 
 AXES = ("frame", "plane", "y", "x")
 AUTO_CHUNK_BYTES = 16 << 20
@@ -181,7 +183,7 @@ def _write_chunks(
 
     def write(index: int, frames: int, counts: NDArray[np.uint16], scratch: NDArray[np.uint16]) -> _Written:
         try:
-            checksum = chunks.write(chunk_file(array, partial, index), counts, compression_level, scratch)
+            checksum = chunks.write(chunk_file(partial, index), counts, compression_level, scratch)
         except (ValueError, RuntimeError) as error:
             raise PlanelocError(
                 f"{store}: chunk {index} differs from what was written ({error}); check disk and memory"
@@ -214,6 +216,8 @@ def _read_chunk(source: Source, start: int, counts: NDArray[np.uint16]) -> int:
 
 
 def _create_array(store: Path, shape: tuple[int, ...], chunk_frames: int, compression_level: int) -> zarr.Array:
+    import zarr  # 0.4 s, which reading a movie need not spend
+
     group = zarr.open_group(store, mode="w", zarr_format=3)
     return group.create_array(
         ARRAY,

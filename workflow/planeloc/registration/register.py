@@ -15,7 +15,7 @@ few moving particles registers cameras, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
+from planeloc.core.progress import LOG_EVERY_S, progress_bar
 from planeloc.core.settings import check as check_settings
 from planeloc.io.bead_images import camera_file, read_slices
 from planeloc.io.camera_source import CameraSource, open_cameras
@@ -73,12 +74,14 @@ def register(
     settings = settings or RegisterSettings()
     check_settings(settings)
     pixel = microscope.pixel_size_nm
-    with open_cameras([Path(path) for path in beads], microscope) as source:
-        files, shape = source.files, source.shape[2:]
-        positions, cameras = _find_beads(source, microscope, settings)
-    matches = [
-        match_beads(positions, p, shape, cameras, camera_file(files, p), settings) for p in range(1, microscope.planes)
-    ]
+    with progress_bar(2 * microscope.planes - 1, "registering", "step", log_every_s=LOG_EVERY_S) as bar:
+        with open_cameras([Path(path) for path in beads], microscope) as source:
+            files, shape = source.files, source.shape[2:]
+            positions, cameras = _find_beads(source, microscope, settings, bar.update)
+        matches = []
+        for p in range(1, microscope.planes):
+            matches.append(match_beads(positions, p, shape, cameras, camera_file(files, p), settings))
+            bar.update()
     steady = without_stage_drift(positions, matches, settings.minimum_matched)
     registered = [
         _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, settings)
@@ -109,9 +112,9 @@ def register(
 
 
 def _find_beads(
-    source: CameraSource, microscope: Microscope, settings: RegisterSettings
+    source: CameraSource, microscope: Microscope, settings: RegisterSettings, advance: Callable[[], object]
 ) -> tuple[list[BeadPositions], tuple[Camera, ...]]:
-    """Positions of the beads on every camera, and the cameras as their files limit them.
+    """Positions of the beads on every camera, and the cameras as their files limit them; `advance` after each.
 
     All slices of a scan are used; of a movie of moving particles, frames spread over it.
     """
@@ -126,9 +129,14 @@ def _find_beads(
     search = BeadSearch.in_pixels(
         microscope.pixel_size_nm, settings.window_nm, settings.isolation_nm, settings.border_nm, settings.minimum_snr
     )
-    if settings.beads_move:
-        return [find_moving_positions(counts[:, p], frames, c, search) for p, c in enumerate(cameras)], cameras
-    return [find_positions(counts[:, p], camera, search) for p, camera in enumerate(cameras)], cameras
+    found = []
+    for p, camera in enumerate(cameras):
+        if settings.beads_move:
+            found.append(find_moving_positions(counts[:, p], frames, camera, search))
+        else:
+            found.append(find_positions(counts[:, p], camera, search))
+        advance()
+    return found, cameras
 
 
 def _register_plane(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from planeloc.beads.point_matching import ORIENTATIONS, Match, fit_affine, orientation_words
 from planeloc.core.arrays import Array, Mask
@@ -222,7 +222,7 @@ def _required(beads: MatchedBeads, quadratic: TransformFit) -> bool:
     # No better than the noise: residuals that happen to be small must not make the rest look large.
     ratio = (squares[0] - squares[1]) / more / max(squares[1] / freedom, 1.0)
     clear = errors[1] < _CLEARLY**2 * errors[0]
-    return bool(clear and stats.f.sf(ratio, more, freedom) < _CHANCE)
+    return bool(clear and special.fdtrc(more, freedom, ratio) < _CHANCE)
 
 
 def _rms(residual: Array) -> float:

@@ -67,14 +67,22 @@ class Resampler:
     """
 
     def __init__(self, registration: Registration, height: int, width: int, device: torch.device) -> None:
-        positions = transform_grid(reference_grid(0, 0, width, height), registration)
-        index_x, weight_x = _taps(positions[..., 0], width, torch.float64)
-        index_y, weight_y = _taps(positions[..., 1], height, torch.float64)
-        pairs = [(x, y) for y in range(4) for x in range(4)]
         self._shape = (height, width)
-        index = torch.stack([index_y[y] * width + index_x[x] for x, y in pairs], dim=-1).flatten(1, 2)
-        weight = torch.stack([weight_y[y] * weight_x[x] for x, y in pairs], dim=-1).flatten(1, 2)
-        self._index, self._weight = index.to(device, torch.int32), weight.to(device, torch.float32)
+        grid = reference_grid(0, 0, width, height)
+        index = torch.empty(registration.planes, height * width, 4, 4, dtype=torch.int32)
+        weight = torch.empty(index.shape, dtype=torch.float32)
+        # Plane by plane: all at once in double precision would need three times the memory, and more time for it.
+        for plane, transform in enumerate(registration.transforms):
+            x, y = torch.as_tensor(transform(grid.numpy())).flatten(0, 1).unbind(-1)
+            (index_x, weight_x), (index_y, weight_y) = (
+                _taps(place, size, torch.float64) for place, size in ((x, width), (y, height))
+            )
+            for row in range(4):
+                start = index_y[row] * width
+                for column in range(4):
+                    index[plane, :, row, column] = start + index_x[column]
+                    weight[plane, :, row, column] = weight_y[row] * weight_x[column]
+        self._index, self._weight = (each.flatten(2).to(device) for each in (index, weight))
 
     def __call__(self, images: Tensor) -> Tensor:
         """(frames, planes, rows, columns), photons above background → the same, registered; 0 outside a sensor."""
