@@ -17,16 +17,16 @@ from planeloc.postprocessing.blinks import Blinks, some_of
 _LARGEST_IMAGE_PX = 1024
 _FAR_NM = 4000.0  # shifts of more than this are not looked for
 _REWEIGHTINGS = 20
-_ROUNDS = ((80.0, 800, 12), (50.0, 500, 20), (40.0, 500, 24))  # pixel in nm, blinks per part, most parts
+_ROUNDS = ((80.0, 800, 12), (50.0, 500, 16), (40.0, 500, 24))  # pixel in nm, blinks per part, most parts
 _MOST_BLINKS = 200_000
 _STEP_NM = 25.0  # of the depths
 
 
-def coarse_drift(blinks: Blinks, frames: int) -> NDArray[np.float64]:
-    """Drift at every frame, (frames, 3) nm, to some tens of nanometres."""
+def coarse_drift(blinks: Blinks, frames: int, rounds: int = len(_ROUNDS)) -> NDArray[np.float64]:
+    """Drift at every frame, (frames, 3) nm, to some tens of nanometres; each of the rounds uses shorter parts."""
     blinks = some_of(blinks, _MOST_BLINKS)
     drift = np.zeros((frames, 3))
-    for pixel, per_part, most in _ROUNDS:
+    for pixel, per_part, most in _ROUNDS[:rounds]:
         part = equal_parts(blinks.frame, int(np.clip(len(blinks) // per_part, 1, most)))
         part = np.unique(part, return_inverse=True)[1]
         if part.max(initial=0) == 0:

@@ -25,6 +25,7 @@ _LEVELS = (
 _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of the time
 _FEWEST_BLINKS = 200
 _HALF_TILES = 8
+_SIGNIFICANT = 4.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class SampleDrift:
     entropy_reduction: float
     blinks: int
 
+    @property
+    def corrected(self) -> bool:
+        """Whether the correction makes the sample sharper without doubt."""
+        return self.significance > _SIGNIFICANT
+
 
 def sample_drift(
     frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64], frames: int
@@ -65,12 +71,12 @@ def sample_drift(
         return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, len(blinks))
     halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)]
     levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
-    of_halves = tuple(_fit(half, frames, levels) for half in halves)
+    of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
     gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
     gain = np.concatenate(gains)
     scatter = np.sqrt(len(gain) / max(len(gain) - 1, 1) * ((gain - gain.mean()) ** 2).sum())
     disagreement = _disagreement(blinks, *of_halves)
-    whole = _fit(blinks, frames, _LEVELS)
+    whole = _fit(blinks, frames, _LEVELS, rounds=3)
     whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
     reduction = float(gain.sum() / sum(map(len, halves)))
     significance = float(gain.sum() / max(scatter, 1e-9))
@@ -85,8 +91,8 @@ def _halves(blinks: Blinks) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return black, ~black
 
 
-def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...]) -> Trajectory:
-    drift = coarse_drift(blinks, frames)
+def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) -> Trajectory:
+    drift = coarse_drift(blinks, frames, rounds)
     for number, level in enumerate(levels):
         trajectory = Refinement(blinks, drift, level).run()
         drift = follow_jumps(blinks, trajectory.drift_nm) if number == 0 else trajectory.drift_nm
