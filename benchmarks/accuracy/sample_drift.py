@@ -28,6 +28,7 @@ from benchmarks.tables import TABLES
 from tests.support.drifting_tables import DRIFTS, STRUCTURES, DriftingTable, drifting_table
 
 from planeloc.postprocessing.sample_drift import SampleDrift, sample_drift
+from planeloc.postprocessing.settings import CorrectDriftSettings
 from planeloc.postprocessing.trajectory import Information, Posterior, Walk, most_likely_walk
 
 METHODS: dict[str, Callable] = {
@@ -72,10 +73,11 @@ def measure(structure: str, drift: str, rows: int, total_nm: float, seed: int, m
     found = METHODS[method](*given)
     values = {"cpu_s": time.process_time() - start, "memory_mb": largest_memory_mb()}
     if isinstance(found, SampleDrift):
-        values |= {"corrected": "yes" if found.corrected else "no", "significance": found.significance}
-        path = found.trajectory.drift_nm if found.corrected else np.zeros_like(made.drift_nm)
+        corrected = found.significance > CorrectDriftSettings().minimum_significance
+        values |= {"corrected": "yes" if corrected else "no", "significance": found.significance}
+        path = found.trajectory.drift_nm if corrected else np.zeros_like(made.drift_nm)
         error, before = _error(path, made), _error(np.zeros_like(path), made)
-        if found.corrected:
+        if corrected:
             pull = np.sqrt((error**2 / found.trajectory.sd_nm**2).mean(axis=0))
             values |= {f"pull_{axis}": pull[number] for number, axis in enumerate("xyz")}
         values |= dict(zip(("bound_lateral_nm", "bound_axial_nm"), bound_nm(made), strict=True))

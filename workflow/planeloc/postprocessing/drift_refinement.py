@@ -19,7 +19,7 @@ from planeloc.postprocessing.pair_likelihood import Agreement, agreement
 from planeloc.postprocessing.trajectory import Information, Posterior, Walk, most_likely_walk
 
 _APART = 20  # frames, so that two pieces of a blink are no pair
-_PARTS = 100  # intervals of time in which pairs are counted
+_PARTS = 20  # intervals of time in which pairs are counted
 _TILES_ACROSS = 12
 _REACH_SD = 3.0
 _LONGEST_STEP, _STILL, _SEARCH_AGAIN = 2.0, 0.05, 0.7  # in units of the Gaussians' width

@@ -25,7 +25,7 @@ _LEVELS = (
 _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of the time
 _FEWEST_BLINKS = 200
 _HALF_TILES = 8
-_SIGNIFICANT = 4.0  # standard deviations
+_ARTIFICIAL_SD = 6.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class SampleDrift:
     halves : trajectories of two halves of the field, each by its own.
     disagreement : (3,) rms difference of the halves over its standard deviation; 1 if what they state is true.
     significance : of the gain in sharpness that each half's trajectory brings to the other half, standard deviations.
+    detectability : significance of the loss in sharpness by an artificial drift of some precisions, in standard
+        deviations; small where nothing can be told.
     entropy_reduction : of a blink, by the trajectory, nats.
     blinks : number of blinks.
     """
@@ -46,13 +48,9 @@ class SampleDrift:
     halves: tuple[Trajectory, ...]
     disagreement: NDArray[np.float64]
     significance: float
+    detectability: float
     entropy_reduction: float
     blinks: int
-
-    @property
-    def corrected(self) -> bool:
-        """Whether the correction makes the sample sharper without doubt."""
-        return self.significance > _SIGNIFICANT
 
 
 def sample_drift(
@@ -68,19 +66,36 @@ def sample_drift(
     blinks = merge_blinks(frame, position, sd)
     if len(blinks) < _FEWEST_BLINKS or frames < 10:
         nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
-        return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, len(blinks))
+        return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, 0.0, len(blinks))
     halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)]
     levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
     of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
     gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
     gain = np.concatenate(gains)
-    scatter = np.sqrt(len(gain) / max(len(gain) - 1, 1) * ((gain - gain.mean()) ** 2).sum())
     disagreement = _disagreement(blinks, *of_halves)
     whole = _fit(blinks, frames, _LEVELS, rounds=3)
     whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
-    reduction = float(gain.sum() / sum(map(len, halves)))
-    significance = float(gain.sum() / max(scatter, 1e-9))
-    return SampleDrift(whole, of_halves, disagreement, significance, reduction, len(blinks))
+    return SampleDrift(
+        whole,
+        of_halves,
+        disagreement,
+        _significance(gain),
+        _detectability(some_of(blinks, _HALF_BLINKS), whole.drift_nm),
+        float(gain.sum() / sum(map(len, halves))),
+        len(blinks),
+    )
+
+
+def _significance(sums: NDArray[np.float64]) -> float:
+    """The sum over its standard deviation, which is that between the parts of the field."""
+    scatter = np.sqrt(len(sums) / max(len(sums) - 1, 1) * ((sums - sums.mean()) ** 2).sum())
+    return float(sums.sum() / max(scatter, 1e-9))
+
+
+def _detectability(blinks: Blinks, drift: NDArray[np.float64]) -> float:
+    """How much less sharp the sample is with an artificial drift, of six precisions along every axis."""
+    ramp = np.linspace(-0.5, 0.5, len(drift))[:, None] * _ARTIFICIAL_SD * np.median(blinks.sd, axis=0)
+    return _significance(-_gain(blinks, drift + ramp, drift))
 
 
 def _halves(blinks: Blinks) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -99,10 +114,10 @@ def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) ->
     return trajectory
 
 
-def _gain(blinks: Blinks, drift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gain in log density by the drift, summed over every tile of the field."""
+def _gain(blinks: Blinks, drift: NDArray[np.float64], before: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
+    """Gain in log density by a drift, compared with that before, summed over every tile of the field."""
     sums = []
-    for tried in (drift, np.zeros_like(drift)):
+    for tried in (drift, before + np.zeros_like(drift)):
         value, tile = log_density(blinks, tried, _LEVELS[-1])
         sums.append(np.bincount(tile, value))
     return sums[0] - sums[1]
