@@ -12,7 +12,7 @@ rule correct_drift:
             labels={"figure": "Sample drift"},
         ),
         quality="<results>/{sample}/sample_drift.quality.json",
-        provenance="<results>/{sample}/correct_drift.provenance.json",
+        provenance="<results>/{sample}/correct-drift.provenance.json",
     log:
         "<logs>/correct_drift/{sample}.log",
     benchmark:

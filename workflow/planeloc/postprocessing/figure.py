@@ -18,7 +18,7 @@ from planeloc.core.quality_labels import quantity
 from planeloc.postprocessing.drift_refinement import Trajectory
 from planeloc.postprocessing.sample_drift import SampleDrift
 
-_SIZE_INCH, _DPI = (13.0, 6.4), 150
+_SIZE_INCH, _DPI = (11.0, 6.4), 150
 _COLOURS = ("#0072b2", "#e69f00", "#009e73")  # of x, y, z (Okabe and Ito's, distinguishable with colour blindness)
 _HALF = "#888888"
 _CROP_NM, _PIXEL_NM = 3000.0, 15.0
@@ -44,7 +44,7 @@ def write_drift(
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
     figure.suptitle(_title(found, values), fontsize=13, fontweight="bold")
     corrected = found is not None and bool(values["sample_drift_corrected"])
-    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.9, 1))
     axes = left.subplots(3, 1, sharex=True)
     for number, panel in enumerate(axes):
         panel.spines[["top", "right"]].set_visible(False)

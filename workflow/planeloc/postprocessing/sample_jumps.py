@@ -27,11 +27,11 @@ def follow_jumps(blinks: Blinks, drift: NDArray[np.float64]) -> NDArray[np.float
     part = equal_parts(blinks.frame, parts)
     sample = _Images(blinks.position[:, :2] - drift[blinks.frame, :2], part)
     score = sample.scores(parts)
-    middle = score[:, _REACH_PX - 2 : _REACH_PX + 3, _REACH_PX - 2 : _REACH_PX + 3].max(axis=(1, 2))
+    middle = score[:, _REACH_PX - 1 : _REACH_PX + 2, _REACH_PX - 1 : _REACH_PX + 2].max(axis=(1, 2))
     score = score.reshape(parts, -1)
     noise = 1.4826 * np.median(np.abs(score - np.median(score, axis=1, keepdims=True)), axis=1)
     best = score.max(axis=1)
-    move = (best > _SIGNIFICANT * noise) & (best > 1.5 * middle) & (best - middle > 3 * noise)
+    move = (best > _SIGNIFICANT * noise) & (best > 1.15 * middle) & (best - middle > 3 * noise)
     shift = (np.stack(np.divmod(score.argmax(axis=1), 2 * _REACH_PX + 1), axis=1) - _REACH_PX) * sample.pixel
     ordered = np.sort(blinks.frame)
     first = np.append(ordered[(np.arange(parts) * len(ordered)) // parts], len(drift))
