@@ -63,7 +63,7 @@ def write_drift(
 
 def _title(found: SampleDrift | None, values: Mapping[str, float]) -> str:
     if found is None:
-        return "sample drift: not estimated (mode: off)"
+        return "sample drift: not estimated (mode: never)"
     if not values["sample_drift_corrected"]:
         return "sample drift: none beyond doubt; the table stays as it is"
     ranges = ", ".join(quantity(f"sample_drift_range_{a}_nm", values[f"sample_drift_range_{a}_nm"]) for a in "xyz")

@@ -30,8 +30,8 @@ class CorrectDriftSettings:
 
     mode: str = setting(
         "auto",
-        "auto: correct the drift of the sample if the localizations show one beyond doubt; off: keep the table.",
-        choices=("auto", "off"),
+        "auto: correct the drift of the sample if the localizations show one beyond doubt; never: keep the table.",
+        choices=("auto", "never"),
     )
     minimum_probability: float = setting(
         0.3,
