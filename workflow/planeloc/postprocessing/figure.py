@@ -22,6 +22,7 @@ _SIZE_INCH, _DPI = (11.0, 6.4), 150
 _COLOURS = ("#0072b2", "#e69f00", "#009e73")  # of x, y, z (Okabe and Ito's, distinguishable with colour blindness)
 _HALF = "#888888"
 _CROP_NM, _PIXEL_NM = 3000.0, 15.0
+_DETECTABLE = 4.0  # significance of an artificial drift from which an estimate that is not used is drawn
 _MOST_POINTS = 3000  # of a curve
 
 
@@ -36,26 +37,31 @@ def write_drift(
 
     Parameters
     ----------
-    found : the estimate; None if nothing was estimated. Its trajectory is drawn if the table was corrected.
+    found : the estimate; None if nothing was estimated. It is drawn if it could have shown a drift.
     subtracted : what the table is corrected by.
     table : localizations before the correction.
     values : quality values, for the title.
     """
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
     figure.suptitle(_title(found, values), fontsize=13, fontweight="bold")
-    corrected = found is not None and bool(values["sample_drift_corrected"])
+    drawn = found is not None and (
+        bool(values["sample_drift_corrected"]) or found.detectability > _DETECTABLE  # else it is noise
+    )
     left, right = figure.subfigures(1, 2, width_ratios=(1.9, 1))
     axes = left.subplots(3, 1, sharex=True)
     for number, panel in enumerate(axes):
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_ylabel(f"drift in {'xyz'[number]} [nm]")
         panel.axhline(0, color="black", linewidth=0.6)
-        if corrected:
+        if drawn:
             _curve(panel, found, number)
+        else:
+            panel.text(0.5, 0.6, "unknown", transform=panel.transAxes, ha="center", color=_HALF)
     axes[0].set_title("mean drift zero; band: ± 2 standard deviations", loc="left", fontsize=10)
-    if corrected:
+    if drawn:
         axes[0].legend(loc="best", frameon=False, fontsize=9)
     axes[-1].set_xlabel("frame")
+    axes[-1].set_xlim(0, max(len(subtracted.drift_nm) - 1, 1))
     _before_and_after(right.subplots(2, 1), table, subtracted, values)
     with atomic_path(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
@@ -65,7 +71,7 @@ def _title(found: SampleDrift | None, values: Mapping[str, float]) -> str:
     if found is None:
         return "sample drift: not estimated (mode: never)"
     if not values["sample_drift_corrected"]:
-        return "sample drift: none beyond doubt; the table stays as it is"
+        return "sample drift: none beyond doubt; nothing is subtracted"
     ranges = ", ".join(quantity(f"sample_drift_range_{a}_nm", values[f"sample_drift_range_{a}_nm"]) for a in "xyz")
     sd = (values["drift_sd_lateral_nm"], values["drift_sd_axial_nm"])
     return (
@@ -83,7 +89,6 @@ def _curve(axes: Axes, found: SampleDrift, number: int) -> None:
     low, high = (drift + sign * 2 * sd for sign in (-1, 1))
     axes.fill_between(frame, low[frame], high[frame], color=_COLOURS[number], alpha=0.3, linewidth=0)
     axes.plot(frame, drift[frame], color=_COLOURS[number], linewidth=1.3, label="drift")
-    axes.margins(x=0.01)
 
 
 def _before_and_after(axes: NDArray, table: pd.DataFrame, subtracted: Trajectory, values: Mapping[str, float]) -> None:
