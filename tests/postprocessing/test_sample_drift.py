@@ -160,9 +160,52 @@ def test_a_still_sample_is_known_to_be_still() -> None:
     assert found.significance < SIGNIFICANT < found.detectability
 
 
-def test_too_few_localizations_show_nothing() -> None:
-    found = estimate(drifting_table("filaments", "linear", 150, frames=1000))
+@pytest.mark.parametrize(("rows", "frames"), [(150, 1000), (900, 50)])
+def test_too_little_shows_nothing(rows: int, frames: int) -> None:
+    found = estimate(drifting_table("filaments", "linear", rows, frames=frames))
     assert found.significance == 0 and not found.trajectory.drift_nm.any()
+
+
+def repeated(count: int, frames: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames, positions and standard deviations of 40 molecules in 5 µm, each localized many times."""
+    random = np.random.default_rng(0)
+    place = random.uniform(0, spread, (40, 3))[random.integers(0, 40, count)]
+    sd = np.full((count, 3), [10.0, 10.0, 25.0])
+    return np.sort(random.integers(0, frames, count)), place + random.normal(size=(count, 3)) * sd, sd
+
+
+def test_a_table_without_depth_is_corrected_laterally() -> None:
+    frame, position, sd = repeated(900, 5000, 5000.0)
+    position[:, 0] += frame / 5000 * 200
+    position[:, 2] = 0
+    found = sample_drift(frame, position, sd, 5000)
+    assert found.significance > SIGNIFICANT
+    assert 190 < np.ptp(found.trajectory.drift_nm[:, 0]) < 210
+    assert np.ptp(found.trajectory.drift_nm[:, 2]) < 1
+
+
+def test_a_straight_line_says_nothing_about_the_drift_along_it() -> None:
+    frame, position, sd = repeated(900, 5000, 0.0)
+    position[:, 0] += np.random.default_rng(1).uniform(0, 9000, 900)
+    position[:, 1] += frame / 5000 * 200
+    found = sample_drift(frame, position, sd, 5000)
+    assert 190 < np.ptp(found.trajectory.drift_nm[:, 1]) < 210
+    along, across = found.trajectory.sd_nm[:, 0].mean(), found.trajectory.sd_nm[:, 1].mean()
+    assert along > 5 * across
+    assert np.abs(found.trajectory.drift_nm[:, 0]).max() < 3 * found.trajectory.sd_nm[:, 0].max()
+
+
+def test_a_half_of_the_movie_without_localizations_is_no_problem() -> None:
+    frame, position, sd = repeated(900, 2500, 5000.0)
+    found = sample_drift(frame, position, sd, 5000)
+    assert found.significance < SIGNIFICANT and np.isfinite(found.trajectory.drift_nm).all()
+
+
+def test_points_without_neighbours_show_nothing() -> None:
+    frame, position, sd = repeated(900, 5000, 0.0)
+    position = np.random.default_rng(1).uniform(0, 1e5, (900, 3)) * [1, 1, 1e-2]
+    found = sample_drift(frame, position, sd, 5000)
+    assert abs(found.significance) < SIGNIFICANT and found.detectability < SIGNIFICANT
 
 
 @pytest.mark.slow

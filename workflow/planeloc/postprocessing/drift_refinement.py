@@ -123,7 +123,7 @@ class Refinement:
         """Of all blinks on a trajectory along one axis, for a curvature of 1 nm⁻²."""
         time = self._time()
         own = np.bincount(time, found.weight, self._times)
-        own += 1e-9 * own.sum() / self._times
+        own += 1e-9 * own.sum() / self._times + 1e-12  # there may be no pairs
         part_of_time = (np.arange(self._times) + 0.5) * self._parts / self._times
         spread = np.zeros((self._times, self._parts))
         spread[np.arange(self._times), part_of_time.astype(np.int64)] = own

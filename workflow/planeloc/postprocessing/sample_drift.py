@@ -23,7 +23,7 @@ _LEVELS = (
     Level((0.0, 0.0), 4000, 600_000, 16, 8),
 )
 _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of the time
-_FEWEST_BLINKS = 200
+_FEWEST_BLINKS, _FEWEST_FRAMES = 100, 100  # of a half of the field, of the movie
 _HALF_TILES = 8
 _ARTIFICIAL_SD = 6.0
 
@@ -64,10 +64,10 @@ def sample_drift(
     position, sd : (rows, 3) nm, all known.
     """
     blinks = merge_blinks(frame, position, sd)
-    if len(blinks) < _FEWEST_BLINKS or frames < 10:
+    halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)] if len(blinks) else [blinks]
+    if min(map(len, halves)) < _FEWEST_BLINKS or frames < _FEWEST_FRAMES:
         nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
         return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, 0.0, len(blinks))
-    halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)]
     levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
     of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
     gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
