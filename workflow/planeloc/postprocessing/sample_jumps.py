@@ -96,5 +96,6 @@ class _Images:
 def _image(at: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float32]:
     """A smoothed image of some blinks, without what is wider than some pixels."""
     counts = np.bincount(at @ [shape[1], 1], minlength=shape[0] * shape[1])
-    counts = np.minimum(counts, np.quantile(counts[counts > 0], 0.99)).reshape(shape).astype(np.float32)
+    largest = np.quantile(counts[counts > 0], 0.99) if counts.any() else 0
+    counts = np.minimum(counts, largest).reshape(shape).astype(np.float32)
     return gaussian_filter(counts, 1.0) - gaussian_filter(counts, 8.0)
