@@ -137,13 +137,14 @@ def test_jumps_are_found_in_their_frame() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("drift", [kind for kind in DRIFTS if kind not in ("none", "steps")])
 def test_known_drifts_are_found_to_a_nanometre(drift: str) -> None:
-    """Measured with 40,000 rows in 2,000 frames, drift of 300 nm; twice the residual seen."""
-    made = drifting_table("filaments", drift, 40_000, frames=2000, total_nm=300)
+    """A random walk of 2 nm per frame to a few nanometres: two blinks of each frame are not precise enough for more."""
+    walk = drift == "random walk"
+    made = drifting_table("filaments", drift, 40_000, frames=2000, total_nm=100 if walk else 300)
     found = estimate(made)
-    limit = np.array([3.0, 3.0, 6.0]) if drift == "random walk" else np.array([1.0, 1.0, 3.0])
+    limit = np.array([3.0, 3.0, 6.0]) if walk else np.array([1.0, 1.0, 3.0])
     assert found.significance > SIGNIFICANT
     assert (rms(residual(found, made)) < limit).all()
-    assert (rms(residual(found, made) / found.trajectory.sd_nm) < 1.8).all()
+    assert (rms(residual(found, made) / found.trajectory.sd_nm) < 1.5).all()
 
 
 @pytest.mark.slow

@@ -22,17 +22,19 @@ class Blinks:
     ----------
     frame : (blinks,) mean frame, rounded.
     position, sd : (blinks, 3) nm, x, y, z.
+    duration : mean number of localizations of a blink, which is about its length in frames.
     """
 
     frame: NDArray[np.int64]
     position: NDArray[np.float64]
     sd: NDArray[np.float64]
+    duration: float = 1.0
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def __getitem__(self, rows: NDArray) -> Blinks:
-        return Blinks(self.frame[rows], self.position[rows], self.sd[rows])
+        return Blinks(self.frame[rows], self.position[rows], self.sd[rows], self.duration)
 
 
 def merge_blinks(frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64]) -> Blinks:
@@ -52,7 +54,8 @@ def merge_blinks(frame: NDArray[np.int64], position: NDArray[np.float64], sd: ND
     total = np.stack([np.bincount(blink, weight[:, axis], count) for axis in range(3)], axis=1)
     place = np.stack([np.bincount(blink, (weight * position)[:, axis], count) for axis in range(3)], axis=1)
     time = np.bincount(blink, weight[:, 0] * frame, count) / total[:, 0]
-    return Blinks(np.rint(time).astype(np.int64), place / total, 1 / np.sqrt(total))
+    duration = len(frame) / max(count, 1)
+    return Blinks(np.rint(time).astype(np.int64), place / total, 1 / np.sqrt(total), duration)
 
 
 def _successors(

@@ -140,12 +140,17 @@ class Refinement:
         return np.stack([np.bincount(cell, force[:, a], shape[0] * shape[1]).reshape(shape) for a in range(3)], axis=2)
 
     def _sd(self) -> NDArray[np.float64]:
-        """(frames, 3) nm: of the trajectory at the times, and of the walk between two times."""
+        """(frames, 3) nm: of the trajectory at the times, of the walk between two times and during a blink.
+
+        The position of a blink is that of the mean drift during it.
+        """
+        length = self._blinks.duration
+        during = (length - 1 / length) / 12 * self._times / self._frames
         columns = []
         for walk, posterior in zip(self._walks, self._posteriors, strict=True):
             variance = np.maximum(posterior.variance(self._own), 0)
-            if self._times < self._frames:
-                variance += np.append(walk.variances[0], 0) / 6  # mean of a Brownian bridge
+            between = 1 / 6 if self._times < self._frames else 0.0  # mean of a Brownian bridge
+            variance += (between + during) * np.append(walk.variances[0], walk.variances[0][-1])
             columns.append(np.sqrt(variance))
         return self._between @ np.stack(columns, axis=1)
 
