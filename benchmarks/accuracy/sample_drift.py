@@ -46,7 +46,7 @@ def frames_of(rows: int) -> int:
 def bound_nm(made: DriftingTable) -> tuple[float, float]:
     """Lateral (mean of x and y) and axial standard deviation of the trajectory that the information allows."""
     frames = len(made.drift_nm)
-    times = min(frames, 2000)
+    times = frames
     variances = []
     for axis in range(3):
         frame = made.table["frame"].to_numpy() * times // frames
