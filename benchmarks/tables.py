@@ -166,6 +166,23 @@ TABLES = {
         ),
         once="rows",
     ),
+    "sample_drift": Table(
+        "sample_drift",
+        (
+            Column("table", "structure"),
+            Column("drift", "drift"),
+            Column("localizations", "rows", ",d"),
+            Column("method", "method"),
+            Column("before, nm: lateral, axial", "before_lateral_nm before_axial_nm", ".1f"),
+            Column("residual, nm: lateral, axial", "residual_lateral_nm residual_axial_nm", ".2f"),
+            Column("two thirds of the frames", "two_thirds_lateral_nm two_thirds_axial_nm", ".2f"),
+            Column("bound", "bound_lateral_nm bound_axial_nm", ".2f"),
+            Column("rms normalised error x, y, z", "pull_x pull_y pull_z", ".2f"),
+            Column("corrected", "corrected"),
+            Column("CPU s", "cpu_s", ".0f"),
+            Column("peak memory, MB", "memory_mb", ",.0f"),
+        ),
+    ),
     "whole_movie_accuracy": Table("whole_movie_accuracy", _MOVIE),
     "paper_network_movie": Table("paper_network_movie", _MOVIE),
     "upsampling_speed": Table(

@@ -41,6 +41,7 @@ ENTRIES = {
     "convert": ["planeloc.cli.options", "planeloc.cli.convert", "planeloc.movie.convert"],
     "train": ["planeloc.cli.options", "planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
+    "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
     "render": ["planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"],
     "evaluate": ["planeloc.cli.options", "planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],

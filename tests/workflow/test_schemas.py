@@ -30,6 +30,7 @@ SECTIONS = {
     "convert": ("planeloc.movie.convert", "ConvertSettings"),
     "train": ("planeloc.training.settings", "TrainSettings"),
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),
+    "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),

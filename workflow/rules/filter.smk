@@ -1,10 +1,10 @@
-# Localizations -> those that pass the filter, also in the formats of other programs.
+# Localizations without the drift of the sample -> those that pass the filter, also in the formats of other programs.
 EXPORTS = or_stop(export_endings, config)
 
 
 rule filter:
     input:
-        localizations=rules.localize.output.localizations,
+        localizations=rules.correct_drift.output.localizations,
     output:
         localizations="<results>/{sample}/localizations.filtered.h5",
         exports=[

@@ -32,6 +32,7 @@ rule quality:
         calibration=made_for_sample(rules.calibrate.output.quality),
         registration=made_for_sample(rules.register.output.quality),
         movie=rules.convert.output.quality,
+        sample_drift=rules.correct_drift.output.quality,
         evaluation=rules.evaluate.output.metrics,
     output:
         page=report(
@@ -51,4 +52,5 @@ rule quality:
         version=stage_version("report"),
     shell:
         "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
-        "registration={input.registration:q} movie={input.movie:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"
+        "registration={input.registration:q} movie={input.movie:q} "
+        "sample_drift={input.sample_drift:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"

@@ -23,6 +23,7 @@ _COMMANDS = {
     "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
+    "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
     "render": "Render the super-resolution images.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
@@ -39,7 +40,7 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = import_module(f"planeloc.cli.{name}").command
+        command = import_module(f"planeloc.cli.{name.replace('-', '_')}").command
         if not gc.isenabled():
             gc.freeze()
             gc.enable()

@@ -81,6 +81,16 @@ _LABELS = {
     "below_offset_counts": "background below the offset",
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
+    # correct-drift
+    "sample_drift_corrected": "sample drift corrected (1: yes, 0: no)",
+    "sample_drift_significance": "significance of the sample drift, standard deviations",
+    "sample_drift_detectability": "significance of an artificial drift, standard deviations",
+    "sample_drift_entropy_reduction": "gain in sharpness by the correction, nats per blink",
+    "drift_sd_lateral_nm": "lateral standard deviation of the sample drift",
+    "drift_sd_axial_nm": "axial standard deviation of the sample drift",
+    "halves_disagreement": "disagreement of two halves of the field, over its standard deviation",
+    **{f"sample_drift_range_{axis}_nm": f"range of the sample drift in {axis}" for axis in "xyz"},
+    **{f"sample_drift_rms_{axis}_nm": f"rms sample drift in {axis}" for axis in "xyz"},
     # evaluate
     "jaccard": "Jaccard index",
     "efficiency_lateral": "lateral efficiency",

@@ -1,10 +1,10 @@
-"""Settings of the `filter` stage."""
+"""Settings of the `filter` and `correct-drift` stages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,49 @@ class FilterSettings:
     minimum_depth_nm: float = setting(-1e4, "Smallest depth z.", unit="nm", advanced=True)
     maximum_depth_nm: float = setting(1e4, "Largest depth z.", unit="nm", advanced=True)
     border_nm: float = setting(0.0, "Minimum distance from the edge of the field.", unit="nm", minimum=0, advanced=True)
+
+
+@dataclass(frozen=True)
+class CorrectDriftSettings:
+    """How the drift of the sample is corrected, and how well it should be known."""
+
+    mode: str = setting(
+        "auto",
+        "auto: correct the drift of the sample if the localizations show one beyond doubt; never: keep the table.",
+        choices=("auto", "never"),
+    )
+    minimum_probability: float = setting(
+        0.3,
+        "Minimum detection probability of the localizations from which the drift is estimated.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    minimum_significance: float = setting(
+        4.0,
+        "How many standard deviations the gain in sharpness must be above zero for the drift to be corrected.",
+        minimum=0,
+        maximum=1000,
+        advanced=True,
+    )
+    unknown_lateral_sd_nm: float = setting(
+        15.0, "Localization precision in x and y where the table has none.", unit="nm", minimum=0.1, advanced=True
+    )
+    unknown_axial_sd_nm: float = setting(
+        40.0, "Localization precision in z where the table has none.", unit="nm", minimum=0.1, advanced=True
+    )
+    drift_sd_lateral_warn_nm: float = threshold(
+        10.0, "warn above", "lateral standard deviation of the sample drift", unit="nm", minimum=0
+    )
+    drift_sd_axial_warn_nm: float = threshold(
+        25.0, "warn above", "axial standard deviation of the sample drift", unit="nm", minimum=0
+    )
+    halves_disagreement_warn: float = threshold(
+        2.5,
+        "warn above",
+        "disagreement of the drift in two halves of the field, in standard deviations",
+        minimum=0,
+    )
+    detectability_warn: float = threshold(
+        4.0, "warn below", "significance that an artificial drift of six precisions would have", minimum=0
+    )

@@ -49,7 +49,7 @@ def _stage(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
         else:
             single[key] = value
     return {
-        "title": name.capitalize(),
+        "title": name.replace("_", " ").capitalize(),
         "verdict": worst(check["verdict"] for check in checks),
         "checks": checks,
         "values": _rows([single]),

@@ -1,0 +1,27 @@
+"""`planeloc correct-drift`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.postprocessing.correct_drift import correct_drift
+from planeloc.postprocessing.settings import CorrectDriftSettings
+
+
+@stage_command(
+    "correct-drift",
+    CorrectDriftSettings,
+    File("--localizations", "Localization table from localize."),
+    output("--output", "Localization table without the drift of the sample (HDF5)."),
+    output("--trajectory", "Sample drift and its standard deviation at every frame (CSV)."),
+    FIGURE,
+    QUALITY,
+)
+def command(localizations: Path, **given: Any) -> Used:
+    """Estimate the drift of the sample from the localizations, and take it out of them.
+
+    Where the localizations show no drift beyond doubt, the table stays as it is.
+    """
+    return Used(correct_drift(localizations, **given))

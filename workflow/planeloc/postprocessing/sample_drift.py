@@ -1,0 +1,130 @@
+"""The drift of the sample, from the localizations alone, and whether anything can be told of it.
+
+Localizations are merged into blinks. Images of parts of the movie against each other give a coarse trajectory, which
+maximum likelihood refines: first with widened Gaussians, then with each blink's own precision. The same is done with
+two halves of the field on their own. The correction is used if the trajectory of either half makes the other sharper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planeloc.postprocessing.blinks import Blinks, merge_blinks, some_of
+from planeloc.postprocessing.cross_correlation import coarse_drift
+from planeloc.postprocessing.drift_refinement import Level, Refinement, Trajectory, log_density
+from planeloc.postprocessing.sample_jumps import follow_jumps
+
+_LEVELS = (
+    Level((60.0, 90.0), 1000, 60_000, 40, 8),
+    Level((25.0, 40.0), 2000, 150_000, 30, 8),
+    Level((0.0, 0.0), 4000, 600_000, 16, 8),
+)
+_HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of the time
+_FEWEST_BLINKS, _FEWEST_FRAMES = 100, 100  # of a half of the field, of the movie
+_HALF_TILES = 8
+_ARTIFICIAL_SD = 6.0
+
+
+@dataclass(frozen=True)
+class SampleDrift:
+    """What is known of the drift.
+
+    Attributes
+    ----------
+    trajectory : drift and standard deviation, (frames, 3) nm.
+    halves : trajectories of two halves of the field, each by its own.
+    disagreement : (3,) rms difference of the halves over its standard deviation; 1 if what they state is true.
+    significance : of the gain in sharpness that each half's trajectory brings to the other half, standard deviations.
+    detectability : significance of the loss in sharpness by an artificial drift of some precisions, in standard
+        deviations; small where nothing can be told.
+    entropy_reduction : of a blink, by the trajectory, nats.
+    blinks : number of blinks.
+    """
+
+    trajectory: Trajectory
+    halves: tuple[Trajectory, ...]
+    disagreement: NDArray[np.float64]
+    significance: float
+    detectability: float
+    entropy_reduction: float
+    blinks: int
+
+
+def sample_drift(
+    frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64], frames: int
+) -> SampleDrift:
+    """Estimate the drift of the sample.
+
+    Parameters
+    ----------
+    frame : (rows,) from 0 to `frames` − 1.
+    position, sd : (rows, 3) nm, all known.
+    """
+    blinks = merge_blinks(frame, position, sd)
+    halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)] if len(blinks) else [blinks]
+    if min(map(len, halves)) < _FEWEST_BLINKS or frames < _FEWEST_FRAMES:
+        nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
+        return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, 0.0, len(blinks))
+    levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
+    of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
+    gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
+    gain = np.concatenate(gains)
+    disagreement = _disagreement(blinks, *of_halves)
+    whole = _fit(blinks, frames, _LEVELS, rounds=3)
+    whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
+    return SampleDrift(
+        whole,
+        of_halves,
+        disagreement,
+        _significance(gain),
+        _detectability(some_of(blinks, _HALF_BLINKS), whole.drift_nm),
+        float(gain.sum() / sum(map(len, halves))),
+        len(blinks),
+    )
+
+
+def _significance(sums: NDArray[np.float64]) -> float:
+    """The sum over its standard deviation, which is that between the parts of the field."""
+    scatter = np.sqrt(len(sums) / max(len(sums) - 1, 1) * ((sums - sums.mean()) ** 2).sum())
+    return float(sums.sum() / max(scatter, 1e-9))
+
+
+def _detectability(blinks: Blinks, drift: NDArray[np.float64]) -> float:
+    """How much less sharp the sample is with an artificial drift, of six precisions along every axis."""
+    ramp = np.linspace(-0.5, 0.5, len(drift))[:, None] * _ARTIFICIAL_SD * np.median(blinks.sd, axis=0)
+    return _significance(-_gain(blinks, drift + ramp, drift))
+
+
+def _halves(blinks: Blinks) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Black and white fields of a chess board over the sample."""
+    low, high = np.quantile(blinks.position[:, :2], [0.005, 0.995], axis=0)
+    cell = np.floor((blinks.position[:, :2] - low) / np.maximum(high - low, 1e-9) * _HALF_TILES).astype(np.int64)
+    black = cell.sum(axis=1) % 2 == 0
+    return black, ~black
+
+
+def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) -> Trajectory:
+    drift = coarse_drift(blinks, frames, rounds)
+    for number, level in enumerate(levels):
+        trajectory = Refinement(blinks, drift, level).run()
+        drift = follow_jumps(blinks, trajectory.drift_nm) if number == 0 else trajectory.drift_nm
+    return trajectory
+
+
+def _gain(blinks: Blinks, drift: NDArray[np.float64], before: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
+    """Gain in log density by a drift, compared with that before, summed over every tile of the field."""
+    sums = []
+    for tried in (drift, before + np.zeros_like(drift)):
+        value, tile = log_density(blinks, tried, _LEVELS[-1])
+        sums.append(np.bincount(tile, value))
+    return sums[0] - sums[1]
+
+
+def _disagreement(blinks: Blinks, one: Trajectory, other: Trajectory) -> NDArray[np.float64]:
+    weight = np.bincount(blinks.frame, minlength=len(one.drift_nm)) / len(blinks)
+    difference = one.drift_nm - other.drift_nm
+    difference -= weight @ difference
+    return np.sqrt(weight @ (difference**2 / (one.sd_nm**2 + other.sd_nm**2)))
