@@ -24,4 +24,4 @@ rule correct_drift:
         "planeloc correct-drift --localizations {input.localizations:q} {params.options} "
         "--output {output.localizations:q} --trajectory {output.trajectory:q} "
         "--figure {output.figure:q} --quality {output.quality:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
