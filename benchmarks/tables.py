@@ -154,6 +154,45 @@ TABLES = {
             Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
         ),
     ),
+    "scaling": Table(
+        "scaling",
+        (
+            Column("movie", "movie"),
+            Column("ms per frame", "frame_ms", ".1f"),
+            Column("reading", "reading", ".1f"),
+            Column("registration", "registration", ".1f"),
+            Column("candidates", "candidates", ".1f"),
+            Column("network", "network", ".1f"),
+            Column("maxima", "maxima", ".1f"),
+            Column("refinement", "refinement", ".1f"),
+            Column("memory, MB more", "grown_mb", ".0f"),
+        ),
+    ),
+    "regression_network": Table(
+        "regression_network",
+        (
+            Column("molecules in 256×256", "molecules"),
+            Column("share of tiles with light", "tiles", ".2f"),
+            Column("whole frame: 10⁹ multiplications", "whole_gmac", ".2f"),
+            Column("floor, ms", "whole_floor_ms", ".1f"),
+            Column("ms", "whole_ms", ".1f"),
+            Column("on tiles: 10⁹ multiplications", "tiled_gmac", ".2f"),
+            Column("floor, ms", "tiled_floor_ms", ".1f"),
+            Column("ms", "tiled_ms", ".1f"),
+        ),
+    ),
+    "multi_emitter_fit": Table(
+        "multi_emitter_fit",
+        (
+            Column("field and molecules", "field"),
+            Column("compiled, ms per molecule", "compiled_ms", ".3f"),
+            Column("in PyTorch", "pytorch_ms", ".3f"),
+            Column("ratio", "ratio", ".1f"),
+            Column("floor", "floor_ms", ".3f"),
+            Column("compiled over the floor", "over_floor", ".1f"),
+            Column("compiled, ms per frame", "frame_ms", ".1f"),
+        ),
+    ),
     "large_tables": Table(
         "large_tables",
         (
