@@ -43,7 +43,10 @@ ENTRIES = {
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
-    "render": ["planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"],
+    "render": [
+        *("planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"),
+        "planeloc.rendering.figure",  # its pictures are results
+    ],
     "evaluate": ["planeloc.cli.options", "planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.

@@ -215,9 +215,12 @@ def _number_hint(value: Any, wanted: str) -> str:
     if not isinstance(value, str) or wanted not in ("number", "integer"):
         return ""
     try:
-        return f": write it as {float(value)!r}" if "e" not in repr(float(value)) else ": write it as 1.0e-4, not 1e-4"
+        number = float(value)
     except ValueError:
         return " (decimal point, no unit)"
+    if wanted == "integer" and number.is_integer():
+        return f": write it as {int(number)}"
+    return f": write it as {number!r}" if "e" not in repr(number) else ": write it as 1.0e-4, not 1e-4"
 
 
 class YamlLines:

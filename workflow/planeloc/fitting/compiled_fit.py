@@ -59,6 +59,9 @@ class _Problem(ctypes.Structure):
         *[(name, ctypes.c_double) for name in ("solver_tolerance", "first_damping", "hold", "hold_damping")],
         *[(name, ctypes.c_double) for name in ("largest_step_px", "largest_step_z_nm", "farthest_px")],
         *[(name, ctypes.c_double) for name in ("farthest_z_nm", "least_photons", "small_step", "unfinished")],
+        *[(name, ctypes.c_double) for name in ("least_damping", "largest_damping", "damping_increase")],
+        *[(name, ctypes.c_double) for name in ("damping_decrease", "damping_of_rejected", "cost_tolerance")],
+        *[(name, ctypes.c_double) for name in ("largest_loss", "largest_gain")],
     ]
 
 
@@ -99,86 +102,97 @@ def fit_frames(
     ------
     MemoryError : there is not enough memory.
     """
-    library, count, (frames, planes, rows, columns) = _library(), len(molecules.frame), images.shape
-    side, drifts, size = window_side(psf), 2 * (planes - 1), 4 + planes
+    library, side = _library(), window_side(psf)
     corner = molecules.mapped_px.floor().long() - side // 2
     pairs = _pairs(molecules.frame, corner[:, 0], pairs_reach_px(side))
-    double, real = _Arrays(torch.float64), _Arrays(images.dtype)
-    whole = _Arrays(torch.int64)
-    spline = _spline_fields(psf, real, whole)
+    arrays = _Arrays(images.dtype)
     problem = _Problem(
-        frames=frames,
-        planes=planes,
-        rows=rows,
-        columns=columns,
-        images=real(images),
-        background=real(background),
-        ceiling=double(torch.full((planes,), torch.inf) if ceiling is None else ceiling),
-        molecules=count,
-        frame=whole(molecules.frame),
-        position=double(molecules.position),
-        photons=double(molecules.photons),
-        mapped_px=double(molecules.mapped_px),
-        axes=double(molecules.axes),
-        slope=double(noise.slope),
-        read_variance=double(noise.read_variance),
+        **_image_fields(arrays, images, background, ceiling),
+        **_molecule_fields(arrays, molecules),
+        slope=arrays.double(noise.slope),
+        read_variance=arrays.double(noise.read_variance),
         darkest_photons=DARKEST_PHOTONS,
-        drift_sd_nm=double(torch.as_tensor(drift_sd_nm).expand(planes - 1)),
-        depths_nm=double(torch.tensor(psf.plane_depths_nm)),
-        brightness=double(torch.tensor(psf.brightness)),
+        drift_sd_nm=arrays.double(torch.as_tensor(drift_sd_nm).expand(psf.planes - 1)),
+        depths_nm=arrays.double(torch.tensor(psf.plane_depths_nm)),
+        brightness=arrays.double(torch.tensor(psf.brightness)),
         **_gaussian_fields(psf.gaussian),
-        **spline,
+        **_spline_fields(arrays, psf),
         side=side,
         pair_count=len(pairs),
-        pairs=whole(pairs),
+        pairs=arrays.whole(pairs),
         iterations=iterations,
         **{name.lower(): value for name, value in vars(limits).items() if name.isupper()},
     )
-    at = Unknowns(torch.zeros(count, size, dtype=torch.float64), torch.zeros(frames, drifts, dtype=torch.float64))
-    found = {
-        "unknowns": at.molecules,
-        "drift": at.drift,
-        "cost": torch.zeros(frames, dtype=torch.float64),
-        "deviance": torch.empty(count, dtype=torch.float64),
-        "pixels": torch.empty(count, dtype=torch.float64),
-        "held": torch.empty(count, dtype=torch.bool),
-        "own": torch.empty(count, size, size, dtype=torch.float64),
-        "between": torch.empty(len(pairs), size, size, dtype=torch.float64),
-        "with_drift": torch.empty(count, size, drifts, dtype=torch.float64),
-        "about_drift": torch.eye(drifts, dtype=torch.float64).repeat(frames, 1, 1),
-        "residual": images.new_empty(count, planes, side * side),
-        "weight": images.new_empty(count, planes, side * side),
-    }
+    found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
     result = _Result(**{name: values.data_ptr() for name, values in found.items()})
     run = getattr(library, f"planeloc_fit_frames_{_REAL[images.dtype]}")
     if run(ctypes.byref(problem), ctypes.byref(result)):
         raise MemoryError("not enough memory for the fit")
+    information = (found[name] for name in ("own", "between", "with_drift", "about_drift"))
     return Maximum(
-        at,
+        Unknowns(found["unknowns"], found["drift"]),
         found["cost"],
         found["held"],
         found["deviance"],
         found["pixels"],
-        covariance_of_molecules(
-            molecules.frame,
-            OverlappingPairs(pairs[:, 0], pairs[:, 1]),
-            *(found[name] for name in ("own", "between", "with_drift", "about_drift")),
-        ),
+        covariance_of_molecules(molecules.frame, OverlappingPairs(pairs[:, 0], pairs[:, 1]), *information),
         corner,
         found["residual"],
         found["weight"],
     )
 
 
+def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[str, Tensor]:
+    """Where the library writes; frames without molecules have no drift, and nothing is known about it."""
+    frames, planes = images.shape[:2]
+    size, drifts, double = 4 + planes, 2 * (planes - 1), {"dtype": torch.float64}
+    return {
+        "unknowns": torch.zeros(count, size, **double),
+        "drift": torch.zeros(frames, drifts, **double),
+        "cost": torch.zeros(frames, **double),
+        "deviance": torch.zeros(count, **double),
+        "pixels": torch.zeros(count, **double),
+        "held": torch.zeros(count, dtype=torch.bool),
+        "own": torch.zeros(count, size, size, **double),
+        "between": torch.zeros(pairs, size, size, **double),
+        "with_drift": torch.zeros(count, size, drifts, **double),
+        "about_drift": torch.eye(drifts, **double).repeat(frames, 1, 1),
+        "residual": images.new_zeros(count, planes, pixels),
+        "weight": images.new_zeros(count, planes, pixels),
+    }
+
+
 class _Arrays:
-    """Addresses of tensors as arrays in C order of one type; keeps them alive as long as itself."""
+    """Addresses of tensors as arrays in C order; keeps them alive as long as itself."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype, self._kept = dtype, []
+    def __init__(self, real: torch.dtype) -> None:
+        """`real` is the precision of images and coefficients."""
+        self._real, self._kept = real, []
 
-    def __call__(self, values: Tensor) -> int:
-        self._kept.append(values.to("cpu", self._dtype).contiguous())
+    def real(self, values: Tensor) -> int:
+        return self._address(values, self._real)
+
+    def double(self, values: Tensor) -> int:
+        return self._address(values, torch.float64)
+
+    def whole(self, values: Tensor) -> int:
+        return self._address(values, torch.int64)
+
+    def _address(self, values: Tensor, dtype: torch.dtype) -> int:
+        self._kept.append(values.to("cpu", dtype).contiguous())
         return self._kept[-1].data_ptr()
+
+
+def _image_fields(arrays: _Arrays, images: Tensor, background: Tensor, ceiling: Tensor | None) -> dict[str, Any]:
+    sizes = dict(zip(("frames", "planes", "rows", "columns"), images.shape, strict=True))
+    highest = torch.full((images.shape[1],), torch.inf) if ceiling is None else ceiling
+    addresses = {"images": arrays.real(images), "background": arrays.real(background)}
+    return sizes | addresses | {"ceiling": arrays.double(highest)}
+
+
+def _molecule_fields(arrays: _Arrays, molecules: InitialMolecules) -> dict[str, Any]:
+    values = {name: arrays.double(getattr(molecules, name)) for name in ("position", "photons", "mapped_px", "axes")}
+    return values | {"molecules": len(molecules.frame), "frame": arrays.whole(molecules.frame)}
 
 
 def _gaussian_fields(psf: GaussianPSF) -> dict[str, Any]:
@@ -193,14 +207,14 @@ def _gaussian_fields(psf: GaussianPSF) -> dict[str, Any]:
     }
 
 
-def _spline_fields(psf: PSF, real: _Arrays, whole: _Arrays) -> dict[str, Any]:
+def _spline_fields(arrays: _Arrays, psf: PSF) -> dict[str, Any]:
     """Fields of the spline; none for a Gaussian, whose number of knots then is 0."""
     if not isinstance(psf, SplinePSF):
         return {}
     knots = psf.knots
     return {
-        "coefficients": real(psf.coefficients),
-        "sets": whole(torch.tensor(psf.sets)),
+        "coefficients": arrays.real(psf.coefficients),
+        "sets": arrays.whole(torch.tensor(psf.sets)),
         "set_count": len(psf.coefficients),
         "axial_knots": knots.axial,
         "lateral_knots": knots.lateral,

@@ -5,7 +5,10 @@ WIDE_NM, WIDE_PHOTONS = 1e4, 100.0
 LEAST_DRIFT_SD_NM = 1e-3
 
 # Steps of all molecules of a frame.
-FIRST_DAMPING, HOLD = 1e-3, 1e12
+FIRST_DAMPING, LEAST_DAMPING, LARGEST_DAMPING, HOLD = 1e-3, 1e-9, 1e6, 1e12
+DAMPING_INCREASE, DAMPING_DECREASE, DAMPING_OF_REJECTED = 10.0, 5.0, 4.0  # factors
+COST_TOLERANCE = 1e-6  # relative, by which a step may raise the cost: rounding
+LARGEST_LOSS, LARGEST_GAIN = 0.8, 4.0  # of photons in a step, relative
 LARGEST_STEP_PX, LARGEST_STEP_Z_NM = 0.5, 150.0
 FARTHEST_PX, FARTHEST_Z_NM = 1.0, 300.0  # from the start
 HOLD_DAMPING = 0.01  # a molecule that leaves its start despite more damping is held, even if its frame is less likely

@@ -86,12 +86,15 @@ class TensorFit:
         returned = torch.where(away[:, None], model.start.molecules[:, :3], proposed.molecules[:, :3])
         proposed = Unknowns(torch.cat((returned, proposed.molecules[:, 3:]), dim=1), proposed.drift)
         then = model.evaluate(proposed, update_coupling)
-        better = finite & (then.cost <= now.cost + 1e-6 * now.cost.abs()) & moving
+        better = finite & (then.cost <= now.cost + limits.COST_TOLERANCE * now.cost.abs()) & moving
         of_better = better[frame]
         stays = away & moving[frame] & (of_better | (damping > limits.HOLD_DAMPING))
         held = torch.cat(((held[:, 0] | stays)[:, None].expand(-1, 3), held[:, 3:]), dim=1)
-        damping = torch.where(then.deviance > now.deviance, damping * 10, damping / 5)
-        damping = torch.where(of_better, damping, damping * 4).clamp(1e-9, 1e6)
+        damping = torch.where(
+            then.deviance > now.deviance, damping * limits.DAMPING_INCREASE, damping / limits.DAMPING_DECREASE
+        )
+        damping = torch.where(of_better, damping, damping * limits.DAMPING_OF_REJECTED)
+        damping = damping.clamp(limits.LEAST_DAMPING, limits.LARGEST_DAMPING)
         large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > limits.SMALL_STEP
         now = then.in_frames(better, now)
         unfinished = model.table.sums(large.double() - limits.UNFINISHED)
@@ -111,7 +114,8 @@ class TensorFit:
             step[:, :2].clamp(-reach, reach),
             step[:, 2:3].clamp(-limits.LARGEST_STEP_Z_NM, limits.LARGEST_STEP_Z_NM),
         )
-        photons = torch.minimum(torch.maximum(step[:, 3:4], -0.8 * now[:, 3:4]), 4 * now[:, 3:4])
+        photons = torch.maximum(step[:, 3:4], -limits.LARGEST_LOSS * now[:, 3:4])
+        photons = torch.minimum(photons, limits.LARGEST_GAIN * now[:, 3:4])
         return now + torch.cat((lateral, axial, photons, step[:, 4:]), dim=1)
 
     def _away(self, molecules: Tensor) -> Tensor:

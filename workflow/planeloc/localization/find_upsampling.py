@@ -125,7 +125,7 @@ class UpsamplingFinder:
         voxel = torch.tensor(voxel_nm, dtype=torch.float64, device=context.device)
         position = peaks.position.flip(1).double() * voxel
         position[:, 2] += scene.depth_range_nm[0]
-        with context.stopwatch("light"):
+        with context.stopwatch("candidates"):
             mapped = context.on_planes(position)
             photons, plane, excess = fit_photons(images, context.psf, mapped, position[:, 2], peaks.image)
             level = excess + background_at(background, plane, mapped)

@@ -45,7 +45,16 @@ def write_psf(path: str | Path, psf: PSF, details: dict[str, Any] | None = None)
 
 
 def read_psf(path: str | Path) -> PSF:
-    """Read psf.h5, or raise `PlanelocError` naming the file."""
+    """Read a calibrated point spread function.
+
+    Parameters
+    ----------
+    path : of a psf.h5 that `planeloc calibrate` or `write_psf` wrote.
+
+    Raises
+    ------
+    PlanelocError : there is no such file, or it is another one.
+    """
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["format"] not in _FORMATS:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from planeloc.core.stage_versions import stage_version
 from planeloc.networks.weight_files import NetworkRecord, load_tensors, save_tensors
 from planeloc.training.settings import TrainSettings
 
@@ -46,7 +47,8 @@ class Checkpoint:
 
     def __init__(self, path: Path, record: NetworkRecord, settings: TrainSettings) -> None:
         kept = {key: value for key, value in asdict(settings).items() if key not in _FREE_SETTINGS}
-        self._path, self._identity = path, {"record": record.as_dict(), "settings": kept}
+        identity = {"record": record.as_dict(), "settings": kept, "version": stage_version("train")}
+        self._path, self._identity = path, identity
 
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""
@@ -63,7 +65,7 @@ class Checkpoint:
         tensors, record = load_tensors(self._path)
         identity = json.loads(json.dumps(self._identity))  # tuples come back as lists
         if {key: record.get(key) for key in identity} != identity:
-            _LOG.info(f"{self._path} belongs to a training with other settings; starting again")
+            _LOG.info(f"{self._path} belongs to a training with other settings or of another version; starting again")
             return
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
         for name, tensor in tensors.items():

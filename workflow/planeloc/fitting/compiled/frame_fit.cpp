@@ -41,13 +41,13 @@ class FrameFit {
         if (away[i]) std::copy_n(model_.start().molecules.data() + i * size, 3, proposed_.molecules.data() + i * size);
       }
       model_.evaluate(proposed_, number < p_.coupling_steps, then_);
-      const bool better = finite && then_.cost <= now_.cost + 1e-6 * std::fabs(now_.cost);
+      const bool better = finite && then_.cost <= now_.cost + p_.cost_tolerance * std::fabs(now_.cost);
       int64_t large = 0;
       for (int64_t i = 0; i < count; ++i) {
         if (away[i] && (better || damping[i] > p_.hold_damping)) held_[i] = 1;
-        damping[i] = then_.deviance[i] > now_.deviance[i] ? damping[i] * 10 : damping[i] / 5;
-        if (!better) damping[i] *= 4;
-        damping[i] = std::clamp(damping[i], 1e-9, 1e6);
+        damping[i] = then_.deviance[i] > now_.deviance[i] ? damping[i] * p_.damping_increase : damping[i] / p_.damping_decrease;
+        if (!better) damping[i] *= p_.damping_of_rejected;
+        damping[i] = std::clamp(damping[i], p_.least_damping, p_.largest_damping);
         large += dot(now_.equations.gradient.molecules.data() + i * size, step_.molecules.data() + i * size, size) > p_.small_step;
       }
       accepted_ = better;
@@ -68,7 +68,7 @@ class FrameFit {
       double *molecule = proposed_.molecules.data() + i * model_.size(), *step = step_.molecules.data() + i * model_.size();
       for (int axis = 0; axis < 2; ++axis) molecule[axis] += std::clamp(step[axis], -reach, reach);
       molecule[2] += std::clamp(step[2], -p_.largest_step_z_nm, p_.largest_step_z_nm);
-      molecule[3] += std::clamp(step[3], -0.8 * molecule[3], 4 * molecule[3]);
+      molecule[3] += std::clamp(step[3], -p_.largest_loss * molecule[3], p_.largest_gain * molecule[3]);
       for (int64_t k = 4; k < model_.size(); ++k) molecule[k] += step[k];
     }
     for (size_t k = 0; k < proposed_.drift.size(); ++k) proposed_.drift[k] += step_.drift[k];

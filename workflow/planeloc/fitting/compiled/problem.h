@@ -42,6 +42,8 @@ struct Problem {
   int64_t iterations, coupling_steps, solver_iterations;
   double solver_tolerance, first_damping, hold, hold_damping, largest_step_px, largest_step_z_nm;
   double farthest_px, farthest_z_nm, least_photons, small_step, unfinished;
+  double least_damping, largest_damping, damping_increase, damping_decrease, damping_of_rejected;
+  double cost_tolerance, largest_loss, largest_gain;
 };
 
 struct Result {
