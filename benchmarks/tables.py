@@ -120,7 +120,16 @@ TABLES = {
         ),
         "case",
     ),
-    "demo": Table("demo", (Column("method", "method"), *_ACCURACY)),
+    "demo": Table(
+        "demo",
+        (
+            Column("method", "method"),
+            Column("localizations", "localizations", ",.0f"),
+            Column("recall", "recall", ".3f"),
+            Column("precision", "precision", ".3f"),
+            Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
+        ),
+    ),
     "sparse_and_dense": Table(
         "sparse_and_dense",
         (
