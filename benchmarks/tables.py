@@ -225,7 +225,7 @@ TABLES = {
             Column("residual, nm: lateral, axial", "residual_lateral_nm residual_axial_nm", ".2f"),
             Column("two thirds of the frames", "two_thirds_lateral_nm two_thirds_axial_nm", ".2f"),
             Column("bound", "bound_lateral_nm bound_axial_nm", ".2f"),
-            Column("rms normalised error x, y, z", "pull_x pull_y pull_z", ".2f"),
+            Column("rms normalised error x, y, z", "normalised_error_x normalised_error_y normalised_error_z", ".2f"),
             Column("corrected", "corrected"),
             Column("CPU s", "cpu_s", ".0f"),
             Column("peak memory, MB", "memory_mb", ",.0f"),

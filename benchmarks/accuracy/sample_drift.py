@@ -78,8 +78,8 @@ def measure(structure: str, drift: str, rows: int, total_nm: float, seed: int, m
         path = found.trajectory.drift_nm if corrected else np.zeros_like(made.drift_nm)
         error, before = _error(path, made), _error(np.zeros_like(path), made)
         if corrected:
-            pull = np.sqrt((error**2 / found.trajectory.sd_nm**2).mean(axis=0))
-            values |= {f"pull_{axis}": pull[number] for number, axis in enumerate("xyz")}
+            normalised = np.sqrt((error**2 / found.trajectory.sd_nm**2).mean(axis=0))
+            values |= {f"normalised_error_{axis}": normalised[number] for number, axis in enumerate("xyz")}
         values |= dict(zip(("bound_lateral_nm", "bound_axial_nm"), bound_nm(made), strict=True))
     else:
         error, before = _error(found, made), _error(np.zeros_like(found), made)

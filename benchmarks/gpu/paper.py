@@ -31,7 +31,7 @@ def run(machine: Machine, stage: str) -> bool:
     record = machine.record(stage)
     full = yaml.safe_load((ROOT / "reproduction" / "config" / "full.yaml").read_text(encoding="utf-8"))["train"]
     settings = TrainSettings(
-        **full | machine.size({}, TINY), network="upsampling", drift_voxels=DRIFT_VOXELS[name],
+        **full | machine.size({}, TINY), network="upsampling", inter_camera_drift_voxels=DRIFT_VOXELS[name],
         registration_resampling=False, device=machine.device.type, patience=0,
     ).resolved()  # fmt: skip
     shipped = read_json(ROOT / "resources" / f"{name}.training.json")["history"][-1]
@@ -39,7 +39,7 @@ def run(machine: Machine, stage: str) -> bool:
     record.add(training=f"{name}.safetensors, on a CPU", **{key: shipped[key] for key in shown})
     psf, scene = paper_scene()
     images = machine.size(TRIAL_IMAGES, 8)
-    scene = replace(scene, drift_voxels=DRIFT_VOXELS[name])
+    scene = replace(scene, inter_camera_drift_voxels=DRIFT_VOXELS[name])
     precision = fastest_that_agrees(machine, record, psf, scene, settings, images)
     record.describe(precision=precision)
     return train_within(

@@ -4,12 +4,14 @@ import ctypes
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from planeloc.core import memory
 from planeloc.core.errors import PlanelocError
-from planeloc.core.memory import AdaptiveBatch, memory_for, out_of_memory
+from planeloc.core.memory import AdaptiveBatch, keep_freed_memory, memory_for, out_of_memory
 from planeloc.psf import paper_psf
 from planeloc.scenes import random_density
 from planeloc.scenes.draw import draw_batch
@@ -154,6 +156,19 @@ def test_parts_of_a_batch(draw):
     if draw is draw_dense_scenes:
         assert torch.equal(torch.cat([parts[0].image, parts[1].image + 4]), batch.image)
     assert next(iter(AdaptiveBatch(6, CPU, "").split(batch))) is batch
+
+
+def test_an_older_system_that_keeps_only_smaller_memory_is_asked_for_that(monkeypatch):
+    asked = []
+
+    def mallopt(parameter, value):
+        asked.append((parameter, value))
+        return int(parameter != memory._M_MMAP_THRESHOLD or value <= 32 << 20)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory()
+    assert asked == [(-3, 64 << 20), (-3, 32 << 20), (-1, 256 << 20)]
 
 
 _FREED_AND_TAKEN_AGAIN = """

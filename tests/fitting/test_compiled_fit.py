@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from planeloc.cameras.noise import PixelNoise
+from planeloc.core.errors import PlanelocError
 from planeloc.fitting import compiled_fit
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules, window_side
@@ -222,5 +223,44 @@ def test_a_library_of_other_sources_is_refused(monkeypatch, tmp_path):
     for built in compiled_fit._FOLDER.glob("_frame_fit_*"):
         (tmp_path / built.name).symlink_to(built)
     monkeypatch.setattr(compiled_fit, "_FOLDER", tmp_path)
-    with pytest.raises(RuntimeError, match="was built from other sources"):
+    with pytest.raises(PlanelocError, match="was built from other sources"):
         compiled_fit._library.__wrapped__()
+
+
+def test_a_library_that_cannot_be_loaded_leaves_the_fit_to_pytorch(monkeypatch, tmp_path, caplog):
+    problem = Problem(MODELS["two planes"])
+    expected = problem.fit(False)[1]
+    (tmp_path / "_frame_fit_baseline.so").write_bytes(b"of another system")
+    monkeypatch.setattr(compiled_fit, "_FOLDER", tmp_path)
+    compiled_fit._library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            fits = problem.fit(True)[1]
+    finally:
+        compiled_fit._library.cache_clear()
+    assert torch.equal(fits.position, expected.position)
+    (record,) = caplog.records
+    assert "cannot be loaded (" in record.message and "_frame_fit_baseline.so" in record.message
+
+
+def test_backgrounds_of_every_frame_are_those_of_pytorch():
+    """The compiled fit knows one background for all frames: others are left to PyTorch."""
+    problem = Problem(MODELS["two planes"])
+    of_frames = torch.arange(4.0, dtype=torch.float64).view(-1, 1, 1, 1) + problem.level
+    problem.images, problem.level = problem.images + problem.level - of_frames, of_frames
+    (_, found), (_, expected) = problem.fit(True), problem.fit(False)
+    assert expected.fitted.any() and torch.equal(found.position, expected.position)
+
+
+@pytest.mark.parametrize("wrong", ["frames", "order", "background"])
+def test_what_lies_beyond_the_arrays_is_refused(wrong):
+    """C++ would read and write there."""
+    problem = Problem(MODELS["two planes"])
+    frame, level = problem.start.frame, problem.level
+    if wrong == "background":
+        level = level[:, :-1]
+    else:
+        frame = frame + 1 if wrong == "frames" else frame.flip(0)
+    start = problem.start._replace(frame=frame)
+    with pytest.raises(ValueError, match="background" if wrong == "background" else "ascend"):
+        compiled_fit.fit_frames(problem.psf, problem.noise, problem.images, level, start, 30.0, None, 6)

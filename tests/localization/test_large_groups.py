@@ -134,6 +134,16 @@ def raises(message):
     return function
 
 
+def test_float32_is_not_rounded_whatever_was_set_before():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        localize_module._device("cpu", 0)
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def test_backgrounds_are_those_of_every_stretch(files, large):
     movie = Movie.open(files / "m.json")
     localizer = localizer_on(files, "cpu")

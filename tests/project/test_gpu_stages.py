@@ -46,7 +46,7 @@ def test_every_stage_runs_at_a_tiny_size(tmp_path: Path) -> None:
     for name in ("own_microscope", "robust", "nonrobust"):
         network, record = load_network(tmp_path / "out" / f"{name}.safetensors")
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
-        assert record.scene.drift_voxels == (0 if name == "nonrobust" else 2)
+        assert record.scene.inter_camera_drift_voxels == (0 if name == "nonrobust" else 2)
         assert (tmp_path / "out" / f"{name}.training.json").exists()
 
 

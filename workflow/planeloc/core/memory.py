@@ -23,7 +23,8 @@ _PYTORCH_MESSAGES = (  # where memory runs out in a library or on the CPU, the e
 )
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST_KEPT_BYTES, _KEPT_BYTES = 64 << 20, 256 << 20
+_LARGEST_KEPT_BYTES = (64 << 20, 32 << 20)  # the first that the system allows: older glibc refuses more than 32 MB
+_KEPT_BYTES = 256 << 20
 
 Result = TypeVar("Result")
 
@@ -117,7 +118,8 @@ def keep_freed_memory() -> bool:
     """Let the process use freed memory again, instead of returning it to the system and asking for it anew.
 
     By default glibc returns every large tensor when it is freed; then each of its pages is a page fault when the next
-    one is written, some 15 % of the network's time. Now tensors up to 64 MB are kept, 256 MB together.
+    one is written, some 15 % of the network's time. Now tensors up to 64 MB are kept (32 MB by older versions of
+    glibc), 256 MB together.
 
     Returns
     -------
@@ -126,4 +128,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    allowed = any(mallopt(_M_MMAP_THRESHOLD, largest) for largest in _LARGEST_KEPT_BYTES)
+    return bool(allowed and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))

@@ -55,7 +55,7 @@ def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any
         axes[1].axvline(depth, color="black", linewidth=0.8, linestyle=":", zorder=0)
     _histogram(axes[2], {"probability": (table["probability"], _NEUTRAL)}, "probability", (0, 1))
     _histogram(axes[3], {"photons": (table["photons"], _NEUTRAL)}, "photons per molecule and frame")
-    _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background [photons per pixel]")
+    _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background (photons per pixel)")
     deviations = {"x, y": (lateral_sd(table), _LATERAL), "z": (table["z_sd"], _AXIAL)}
     _histogram(axes[5], deviations, "standard deviation (nm)")
     _save(path, figure)

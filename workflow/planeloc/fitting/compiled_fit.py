@@ -3,7 +3,7 @@
 A step of the fit is many small sums over the pixels of windows. PyTorch writes each of them to memory; the C++ sources
 in `compiled/` keep a window in the processor's cache. They have the formulas of `planeloc.fitting.frame_model`,
 `planeloc.fitting.normal_equations`, `planeloc.psf.gaussian` and `planeloc.psf.cubic_spline`; tests compare the two.
-Where no compiler was found at installation, and on GPUs, the fit runs in PyTorch.
+Where no compiler was found at installation, where the library cannot be loaded, and on GPUs, the fit runs in PyTorch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import DARKEST_PHOTONS, PixelNoise
+from planeloc.core.errors import PlanelocError
 from planeloc.fitting import limits
 from planeloc.fitting.maximum import Maximum
 from planeloc.fitting.normal_equations import Unknowns, covariance_of_molecules
@@ -29,7 +30,7 @@ from planeloc.psf.spline import SplinePSF
 
 _LOG = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent
-_LIBRARIES = {"AVX512": "avx512", "AVX2": "avx2"}  # by what PyTorch finds that the processor has
+_LIBRARIES = {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}  # the best first, by what PyTorch says of the processor
 _LARGEST_SIDE = 64  # of a window
 _REAL = {torch.float32: "float", torch.float64: "double"}
 
@@ -75,7 +76,12 @@ class _Result(ctypes.Structure):
 
 
 def is_available(psf: PSF, device: torch.device) -> bool:
-    """Whether the compiled fit knows this model and device; says once if it was not built."""
+    """Whether the compiled fit knows this model and device; says once if it was not built or cannot be loaded.
+
+    Raises
+    ------
+    PlanelocError : the library was built from other sources than those beside it.
+    """
     known = device.type == "cpu" and type(psf) in (GaussianPSF, SplinePSF) and window_side(psf) <= _LARGEST_SIDE
     return known and _library() is not None
 
@@ -95,13 +101,16 @@ def fit_frames(
     Parameters
     ----------
     psf : a model and device for which `is_available`.
-    noise, images, background, molecules, drift_sd_nm, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    noise, images, molecules, drift_sd_nm, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    background : (planes, rows, columns), the same for all frames.
     iterations : largest number of steps.
 
     Raises
     ------
     MemoryError : there is not enough memory.
+    ValueError : a background of another shape, or molecules that are not in the order of their frames.
     """
+    _check(images, background, molecules.frame)
     library, side = _library(), window_side(psf)
     corner = molecules.mapped_px.floor().long() - side // 2
     pairs = _pairs(molecules.frame, corner[:, 0], pairs_reach_px(side))
@@ -160,6 +169,14 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "residual": images.new_zeros(count, planes, pixels),
         "weight": images.new_zeros(count, planes, pixels),
     }
+
+
+def _check(images: Tensor, background: Tensor, frame: Tensor) -> None:
+    """Nothing checks in C++ that what it reads and writes is within its arrays."""
+    if background.shape != images.shape[1:]:
+        raise ValueError(f"background of shape {tuple(background.shape)} for images of {tuple(images.shape)}")
+    if len(frame) and not (frame[0] >= 0 and frame[-1] < len(images) and (frame.diff() >= 0).all()):
+        raise ValueError(f"frames of molecules do not ascend from 0 to at most {len(images) - 1}")
 
 
 class _Arrays:
@@ -227,7 +244,7 @@ def _spline_fields(arrays: _Arrays, psf: PSF) -> dict[str, Any]:
 
 def _pairs(frame: Tensor, corner: Tensor, reach: float) -> Tensor:
     """(m, 2) molecules of one frame whose windows overlap enough to be coupled."""
-    frame, corner, room = frame.contiguous(), corner.contiguous(), 0
+    frame, corner, room = frame.long().contiguous(), corner.contiguous(), 0
     while True:
         pairs = torch.empty(room, 2, dtype=torch.int64)
         count = _library().planeloc_overlapping_pairs(
@@ -240,21 +257,31 @@ def _pairs(frame: Tensor, corner: Tensor, reach: float) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
-    """The library for this processor; None where it was not built."""
-    best = _LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), "baseline")
-    built = [path for name in (best, "baseline") for path in sorted(_FOLDER.glob(f"_frame_fit_{name}.*"))]
+    """The library for this processor; None where it was not built or cannot be loaded."""
+    names = (*_LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ()), "baseline")
+    built = [path for name in names for path in sorted(_FOLDER.glob(f"_frame_fit_{name}.*"))]
     if not built:
         _LOG.warning(
             "the compiled fit was not built, and refinement takes several times longer: install a C++ compiler "
             "(sudo apt install g++) and planeloc again"
         )
         return None
-    library = ctypes.CDLL(str(built[0]))
+    try:
+        library = ctypes.CDLL(str(built[0]))
+    except OSError as error:  # built for another system, such as one that shares this folder
+        reason = " ".join(str(error).split())
+        _LOG.warning(
+            f"the compiled fit cannot be loaded ({reason}), and refinement takes several times longer: install "
+            "planeloc again on this machine"
+        )
+        return None
     library.planeloc_sources.restype = ctypes.c_char_p
     sources = [path for kind in ("*.h", "*.cpp") for path in sorted((_FOLDER / "compiled").glob(kind))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     if sources and library.planeloc_sources().decode() != digest:
-        raise RuntimeError(f"{built[0].name} was built from other sources than those beside it: install planeloc again")
+        raise PlanelocError(
+            f"{built[0].name} was built from other sources than those beside it: install planeloc again (make setup)"
+        )
     library.planeloc_overlapping_pairs.restype = ctypes.c_int64
     library.planeloc_overlapping_pairs.argtypes = [
         ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_double, ctypes.c_void_p, ctypes.c_int64,

@@ -73,10 +73,9 @@ class MultiEmitterFit:
         self._given, self._usable, self._pixel_nm = start, _usable(start), psf.pixel_size_nm
         self._start = _out_of_sight(start, ~self._usable)
         self._problem = psf, noise, images, background, self._start, drift_sd_nm, ceiling
-        # A GPU fits large groups in PyTorch.
-        self._compiled = (
-            compiled and not in_large_groups(images.device) and compiled_fit.is_available(psf, images.device)
-        )
+        # A GPU fits large groups, whose frames have backgrounds of their own, in PyTorch.
+        small = not in_large_groups(images.device) and background.dim() == 3
+        self._compiled = compiled and small and compiled_fit.is_available(psf, images.device)
         self._found: Maximum | None = None
 
     def fit(self, iterations: int = 6) -> MoleculeFits:

@@ -288,7 +288,8 @@ def _device(name: str, index: int) -> torch.device:
     device = choose_device(name)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False  # float32 is what it says
+    # float32 is what it says, in products of matrices, too, whatever the environment or earlier work has set
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if device.type == "cuda":
         return torch.device("cuda", index % torch.cuda.device_count())
     torch.set_num_threads(1)

@@ -51,7 +51,7 @@ def write_drift(
     axes = left.subplots(3, 1, sharex=True)
     for number, panel in enumerate(axes):
         panel.spines[["top", "right"]].set_visible(False)
-        panel.set_ylabel(f"drift in {'xyz'[number]} [nm]")
+        panel.set_ylabel(f"drift in {'xyz'[number]} (nm)")
         panel.axhline(0, color="black", linewidth=0.6)
         if drawn:
             _curve(panel, found, number)
