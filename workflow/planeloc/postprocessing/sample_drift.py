@@ -3,10 +3,14 @@
 Localizations are merged into blinks. Images of parts of the movie against each other give a coarse trajectory, which
 maximum likelihood refines: first with widened Gaussians, then with each blink's own precision. The same is done with
 two halves of the field on their own. The correction is used if the trajectory of either half makes the other sharper.
+
+The likelihood has several maxima, and with few blinks a fit may end in a lower one. A fit to whose own blinks another
+trajectory is clearly better begins again at that trajectory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +30,7 @@ _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of
 _FEWEST_BLINKS, _FEWEST_FRAMES = 100, 100  # of a half of the field, of the movie
 _HALF_TILES = 8
 _ARTIFICIAL_SD = 6.0
+_CLEARLY = 3.0  # standard deviations of the gain by which another trajectory must be better
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,25 @@ def sample_drift(
         nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
         return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, 0.0, len(blinks))
     levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
-    of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
+    of_halves = [_fit(half, frames, levels, rounds=2) for half in halves]
     gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
     gain = np.concatenate(gains)
-    disagreement = _disagreement(blinks, *of_halves)
+    some = some_of(blinks, _HALF_BLINKS)
     whole = _fit(blinks, frames, _LEVELS, rounds=3)
+    better = _better(some, whole, of_halves)
+    whole = whole if better is None else _refine(blinks, better.drift_nm, _LEVELS[1:])
+    for number, half in enumerate(halves):
+        better = _better(half, of_halves[number], (whole, of_halves[1 - number]))
+        if better is not None:
+            of_halves[number] = _refine(half, better.drift_nm, levels[1:])
+    disagreement = _disagreement(blinks, *of_halves)
     whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
     return SampleDrift(
         whole,
-        of_halves,
+        tuple(of_halves),
         disagreement,
         _significance(gain),
-        _detectability(some_of(blinks, _HALF_BLINKS), whole.drift_nm),
+        _detectability(some, whole.drift_nm),
         float(gain.sum() / sum(map(len, halves))),
         len(blinks),
     )
@@ -112,6 +124,20 @@ def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) ->
         trajectory = Refinement(blinks, drift, level).run()
         drift = follow_jumps(blinks, trajectory.drift_nm) if number == 0 else trajectory.drift_nm
     return trajectory
+
+
+def _refine(blinks: Blinks, drift: NDArray[np.float64], levels: tuple[Level, ...]) -> Trajectory:
+    for level in levels:
+        trajectory = Refinement(blinks, drift, level).run()
+        drift = trajectory.drift_nm
+    return trajectory
+
+
+def _better(blinks: Blinks, found: Trajectory, others: Sequence[Trajectory]) -> Trajectory | None:
+    """The one of the other trajectories that fits the blinks best, if it fits them clearly better than their own."""
+    gains = [_significance(_gain(blinks, other.drift_nm, found.drift_nm)) for other in others]
+    best = int(np.argmax(gains))
+    return others[best] if gains[best] > _CLEARLY else None
 
 
 def _gain(blinks: Blinks, drift: NDArray[np.float64], before: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
