@@ -68,3 +68,9 @@ class CorrectDriftSettings:
     detectability_warn: float = threshold(
         4.0, "warn below", "significance that an artificial drift of six precisions would have", minimum=0
     )
+    unconfirmed_drift_warn: float = threshold(
+        5.0,
+        "warn above",
+        "drift over its standard deviation where the table is not corrected",
+        minimum=0,
+    )
