@@ -42,7 +42,8 @@ class CorrectDriftSettings:
     )
     minimum_significance: float = setting(
         4.0,
-        "How many standard deviations the gain in sharpness must be above zero for the drift to be corrected.",
+        "How many standard deviations the gain in sharpness must be above zero for the drift to be corrected; half as "
+        "many where both halves of the field show the same drift.",
         minimum=0,
         maximum=1000,
         advanced=True,
