@@ -146,18 +146,21 @@ def _refine(blinks: Blinks, drift: NDArray[np.float64], levels: tuple[Level, ...
 
 def _better(blinks: Blinks, found: Trajectory, others: Sequence[Trajectory]) -> Trajectory | None:
     """The one of the other trajectories that fits the blinks best, if it fits them clearly better than their own."""
-    gains = [_significance(_gain(blinks, other.drift_nm, found.drift_nm)) for other in others]
+    own = _sharpness(blinks, found.drift_nm)
+    gains = [_significance(_sharpness(blinks, other.drift_nm) - own) for other in others]
     best = int(np.argmax(gains))
     return others[best] if gains[best] > _CLEARLY else None
 
 
 def _gain(blinks: Blinks, drift: NDArray[np.float64], before: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
     """Gain in log density by a drift, compared with that before, summed over every tile of the field."""
-    sums = []
-    for tried in (drift, before + np.zeros_like(drift)):
-        value, tile = log_density(blinks, tried, _LEVELS[-1])
-        sums.append(np.bincount(tile, value))
-    return sums[0] - sums[1]
+    return _sharpness(blinks, drift) - _sharpness(blinks, before + np.zeros_like(drift))
+
+
+def _sharpness(blinks: Blinks, drift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log density, summed over every tile of the field."""
+    value, tile = log_density(blinks, drift, _LEVELS[-1])
+    return np.bincount(tile, value)
 
 
 def _disagreement(blinks: Blinks, one: Trajectory, other: Trajectory) -> NDArray[np.float64]:
