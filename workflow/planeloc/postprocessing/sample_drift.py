@@ -6,8 +6,8 @@ two halves of the field on their own. The correction is used if the trajectory o
 The significance of that is at most the square root of the number of structures. It may be lower if both halves show the
 same trajectory, far from zero: structures that move each on its own do not.
 
-The likelihood has several maxima, and with few blinks a fit may end in a lower one. A fit to whose own blinks another
-trajectory is clearly better begins again at that trajectory.
+The likelihood has several maxima, and with few blinks the fit of a half may end in a lower one. If the trajectory of
+another fit is clearly better for the blinks of a half, the half begins again there.
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ def sample_drift(
     alike = _alike(blinks, *of_halves)
     some = some_of(blinks, _HALF_BLINKS)
     whole = _fit(blinks, frames, _LEVELS, rounds=3)
-    better = _better(some, whole, of_halves)
-    whole = whole if better is None else _refine(blinks, better.drift_nm, _LEVELS[1:])
     for number, half in enumerate(halves):
         better = _better(half, of_halves[number], (whole, of_halves[1 - number]))
         if better is not None:
