@@ -73,7 +73,7 @@ def measure(structure: str, drift: str, rows: int, total_nm: float, seed: int, m
     found = METHODS[method](*given)
     values = {"cpu_s": time.process_time() - start, "memory_mb": largest_memory_mb()}
     if isinstance(found, SampleDrift):
-        corrected = found.significance > CorrectDriftSettings().minimum_significance
+        corrected = found.beyond_doubt(CorrectDriftSettings().minimum_significance)
         values |= {"corrected": "yes" if corrected else "no", "significance": found.significance}
         path = found.trajectory.drift_nm if corrected else np.zeros_like(made.drift_nm)
         error, before = _error(path, made), _error(np.zeros_like(path), made)

@@ -55,6 +55,15 @@ def test_the_stage_with_truth(tmp_path):
     assert matplotlib.image.imread(tmp_path / "m.png").shape[1] > 1500
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_ground_truth_beside_a_table_without_drift_warns(tmp_path, caplog, corrected):
+    example(tmp_path)
+    table, metadata = localization_table.read(tmp_path / "t.h5")
+    localization_table.write(tmp_path / "t.h5", table, metadata | {"sample_drift": {"corrected": corrected}})
+    evaluate(tmp_path / "t.h5", tmp_path / "truth.csv", tmp_path / "m.json", tmp_path / "m.png", EvaluateSettings())
+    assert ("correct_drift: mode: never" in caplog.text) == corrected
+
+
 @pytest.mark.parametrize(
     ("changed", "name", "verdict"),
     [

@@ -1,6 +1,7 @@
 """The stage: what it writes, and that the table stays as it is where nothing can be told."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,16 @@ def test_otherwise_the_table_stays_as_it_is(files, monkeypatch, significance: fl
     assert not pd.read_csv(files["trajectory"]).drop(columns="frame").to_numpy().any()
     assert quality["values"]["sample_drift_corrected"] == 0
     assert "sample_drift_range_x_nm" not in quality["values"]
+
+
+@pytest.mark.parametrize(("size", "verdict"), [(0.05, "pass"), (1.0, "warn")])
+def test_a_drift_that_is_not_beyond_doubt_warns(files, monkeypatch, size: float, verdict: str) -> None:
+    found = found_drift(2.0)
+    small = replace(found, trajectory=replace(found.trajectory, drift_nm=size * found.trajectory.drift_nm))
+    monkeypatch.setattr(stage, "sample_drift", lambda *given: small)
+    assert not correct_drift(**files, settings=CorrectDriftSettings())["corrected"]
+    checks = {check["name"]: check["verdict"] for check in json.loads(files["quality"].read_text())["checks"]}
+    assert checks == {"sample_drift_detectability": "pass", "unconfirmed_drift": verdict}
 
 
 def test_improbable_rows_do_not_count_and_unknown_precisions_are_filled(files, monkeypatch) -> None:

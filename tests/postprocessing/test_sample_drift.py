@@ -148,17 +148,28 @@ def test_known_drifts_are_found_to_a_nanometre(drift: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_half_that_ends_in_a_lower_maximum_begins_again() -> None:
+    """One half alone loses a drift of 2 µm; that must not enlarge the standard deviation of the whole."""
+    made = drifting_table("filaments", "linear", 6000, frames=2000, total_nm=2000)
+    found = estimate(made)
+    assert (rms(residual(found, made)) < 1.5).all()
+    assert (found.trajectory.sd_nm.max(axis=0) < 5).all()
+    assert (rms(residual(found, made) / found.trajectory.sd_nm) < 1.5).all()
+    assert np.sqrt((found.disagreement**2).mean()) < CorrectDriftSettings().halves_disagreement_warn
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", ["none", "linear"])
 def test_random_points_show_nothing(drift: str) -> None:
     found = estimate(drifting_table("random", drift, 15_000, frames=1000, total_nm=200))
-    assert found.significance < SIGNIFICANT
+    assert not found.beyond_doubt(SIGNIFICANT)
     assert found.detectability < SIGNIFICANT
 
 
 @pytest.mark.slow
 def test_a_still_sample_is_known_to_be_still() -> None:
     found = estimate(drifting_table("filaments", "none", 15_000, frames=1000))
-    assert found.significance < SIGNIFICANT < found.detectability
+    assert not found.beyond_doubt(SIGNIFICANT) and found.detectability > SIGNIFICANT
 
 
 @pytest.mark.parametrize(("rows", "frames"), [(150, 1000), (900, 50)])
@@ -183,6 +194,35 @@ def test_a_table_without_depth_is_corrected_laterally() -> None:
     assert found.significance > SIGNIFICANT
     assert 190 < np.ptp(found.trajectory.drift_nm[:, 0]) < 210
     assert np.ptp(found.trajectory.drift_nm[:, 2]) < 1
+
+
+def markers(count: int, frames: int, paths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames, positions and standard deviations of markers that are always on, and of molecules seen once.
+
+    `paths` (markers, frames, 3) or (1, frames, 3): how each moves.
+    """
+    random = np.random.default_rng(0)
+    place = random.uniform([0, 0, -300], [2e4, 2e4, 300], (count, 1, 3)) + paths
+    frame = np.tile(np.arange(frames), count)
+    single = random.integers(0, frames, 150)
+    apart = random.uniform([0, 0, -300], [2e4, 2e4, 300], (150, 3)) + paths[0][single]
+    position = np.concatenate([place.reshape(-1, 3), apart])
+    sd = np.full(position.shape, [5.0, 5.0, 12.0])
+    return np.append(frame, single), position + random.normal(size=sd.shape) * sd, sd
+
+
+def test_six_fiducial_markers_are_enough_if_they_move_alike() -> None:
+    path = np.linspace(-50, 50, 600)[:, None] * [1.0, -0.5, 0.3]
+    found = sample_drift(*markers(6, 600, path[None]), 600)
+    assert found.significance < SIGNIFICANT and found.alike and found.beyond_doubt(SIGNIFICANT)
+    assert (np.sqrt(((found.trajectory.drift_nm - path) ** 2).mean(axis=0)) < [0.5, 0.5, 1.5]).all()
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_markers_that_move_each_on_its_own_are_not_followed(count: int) -> None:
+    paths = np.random.default_rng(2).normal(0, 4, (count, 600, 3)).cumsum(axis=1)
+    found = sample_drift(*markers(count, 600, paths), 600)
+    assert not found.alike and not found.beyond_doubt(SIGNIFICANT)
 
 
 def test_a_straight_line_says_nothing_about_the_drift_along_it() -> None:
@@ -221,6 +261,6 @@ def test_points_without_neighbours_show_nothing() -> None:
 def test_never_worse_than_no_correction(structure: str, drift: str, rows: int, total_nm: float, seed: int) -> None:
     made = drifting_table(structure, drift, rows, frames=500, total_nm=total_nm, seed=seed)
     found = estimate(made)
-    if found.significance > SIGNIFICANT:
+    if found.beyond_doubt(SIGNIFICANT):
         before, after = np.linalg.norm(rms(made.drift_nm)), np.linalg.norm(rms(residual(found, made)))
         assert after <= max(before, BARELY_NM)

@@ -88,6 +88,7 @@ _LABELS = {
     "sample_drift_entropy_reduction": "gain in sharpness by the correction, nats per blink",
     "drift_sd_lateral_nm": "lateral standard deviation of the sample drift",
     "drift_sd_axial_nm": "axial standard deviation of the sample drift",
+    "unconfirmed_drift": "drift that is not beyond doubt, over its standard deviation",
     "halves_disagreement": "disagreement of two halves of the field, over its standard deviation",
     **{f"sample_drift_range_{axis}_nm": f"range of the sample drift in {axis}" for axis in "xyz"},
     **{f"sample_drift_rms_{axis}_nm": f"rms sample drift in {axis}" for axis in "xyz"},

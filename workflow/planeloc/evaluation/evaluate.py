@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, metadata_value
 from planeloc.psf import read_psf
 from planeloc.psf.bound_table import many_position_bounds
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -61,6 +64,11 @@ def evaluate(
         figures.write_statistics(figure, table, metadata)
         write_json(output, quality_dict(values, checks))
         return _statistics_summary(values)
+    if metadata.get("sample_drift", {}).get("corrected"):
+        _LOG.warning(
+            f"{localizations_file}: the sample is at its mean position, without its drift; ground truth that contains "
+            "the drift, or begins at another position, does not fit; compare it with `correct_drift: mode: never`"
+        )
     comparison = _compare(localizations_file, table, metadata, truth, settings)
     low, high = metadata["depth_range_nm"]
     merits = metrics.scores(comparison) | metrics.voxel_scores(comparison, tuple(metadata["voxel_nm"]), low)

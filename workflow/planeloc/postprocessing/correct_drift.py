@@ -58,7 +58,7 @@ def correct_drift(
             f"{frames} frames; create the table again with `planeloc localize`"
         )
     found = estimate(table, frames, settings) if settings.mode == "auto" else None
-    corrected = found is not None and found.significance > settings.minimum_significance
+    corrected = found is not None and found.beyond_doubt(settings.minimum_significance)
     subtracted = found.trajectory if found and corrected else _nothing(frames)
     values = drift_values(found, corrected, table["frame"].to_numpy())
     checks = drift_checks(values, settings) if found else []

@@ -19,7 +19,11 @@ _HALVES = (
 )
 _NOTHING = (
     "the localizations cannot show a drift of a few times their precision; without a larger one, the table stays as it "
-    "is; record more frames, or use fiducial markers"
+    "is; record more frames, or use six fiducial markers or more"
+)
+_UNCONFIRMED = (
+    "the sample may have drifted, but two halves of the field do not confirm it beyond doubt, and the table stays as "
+    "it is; look at the figure of the sample drift; record more frames"
 )
 
 
@@ -39,9 +43,11 @@ def drift_values(found: SampleDrift | None, corrected: bool, frame: NDArray[np.i
         "sample_drift_entropy_reduction": found.entropy_reduction,
         "blinks": found.blinks,
     }
-    if not corrected:
-        return values
     drift, sd = found.trajectory.drift_nm, found.trajectory.sd_nm
+    if not corrected:
+        if found.halves:
+            values["unconfirmed_drift"] = float(np.sqrt(((drift / sd)[frame] ** 2).mean(axis=0)).max())
+        return values
     for number, axis in enumerate("xyz"):
         values[f"sample_drift_range_{axis}_nm"] = float(np.ptp(drift[:, number]))
         values[f"sample_drift_rms_{axis}_nm"] = float(np.sqrt((drift[frame, number] ** 2).mean()))
@@ -53,16 +59,19 @@ def drift_values(found: SampleDrift | None, corrected: bool, frame: NDArray[np.i
 
 
 def drift_checks(values: Mapping[str, float], s: CorrectDriftSettings) -> list[Check]:
-    """Verdicts on the estimate; where nothing was corrected, only whether a drift would have been seen."""
-    name = "sample_drift_detectability"
-    checks = [check_at_least(name, values[name], _NOTHING, warn=s.detectability_warn)]
+    """Verdicts on the estimate; where nothing was corrected, only whether there may be a drift all the same."""
     if values["sample_drift_corrected"]:
         limits = {
             "drift_sd_lateral_nm": (s.drift_sd_lateral_warn_nm, _FEW),
             "drift_sd_axial_nm": (s.drift_sd_axial_warn_nm, _FEW),
             "halves_disagreement": (s.halves_disagreement_warn, _HALVES),
         }
-        checks += [check_at_most(name, _known(values[name]), advice, warn=w) for name, (w, advice) in limits.items()]
+        return [check_at_most(name, _known(values[name]), advice, warn=w) for name, (w, advice) in limits.items()]
+    name = "sample_drift_detectability"
+    checks = [check_at_least(name, values[name], _NOTHING, warn=s.detectability_warn)]
+    if checks[0].verdict == "pass" and "unconfirmed_drift" in values:  # else nothing is known of the drift
+        value = _known(values["unconfirmed_drift"])
+        checks.append(check_at_most("unconfirmed_drift", value, _UNCONFIRMED, warn=s.unconfirmed_drift_warn))
     return checks
 
 

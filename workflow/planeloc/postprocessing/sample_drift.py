@@ -3,10 +3,16 @@
 Localizations are merged into blinks. Images of parts of the movie against each other give a coarse trajectory, which
 maximum likelihood refines: first with widened Gaussians, then with each blink's own precision. The same is done with
 two halves of the field on their own. The correction is used if the trajectory of either half makes the other sharper.
+The significance of that is at most the square root of the number of structures. It may be lower if both halves show the
+same trajectory, far from zero: structures that move each on its own do not.
+
+The likelihood has several maxima, and with few blinks the fit of a half may end in a lower one. If the trajectory of
+another fit is clearly better for the blinks of a half, the half begins again there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +32,8 @@ _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of
 _FEWEST_BLINKS, _FEWEST_FRAMES = 100, 100  # of a half of the field, of the movie
 _HALF_TILES = 8
 _ARTIFICIAL_SD = 6.0
+_AGREEING, _FAR = 2.5, 8.0  # standard deviations: largest rms difference of the halves, smallest rms drift
+_CLEARLY = 3.0  # standard deviations of the gain by which another trajectory must be better
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class SampleDrift:
         deviations; small where nothing can be told.
     entropy_reduction : of a blink, by the trajectory, nats.
     blinks : number of blinks.
+    alike : whether both halves, before they knew of each other, show the same drift, and one far from zero.
     """
 
     trajectory: Trajectory
@@ -51,6 +60,11 @@ class SampleDrift:
     detectability: float
     entropy_reduction: float
     blinks: int
+    alike: bool = False
+
+    def beyond_doubt(self, minimum_significance: float) -> bool:
+        """Whether the drift is to be corrected; half the significance is enough if both halves are alike."""
+        return self.significance > minimum_significance * (0.5 if self.alike else 1.0)
 
 
 def sample_drift(
@@ -69,20 +83,27 @@ def sample_drift(
         nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
         return SampleDrift(nothing, (), np.full(3, np.nan), 0.0, 0.0, 0.0, len(blinks))
     levels = tuple(replace(level, most_times=_HALF_TIMES) for level in _LEVELS)
-    of_halves = tuple(_fit(half, frames, levels, rounds=2) for half in halves)
+    of_halves = [_fit(half, frames, levels, rounds=2) for half in halves]
     gains = [_gain(half, other.drift_nm) for half, other in zip(halves, of_halves[::-1], strict=True)]
     gain = np.concatenate(gains)
-    disagreement = _disagreement(blinks, *of_halves)
+    alike = _alike(blinks, *of_halves)
+    some = some_of(blinks, _HALF_BLINKS)
     whole = _fit(blinks, frames, _LEVELS, rounds=3)
+    for number, half in enumerate(halves):
+        better = _better(half, of_halves[number], (whole, of_halves[1 - number]))
+        if better is not None:
+            of_halves[number] = _refine(half, better.drift_nm, levels[1:])
+    disagreement = _disagreement(blinks, *of_halves)
     whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
     return SampleDrift(
         whole,
-        of_halves,
+        tuple(of_halves),
         disagreement,
         _significance(gain),
-        _detectability(some_of(blinks, _HALF_BLINKS), whole.drift_nm),
+        _detectability(some, whole.drift_nm),
         float(gain.sum() / sum(map(len, halves))),
         len(blinks),
+        alike,
     )
 
 
@@ -114,17 +135,45 @@ def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) ->
     return trajectory
 
 
+def _refine(blinks: Blinks, drift: NDArray[np.float64], levels: tuple[Level, ...]) -> Trajectory:
+    for level in levels:
+        trajectory = Refinement(blinks, drift, level).run()
+        drift = trajectory.drift_nm
+    return trajectory
+
+
+def _better(blinks: Blinks, found: Trajectory, others: Sequence[Trajectory]) -> Trajectory | None:
+    """The one of the other trajectories that fits the blinks best, if it fits them clearly better than their own."""
+    own = _sharpness(blinks, found.drift_nm)
+    gains = [_significance(_sharpness(blinks, other.drift_nm) - own) for other in others]
+    best = int(np.argmax(gains))
+    return others[best] if gains[best] > _CLEARLY else None
+
+
 def _gain(blinks: Blinks, drift: NDArray[np.float64], before: NDArray[np.float64] | float = 0.0) -> NDArray[np.float64]:
     """Gain in log density by a drift, compared with that before, summed over every tile of the field."""
-    sums = []
-    for tried in (drift, before + np.zeros_like(drift)):
-        value, tile = log_density(blinks, tried, _LEVELS[-1])
-        sums.append(np.bincount(tile, value))
-    return sums[0] - sums[1]
+    return _sharpness(blinks, drift) - _sharpness(blinks, before + np.zeros_like(drift))
+
+
+def _sharpness(blinks: Blinks, drift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log density, summed over every tile of the field."""
+    value, tile = log_density(blinks, drift, _LEVELS[-1])
+    return np.bincount(tile, value)
 
 
 def _disagreement(blinks: Blinks, one: Trajectory, other: Trajectory) -> NDArray[np.float64]:
-    weight = np.bincount(blinks.frame, minlength=len(one.drift_nm)) / len(blinks)
-    difference = one.drift_nm - other.drift_nm
-    difference -= weight @ difference
-    return np.sqrt(weight @ (difference**2 / (one.sd_nm**2 + other.sd_nm**2)))
+    """(3,) rms difference of two trajectories over its standard deviation."""
+    return _rms_over_sd(blinks, one.drift_nm - other.drift_nm, one, other)
+
+
+def _alike(blinks: Blinks, one: Trajectory, other: Trajectory) -> bool:
+    """Whether the mean of two trajectories is far from zero, and their difference is not."""
+    difference = _disagreement(blinks, one, other)
+    size = _rms_over_sd(blinks, one.drift_nm + other.drift_nm, one, other) / np.maximum(difference, 1.0)
+    return bool(np.sqrt((difference**2).mean()) < _AGREEING and size.max() > _FAR)
+
+
+def _rms_over_sd(blinks: Blinks, path: NDArray[np.float64], one: Trajectory, other: Trajectory) -> NDArray[np.float64]:
+    """(3,) of the sum or difference of two independent trajectories, less its mean."""
+    weight = np.bincount(blinks.frame, minlength=len(path)) / len(blinks)
+    return np.sqrt(weight @ ((path - weight @ path) ** 2 / (one.sd_nm**2 + other.sd_nm**2)))

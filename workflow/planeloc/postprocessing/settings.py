@@ -42,7 +42,8 @@ class CorrectDriftSettings:
     )
     minimum_significance: float = setting(
         4.0,
-        "How many standard deviations the gain in sharpness must be above zero for the drift to be corrected.",
+        "How many standard deviations the gain in sharpness must be above zero for the drift to be corrected; half as "
+        "many where both halves of the field show the same drift.",
         minimum=0,
         maximum=1000,
         advanced=True,
@@ -67,4 +68,10 @@ class CorrectDriftSettings:
     )
     detectability_warn: float = threshold(
         4.0, "warn below", "significance that an artificial drift of six precisions would have", minimum=0
+    )
+    unconfirmed_drift_warn: float = threshold(
+        5.0,
+        "warn above",
+        "drift over its standard deviation where the table is not corrected",
+        minimum=0,
     )
