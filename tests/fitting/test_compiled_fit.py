@@ -264,3 +264,9 @@ def test_what_lies_beyond_the_arrays_is_refused(wrong):
     start = problem.start._replace(frame=frame)
     with pytest.raises(ValueError, match="background" if wrong == "background" else "ascend"):
         compiled_fit.fit_frames(problem.psf, problem.noise, problem.images, level, start, 30.0, None, 6)
+
+
+def test_every_limit_reaches_the_library():
+    """A structure takes any name, and what it does not know stays 0."""
+    fields = {name for name, _ in compiled_fit._Problem._fields_}
+    assert {name.lower() for name in vars(compiled_fit.limits) if name.isupper()} <= fields
