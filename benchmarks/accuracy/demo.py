@@ -40,6 +40,7 @@ def evaluate_upsampling(folder: Path) -> Path:
     planeloc(
         *("evaluate", "--localizations", filtered, "--truth", DEMO / "acquisition" / "truth.csv"),
         *("--psf", CALIBRATION / "psf.h5", "--microscope", CALIBRATION / "microscope.yaml", "--output", evaluation),
+        *("--figure", folder / "evaluation.png"),
     )
     return evaluation
 
