@@ -1,4 +1,4 @@
-# Localizations -> the same without the drift of the sample, if they show one beyond doubt.
+# Localizations -> the same without the drift of the sample, if they show a significant one.
 rule correct_drift:
     input:
         localizations=rules.localize.output.localizations,

@@ -22,6 +22,6 @@ from planeloc.postprocessing.settings import CorrectDriftSettings
 def command(localizations: Path, **given: Any) -> Used:
     """Estimate the drift of the sample from the localizations, and take it out of them.
 
-    Where the localizations show no drift beyond doubt, the table stays as it is.
+    Where the localizations show no significant drift, the table stays as it is.
     """
     return Used(correct_drift(localizations, **given))

@@ -51,7 +51,7 @@ def write_drift(
     axes = left.subplots(3, 1, sharex=True)
     for number, panel in enumerate(axes):
         panel.spines[["top", "right"]].set_visible(False)
-        panel.set_ylabel(f"drift in {'xyz'[number]} (nm)")
+        panel.set_ylabel(f"sample drift in {'xyz'[number]} (nm)")
         panel.axhline(0, color="black", linewidth=0.6)
         if drawn:
             _curve(panel, found, number)
@@ -71,7 +71,7 @@ def _title(found: SampleDrift | None, values: Mapping[str, float]) -> str:
     if found is None:
         return "sample drift: not estimated (mode: never)"
     if not values["sample_drift_corrected"]:
-        return "sample drift: none beyond doubt; nothing is subtracted"
+        return "no significant sample drift; the table is unchanged"
     ranges = ", ".join(quantity(f"sample_drift_range_{a}_nm", values[f"sample_drift_range_{a}_nm"]) for a in "xyz")
     sd = (values["drift_sd_lateral_nm"], values["drift_sd_axial_nm"])
     return (

@@ -22,7 +22,7 @@ _NOTHING = (
     "is; record more frames, or use six fiducial markers or more"
 )
 _UNCONFIRMED = (
-    "the sample may have drifted, but two halves of the field do not confirm it beyond doubt, and the table stays as "
+    "the sample may have drifted, but two halves of the field do not confirm it, and the table stays as "
     "it is; look at the figure of the sample drift; record more frames"
 )
 

@@ -30,7 +30,7 @@ class CorrectDriftSettings:
 
     mode: str = setting(
         "auto",
-        "auto: correct the drift of the sample if the localizations show one beyond doubt; never: keep the table.",
+        "auto: correct the sample drift if the localizations show a significant one; never: keep the table.",
         choices=("auto", "never"),
     )
     minimum_probability: float = setting(
