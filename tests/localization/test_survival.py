@@ -317,7 +317,7 @@ def test_a_run_that_goes_on_tells_all_localizations_and_todays_speed(files, tmp_
     computed = used["computed_frames"]
     assert 0 < computed <= FRAMES - 4 * BLOCK and (used["localizations"], used["frames"]) == (rows, FRAMES)
     assert f"planeloc: {rows} localizations in 22 frames; computed now {computed} frames at " in summary
-    assert {"reading", "network", "maxima", "light", "writing"} <= set(used["seconds"])
+    assert {"reading", "network", "maxima", "candidates", "writing"} <= set(used["seconds"])
     assert all(value > 0 for value in used["seconds"].values())
     for name in used["seconds"]:
         assert f"{name} " in summary
