@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from planeloc.core.image_filters import highest_around, median_over_first, smoothed
+from planeloc.core.image_filters import highest_around, median_over_first, smoothed, smoothing_matrix
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -39,3 +39,9 @@ def test_median_is_numpys(count):
         before = counts.copy()
         assert np.array_equal(median_over_first(counts), np.median(counts, axis=0))
         assert np.array_equal(counts, before)
+
+
+@pytest.mark.parametrize("size", [5, 24, 256])
+def test_the_matrix_smooths_a_line_as_scipy_does(size):
+    expected = ndimage.gaussian_filter1d(np.eye(size), 2.0, axis=0, mode="nearest")
+    assert np.array_equal(smoothing_matrix(size, 2.0, "nearest"), expected)

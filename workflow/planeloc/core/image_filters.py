@@ -32,6 +32,11 @@ def smoothed(images: NDArray, sigma_px: float, mode: str = "reflect") -> NDArray
     return images
 
 
+def smoothing_matrix(size: int, sigma_px: float, mode: str = "reflect") -> NDArray[np.float64]:
+    """(size, size) What `smoothed` multiplies a line of pixels with."""
+    return _correlated(np.eye(size), _half_gaussian(sigma_px), 0, _PADDING[mode])
+
+
 @lru_cache(maxsize=8)
 def _half_gaussian(sigma_px: float) -> tuple[float, ...]:
     """Weights at distances of 0, 1, … pixels; all together, on both sides, sum to one."""

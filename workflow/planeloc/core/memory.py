@@ -115,7 +115,7 @@ def memory_for(what: str) -> Iterator[None]:
 
 
 def keep_freed_memory() -> bool:
-    """Let the process use freed memory again, instead of returning it to the system and asking for it anew.
+    """Let the process use freed memory again, instead of returning it to the system and asking for more.
 
     By default glibc returns every large tensor when it is freed; then each of its pages is a page fault when the next
     one is written, some 15 % of the network's time. Now tensors up to 64 MB are kept (32 MB by older versions of

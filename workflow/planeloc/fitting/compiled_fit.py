@@ -118,13 +118,9 @@ def fit_frames(
     problem = _Problem(
         **_image_fields(arrays, images, background, ceiling),
         **_molecule_fields(arrays, molecules),
-        slope=arrays.double(noise.slope),
-        read_variance=arrays.double(noise.read_variance),
-        darkest_photons=DARKEST_PHOTONS,
+        **_noise_fields(arrays, noise),
         drift_sd_nm=arrays.double(torch.as_tensor(drift_sd_nm).expand(psf.planes - 1)),
-        depths_nm=arrays.double(torch.tensor(psf.plane_depths_nm)),
-        brightness=arrays.double(torch.tensor(psf.brightness)),
-        **_gaussian_fields(psf.gaussian),
+        **_gaussian_fields(arrays, psf.gaussian),
         **_spline_fields(arrays, psf),
         side=side,
         pair_count=len(pairs),
@@ -212,8 +208,15 @@ def _molecule_fields(arrays: _Arrays, molecules: InitialMolecules) -> dict[str, 
     return values | {"molecules": len(molecules.frame), "frame": arrays.whole(molecules.frame)}
 
 
-def _gaussian_fields(psf: GaussianPSF) -> dict[str, Any]:
+def _noise_fields(arrays: _Arrays, noise: PixelNoise) -> dict[str, Any]:
+    values = {name: arrays.double(getattr(noise, name)) for name in ("slope", "read_variance")}
+    return values | {"darkest_photons": DARKEST_PHOTONS}
+
+
+def _gaussian_fields(arrays: _Arrays, psf: GaussianPSF) -> dict[str, Any]:
     return {
+        "depths_nm": arrays.double(torch.tensor(psf.plane_depths_nm)),
+        "brightness": arrays.double(torch.tensor(psf.brightness)),
         "pixel_nm": psf.pixel_size_nm,
         "waist_nm": psf.waist_nm,
         "focus_depth_nm": psf.focus_depth_nm,

@@ -109,7 +109,7 @@ def spot_side_px(psf: PSF) -> int:
 def _over_square(images: Tensor, side_px: int) -> Tensor:
     """Sums over squares of an odd side; pixels beyond the field are dark.
 
-    Along columns and then along rows: `avg_pool2d` adds up every square anew, which takes seven times as long.
+    Along columns and then along rows: `avg_pool2d` adds up every square on its own, which takes seven times as long.
     """
     reach = side_px // 2
     for dimension, border in ((-2, (0, 0, reach, reach)), (-1, (reach, reach))):

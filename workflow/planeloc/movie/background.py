@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.cameras.camera import Camera
-from planeloc.core.image_filters import median_over_first, smoothed
+from planeloc.core.image_filters import median_over_first, smoothed, smoothing_matrix
 from planeloc.movie.store import Movie
 
 BACKGROUND_FRAMES = 100
@@ -87,9 +87,7 @@ def _middle_of(ordered: Tensor, dim: int) -> Tensor:
 @lru_cache(maxsize=8)
 def _smoothing(size: int) -> NDArray[np.float64]:
     """(size, size) what the smoothing multiplies a line of pixels with."""
-    from scipy import ndimage  # takes long to import, and only a GPU needs this
-
-    return ndimage.gaussian_filter1d(np.eye(size), _SMOOTHING_PX, axis=0, mode="nearest")
+    return smoothing_matrix(size, _SMOOTHING_PX, "nearest")
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def most_likely_walk(information: Information, pull: NDArray[np.float64], start:
 
     Parameters
     ----------
-    start : where to begin; the relative variances of its steps are used and then learned anew.
+    start : where to begin; the relative variances of its steps are used and then learned again.
     search : whether to begin at other places, too.
     """
     low, high = np.log(_BOUNDS_NM)
