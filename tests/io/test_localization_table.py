@@ -52,6 +52,22 @@ def test_empty_table(tmp_path):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_added_columns_are_kept_in_their_order(tmp_path):
+    table = some_table(30).assign(frames=3, goodness_of_fit=1.5, last_frame=9)
+    localization_table.write(tmp_path / "a.h5", table, METADATA)
+    back, _ = localization_table.read(tmp_path / "a.h5")
+    assert list(back.columns) == [*COLUMNS, "goodness_of_fit", "last_frame", "frames"]
+    assert back["frames"].dtype == np.int64 and (back["frames"] == 3).all() and (back["goodness_of_fit"] == 1.5).all()
+
+
+def test_an_added_column_of_integers_must_be_given(tmp_path):
+    with (
+        pytest.raises(PlanelocError, match="last_frame"),
+        LocalizationsWriter(tmp_path / "a.h5", METADATA, added=["last_frame"]) as writer,
+    ):
+        writer.append(some_table(3))
+
+
 def test_missing_optional_columns_are_nan(tmp_path):
     localization_table.write(tmp_path / "a.h5", some_table(3)[["frame", "x", "y", "z"]], METADATA)
     table, _ = localization_table.read(tmp_path / "a.h5")

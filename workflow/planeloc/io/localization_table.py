@@ -9,7 +9,7 @@ give equal bytes however their rows were appended.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -40,8 +40,16 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 }
 """Column → (type on disk, unit, meaning), in the order of the table."""
 
+ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
+    "goodness_of_fit": ("float32", "1", "deviance of the counts around it over its expectation; 1 if they fit"),
+    "local_density": ("float32", "1/um^2", "localizations of the whole movie around this one, per area"),
+    "last_frame": ("int32", "1", "last frame of a linked molecule; `frame` is its first"),
+    "frames": ("int32", "1", "number of frames in which a linked molecule was found"),
+}
+"""Columns that only some tables have, in the order in which they follow `COLUMNS`."""
+
 REQUIRED = ("frame", "x", "y", "z")
-"""Columns that every table has; the others are filled with NaN where they are missing."""
+"""Columns that a table must be given; others of `COLUMNS` are filled with NaN where they are missing."""
 
 _FORMAT = "planeloc localizations 1"
 _CHUNK_ROWS = 1 << 16
@@ -76,14 +84,16 @@ def _memory_type(disk_type: str) -> str:
 class LocalizationsWriter:
     """Append rows to a file, holding at most one chunk in memory.
 
-    The file appears under its name only when the ``with`` block ends without an error.
+    The file appears under its name only when the ``with`` block ends without an error. `added` names those of
+    `ADDED_COLUMNS` that it has.
     """
 
-    def __init__(self, path: str | Path, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, metadata: Mapping[str, Any], added: Collection[str] = ()) -> None:
         self.path = Path(path)
         self.rows = 0
+        self._columns = _columns(added)
         self._metadata = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
-        self._waiting = [_on_disk(empty_columns(), self.path)]
+        self._waiting = [_on_disk(empty_columns(), self._columns, self.path)]
         self._creation = hdf5.create(self.path)
 
     def __enter__(self) -> LocalizationsWriter:
@@ -91,15 +101,15 @@ class LocalizationsWriter:
         self._file.attrs["format"] = _FORMAT
         self._file.attrs["metadata"] = self._metadata
         group = self._file.create_group(_GROUP, track_order=True)
-        for name, (dtype, unit, meaning) in COLUMNS.items():
+        for name, (dtype, unit, meaning) in self._columns.items():
             column = group.create_dataset(name, (0,), dtype, maxshape=(None,), **_STORAGE)
             column.attrs["units"] = unit
             column.attrs["meaning"] = meaning
         return self
 
     def append(self, table: Table) -> None:
-        """Add the rows of `table`; missing optional columns become NaN, others than `COLUMNS` are an error."""
-        self._waiting.append(_on_disk(table, self.path))
+        """Add the rows of `table`; missing optional columns become NaN, others than the file's are an error."""
+        self._waiting.append(_on_disk(table, self._columns, self.path))
         if sum(map(len, self._waiting)) >= _CHUNK_ROWS:
             self._write_waiting(last=False)
 
@@ -117,7 +127,7 @@ class LocalizationsWriter:
         stop = len(rows) if last else len(rows) - len(rows) % _CHUNK_ROWS
         for start in range(0, stop, _CHUNK_ROWS):
             chunk = rows[start : min(start + _CHUNK_ROWS, stop)]
-            for name in COLUMNS:
+            for name in self._columns:
                 column = self._file[_GROUP][name]
                 column.resize((self.rows + len(chunk),))
                 column[self.rows :] = chunk[name]
@@ -126,23 +136,29 @@ class LocalizationsWriter:
         self._waiting = [rows[stop:].copy()]
 
 
-def _on_disk(table: Table, path: Path) -> np.ndarray:
+def _columns(present: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """`COLUMNS`, and those of `ADDED_COLUMNS` that are `present`, in their order."""
+    return {**COLUMNS, **{name: entry for name, entry in ADDED_COLUMNS.items() if name in present}}
+
+
+def _on_disk(table: Table, columns: Mapping[str, tuple[str, str, str]], path: Path) -> np.ndarray:
     """The table as records of the types on disk."""
-    if not set(REQUIRED) <= set(table) <= set(COLUMNS):
-        raise PlanelocError(f"{path}: a table of localizations has {', '.join(COLUMNS)}; got {', '.join(table)}")
-    records = np.empty(len(table["frame"]), [(name, dtype) for name, (dtype, _, _) in COLUMNS.items()])
-    for name in COLUMNS:
-        records[name] = table.get(name, np.nan)
+    integers = {name for name in columns if name in ADDED_COLUMNS and columns[name][0].startswith("int")}
+    if not {*REQUIRED, *(integers if len(table["frame"]) else ())} <= set(table) <= set(columns):
+        raise PlanelocError(f"{path}: a table of localizations has {', '.join(columns)}; got {', '.join(table)}")
+    records = np.empty(len(table["frame"]), [(name, dtype) for name, (dtype, _, _) in columns.items()])
+    for name in columns:
+        records[name] = table.get(name, 0 if name in integers else np.nan)
     return records
 
 
 def write(path: str | Path, table: Table, metadata: Mapping[str, Any]) -> None:
-    """Write a whole table, or its columns, with its metadata.
+    """Write a whole table, or its columns, with its metadata. Those of `ADDED_COLUMNS` that it has are kept.
 
     `metadata` must be JSON without NaN. Later stages need ``frames``, ``height_px``, ``width_px``, ``pixel_size_nm``,
     ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
     """
-    with LocalizationsWriter(path, metadata) as writer:
+    with LocalizationsWriter(path, metadata, added=list(table)) as writer:
         columns = {name: np.asarray(table[name]) for name in table}
         rows = max(map(len, columns.values()), default=0)
         for start in range(0, max(1, rows), _CHUNK_ROWS):
@@ -150,7 +166,7 @@ def write(path: str | Path, table: Table, metadata: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read table and metadata.
+    """Read table and metadata; those of `ADDED_COLUMNS` that the file has follow `COLUMNS`.
 
     Raises
     ------
@@ -170,7 +186,8 @@ def read_columns(path: str | Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
             if file.attrs.get("format") != _FORMAT:
                 raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
             group = file[_GROUP]
-            columns = {name: group[name][:].astype(_memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
+            kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items()}
+            columns = {name: group[name][:].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
             return columns, json.loads(file.attrs["metadata"])
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
