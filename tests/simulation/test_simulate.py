@@ -57,6 +57,28 @@ def test_truth_is_where_the_light_is(acquisition):
     assert np.median(light) > 100 + 5 * movie.std()
 
 
+def test_a_moved_sample_is_imaged_where_it_is_and_listed_at_its_mean_position(acquisition, tmp_path):
+    """The same dyes are listed; the light has moved by whole pixels, there and back."""
+    path = write_settings(
+        tmp_path, sample_drift={"distance_nm": [4 * 192, 0, 0]}, inter_camera_drift={"largest_nm": 0}
+    )
+    simulate(path, tmp_path / "raw")
+    simulate(path, tmp_path / "raw")  # an earlier one is known by its files
+    still, moved = (pd.read_csv(folder / "truth.csv") for folder in (acquisition, tmp_path / "raw"))
+    assert still.equals(moved)
+    drift = pd.read_csv(tmp_path / "raw" / "sample_drift.csv")
+    assert list(drift) == ["frame", "x_nm", "y_nm", "z_nm"] and len(drift) == 40
+    assert not (acquisition / "sample_drift.csv").exists()
+    movie = tifffile.imread(tmp_path / "raw" / "movie_camera0.ome.tif").astype(float)
+    bright = moved[(moved.photons > 2500) & (moved.z_nm < -300)]
+    column = bright.x_nm + drift.x_nm.to_numpy()[bright.frame]
+    far = np.abs(drift.x_nm.to_numpy()[bright.frame]) > 1.5 * 192
+    light = movie[bright.frame, (bright.y_nm // 192).astype(int), (column // 192).astype(int)]
+    beside = movie[bright.frame, (bright.y_nm // 192).astype(int), (bright.x_nm // 192).astype(int)]
+    assert far.sum() > 5
+    assert np.median(light[far]) > 100 + 5 * movie.std() > np.median(beside[far])
+
+
 @pytest.mark.parametrize("gain", [1, 200])
 def test_movies_of_the_cameras_are_written_if_asked_for(tmp_path, gain):
     """In the dark the offset and the read noise, in light the lamp; the data sheets are wrong as told."""

@@ -95,7 +95,9 @@ def lamp_illumination(settings: SimulationSettings) -> Array:
 def _imaging(settings: SimulationSettings, brightness: tuple[float, ...], transforms: tuple[Affine, ...]) -> Imaging:
     psf = settings.psf
     depths = tuple(camera.focus_nm for camera in settings.cameras)
-    reach = max(settings.structure.depth_range_nm + 100, settings.beads.scan_range_nm + abs(settings.beads.tilt_nm))
+    axial_drift = abs(settings.sample_drift.distance_nm[2]) + 4 * settings.sample_drift.walk_nm[2]
+    depth = settings.structure.depth_range_nm + 100 + axial_drift
+    reach = max(depth, settings.beads.scan_range_nm + abs(settings.beads.tilt_nm))
     if psf.model == "gaussian":
         gaussian = GaussianPSF(
             pixel_size_nm=settings.pixel_size_nm,

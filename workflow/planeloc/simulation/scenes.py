@@ -1,8 +1,8 @@
-"""What the simulated microscope records: blinking dyes, bead scans, and the inter-camera drift."""
+"""What the simulated microscope records: blinking dyes, bead scans, the drift of the sample and of the cameras."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ class SimulatedScene:
     frame: NDArray[np.int64]
     positions_nm: NDArray[np.float64]  # (n, 3) as x, y, z, in the reference camera
     photons: NDArray[np.float64]  # on all planes together, expected
+
+    def moved(self, drift_nm: NDArray[np.float64]) -> SimulatedScene:
+        """The scene as it is seen while the sample is displaced by `drift_nm` (frames, 3) nm."""
+        return replace(self, positions_nm=self.positions_nm + drift_nm[self.frame])
 
 
 def blinking_scene(
@@ -76,6 +80,18 @@ def inter_camera_drift(settings: SimulationSettings, random: np.random.Generator
             reach = settings.inter_camera_drift.largest_nm * random.uniform(0.5, 1.0)
             drift[:, plane, axis] = walk * (reach / farthest if farthest > 0 else 0.0)
     return drift
+
+
+def sample_drift(settings: SimulationSettings, random: np.random.Generator) -> NDArray[np.float64]:
+    """Displacement of the sample, (frames, 3) nm; its mean is 0, as that of the drift that `correct-drift` subtracts."""
+    drift, frames = settings.sample_drift, settings.frames
+    time = np.linspace(0, 1, frames)
+    if drift.settling_s > 0:
+        time = -np.expm1(-time * frames * settings.exposure_s / drift.settling_s)
+        time /= time[-1] if time[-1] > 0 else 1.0
+    steps = random.normal(size=(frames, 3)) * np.asarray(drift.walk_nm) / np.sqrt(frames)
+    path = time[:, None] * np.asarray(drift.distance_nm) + np.cumsum(steps, axis=0)
+    return path - path.mean(axis=0)
 
 
 def _random_positions(settings: SimulationSettings, random: np.random.Generator) -> NDArray[np.float64]:

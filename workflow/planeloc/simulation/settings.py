@@ -54,6 +54,23 @@ class InterCameraDriftSettings:
 
 
 @dataclass(frozen=True)
+class SampleDriftSettings:
+    """Motion of the sample, seen alike by all cameras; `sample_drift:` in a simulation file."""
+
+    distance_nm: tuple[float, float, float] = setting(
+        (0.0, 0.0, 0.0), "How far the sample moves along x, y and z from the first to the last frame.", unit="nm"
+    )
+    settling_s: float = setting(
+        0.0, "Time constant of the motion, which slows down exponentially; 0: steady.", unit="s", minimum=0
+    )
+    walk_nm: tuple[float, float, float] = setting(
+        (0.0, 0.0, 0.0),
+        "Standard deviation, at the end of the movie, of a random walk along x, y and z in addition.",
+        unit="nm",
+    )
+
+
+@dataclass(frozen=True)
 class BeadSettings:
     """The bead scan; `beads:` in a simulation file."""
 
@@ -136,6 +153,7 @@ class SimulationSettings:
     inter_camera_drift: InterCameraDriftSettings = field(
         default_factory=InterCameraDriftSettings, metadata={"was": ("drift",)}
     )
+    sample_drift: SampleDriftSettings = field(default_factory=SampleDriftSettings)
     beads: BeadSettings = field(default_factory=BeadSettings)
     camera_movies: CameraMovieSettings = field(default_factory=CameraMovieSettings)
     cameras: tuple[CameraSettings, ...] = ()
@@ -224,6 +242,8 @@ def _check_consistent(settings: SimulationSettings, path: Path) -> None:
             f"{path}: cameras: focus_nm is counted from midway between the first and the last plane; "
             f"give them opposite values instead of {cameras[0].focus_nm:g} and {cameras[-1].focus_nm:g}"
         )
+    if min(settings.sample_drift.walk_nm) < 0:
+        raise PlanelocError(f"{path}: sample_drift: walk_nm holds standard deviations; give values from 0 on")
     if 2 * settings.border_px >= min(settings.width_px, settings.height_px):
         raise PlanelocError(f"{path}: border_px of {settings.border_px:g} leaves nothing of the field; lower it")
     if beads.photons_least > beads.photons:

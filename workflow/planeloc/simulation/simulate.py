@@ -10,12 +10,14 @@ beads_camera{p}.ome.tif  the bead scan of camera p, one page per position of the
 dark_camera{p}.ome.tif   with `camera_movies`: without illumination; `bright_…` with steady illumination, and for
                          EMCCDs `bright_without_em_…` with the same illumination and no EM gain
 microscope.yaml          what a user knows from the data sheets
-truth.csv                frame, x_nm, y_nm, z_nm, photons of every emitting dye, in the reference camera's nm
+truth.csv                frame, x_nm, y_nm, z_nm, photons of every emitting dye, in the reference camera's nm, with
+                         the sample at its mean position, where `correct-drift` leaves it
+sample_drift.csv         frame, x_nm, y_nm, z_nm: displacement of the sample; only if the settings move it
 inter_camera_drift.csv   frame, plane, x_nm, y_nm: displacement of each camera's image, in the reference camera's nm
 simulation.json          the settings and the true transforms between the cameras
 =======================  =========================================================================================
 
-No other stage reads the last three, except that `evaluate` compares with the ground truth.
+No other stage reads the last four, except that `evaluate` compares with the ground truth.
 """
 
 from __future__ import annotations
@@ -38,14 +40,21 @@ from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
 from planeloc.io.ome_tiff import OmeTiffWriter, physical_sizes
 from planeloc.simulation.microscope import SimulatedMicroscope, build_microscope, lamp_illumination
-from planeloc.simulation.scenes import SimulatedScene, bead_scene, blinking_scene, inter_camera_drift, scan_positions
+from planeloc.simulation.scenes import (
+    SimulatedScene,
+    bead_scene,
+    blinking_scene,
+    inter_camera_drift,
+    sample_drift,
+    scan_positions,
+)
 from planeloc.simulation.settings import SimulationSettings, read_settings
 from planeloc.transforms.camera_transform import Affine
 
 _BLOCK_FRAMES = 32
 _RECORD = "simulation.json"
 _OWN_FILE = re.compile(
-    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|(inter_camera_)?drift)\.csv|simulation\.json"
+    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|((inter_camera|sample)_)?drift)\.csv|simulation\.json"
 )
 
 
@@ -59,22 +68,25 @@ def simulate(settings_file: Path, output: Path) -> None:
     settings = read_settings(settings_file)
     _check_output(output)
     microscope = build_microscope(settings)
-    structure, blinking, drifting, beads, noise = np.random.SeedSequence(settings.seed).spawn(5)
+    structure, blinking, drifting, beads, noise, moving = np.random.SeedSequence(settings.seed).spawn(6)
     bead_noise, movie_noise, *camera_noise = noise.spawn(5)
     random = np.random.default_rng
     scan_nm = scan_positions(settings)
     scan = bead_scene(settings, scan_nm, random(beads))
     movie = blinking_scene(settings, random(structure), random(blinking))
     drift_nm = inter_camera_drift(settings, random(drifting))
+    sample_nm = sample_drift(settings, random(moving))
     with atomic_path(output) as folder:
         folder.mkdir()
         step = physical_sizes(Z=settings.beads.z_step_nm)
         _record(folder, "beads", scan, len(scan_nm), microscope, None, bead_noise, "ZYX", step)
         step = _time_step(settings)
-        _record(folder, "movie", movie, settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
+        _record(folder, "movie", movie.moved(sample_nm), settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
         _record_camera_movies(folder, settings, microscope, camera_noise)
         _write_ground_truth(folder / "truth.csv", movie, settings.truth_least_photons)
         _write_inter_camera_drift(folder / "inter_camera_drift.csv", drift_nm)
+        if sample_nm.any():
+            _write_sample_drift(folder / "sample_drift.csv", sample_nm)
         _write_microscope(folder / "microscope.yaml", settings)
         write_json(folder / _RECORD, _describe(settings, microscope.transforms))
 
@@ -152,6 +164,11 @@ def _write_inter_camera_drift(path: Path, drift_nm: NDArray[np.float64]) -> None
     x_nm, y_nm = drift_nm.reshape(-1, 2).T
     table = pd.DataFrame({"frame": frame, "plane": plane, "x_nm": x_nm, "y_nm": y_nm})
     table.to_csv(path, index=False, float_format="%.3f", lineterminator="\n")
+
+
+def _write_sample_drift(path: Path, drift_nm: NDArray[np.float64]) -> None:
+    table = pd.DataFrame(drift_nm, columns=["x_nm", "y_nm", "z_nm"]).rename_axis("frame")
+    table.to_csv(path, float_format="%.3f", lineterminator="\n")
 
 
 def _write_microscope(path: Path, settings: SimulationSettings) -> None:
