@@ -39,6 +39,7 @@ ENTRIES = {
     "register": ["planeloc.cli.options", "planeloc.cli.register", "planeloc.registration.register"],
     "calibrate": ["planeloc.cli.options", "planeloc.cli.calibrate", "planeloc.calibration.calibrate"],
     "convert": ["planeloc.cli.options", "planeloc.cli.convert", "planeloc.movie.convert"],
+    "synchronize": ["planeloc.cli.options", "planeloc.cli.synchronize", "planeloc.synchronization.synchronize"],
     "train": ["planeloc.cli.options", "planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],

@@ -81,10 +81,10 @@ def write_files(folder):
     return folder
 
 
-def run(files, output, weights=QUADPLANE_WEIGHTS.name, **settings):
+def run(files, output, weights=QUADPLANE_WEIGHTS.name, synchronization=None, **settings):
     settings = LocalizeSettings(**{"workers": 1, "device": "cpu", "block_frames": 6, **settings})
     paths = (files / name for name in ("m.json", "registration.json", "psf.h5"))
-    return localize(*paths, RESOURCES / weights, output, settings)
+    return localize(*paths, RESOURCES / weights, output, settings, synchronization=synchronization)
 
 
 def localizer_of(

@@ -18,6 +18,7 @@ OUTPUTS = {
     "calibrate": ["output", "figure", "quality", "provenance"],
     "register": ["output", "figure", "quality", "provenance"],
     "convert": ["store", "manifest", "quality", "provenance"],
+    "synchronize": ["output", "figure", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],

@@ -28,6 +28,7 @@ SECTIONS = {
     "calibrate": ("planeloc.calibration.calibrate", "CalibrateSettings"),
     "register": ("planeloc.registration.register", "RegisterSettings"),
     "convert": ("planeloc.movie.convert", "ConvertSettings"),
+    "synchronize": ("planeloc.synchronization.synchronize", "SynchronizeSettings"),
     "train": ("planeloc.training.settings", "TrainSettings"),
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),

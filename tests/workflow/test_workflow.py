@@ -25,10 +25,10 @@ from support.plugins import install
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
-    *("simulate", "cameras", "calibrate", "register", "convert", "train"),
+    *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "train"),
     *("localize", "correct-drift", "filter", "render", "evaluate"),
 ]
-QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Sample drift", "Evaluation"]
+QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Synchronization", "Sample drift", "Evaluation"]
 DEMO = "results/demo"
 
 
@@ -186,7 +186,7 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     calls = own_data.calls()
     assert Counter(call[0] for call in calls) == {
         **dict.fromkeys(("calibrate", "register", "train"), 2),
-        **dict.fromkeys(("convert", "localize", "correct-drift", "filter", "render", "evaluate"), 3),
+        **dict.fromkeys(("convert", "synchronize", "localize", "correct-drift", "filter", "render", "evaluate"), 3),
     }
     movies = {call.count("--movie") for call in calls if call[0] == "train"}
     assert movies == {1}  # the light is measured in a calibration's first sample

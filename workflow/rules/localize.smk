@@ -1,9 +1,10 @@
-# Movie, registration, PSF and network -> the table of molecules.
+# Movie with its cameras in step, registration, PSF and network -> the table of molecules.
 rule localize:
     input:
         movie=rules.convert.output.manifest,
         # Named only to notice that it was deleted: Snakemake cannot see inside it.
         store=rules.convert.output.store,
+        synchronization=rules.synchronize.output.synchronization,
         registration=made_for_sample(rules.register.output.registration),
         psf=made_for_sample(rules.calibrate.output.psf),
         weights=made_for_sample(rules.train.output.weights),
@@ -21,7 +22,7 @@ rule localize:
         options=options("localize"),
         version=stage_version("localize"),
     shell:
-        "planeloc localize --movie {input.movie:q} --registration {input.registration:q} "
+        "planeloc localize --movie {input.movie:q} --synchronization {input.synchronization:q} --registration {input.registration:q} "
         "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "
         "--output {output.localizations:q} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

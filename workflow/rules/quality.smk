@@ -32,6 +32,7 @@ rule quality:
         calibration=made_for_sample(rules.calibrate.output.quality),
         registration=made_for_sample(rules.register.output.quality),
         movie=rules.convert.output.quality,
+        synchronization=rules.synchronize.output.quality,
         sample_drift=rules.correct_drift.output.quality,
         evaluation=rules.evaluate.output.metrics,
     output:
@@ -53,4 +54,5 @@ rule quality:
     shell:
         "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
         "registration={input.registration:q} movie={input.movie:q} "
+        "synchronization={input.synchronization:q} "
         "sample_drift={input.sample_drift:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"

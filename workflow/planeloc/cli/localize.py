@@ -19,10 +19,18 @@ from planeloc.training.advice import training_advice
     File("--psf", "PSF from calibrate."),
     File("--weights", "Network from train."),
     output("--output", "Localization table (HDF5)."),
+    File("--synchronization", "Frames of the cameras from synchronize.", required=False),
 )
 def command(
-    movie: Path, registration: Path, psf: Path, weights: Path, output: Path, settings: LocalizeSettings
+    movie: Path,
+    registration: Path,
+    psf: Path,
+    weights: Path,
+    output: Path,
+    settings: LocalizeSettings,
+    synchronization: Path | None,
 ) -> Used:
     """Localize the molecules in every frame of a movie."""
     files = {"movie": movie, "registration": registration, "calibration": psf, "weights": weights, "output": output}
-    return Used(localize(movie, registration, psf, weights, output, settings, partial(training_advice, **files)))
+    advise = partial(training_advice, **files)
+    return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization))

@@ -21,6 +21,7 @@ _COMMANDS = {
     "register": "Determine the transforms between the cameras from images of the same beads.",
     "calibrate": "Fit the PSF of every plane to bead scans.",
     "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
+    "synchronize": "Check that all cameras show the same moment in a frame, and put them in step.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",

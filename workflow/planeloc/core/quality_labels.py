@@ -11,7 +11,7 @@ from typing import Any
 
 NOTHING = "—"
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-_UNITS = ("nm", "px", "counts", "electrons", "photons")
+_UNITS = ("nm", "px", "counts", "electrons", "photons", "frames")
 PER_CAMERA = re.compile(r"(plane|camera)_(\d+)_(.+)")
 _WORDS = {"rmse": "RMSE", "sd": "standard deviation", "em": "EM", "psf": "PSF"}
 _LABELS = {
@@ -81,6 +81,11 @@ _LABELS = {
     "below_offset_counts": "background below the offset",
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
+    # synchronize
+    "frames_out_of_step": "frames left out, because a camera has no image of the moment",
+    "lag_frames": "lag behind most cameras",
+    "slips": "frames lost or repeated, times",
+    "lag_significance": "agreement with the other cameras, standard deviations of chance",
     # correct-drift
     "sample_drift_corrected": "sample drift corrected (1: yes, 0: no)",
     "sample_drift_significance": "significance of the sample drift, standard deviations",

@@ -37,6 +37,7 @@ class InputPaths(NamedTuple):
     registration: Path
     psf: Path
     weights: Path
+    synchronization: Path | None = None  # puts the cameras of the movie in step
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Inputs:
         PlanelocError : one cannot be read.
         """
         network, record = load_network(paths.weights)
-        movie, registration = Movie.open(paths.movie), Registration.read(paths.registration)
+        movie, registration = Movie.open(paths.movie, paths.synchronization), Registration.read(paths.registration)
         return cls(paths, movie, registration, read_psf(paths.psf), network, record)
 
     @property
@@ -82,7 +83,7 @@ class Inputs:
         paths, movie, psf = self.paths, self.movie, self.psf
         planes = (movie.planes, self.registration.planes, psf.planes, self.record.architecture.planes)
         if len(set(planes)) > 1:
-            listed = ", ".join(f"{path} has {n}" for path, n in zip(paths, planes, strict=True))
+            listed = ", ".join(f"{path} has {n}" for path, n in zip(paths[:4], planes, strict=True))
             raise PlanelocError(f"number of planes differs: {listed}; calibrate and train for the movie's microscope")
         registered = self.registration.field_px
         if registered and registered != self.field_px:

@@ -58,6 +58,7 @@ def localize(
     output: Path,
     settings: LocalizeSettings,
     advise: movie_check.Advise | None = None,
+    synchronization: Path | None = None,
 ) -> dict[str, Any]:
     """Localize the molecules in every frame of a movie and write the table.
 
@@ -68,6 +69,7 @@ def localize(
     movie, registration, psf, weights : files to read.
     output : table to write.
     advise : writes how to train for a movie that the network was not trained for; see `movie_check`.
+    synchronization : file of the `synchronize` stage; moments without an image of every camera are left out.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def localize(
     PlanelocError : files that cannot be used together, a file or a device that fails, or a cluster that is lost.
     """
     check(settings)
-    inputs = Inputs.read(InputPaths(movie, registration, psf, weights))
+    inputs = Inputs.read(InputPaths(movie, registration, psf, weights, synchronization))
     inputs.check()
     threshold = settings.threshold or network_kind(inputs.record.kind).detection_threshold
     settings = replace(settings, threshold=threshold)
@@ -93,7 +95,8 @@ def localize(
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
         rows = write_table(output, finished, table_metadata(inputs, settings, checked))
         checkpoints.remove(folder)
-    summary = {"localizations": rows, "frames": inputs.movie.frames, **work}
+    left_out = inputs.movie.camera_frames.frames_left_out
+    summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}
     _LOG.info(summary_line(summary))
     return {"device": description, "precision": precision, **summary, "distribution_check": checked}
 
@@ -165,10 +168,10 @@ def _resolve_on_worker(client: scheduler.Executor, settings: LocalizeSettings) -
 
 def _job(inputs: Inputs, settings: LocalizeSettings) -> Job:
     """The job of all blocks; its fingerprint identifies inputs, settings and version, but not the blocks."""
-    paths = InputPaths(*(path.resolve() for path in inputs.paths))
+    paths = InputPaths(*(path and path.resolve() for path in inputs.paths))
     content = {
         "version": [_VERSION, torch.__version__],
-        "movie": inputs.movie.digest,
+        "movie": inputs.movie.digest + inputs.movie.camera_frames.identity,
         "files": [sha256(path) for path in (paths.registration, paths.psf, paths.weights)],
         "settings": {name: getattr(settings, name) for name in _DECISIVE},
     }

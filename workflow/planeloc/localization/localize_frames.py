@@ -239,6 +239,7 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
         columns = localizer.table(detections)
         columns["frame"] += first
         asked = (columns["frame"] >= start) & (columns["frame"] < stop)
+        asked &= localizer.context.movie.camera_frames.whole(columns["frame"])
         return {name: values[asked] for name, values in columns.items()}
 
     with ThreadPoolExecutor(1) as writer:

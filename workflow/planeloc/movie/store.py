@@ -21,6 +21,7 @@ from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
 from planeloc.movie import chunks
+from planeloc.movie.camera_frames import CameraFrames
 
 FORMAT = "planeloc movie 2"
 ARRAY = "counts"
@@ -46,14 +47,16 @@ class Movie:
     chunk_frames : int
         Frames per chunk; reading whole chunks decodes nothing twice.
     digest : str
-        SHA-256 of the shape and of all counts in order, independent of the chunks: it identifies the data.
+        SHA-256 of the shape and of all counts in order, independent of the chunks: it identifies the data as recorded.
+    camera_frames : CameraFrames
+        Which frame of every camera shows a moment: `read` counts moments.
     microscope : Microscope
         Content of the microscope file at the time of conversion.
     content : dict
         The whole manifest.
     """
 
-    def __init__(self, manifest: Path, content: dict[str, Any]) -> None:
+    def __init__(self, manifest: Path, content: dict[str, Any], camera_frames: CameraFrames | None = None) -> None:
         self.manifest = manifest
         self.store = manifest.parent / content["store"]
         self.shape: tuple[int, int, int, int] = tuple(content["shape"])
@@ -62,16 +65,17 @@ class Movie:
         self.digest: str = content["digest"]
         self.microscope = _microscope(content["microscope"])
         self.content = content
+        self.camera_frames = camera_frames or CameraFrames.in_step(self.frames, self.planes)
         self._checksums = [bytes.fromhex(text) for text in content["chunk_crc32c"]]
         self._latest: tuple[int, NDArray[np.uint16]] | None = None
 
     @classmethod
-    def open(cls, manifest: str | Path) -> Movie:
-        """Open a movie by its manifest.
+    def open(cls, manifest: str | Path, synchronization: Path | None = None) -> Movie:
+        """Open a movie by its manifest; `synchronization` puts its cameras in step (`planeloc.movie.camera_frames`).
 
         Raises
         ------
-        PlanelocError : the manifest or the store is missing or not planeloc's, or they do not belong together.
+        PlanelocError : the manifest or the store is missing or not planeloc's, or the files do not belong together.
         """
         manifest = Path(manifest)
         content = read_json(manifest)
@@ -88,7 +92,22 @@ class Movie:
             raise PlanelocError(f"{manifest}: damaged manifest ({error!r}); {_CONVERT_AGAIN}") from None
         if not agree:
             raise PlanelocError(f"{store}: does not belong to {manifest.name} (shape or chunks); {_CONVERT_AGAIN}")
-        return movie
+        return movie if synchronization is None else movie.in_step(synchronization)
+
+    def in_step(self, synchronization: Path) -> Movie:
+        """The movie with its cameras in step.
+
+        Raises
+        ------
+        PlanelocError : the file cannot be read, or is of another movie.
+        """
+        frames = CameraFrames.read(synchronization)
+        if (frames.frames, len(frames.lags)) != (self.frames, self.planes):
+            raise PlanelocError(
+                f"{synchronization}: of a movie of {frames.frames} frames and {len(frames.lags)} cameras, but "
+                f"{self.manifest} has {self.frames} and {self.planes}; make it again with `planeloc synchronize`"
+            )
+        return Movie(self.manifest, self.content, frames)
 
     @property
     def chunks(self) -> int:
@@ -103,15 +122,24 @@ class Movie:
         return {**self.__dict__, "_latest": None}
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
-        """Frames start … stop−1 as counts, (stop − start, planes, height, width), compared with their checksums.
+        """Moments start … stop−1 as counts, (stop − start, planes, height, width), compared with their checksums.
 
         Raises
         ------
         PlanelocError : a chunk is missing or not what was written.
-        IndexError : the frames are outside the movie.
+        IndexError : the moments are outside the movie.
         """
         if not 0 <= start <= stop <= self.frames:
             raise IndexError(f"frames {start}:{stop} of {self.frames}")
+        if self.camera_frames.trivial or start == stop:
+            return self._recorded(start, stop)
+        frames = self.camera_frames.of(start, stop)
+        first = int(frames.min())
+        recorded = self._recorded(first, int(frames.max()) + 1)
+        return np.stack([recorded[own - first, plane] for plane, own in enumerate(frames)], axis=1)
+
+    def _recorded(self, start: int, stop: int) -> NDArray[np.uint16]:
+        """Frames start … stop−1 of all cameras, as they were recorded."""
         frames = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
         for index in range(start // self.chunk_frames, math.ceil(stop / self.chunk_frames)):
             first = index * self.chunk_frames

@@ -1,0 +1,27 @@
+"""`planeloc synchronize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.synchronization.settings import SynchronizeSettings
+from planeloc.synchronization.synchronize import synchronize
+
+
+@stage_command(
+    "synchronize",
+    SynchronizeSettings,
+    File("--movie", "Manifest of the movie."),
+    File("--registration", "Transforms from register."),
+    output("--output", "Frame of every camera that shows each moment (JSON)."),
+    FIGURE,
+    QUALITY,
+)
+def command(movie: Path, registration: Path, **given: Any) -> Used:
+    """Check that all cameras show the same moment in a frame, from the first to the last, and put them in step.
+
+    The counts of the movie stay as they are; `localize --synchronization` uses the result.
+    """
+    return Used(synchronize(movie, registration, **given))

@@ -1,0 +1,1 @@
+"""Stage `synchronize`: do all cameras show the same moment in a frame?"""

@@ -1,0 +1,27 @@
+"""Settings of the `synchronize` stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planeloc.core.settings import setting, threshold
+
+
+@dataclass(frozen=True)
+class SynchronizeSettings:
+    """Whether cameras that are out of step are put in step."""
+
+    mode: str = setting(
+        "auto",
+        "auto: images of cameras that lag are used at their own moment; check: they are only reported; never: neither.",
+        choices=("auto", "check", "never"),
+    )
+    maximum_lag_frames: int = setting(
+        10, "Largest lag between two cameras that is looked for.", unit="frames", minimum=1, maximum=1000, advanced=True
+    )
+    lag_significance_warn: float = threshold(
+        10.0,
+        "warn below",
+        "agreement of a camera with the others, in standard deviations of chance",
+        minimum=0,
+    )
