@@ -45,6 +45,7 @@ ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
     "local_density": ("float32", "1/um^2", "localizations of the whole movie around this one, per area"),
     "last_frame": ("int32", "1", "last frame of a linked molecule; `frame` is its first"),
     "frames": ("int32", "1", "number of frames in which a linked molecule was found"),
+    "group": ("int32", "1", "pick or cluster into which another program put it"),
 }
 """Columns that only some tables have, in the order in which they follow `COLUMNS`."""
 
