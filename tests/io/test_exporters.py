@@ -24,7 +24,7 @@ def write(table, metadata, path):
 
 def test_a_toy_exporter_from_outside_writes_the_filtered_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "site", monkeypatch, "planeloc.exporters", "toy", TOY)
-    assert EXPORTERS.names() == ["picasso", "thunderstorm", "toy"]
+    assert EXPORTERS.names() == ["picasso", "thunderstorm", "smap", "parquet", "toy"]
     localization_table.write(tmp_path / "in.h5", table(), METADATA)
     names = {"localizations": "in.h5", "output": "out.h5"}
     arguments = [f"--{option}={tmp_path / name}" for option, name in names.items()]
@@ -40,8 +40,8 @@ def test_a_toy_exporter_from_outside_writes_the_filtered_table(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("csv", "write NAME=PATH, where NAME is one of picasso, thunderstorm"),
-        ("matlab=a.mat", "'matlab' is not known; use one of picasso, thunderstorm, or install"),
+        ("csv", "write NAME=PATH, where NAME is one of picasso, thunderstorm, smap, parquet"),
+        ("matlab=a.mat", "'matlab' is not known; use one of picasso, thunderstorm, smap, parquet, or install"),
         ("picasso=a.csv", r"picasso reads files called \*\.hdf5; rename a\.csv"),
     ],
 )

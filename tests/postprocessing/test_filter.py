@@ -66,7 +66,7 @@ def test_the_stage_writes_table_and_exports(tmp_path):
     exports = [("picasso", paths[1]), ("thunderstorm", paths[2])]
     filter_localizations(tmp_path / "in.h5", paths[0], exports, FilterSettings(maximum_depth_nm=800))
     table, metadata = localization_table.read(paths[0])
-    assert len(table) == len(picasso.read(paths[1])[0]) == len(thunderstorm.read(paths[2])) == 2
+    assert len(table) == len(picasso.read(paths[1])[0]) == len(thunderstorm.read(paths[2])[0]) == 2
     assert metadata["sample"] == "test"
     assert metadata["filter"]["failing"]["maximum_depth_nm"] == 1
     assert metadata["filter"]["settings"]["maximum_depth_nm"] == 800

@@ -39,6 +39,23 @@ def table(**changes: object) -> pd.DataFrame:
     ).assign(**changes)  # fmt: skip
 
 
+def linked() -> pd.DataFrame:
+    """Fifty molecules in several frames, with every added column, and some unknown values."""
+    random = np.random.default_rng(2)
+    rows = table()
+    frames = random.integers(1, 5, len(rows))
+    some = np.arange(len(rows)) % 7 == 3
+    return rows.assign(
+        x_sd=random.uniform(3, 12, len(rows)),
+        y_sd=np.where(some, np.nan, random.uniform(3, 12, len(rows))),
+        goodness_of_fit=np.where(some, np.nan, random.uniform(0.5, 2, len(rows))),
+        local_density=random.uniform(0, 900, len(rows)),
+        last_frame=rows["frame"] + frames + random.integers(0, 2, len(rows)) - 1,
+        frames=frames,
+        group=random.integers(0, 6, len(rows)),
+    )
+
+
 UNKNOWN = dict.fromkeys(("photons", "background", "x_sd", "y_sd", "z_sd"), np.nan)
 
 

@@ -6,6 +6,7 @@ import gc
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
@@ -26,6 +27,7 @@ _COMMANDS = {
     "localize": "Localize the molecules in every frame of a movie.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
+    "import": "Read a table of localizations that another program wrote or changed.",
     "render": "Render the super-resolution images.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",
@@ -41,7 +43,8 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = import_module(f"planeloc.cli.{name.replace('-', '_')}").command
+        module = name.replace("-", "_") + "_" * iskeyword(name)
+        command = import_module(f"planeloc.cli.{module}").command
         if not gc.isenabled():
             gc.freeze()
             gc.enable()

@@ -1,4 +1,4 @@
-"""Exporters: one module per table format of another program, found by name.
+"""Exporters: one module per table format of another program, found by name. The way back: `planeloc.io.importers`.
 
 To add a format, write one module with the three attributes of `Exporter` and list it in the entry-point group
 ``planeloc.exporters`` of your package. ``filter: exports`` and ``planeloc filter --export NAME=PATH`` then accept it.
@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.registry import Registry
@@ -31,7 +29,12 @@ class Exporter(Protocol):
 EXPORTERS = Registry(
     "exporter",
     "planeloc.exporters",
-    {"picasso": "planeloc.io.picasso", "thunderstorm": "planeloc.io.thunderstorm"},
+    {
+        "picasso": "planeloc.io.picasso",
+        "thunderstorm": "planeloc.io.thunderstorm",
+        "smap": "planeloc.io.smap",
+        "parquet": "planeloc.io.parquet",
+    },
 )
 
 
@@ -49,9 +52,3 @@ def parse_export(text: str) -> tuple[str, Path]:
     if not path.endswith(ending):
         raise PlanelocError(f"--export {text}: {name} reads files called *{ending}; rename {path}")
     return name, Path(path)
-
-
-def known_or(values: pd.Series, stand_in: float) -> NDArray[np.float64]:
-    """Values as numbers; `stand_in` replaces unknown ones (NaN), for programs that accept only numbers."""
-    numbers = values.to_numpy(dtype=np.float64)
-    return np.where(np.isfinite(numbers), numbers, stand_in)

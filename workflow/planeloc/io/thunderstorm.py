@@ -1,13 +1,13 @@
 """ThunderSTORM's localization tables (CSV), which SMAP and others read too.
 
 Every column holds numbers only. Unknown values are therefore replaced: precision by one voxel, spot width by one
-pixel, photons by 0.
+pixel, photons by 0. What ThunderSTORM has no column for follows its own columns; programs ignore or keep it.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 from planeloc.io import localization_table
-from planeloc.io.exporters import known_or
-from planeloc.io.localization_table import metadata_value
+from planeloc.io.localization_table import ADDED_COLUMNS, metadata_value
+from planeloc.io.other_programs import (
+    UNKNOWN,
+    Outgoing,
+    frame_numbers,
+    lateral_sd,
+    report_unused,
+    restore_unknown,
+)
 
 name = "thunderstorm"
 endings = (".csv",)
-
-_ROWS_AT_ONCE = 1 << 16
 
 COLUMNS: dict[str, str] = {
     "id": "%d",
@@ -32,79 +37,138 @@ COLUMNS: dict[str, str] = {
     "x [nm]": "%.3f",
     "y [nm]": "%.3f",
     "z [nm]": "%.3f",
-    "sigma1 [nm]": "%.3f",
-    "sigma2 [nm]": "%.3f",
+    "sigma1 [nm]": "%g",
+    "sigma2 [nm]": "%g",
     "intensity [photon]": "%.3f",
-    "offset [photon]": "%.3f",
-    "bkgstd [photon]": "%.3f",
+    "offset [photon]": "%.4f",
+    "bkgstd [photon]": "%.4f",
     "uncertainty_xy [nm]": "%.3f",
+    "uncertainty_z [nm]": "%.3f",
 }
 """Column → format of its numbers, in ThunderSTORM's order; frames count from 1."""
 
-_TO_PLANELOC: dict[str, tuple[str, ...]] = {
-    "x [nm]": ("x",),
-    "y [nm]": ("y",),
-    "z [nm]": ("z",),
-    "intensity [photon]": ("photons",),
-    "offset [photon]": ("background",),
-    "uncertainty_xy [nm]": ("x_sd", "y_sd"),
-    "uncertainty [nm]": ("x_sd", "y_sd"),  # versions before 1.3
-    "uncertainty_z [nm]": ("z_sd",),
+OTHER_COLUMNS: dict[str, str] = {
+    "detections": "%d",  # ThunderSTORM's own, of merged molecules
+    "uncertainty_x [nm]": "%.3f",
+    "uncertainty_y [nm]": "%.3f",
+    "probability": "%.7g",
+    "goodness_of_fit": "%.7g",
+    "local_density": "%.7g",
+    "last_frame": "%d",  # counted from 1, as `frame`
+    "group": "%d",
+    UNKNOWN: "%d",
 }
+"""Columns that follow where the table has them."""
+
+_TO_PLANELOC: dict[str, str] = {
+    "x [nm]": "x",
+    "y [nm]": "y",
+    "z [nm]": "z",
+    "intensity [photon]": "photons",
+    "offset [photon]": "background",
+    "uncertainty_z [nm]": "z_sd",
+    "probability": "probability",
+    "goodness_of_fit": "goodness_of_fit",
+    "local_density": "local_density",
+    "detections": "frames",
+    "last_frame": "last_frame",
+    "group": "group",
+}
+_LATERAL = ("uncertainty_xy [nm]", "uncertainty [nm]")  # the second in versions before 1.3
+_LATERAL_AXES = ("uncertainty_x [nm]", "uncertainty_y [nm]")
+_NEEDED = {"frame", "x", "y", "z", "photons", "background", "x_sd", "y_sd", "z_sd"}
+_LINES_AT_ONCE = 256
 
 
 def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) -> None:
     """Write a table for ThunderSTORM; positions in nm from the corner of the field, as in planeloc."""
     path = Path(path)
-    pixel = metadata_value(path, metadata, "pixel_size_nm")
-    voxel = metadata_value(path, metadata, "voxel_nm")
+    pixel = float(metadata_value(path, metadata, "pixel_size_nm"))
+    outgoing = Outgoing.of(path, table, metadata, _NEEDED)
+    axes = _LATERAL_AXES if not table["x_sd"].equals(table["y_sd"]) else ()
+    other = {*axes, *outgoing.own, *(["detections"] if outgoing.linked else [])}
+    formats = COLUMNS | {column: text for column, text in OTHER_COLUMNS.items() if column in other}
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(",".join(f'"{column}"' for column in COLUMNS) + "\n")
-        for start in range(0, len(table), _ROWS_AT_ONCE):
-            rows = _columns(table.iloc[start : start + _ROWS_AT_ONCE], start, float(pixel), voxel)
-            np.savetxt(file, rows, delimiter=",", fmt=list(COLUMNS.values()))
+        file.write(",".join(f'"{column}"' for column in formats) + "\n")
+        line = ",".join(formats.values()) + "\n"
+        for start, numbers in outgoing.portions():
+            columns = _columns(numbers, start, pixel)
+            rows = np.column_stack([columns[column] for column in formats])
+            for first in range(0, len(rows), _LINES_AT_ONCE):
+                lines = rows[first : first + _LINES_AT_ONCE]
+                file.write(line * len(lines) % tuple(lines.ravel().tolist()))
 
 
-def _columns(table: pd.DataFrame, before: int, pixel_nm: float, voxel_nm: Sequence[float]) -> NDArray[np.float64]:
-    """The numbers of some rows, in the order of `COLUMNS`; `before` is the number of rows that precede them."""
-    background = known_or(table["background"], 0.0)
-    variance = (known_or(table["x_sd"], voxel_nm[0]) ** 2 + known_or(table["y_sd"], voxel_nm[1]) ** 2) / 2
-    spot_width = np.full(len(table), pixel_nm)
-    columns = (
-        before + np.arange(1, len(table) + 1),
-        table["frame"].to_numpy() + 1,
-        table["x"],
-        table["y"],
-        table["z"],
-        spot_width,
-        spot_width,
-        known_or(table["photons"], 0.0),
-        background,
-        np.sqrt(np.maximum(background, 0.0)),  # shot noise
-        np.sqrt(variance),
-    )
-    return np.column_stack(columns)
+def _columns(numbers: Mapping[str, NDArray], before: int, pixel_nm: float) -> dict[str, NDArray]:
+    """The numbers of some rows by column of ThunderSTORM; `before` is the number of rows that precede them."""
+    rows = len(numbers["frame"])
+    spot_width = np.full(rows, pixel_nm)
+    columns = {
+        **{column: numbers[entry] for column, entry in _TO_PLANELOC.items() if entry in numbers},
+        "id": before + np.arange(1, rows + 1),
+        "frame": numbers["frame"] + 1,
+        "sigma1 [nm]": spot_width,
+        "sigma2 [nm]": spot_width,
+        "bkgstd [photon]": np.sqrt(np.maximum(numbers["background"], 0.0)),  # shot noise
+        "uncertainty_xy [nm]": np.sqrt((numbers["x_sd"] ** 2 + numbers["y_sd"] ** 2) / 2),
+        "uncertainty_x [nm]": numbers["x_sd"],
+        "uncertainty_y [nm]": numbers["y_sd"],
+        UNKNOWN: numbers[UNKNOWN],
+    }
+    if "last_frame" in numbers:
+        columns["last_frame"] = numbers["last_frame"] + 1
+    return columns
 
 
-def read(path: str | Path) -> pd.DataFrame:
-    """Read a ThunderSTORM table, older column names included; missing quantities are NaN."""
+def read(path: str | Path, pixel_size_nm: float | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a ThunderSTORM table, older column names included; missing quantities are NaN.
+
+    The file states no pixel size and no field: the metadata are empty.
+
+    Raises
+    ------
+    PlanelocError : the file is missing or of another form.
+    """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as file:
-            header = next(csv.reader([file.readline().replace('"', "")]), [])
-        names = [column.strip() for column in header]
-        if not {"frame", "x [nm]", "y [nm]"} <= set(names):
-            raise PlanelocError(f'{path}: not a ThunderSTORM table; expected columns "frame", "x [nm]", "y [nm]"')
+        names = _header(path)
+        used = [column for column in names if column in {"frame", *_TO_PLANELOC, *_LATERAL, *_LATERAL_AXES, UNKNOWN}]
         # some exports quote the whole header line, so names are not left to the parser
-        content = pd.read_csv(path, header=None, names=names, skiprows=1, dtype=np.float64)
+        content = pd.read_csv(
+            path, header=None, names=names, usecols=used, skiprows=1, dtype=np.float64, index_col=False
+        )
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; check the path") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise PlanelocError(f"{path}: not a ThunderSTORM table ({error}); export it again") from None
+        reason = " ".join(str(error).split())
+        raise PlanelocError(f"{path}: not a ThunderSTORM table ({reason}); export it again") from None
+    report_unused(path, names, (*COLUMNS, *OTHER_COLUMNS, *_LATERAL, "sigma [nm]", "chi2"))
+    return _table(path, content), {}
+
+
+def _header(path: Path) -> list[str]:
+    """Names of the columns."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = next(csv.reader([file.readline(1 << 16).replace('"', "")]), [])
+    names = [column.strip() for column in header]
+    if not {"frame", "x [nm]", "y [nm]"} <= set(names) or len(set(names)) < len(names):
+        raise ValueError('expected columns "frame", "x [nm]", "y [nm]", each once')
+    return names
+
+
+def _table(path: Path, content: pd.DataFrame) -> pd.DataFrame:
     table = localization_table.blank(len(content))
-    table["frame"] = content["frame"].to_numpy().astype(np.int64) - 1
-    for column, targets in _TO_PLANELOC.items():
-        for target in targets:
-            if column in names:
-                table[target] = content[column].to_numpy()
+    table["frame"] = frame_numbers(path, content.pop("frame").to_numpy(), 1)
+    for column, target in _TO_PLANELOC.items():
+        if column in content:
+            values = content.pop(column).to_numpy()
+            whole = target in ADDED_COLUMNS and ADDED_COLUMNS[target][0].startswith("int")
+            table[target] = frame_numbers(path, values, int(target == "last_frame")) if whole else values
+    if "frames" in table and "last_frame" not in table:
+        table["last_frame"] = table["frame"] + table["frames"] - 1  # ThunderSTORM says no more
+    for column in _LATERAL:
+        if column in content:
+            x, y = (content[axis].to_numpy() if axis in content else None for axis in _LATERAL_AXES)
+            table["x_sd"], table["y_sd"] = lateral_sd(content[column].to_numpy(), x, y)
+    restore_unknown(table, content[UNKNOWN].to_numpy() if UNKNOWN in content else None)
     return table
