@@ -9,7 +9,7 @@
 namespace planeloc {
 namespace {
 
-constexpr int TAPS = 4;
+constexpr int TAPS = 4, BLOCK = 16;
 
 struct SplineEquations {
   int64_t beads, slices, rows, columns;       // of the windows
@@ -22,15 +22,20 @@ struct SplineEquations {
   const float *weights, *weight_sum;          // (beads, slices, rows, columns), (beads, slices)
 };
 
-// out += factor · from
-inline void add(float *out, float factor, const float *from, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) out[i] += factor * from[i];
-}
-
 // out += the sum of four lines of `from`, `step` apart
-inline void add_lines(float *out, const float *taps, const float *from, int64_t step, int64_t count) {
+inline void add_lines(float *__restrict out, const float *taps, const float *__restrict from, int64_t step, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
     out[i] += taps[0] * from[i] + taps[1] * from[step + i] + taps[2] * from[2 * step + i] + taps[3] * from[3 * step + i];
+}
+
+// Add `from`, four times weighted, to four lines of `out`, `step` apart
+inline void add_to_lines(float *__restrict out, const float *taps, const float *__restrict from, int64_t step, int64_t count) {
+  float *__restrict second = out + step, *__restrict third = second + step, *__restrict fourth = third + step;
+  const float one = taps[0], two = taps[1], three = taps[2], four = taps[3];
+  for (int64_t i = 0; i < count; ++i) {
+    out[i] += one * from[i], second[i] += two * from[i];
+    third[i] += three * from[i], fourth[i] += four * from[i];
+  }
 }
 
 class Normal {
@@ -100,26 +105,21 @@ class Normal {
       const int64_t at = bead * e_.slices + slice;
       const float *weight = e_.weights + at * pixels_;
       std::fill(image_.begin(), image_.end(), 0.f);
-      each_tap(at, [&](float factor, int64_t from) { add(image_.data(), factor, by_depth_.data() + from, pixels_); });
+      for (int64_t term = 0; term < e_.terms; ++term)
+        add_lines(image_.data(), e_.z + (at * e_.terms + term) * TAPS, by_depth_.data() + depth(term, at), pixels_, pixels_);
       double sum = 0;
       for (int64_t k = 0; k < pixels_; ++k) sum += double(weight[k]) * double(image_[k]);
       const float mean = float(sum / double(e_.weight_sum[at]));
       for (int64_t k = 0; k < pixels_; ++k) image_[k] = weight[k] * (image_[k] - mean);
-      each_tap(at, [&](float factor, int64_t to) { add(from_images_.data() + to, factor, image_.data(), pixels_); });
+      for (int64_t term = 0; term < e_.terms; ++term)
+        add_to_lines(from_images_.data() + depth(term, at), e_.z + (at * e_.terms + term) * TAPS, image_.data(), pixels_, pixels_);
     }
     std::swap(by_depth_, from_images_);
     transpose<false>();
   }
 
-  // Call `each(factor, start of a depth's pixels)` for all that a slice is the sum of.
-  template <class Each>
-  void each_tap(int64_t at, Each each) const {
-    for (int64_t term = 0; term < e_.terms; ++term)
-      for (int tap = 0; tap < TAPS; ++tap) {
-        const float factor = e_.z[(at * e_.terms + term) * TAPS + tap];
-        if (factor != 0) each(factor, (term * e_.axial + e_.first_z[at] + tap) * pixels_);
-      }
-  }
+  // Where the pixels of a slice's first depth begin.
+  int64_t depth(int64_t term, int64_t at) const { return (term * e_.axial + e_.first_z[at]) * pixels_; }
 
   void from_depths(int64_t bead) {
     std::fill(along_x_.begin(), along_x_.end(), 0.f);
@@ -129,28 +129,29 @@ class Normal {
           float *to = along_x_.data() + (e_.x_of_term[term] * e_.columns + column) * line_ +
                       e_.first_y[bead * e_.rows + row] * depths_;
           const float *from = along_y_.data() + (term * pixels_ + row * e_.columns + column) * depths_;
-          for (int tap = 0; tap < TAPS; ++tap) add(to + tap * depths_, taps_y(e_.y_of_term[term], bead, row)[tap], from, depths_);
+          add_to_lines(to, taps_y(e_.y_of_term[term], bead, row), from, depths_, depths_);
         }
     for (int64_t basis = 0; basis < e_.bases; ++basis)
       for (int64_t column = 0; column < e_.columns; ++column) {
         float *to = gradient_.data() + e_.first_x[bead * e_.columns + column] * line_;
         const float *from = along_x_.data() + (basis * e_.columns + column) * line_;
-        for (int tap = 0; tap < TAPS; ++tap) add(to + tap * line_, taps_x(basis, bead, column)[tap], from, line_);
+        add_to_lines(to, taps_x(basis, bead, column), from, line_, line_);
       }
   }
 
-  // Between the depths of every pixel and the pixels of every depth.
+  // Between the depths of every pixel and the pixels of every depth, in blocks that fit into the cache.
   template <bool TO_PIXELS>
   void transpose() {
     for (int64_t term = 0; term < e_.terms; ++term)
-      for (int64_t a = 0; a < e_.axial; ++a)
-        for (int64_t k = 0; k < pixels_; ++k) {
-          float &pixel = by_depth_[(term * e_.axial + a) * pixels_ + k], &depth = along_y_[(term * pixels_ + k) * depths_ + a];
-          if (TO_PIXELS)
-            pixel = depth;
-          else
-            depth = pixel;
-        }
+      for (int64_t block = 0; block < pixels_; block += BLOCK)
+        for (int64_t a = 0; a < e_.axial; ++a)
+          for (int64_t k = block; k < std::min(block + BLOCK, pixels_); ++k) {
+            float &pixel = by_depth_[(term * e_.axial + a) * pixels_ + k], &depth = along_y_[(term * pixels_ + k) * depths_ + a];
+            if (TO_PIXELS)
+              pixel = depth;
+            else
+              depth = pixel;
+          }
   }
 
   const SplineEquations &e_;
