@@ -47,9 +47,10 @@ inline void take_logarithms(Vector<double>::type &values) {
 template <int A, class real>
 inline void weighted_products(const real *rows, const real *weight, const real *photons, const real *expected,
                               int64_t pixels, real sums[PER_PLANE][PER_PLANE + 1]) {
-  Row<real, PIXEL_BLOCK / LANES> partial[PER_PLANE + 1 - A];
-  using Block = Row<real, PIXEL_BLOCK / LANES>;
-  for (int64_t block = 0; block < pixels; block += PIXEL_BLOCK) {
+  constexpr int STEP = PIXEL_BLOCK * sizeof(float) / sizeof(real);  // pixels whose sums stay in registers
+  using Block = Row<real, STEP / LANES>;
+  Block partial[PER_PLANE + 1 - A];
+  for (int64_t block = 0; block < pixels; block += STEP) {
     Block weighted, residual;
     weighted.add(1, rows + A * pixels + block);
     weighted.multiply(weight + block);
