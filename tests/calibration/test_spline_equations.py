@@ -8,7 +8,8 @@ import torch
 
 from planeloc.calibration import spline_model
 from planeloc.calibration.scan_fit import BeadScan
-from planeloc.calibration.spline_model import _Equations, _round_images, _solve, choose_knots, fit_spline
+from planeloc.calibration.spline_equations import SplineEquations
+from planeloc.calibration.spline_model import _round_images, _solve, choose_knots, fit_spline
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.single_emitter import EmitterWindows
 from planeloc.psf import SplinePSF
@@ -38,7 +39,7 @@ def problem(request):
 
 
 def test_the_gradient_is_the_transpose_of_the_images(problem):
-    equations, generator = _Equations(*problem), torch.Generator().manual_seed(0)
+    equations, generator = SplineEquations(*problem), torch.Generator().manual_seed(0)
     assert len(equations.terms) == (3 if problem[1].windows.shifts_nm.any() else 1)
     coefficients = torch.randn(problem[4].shape, generator=generator)
     images = equations._without_background(torch.randn(problem[1].windows.photons.shape, generator=generator))
@@ -48,9 +49,18 @@ def test_the_gradient_is_the_transpose_of_the_images(problem):
     assert abs(float(one - other)) < TOL_SINGLE * float(scale * (equations.weights * images**2).sum().sqrt())
 
 
+def test_the_compiled_product_is_that_of_pytorch(problem):
+    compiled, reference = (SplineEquations(*problem, compiled=compiled) for compiled in (True, False))
+    assert compiled._compiled is not None, "the compiled fit was not built"
+    scaled = torch.randn(problem[4].shape, generator=torch.Generator().manual_seed(1))
+    found, expected = compiled.normal(scaled), reference.normal(scaled)
+    assert float((found - expected).norm() / expected.norm()) < 1e-6  # single precision
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-6
+
+
 def test_the_diagonal_is_that_of_the_equations(problem):
     """But for the backgrounds, which lower it a little, and displacements."""
-    equations = _Equations(*problem)
+    equations = SplineEquations(*problem)
     diagonal = equations.diagonal()
     for place in ((6, 10, 10), (3, 8, 12), (7, 11, 9), (5, 4, 4)):
         unit = torch.zeros(problem[4].shape)
@@ -61,7 +71,7 @@ def test_the_diagonal_is_that_of_the_equations(problem):
 def test_the_solution_is_as_accurate_as_is_said(problem):
     """Of equations in double precision that are solved far beyond."""
     found, far = _solve(*problem, accuracy=1e-4), _solve(*problem, accuracy=1e-6)
-    equations = _Equations(*problem)
+    equations = SplineEquations(*problem)
     scaled = (far / problem[4]).float()
     right = equations.gradient(equations.rest)
     assert float((right - equations.normal(scaled)).norm() / right.norm()) < 3e-6

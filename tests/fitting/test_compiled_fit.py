@@ -8,7 +8,7 @@ import torch
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
-from planeloc.fitting import compiled_fit
+from planeloc.fitting import compiled_fit, compiled_library
 from planeloc.fitting.multi_emitter import MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules, window_side
 from planeloc.psf import Emitters, GaussianPSF, SplinePSF
@@ -184,7 +184,7 @@ def test_no_molecules():
 def test_libraries_of_all_instructions_of_this_processor_agree(monkeypatch):
     problem = Problem(MODELS["a knot per pixel"])
     expected = problem.fit(False)[1]
-    monkeypatch.setattr(compiled_fit, "_library", compiled_fit._library.__wrapped__)
+    monkeypatch.setattr(compiled_fit, "library", compiled_library.library.__wrapped__)
     capability = torch.backends.cpu.get_cpu_capability()
     names = ["DEFAULT", "AVX2", "AVX512"]
     known = names[: names.index(capability) + 1] if capability in names else ["DEFAULT"]
@@ -202,13 +202,13 @@ def test_windows_larger_than_the_compiled_fit_knows_are_left_to_pytorch():
 def test_without_a_compiler_pytorch_fits_and_says_so_once(monkeypatch, tmp_path, caplog):
     problem = Problem(MODELS["two planes"])
     expected = problem.fit(False)[1]
-    monkeypatch.setattr(compiled_fit, "_FOLDER", tmp_path)
-    compiled_fit._library.cache_clear()
+    monkeypatch.setattr(compiled_library, "_FOLDER", tmp_path)
+    compiled_library.library.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             fits = [problem.fit(True)[1] for _ in range(2)]
     finally:
-        compiled_fit._library.cache_clear()
+        compiled_library.library.cache_clear()
     assert torch.equal(fits[0].position, expected.position)
     assert [record.message for record in caplog.records] == [
         "the compiled fit was not built, and refinement takes several times longer: install a C++ compiler "
@@ -220,24 +220,24 @@ def test_a_library_of_other_sources_is_refused(monkeypatch, tmp_path):
     sources = tmp_path / "compiled"
     sources.mkdir()
     (sources / "problem.h").write_text("// another layout")
-    for built in compiled_fit._FOLDER.glob("_frame_fit_*"):
+    for built in compiled_library._FOLDER.glob("_frame_fit_*"):
         (tmp_path / built.name).symlink_to(built)
-    monkeypatch.setattr(compiled_fit, "_FOLDER", tmp_path)
+    monkeypatch.setattr(compiled_library, "_FOLDER", tmp_path)
     with pytest.raises(PlanelocError, match="was built from other sources"):
-        compiled_fit._library.__wrapped__()
+        compiled_library.library.__wrapped__()
 
 
 def test_a_library_that_cannot_be_loaded_leaves_the_fit_to_pytorch(monkeypatch, tmp_path, caplog):
     problem = Problem(MODELS["two planes"])
     expected = problem.fit(False)[1]
     (tmp_path / "_frame_fit_baseline.so").write_bytes(b"of another system")
-    monkeypatch.setattr(compiled_fit, "_FOLDER", tmp_path)
-    compiled_fit._library.cache_clear()
+    monkeypatch.setattr(compiled_library, "_FOLDER", tmp_path)
+    compiled_library.library.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             fits = problem.fit(True)[1]
     finally:
-        compiled_fit._library.cache_clear()
+        compiled_library.library.cache_clear()
     assert torch.equal(fits.position, expected.position)
     (record,) = caplog.records
     assert "cannot be loaded (" in record.message and "_frame_fit_baseline.so" in record.message
@@ -268,5 +268,5 @@ def test_what_lies_beyond_the_arrays_is_refused(wrong):
 
 def test_every_limit_reaches_the_library():
     """A structure takes any name, and what it does not know stays 0."""
-    fields = {name for name, _ in compiled_fit._Problem._fields_}
+    fields = {name for name, _ in compiled_library.Problem._fields_}
     assert {name.lower() for name in vars(compiled_fit.limits) if name.isupper()} <= fields

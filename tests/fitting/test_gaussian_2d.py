@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from planeloc.cameras.noise import NoiseModel
+from planeloc.fitting import compiled_gaussians
 from planeloc.fitting.gaussian_2d import fit_gaussians, gaussian_model
 
 SIDE = 15
@@ -94,3 +95,32 @@ def test_empty_windows_and_unknown_estimators() -> None:
     assert np.isfinite(fits.parameters).all()
     with pytest.raises(ValueError, match="estimator"):
         fit_gaussians(np.zeros((1, SIDE, SIDE)), estimator="magic")
+
+
+@pytest.mark.parametrize("estimator", ["least_squares", "likelihood"])
+@pytest.mark.parametrize("axes_deg", [None, 0.0, 45.0])
+def test_the_compiled_fit_is_that_in_numpy(estimator, axes_deg):
+    """Also of windows without a spot, of dark ones, and of those of which pixels are not used."""
+    assert compiled_gaussians.is_available(), "the compiled fit was not built"
+    random = np.random.default_rng(1)
+    truth = np.column_stack(
+        (
+            *random.uniform(4, SIDE - 4, (2, 60)),
+            random.uniform(0.5, 9, 60),
+            random.uniform(5, 900, 60),
+            np.full(60, 6.0),
+        )
+    )
+    windows = random.poisson(gaussian_model(truth, (SIDE, SIDE))[0]).reshape(-1, SIDE, SIDE) + 0.0
+    windows[:3], windows[3] = random.normal(3, 2, (3, SIDE, SIDE)), 0
+    mask = random.random(windows.shape) < 0.95
+    options = {"elliptical": axes_deg is not None, "axes_deg": axes_deg or 0.0, "estimator": estimator, "mask": mask}
+    noise = NoiseModel(np.linspace(0.5, 2, 60)[:, None], np.linspace(0, 9, 60)[:, None])
+    found, expected = (fit_gaussians(windows, noise=noise, compiled=compiled, **options) for compiled in (True, False))
+    clear = expected.converged & (truth[:, 3] > 30)
+    clear[:4] = False
+    assert clear.sum() > 40 and np.mean(found.converged == expected.converged) > 0.95
+    assert np.array_equal(found.converged[clear], expected.converged[clear])
+    for name in ("parameters", "covariance", "relative_residual"):
+        values, others = getattr(expected, name)[clear], getattr(found, name)[clear]
+        assert np.abs((others - values) / np.abs(values).max(axis=0)).max() < 1e-6, name

@@ -1,11 +1,14 @@
 """Molecules that the network did not tell from their neighbours."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from planeloc.fitting import compiled_search
 from planeloc.fitting.multi_emitter import MultiEmitterFit
-from planeloc.fitting.residual_search import find_missed
+from planeloc.fitting.residual_search import _best, _steps, find_missed
 from support.molecule_frames import NOISE, PIXEL, PSF, scene
 from support.movies import MAPS
 
@@ -66,3 +69,31 @@ def test_of_two_windows_that_see_the_same_one_is_taken(pairs):
     once = find_missed(PSF, problem.residuals(rows), DEPTHS_NM)
     twice = find_missed(PSF, problem.residuals(torch.cat((rows, rows))), DEPTHS_NM)
     assert len(once.beside) == len(twice.beside) > 0
+
+
+@pytest.mark.parametrize("real", [torch.float32, torch.float64])
+@pytest.mark.parametrize("integrated", [False, True])
+def test_the_compiled_search_is_that_in_pytorch(pairs, real, integrated):
+    made, known = pairs
+    problem, _ = fitted(made, known)
+    residuals = problem.residuals(torch.arange(PAIRS + ALONE))
+    residuals = residuals._replace(residual=residuals.residual.to(real), weight=residuals.weight.to(real))
+    psf = replace(PSF, pixel_integration=integrated)
+    steps = _steps(psf, DEPTHS_NM)
+    assert compiled_search.is_available(psf, residuals), "the compiled fit was not built"
+    (best, *found), (other, *expected) = compiled_search.best_steps(psf, residuals, steps), _best(psf, residuals, steps)
+    tolerance = 1e-10 if real == torch.float64 else 1e-4
+    assert (best == other).double().mean() > 0.98  # two steps may gain equally
+    for values, reference in zip(found, expected, strict=True):
+        assert ((values - reference)[best == other].abs() / reference.abs().max()).max() < tolerance
+    one, two = (find_missed(psf, residuals, DEPTHS_NM, compiled=compiled) for compiled in (True, False))
+    assert len(one.beside) == len(two.beside) > PAIRS / 2 and torch.equal(one.beside, two.beside)
+
+
+def test_windows_that_do_not_agree_are_refused(pairs):
+    """C++ would read beyond the arrays."""
+    made, known = pairs
+    problem, _ = fitted(made, known)
+    residuals = problem.residuals(torch.arange(3))
+    with pytest.raises(ValueError, match="different shapes"):
+        compiled_search.best_steps(PSF, residuals._replace(axes=residuals.axes[:2]), _steps(PSF, DEPTHS_NM))

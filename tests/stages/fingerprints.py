@@ -94,7 +94,7 @@ def fingerprint(entries: list[str], packages: dict[str, Path] | None = None) -> 
     packages = PACKAGES if packages is None else packages
     paths = _closure(entries, packages)
     dumps = [dump for path in paths for dump in _definitions(path, tuple(packages.items()))]
-    dumps += [code for path in paths if path.stem == "compiled_fit" for code in _compiled(path.parent)]
+    dumps += [code for path in paths if path.stem == "compiled_library" for code in _compiled(path.parent)]
     return hashlib.sha256("\n".join(sorted(dumps)).encode()).hexdigest()[:12]
 
 

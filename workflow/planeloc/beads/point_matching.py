@@ -37,6 +37,7 @@ _ORIENTATION_WORDS = (
 _CANDIDATES = 1200  # most candidate pairs compared
 _PROPOSALS = 3000  # most proposals scored per orientation
 _BLOCK = 200  # candidates compared at once with all others: bounds the memory
+_ROUNDING = 1e-9  # of logarithms of distances
 _REFINED = 80  # proposals refined in all
 _RADII = (1.5, 1.0, 0.7, 0.5, 0.5)  # of assignment while refining, in tolerances
 _SLACK = 1.5  # by which a refined transform may exceed the limits of rotation and scale
@@ -106,7 +107,8 @@ def match_points(
         return None
     # The most important points first.
     chosen = candidates[np.argsort(candidates.max(axis=1), kind="stable")][:_CANDIDATES]
-    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(points, chosen, turn)]
+    similar = _similar_pairs(points, chosen)
+    proposals = [entry for turn in ORIENTATIONS for entry in _proposals(points, chosen, similar, turn)]
     proposals.sort(key=lambda entry: -entry[0])
     found: list[tuple[float, Affine, Indices, int]] = []
     known: set[bytes] = set()
@@ -142,12 +144,17 @@ def orientation_words(matrix: Array) -> str:
     return _ORIENTATION_WORDS[int(np.argmin(apart))]
 
 
-def _proposals(points: _Points, candidates: Indices, orientation: Array) -> list[tuple[float, Affine, Array]]:
-    """The best similarities near one orientation: (score, transform, orientation), without near-duplicates."""
+def _proposals(
+    points: _Points, candidates: Indices, similar: tuple[Indices, Indices], orientation: Array
+) -> list[tuple[float, Affine, Array]]:
+    """The best similarities near one orientation: (score, transform, orientation), without near-duplicates.
+
+    `similar` are the two candidates of every pair that may propose one (`_similar_pairs`).
+    """
     shape, limits = points.shape, points.limits
     # As complex numbers a similarity is b = factor · a + shift.
     za, zb = _complex(points.reference[candidates[:, 0]] @ orientation.T), _complex(points.camera[candidates[:, 1]])
-    factor, shift = _similarities(za, zb, shape, limits)
+    factor, shift = _similarities(za, zb, similar, limits)
     middle = np.array([shape[1], shape[0]]) / 2
     moved = factor * _complex(orientation @ middle) + shift - _complex(middle)
     far = limits.shift_share * max(shape)
@@ -173,24 +180,40 @@ def _proposals(points: _Points, candidates: Indices, orientation: Array) -> list
     return best
 
 
-def _similarities(za: NDArray, zb: NDArray, shape: tuple[int, int], limits: MatchLimits) -> tuple[NDArray, NDArray]:
+def _similar_pairs(points: _Points, candidates: Indices) -> tuple[Indices, Indices]:
+    """Two candidates each, whose distances on both cameras are long enough and agree with the limits of scale.
+
+    No orientation changes a distance. Rounding is left to `_similarities`, which compares again.
+    """
+    log_scale = np.log1p(points.limits.scale)
+    # Two points that are close together determine the transform of the field poorly.
+    shortest = max(4.0, 0.08 * max(points.shape))
+    a, b = points.reference[candidates[:, 0]], points.camera[candidates[:, 1]]
+    pairs = []
+    for start in range(0, len(a), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        first, second = (np.hypot(*(p[None, start:] - p[part, None]).transpose(2, 0, 1)) for p in (a, b))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            near = np.abs(np.log(second / first)) < log_scale + 1.0 / first + _ROUNDING
+        near &= (first > shortest) & (second > shortest)
+        i, j = np.nonzero(np.triu(near, 1))
+        pairs.append((i + start, j + start))
+    i, j = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    return i, j
+
+
+def _similarities(
+    za: NDArray, zb: NDArray, similar: tuple[Indices, Indices], limits: MatchLimits
+) -> tuple[NDArray, NDArray]:
     """Factors and shifts of all similarities within the limits of scale and rotation that two candidates propose."""
     log_scale, angle = np.log1p(limits.scale), np.deg2rad(limits.rotation_deg)
-    # Two points that are close together determine the transform of the field poorly.
-    shortest = max(4.0, 0.08 * max(shape))
-    factors, shifts = [], []
-    for start in range(0, len(za), _BLOCK):
-        da = za[None, :] - za[start : start + _BLOCK, None]
-        db = zb[None, :] - zb[start : start + _BLOCK, None]
-        later = np.arange(len(za))[None, :] > np.arange(start, start + len(da))[:, None]
-        i, j = np.nonzero(later & (np.abs(da) > shortest) & (np.abs(db) > shortest))
-        factor = db[i, j] / da[i, j]
-        slack = 1.0 / np.abs(da[i, j])  # each position may be wrong by a fraction of a pixel
-        near = np.flatnonzero(np.abs(np.log(np.abs(factor))) < log_scale + slack)
-        near = near[np.abs(np.angle(factor[near])) < angle + slack[near]]
-        factors.append(factor[near])
-        shifts.append(zb[start + i[near]] - factor[near] * za[start + i[near]])
-    return np.concatenate(factors), np.concatenate(shifts)
+    i, j = similar
+    da, db = za[j] - za[i], zb[j] - zb[i]
+    factor = db / da
+    slack = 1.0 / np.abs(da)  # each position may be wrong by a fraction of a pixel
+    near = np.flatnonzero(np.abs(np.angle(factor)) < angle + slack)
+    near = near[np.abs(np.log(np.abs(factor[near]))) < log_scale + slack[near]]
+    return factor[near], zb[i[near]] - factor[near] * za[i[near]]
 
 
 def _complex(points: Array) -> NDArray:

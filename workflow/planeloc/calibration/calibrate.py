@@ -22,7 +22,7 @@ import torch
 
 from planeloc.beads.stage_drift import uneven_stage_drift
 from planeloc.calibration.figure import draw_calibration
-from planeloc.calibration.gaussian_model import PsfFit, astigmatism_nm, fit_psf, relative_brightness
+from planeloc.calibration.gaussian_model import STEPS, PsfFit, astigmatism_nm, fit_psf, relative_brightness
 from planeloc.calibration.measure_beads import PlaneBeads, measure_beads
 from planeloc.calibration.quality import quality_checks, quality_values
 from planeloc.calibration.scan_fit import BeadScan, CalibratedPSF, model_residual
@@ -79,7 +79,7 @@ def calibrate(
     check_settings(settings)
     beads = [Path(path) for path in beads]
     _check_scan(beads[0], scan, z_step_nm, settings)
-    steps = 1 + microscope.planes * (1 + (ROUNDS if settings.model == "spline" else 1))
+    steps = STEPS + microscope.planes * (1 + (ROUNDS if settings.model == "spline" else 1)) + 1
     with progress_bar(steps, "calibrating", "step", log_every_s=LOG_EVERY_S) as bar:
         with open_cameras(beads, microscope) as source:
             files, slices, shape = source.files, source.shape[0], source.shape[2:]
@@ -87,18 +87,18 @@ def calibrate(
             transforms = _read_registration(registration, microscope, shape)
             planes = _measure(source, microscope, settings, bar.update)
         travel = travel_nm(slices, z_step_nm, scan, settings.refractive_index_factor)
-        fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings)
+        fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings, bar.update)
         del planes  # with the beads that were left out
-        bar.update()
         calibrated = _model(fit, settings.model, transforms, bar.update)
-    values = quality_values(fit, calibrated, astigmatism_nm(fit), z_step_nm * settings.refractive_index_factor)
-    checks = quality_checks(fit, values, settings)
+        values = quality_values(fit, calibrated, astigmatism_nm(fit), z_step_nm * settings.refractive_index_factor)
+        checks = quality_checks(fit, values, settings)
 
-    def draw(path: Path) -> None:
-        draw_calibration(path, fit, calibrated, values, checks)
+        def draw(path: Path) -> None:
+            draw_calibration(path, fit, calibrated, values, checks)
 
-    stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
-    draw(figure)
+        stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
+        draw(figure)
+        bar.update()
     write_quality(quality, values, checks)
     print_warnings(checks)
     scanned = {"scan": scan, "z_step_nm": z_step_nm}

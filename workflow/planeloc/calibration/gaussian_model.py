@@ -6,7 +6,7 @@ beads that two cameras share, where enough can be matched; else by the medians o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.stage_steps import StageSteps, stage_steps
 from planeloc.core.arrays import Array, Indices, Mask
 
+STEPS = 2  # of `fit_psf`
 _NEAR_FOCUS = 0.7  # of the depth of focus: where photons and residual are taken
 _FEWEST_MATCHED = 4
 _BRIGHTNESS_SD_OF_ONE = 0.03  # relative: how well a single bead's photons on two planes can be compared
@@ -85,6 +86,7 @@ def fit_psf(
     shape: tuple[int, int],
     pixel_size_nm: float,
     settings: CalibrateSettings,
+    advance: Callable[[], object] = lambda: None,
 ) -> PsfFit:
     """Fit the curve and compare the planes.
 
@@ -93,6 +95,7 @@ def fit_psf(
     planes : the measured beads of every camera.
     travel_nm : (slices,) position of the beads along z relative to the planes, up to a constant.
     shape : (rows, columns) of the cameras.
+    advance : is called `STEPS` times in all.
     """
     window_px = planes[0].stack.photons.shape[-1]
     for last in (False, True):
@@ -106,7 +109,9 @@ def fit_psf(
         if last or kept.all() or any(not kept[plane_of == p].any() for p in range(len(planes))):
             break
         planes = [plane.only(kept[plane_of == p]) for p, plane in enumerate(planes)]
+    advance()
     pairs = tuple(_common_beads(planes[0], plane, shape) for plane in planes[1:])
+    advance()
     of_one_nm = float(np.sqrt(2) * np.median(curve.focus_sd_nm))
     depth, depth_sd = _compare(curve.focus_nm, np.isfinite(curve.focus_nm), plane_of, pairs, of_one_nm)
     summed, summed_sd = (

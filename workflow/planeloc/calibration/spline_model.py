@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from planeloc.calibration.scan_fit import BeadScan
+from planeloc.calibration.spline_equations import SplineEquations
 from planeloc.fitting.single_emitter import EmitterFits
 from planeloc.psf import Emitters, GaussianPSF, SplinePSF
-from planeloc.psf.cubic_spline import Knots, cubic_basis, cubic_basis_slope
+from planeloc.psf.cubic_spline import Knots, cubic_basis
 
 _LATERAL_SPACING_NM = 110.0  # largest; half of what λ = 670 nm and NA 1.4 resolve is 120 nm
 _AXIAL_SPACING_NM = 100.0  # least; a spot changes along z over some 350 nm
-_TOLERANCE = 0.003  # of a spot's peak
 _SHARPEST_REACH = 0.9  # of d
 _SHARPEST_DEGREE = 4  # of the polynomial through the areas: they rise faster on one side
 _SHARPEST_STEPS = 31
@@ -43,9 +43,6 @@ _SOLVER_STEPS = 100
 # The prior: standard deviation of a coefficient, as a share of a Gaussian of twice the squared width, and beside it.
 _SHARE = 1.0
 _FLOOR = 2e-3  # of a plane's photons per pixel
-_STIFFNESS_LATERAL = 3.0  # of second differences between neighbouring coefficients over the prior's deviation
-_STIFFNESS_AXIAL = 10.0
-_OF_SECOND_DIFFERENCE = 6.0  # 1² + 2² + 1²
 
 
 def choose_knots(psf: GaussianPSF, scan: BeadScan) -> Knots:
@@ -140,99 +137,6 @@ def _round_images(psf: GaussianPSF, knots: Knots, widened: float = 1.0) -> Tenso
     return torch.exp(-squared / (2 * width)) * psf.pixel_size_nm**2 / (2 * math.pi * width)
 
 
-class _Equations:
-    """The linear problem: pixels ≈ background + photons · (Gaussian + spline), coefficients in prior deviations.
-
-    In single precision, which is far more than its solution needs (`_ACCURACY`).
-    """
-
-    def __init__(self, spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor) -> None:
-        psf, knots, windows = scan.model(spline, 0), spline.knots, scan.windows
-        defocus = torch.tensor(psf.plane_depths_nm, dtype=torch.float64) - beads[:, 2:3]
-        rows, columns = windows.photons.shape[2:]
-        # A bead has one position on all slices, so the sums along x, y and z can be taken one after the other. Its
-        # displacement with the stage is small: for the spline, unlike the Gaussian, the first order is enough.
-        distances = (
-            knots.along_axis(beads[:, 0], columns, psf.pixel_size_nm),
-            knots.along_axis(beads[:, 1], rows, psf.pixel_size_nm),
-        )
-        photons = torch.tensor(scan.brightness, dtype=torch.float64) * beads[:, 3:]
-        z = photons[..., None] * cubic_basis(knots.along_defocus(defocus))
-        # The basis along each axis, its slope where there is a displacement, and which of them each term has.
-        self.x, self.y = ([cubic_basis(distance).float()] for distance in distances)
-        self.terms, along_z = [(0, 0)], [z]
-        shift = windows.shifts_nm[..., None]
-        if shift.any():
-            for basis, distance in zip((self.x, self.y), distances, strict=True):
-                basis.append((-cubic_basis_slope(distance) / knots.lateral_nm).float())
-            self.terms += [(1, 0), (0, 1)]
-            along_z += [shift[:, :, 0] * z, shift[:, :, 1] * z]
-        self.z = torch.cat(along_z, dim=2).float()
-        self.prior = prior.float()
-        expected = windows.expected(psf, beads, background)
-        gaussian = windows.expected(psf.gaussian, beads, torch.zeros_like(background))
-        # No model of a spot is exact: of very bright beads more than the noise is tolerated.
-        peak = gaussian.amax(dim=(2, 3), keepdim=True)
-        self.weights = (windows.use / (windows.noise.variance(expected) + (_TOLERANCE * peak) ** 2)).float()
-        self.weight_sum = self.weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-30)
-        self.rest = self._without_background((windows.photons - gaussian).float())
-
-    def _without_background(self, images: Tensor) -> Tensor:
-        return images - (self.weights * images).sum(dim=(2, 3), keepdim=True) / self.weight_sum
-
-    def images(self, scaled: Tensor) -> Tensor:
-        """(beads, slices, rows, columns) of scaled coefficients, their backgrounds taken out."""
-        coefficients = self.prior * scaled
-        (axial, lateral, _), (beads, rows, _) = coefficients.shape, self.y[0].shape
-        in_x = [
-            (coefficients.flatten(0, 1) @ x.flatten(0, 1).T).view(axial, lateral, beads, -1).permute(2, 1, 0, 3)
-            for x in self.x
-        ]
-        in_x = [part.flatten(2) for part in in_x]
-        in_y = [(self.y[j] @ in_x[i]).view(beads, rows, axial, -1).transpose(1, 2).flatten(2) for i, j in self.terms]
-        return self._without_background((self.z @ torch.cat(in_y, dim=1)).unflatten(-1, (rows, -1)))
-
-    def gradient(self, images: Tensor) -> Tensor:
-        """The transpose of `images`, with the weights, of images without their backgrounds."""
-        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.y[0].shape
-        in_z = (self.z.mT @ (self.weights * images).flatten(2)).view(beads, len(self.terms), axial, rows, -1)
-        in_y = [torch.zeros(()) for _ in self.x]
-        for (i, j), part in zip(self.terms, in_z.transpose(2, 3).flatten(3).unbind(1), strict=True):
-            in_y[i] = in_y[i] + self.y[j].mT @ part
-        in_x = [part.view(beads, lateral, axial, -1).permute(2, 1, 0, 3).flatten(2).flatten(0, 1) for part in in_y]
-        total = sum(part @ x.flatten(0, 1) for part, x in zip(in_x, self.x, strict=True))
-        return self.prior * total.view(axial, lateral, lateral)
-
-    def normal(self, scaled: Tensor) -> Tensor:
-        """Second derivatives of the cost, data and prior, applied to scaled coefficients."""
-        return self.gradient(self.images(scaled)) + scaled + _stiffness(scaled)
-
-    def diagonal(self) -> Tensor:
-        """Of the second derivatives, without the small part of the displacements and the backgrounds."""
-        (axial, lateral, _), (beads, rows, _) = self.prior.shape, self.y[0].shape
-        x, y, z = self.x[0] ** 2, self.y[0] ** 2, self.z[..., :axial] ** 2
-        in_z = (z.mT @ self.weights.flatten(2)).view(beads, axial, rows, -1).transpose(1, 2).flatten(2)
-        in_y = (y.mT @ in_z).view(beads, lateral, axial, -1).permute(2, 1, 0, 3).flatten(2).flatten(0, 1)
-        data = (in_y @ x.flatten(0, 1)).view(axial, lateral, lateral)
-        return self.prior**2 * data + 1 + _OF_SECOND_DIFFERENCE * (_STIFFNESS_AXIAL + 2 * _STIFFNESS_LATERAL)
-
-
-def _stiffness(scaled: Tensor) -> Tensor:
-    """Derivative of the squared second differences along all axes; beyond the knots everything is zero."""
-    total = torch.zeros_like(scaled)
-    for axis, strength in ((0, _STIFFNESS_AXIAL), (1, _STIFFNESS_LATERAL), (2, _STIFFNESS_LATERAL)):
-        total += strength * _second_difference(_second_difference(scaled, axis), axis)
-    return total
-
-
-def _second_difference(values: Tensor, axis: int) -> Tensor:
-    difference = -2 * values
-    size = values.shape[axis]
-    difference.narrow(axis, 1, size - 1).add_(values.narrow(axis, 0, size - 1))
-    difference.narrow(axis, 0, size - 1).add_(values.narrow(axis, 1, size - 1))
-    return difference
-
-
 def _solve(
     spline: SplinePSF, scan: BeadScan, beads: Tensor, background: Tensor, prior: Tensor, accuracy: float
 ) -> Tensor:
@@ -241,7 +145,7 @@ def _solve(
     They are preconditioned by the diagonal: photons and noise make coefficients of the middle 1000 times better known
     than those of the rim.
     """
-    equations = _Equations(spline, scan, beads, background, prior)
+    equations = SplineEquations(spline, scan, beads, background, prior)
     inverse = 1 / equations.diagonal()
     solution = (spline.coefficients[0].double() / prior).float()
     right = equations.gradient(equations.rest)

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from planeloc.cameras.noise import NoiseModel
-from planeloc.fitting.levenberg_marquardt import Damping, minimise
+from planeloc.fitting import compiled_gaussians
+from planeloc.fitting.levenberg_marquardt import HOPELESS, Damping, minimise
 
 Array = NDArray[np.float64]
 
@@ -130,6 +131,7 @@ def fit_gaussians(
     elliptical: bool = False,
     axes_deg: float = 0.0,
     accuracy: Accuracy = WELL_CONVERGED,
+    compiled: bool = True,
 ) -> GaussianFits:
     """Fit one Gaussian to each window, from its middle.
 
@@ -139,6 +141,7 @@ def fit_gaussians(
     mask : (n, rows, columns) pixels to use; all by default.
     noise : slope and read noise, or arrays (n, 1) of them for every window; shot noise alone by default.
     estimator : one of `ESTIMATORS`.
+    compiled : whether compiled code may run the fit, where there is some.
 
     Raises
     ------
@@ -151,17 +154,61 @@ def fit_gaussians(
     data = windows.reshape(n, rows * columns)
     use = np.ones_like(data) if mask is None else np.asarray(mask, dtype=np.float64).reshape(n, rows * columns)
     problem = _Problem(data, use, (rows, columns), noise or NoiseModel(), estimator == "likelihood", axes_deg, accuracy)
+    if compiled and compiled_gaussians.is_available():
+        return _compiled(problem, elliptical)
     start = torch.from_numpy(_first_guess(problem, elliptical))
     found, converged = minimise(problem, start, _DAMPING, accuracy.iterations)
     parameters = found.numpy()
     values, jacobian = problem.model(parameters)
-    inside = (parameters[:, 0] > 0) & (parameters[:, 0] < columns) & (parameters[:, 1] > 0) & (parameters[:, 1] < rows)
     return GaussianFits(
         parameters,
         _covariance(problem, values, jacobian),
         _relative_residual(problem, values),
-        converged.numpy() & inside,
+        converged.numpy() & _inside(problem, parameters),
     )
+
+
+def _compiled(problem: _Problem, elliptical: bool) -> GaussianFits:
+    """The same by `planeloc.fitting.compiled_gaussians`."""
+    cosine, sine = _direction(problem.axes_deg)
+    slope, read = (
+        np.broadcast_to(v, (len(problem.data), 1))[:, 0] for v in (problem.noise.slope, problem.noise.read_variance)
+    )
+    found = compiled_gaussians.fit_windows(
+        problem.data,
+        problem.use,
+        problem.shape,
+        slope,
+        read,
+        _start_widths(problem.shape),
+        size=6 if elliptical else 5,
+        likelihood=problem.likelihood,
+        iterations=problem.accuracy.iterations,
+        cosine=cosine,
+        sine=sine,
+        first_damping=_DAMPING.first,
+        decrease=_DAMPING.decrease,
+        increase=_DAMPING.increase,
+        least_damping=_DAMPING.lowest,
+        largest_damping=_DAMPING.highest,
+        hopeless=HOPELESS,
+        close_enough=problem.accuracy.tolerance,
+        largest_step_px=_LARGEST_STEP_PX,
+        smallest_width=_SMALLEST_WIDTH_PX2,
+    )
+    return GaussianFits(
+        found.parameters,
+        _sandwich(found.hessian, found.middle),
+        np.sqrt(np.maximum(found.left, 0.0) / np.maximum(found.contrast, 1e-12)),
+        found.converged & _inside(problem, found.parameters),
+    )
+
+
+def _inside(problem: _Problem, parameters: Array) -> NDArray[np.bool_]:
+    """(n,) Whether Gaussians lie in their windows."""
+    rows, columns = problem.shape
+    x, y = parameters[:, 0], parameters[:, 1]
+    return (x > 0) & (x < columns) & (y > 0) & (y < rows)
 
 
 @dataclass(frozen=True)
@@ -219,7 +266,7 @@ def _first_guess(problem: _Problem, elliptical: bool) -> Array:
     best = np.zeros((n, 5))
     count = problem.use.sum(axis=1)
     mean = np.sum(problem.use * problem.data, axis=1) / count
-    for width in np.geomspace(0.4, (min(rows, columns) / 3) ** 2, _START_WIDTHS):
+    for width in _start_widths(problem.shape):
         trial = np.tile([columns / 2, rows / 2, width, 1.0, 0.0], (n, 1))
         profile = gaussian_values(trial, problem.shape)
         profile_mean = np.sum(problem.use * profile, axis=1) / count
@@ -237,6 +284,11 @@ def _first_guess(problem: _Problem, elliptical: bool) -> Array:
     return np.insert(best, 3, best[:, 2], axis=1) if elliptical else best
 
 
+def _start_widths(shape: tuple[int, int]) -> Array:
+    """Squared widths, px²."""
+    return np.geomspace(0.4, (min(shape) / 3) ** 2, _START_WIDTHS)
+
+
 def _limited(now: Array, step: Array) -> Array:
     """Apply a step that neither jumps across the window nor changes a width or the peak out of reason."""
     proposed = now + step
@@ -252,6 +304,11 @@ def _covariance(problem: _Problem, values: Array, jacobian: Array) -> Array:
     weights = problem.weights(values)
     middle = np.swapaxes(jacobian * (weights**2 * problem.noise.variance(values))[..., None], 1, 2) @ jacobian
     hessian = np.swapaxes(jacobian * weights[..., None], 1, 2) @ jacobian
+    return _sandwich(hessian, middle)
+
+
+def _sandwich(hessian: Array, middle: Array) -> Array:
+    """Inverse hessian · middle · inverse hessian, (n, p, p)."""
     scale = 1 / np.sqrt(np.maximum(np.diagonal(hessian, axis1=1, axis2=2), 1e-12))
     scaling = scale[:, :, None] * scale[:, None, :]
     inverse = np.linalg.pinv(hessian * scaling, hermitian=True) * scaling

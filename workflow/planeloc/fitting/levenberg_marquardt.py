@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-_HOPELESS = 1e8  # damping beyond which no step improves a fit
+HOPELESS = 1e8  # damping beyond which no step improves a fit
 
 
 class Problem(Protocol):
@@ -68,7 +68,7 @@ def minimise(problem: Problem, start: Tensor, schedule: Damping, iterations: int
         better = part.cost(proposed) <= cost + schedule.tolerance
         parameters[active] = torch.where(better[:, None], proposed, now)
         damping[active] = schedule.after(damping[active], better)
-        done = (tiny & better if schedule.must_improve else tiny) | (damping[active] > _HOPELESS)
+        done = (tiny & better if schedule.must_improve else tiny) | (damping[active] > HOPELESS)
         converged[active[done]] = True
         active = active[~done]
     return parameters, converged

@@ -4,7 +4,8 @@ Where two molecules overlap, a network may detect only one. The residual of the 
 in others. A second molecule is tried there, at positions and depths around the first on a grid; for a unit image u,
 residual r and weights w (inverse variances), (Σ w r u)² / Σ w u² is the gain: by how much it lowers the sum of squares.
 Σ w r u / Σ w u² are its photons. The unit images are those of the closest Gaussian, products of a profile along x and
-one along y, so that no image is made: what is found only starts another fit, with the whole model.
+one along y, so that no image is made: what is found only starts another fit, with the whole model. On CPUs the search
+is compiled code (`planeloc.fitting.compiled_search`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planeloc.core.devices import in_large_groups
+from planeloc.fitting import compiled_search
 from planeloc.fitting.maximum import Residuals
 from planeloc.psf import PSF
 
@@ -36,13 +38,22 @@ class MissedMolecules(NamedTuple):
     photons: Tensor  # (m,) of all planes
 
 
-def find_missed(psf: PSF, residuals: Residuals, depth_range_nm: tuple[float, float]) -> MissedMolecules:
-    """Find the best second molecule of every window, no two of a frame at the same position."""
+def find_missed(
+    psf: PSF, residuals: Residuals, depth_range_nm: tuple[float, float], compiled: bool = True
+) -> MissedMolecules:
+    """Find the best second molecule of every window, no two of a frame at the same position.
+
+    `compiled`: whether compiled code may search, where there is some for the model and the device.
+    """
     steps = _steps(psf, depth_range_nm).to(residuals.position)
-    at_once = _IN_LARGE_GROUPS if in_large_groups(steps.device) else _WINDOWS_AT_ONCE
-    rows = torch.arange(len(residuals.frame), device=steps.device).split(at_once)
-    batches = [_best(psf, residuals.at(part), steps) for part in rows]
-    gain, position, photons = (torch.cat(values) for values in zip(*batches, strict=True))
+    if compiled and compiled_search.is_available(psf, residuals):
+        best, gain, photons = compiled_search.best_steps(psf, residuals, steps)
+    else:
+        at_once = _IN_LARGE_GROUPS if in_large_groups(steps.device) else _WINDOWS_AT_ONCE
+        rows = torch.arange(len(residuals.frame), device=steps.device).split(at_once)
+        batches = [_best(psf, residuals.at(part), steps) for part in rows]
+        best, gain, photons = (torch.cat(values) for values in zip(*batches, strict=True))
+    position = torch.cat((residuals.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
     gain = torch.where(photons > 0, gain, 0.0)
     known = (values.cpu().numpy() for values in (residuals.frame, gain, position[:, :2]))
     rows = torch.from_numpy(_distinct(*known, _SAME_PX * psf.pixel_size_nm)).to(gain.device)
@@ -70,15 +81,14 @@ def _steps(psf: PSF, depth_range_nm: tuple[float, float]) -> Tensor:
 
 
 def _best(psf: PSF, residuals: Residuals, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gain, position (n, 3) and photons of the best of the steps (k, 3) in every window."""
+    """Number, gain and photons (n,) of the best of the steps (k, 3) in every window."""
     weight = residuals.weight.unflatten(2, (-1, round(residuals.weight.shape[2] ** 0.5)))
     y, x = _profiles(psf, residuals, steps, weight.shape[-1])
     match = ((y @ (weight * residuals.residual.view_as(weight))) * x).sum(dim=(1, 3))
     energy = ((y.square() @ weight) * x.square()).sum(dim=(1, 3)).clamp(min=1e-12)
     gain, best = (match.clamp(min=0) ** 2 / energy).max(dim=1)
     photons = (match / energy).gather(1, best[:, None])[:, 0]
-    position = torch.cat((residuals.position[:, :2] + steps[best, :2], steps[best, 2:]), dim=1)
-    return gain, position, photons
+    return best, gain, photons
 
 
 def _profiles(psf: PSF, residuals: Residuals, steps: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 Position, depth and photons of one emitter per window, with a known or unknown background on every plane: Fisher
 scoring with Levenberg's damping on the likelihood of shot and read noise (Huang et al. 2013, Nat. Methods 10, 653).
 Inter-camera drift may be unknown, too, with a normal prior. A bead in the slices of a scan is the same problem:
-`PSF.as_scan` makes every slice a plane. Computed in float64.
+`PSF.as_scan` makes every slice a plane. Computed in float64; on CPUs, where no drift is fitted and backgrounds are
+unknown, as compiled code (`planeloc.fitting.compiled_emitters`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor
 
 from planeloc.cameras.noise import PixelNoise
-from planeloc.fitting.levenberg_marquardt import Damping, minimise
+from planeloc.fitting import compiled_emitters
+from planeloc.fitting.levenberg_marquardt import HOPELESS, Damping, minimise
 from planeloc.psf import PSF, Emitters
 from planeloc.psf.fisher_information import without_backgrounds
 
 _BATCH_BYTES = 4 << 20  # of derivatives at once; more than a processor caches takes 1.7 times as long
 _LARGEST_STEP_PX = 0.5
 _LARGEST_STEP_Z_NM = 120.0
+_LARGEST_LOSS, _LARGEST_GAIN = 0.6, 2.0  # of photons in a step, relative
 _CLOSE_ENOUGH = 1e-3  # nm; of photons, relative
 _ITERATIONS = 60
 _DAMPING = Damping(first=1e-3, decrease=6, increase=10, lowest=1e-12, tolerance=1e-9, must_improve=False)
@@ -144,6 +147,7 @@ def fit_emitters(
     *,
     background: Tensor | None = None,
     drift_sd_nm: float = 0.0,
+    compiled: bool = True,
 ) -> EmitterFits:
     """Fit one emitter to each window.
 
@@ -153,7 +157,11 @@ def fit_emitters(
     background : (n, planes) photons per pixel, where it is known; fitted by default.
     drift_sd_nm : standard deviation of the unknown inter-camera drift of planes 1… along each axis, normal about the
         windows' shifts; the fit then maximises the posterior probability. 0: the windows' shifts are exact.
+    compiled : whether compiled code may run the fit, where it knows the model and the device.
     """
+    simple = background is None and not drift_sd_nm > 0
+    if compiled and simple and compiled_emitters.is_available(psf, windows.photons):
+        return _compiled(psf, windows, start.double())
     count, planes, rows, columns = windows.photons.shape
     parameters = 4 + (2 * (planes - 1) if drift_sd_nm > 0 else 0)
     size = max(1, _BATCH_BYTES // (planes * rows * columns * parameters * 8))
@@ -170,6 +178,37 @@ def fit_emitters(
         found, converged = minimise(problem, torch.cat((start[batch], known), dim=1), _DAMPING, _ITERATIONS)
         fits.append(_result(problem, *problem.split(found), converged))
     return EmitterFits(*(torch.cat([getattr(fit, name) for fit in fits]) for name in vars(fits[0])))
+
+
+def _compiled(psf: PSF, windows: EmitterWindows, start: Tensor) -> EmitterFits:
+    """Fits without drift and with unknown backgrounds, as compiled code."""
+    limits = {
+        "iterations": _ITERATIONS,
+        "first_damping": _DAMPING.first,
+        "decrease": _DAMPING.decrease,
+        "increase": _DAMPING.increase,
+        "least_damping": _DAMPING.lowest,
+        "tolerance": _DAMPING.tolerance,
+        "hopeless": HOPELESS,
+        "largest_step_px": _LARGEST_STEP_PX,
+        "largest_step_z_nm": _LARGEST_STEP_Z_NM,
+        "largest_loss": _LARGEST_LOSS,
+        "largest_gain": _LARGEST_GAIN,
+        "close_enough": _CLOSE_ENOUGH,
+    }
+    pixels = windows.photons, windows.use, windows.shifts_nm, windows.axes
+    found = compiled_emitters.fit_windows(psf, windows.noise, pixels, start, limits)
+    parameters, background = found.parameters.split((4, windows.planes), dim=1)
+    freedom = windows.use.sum(dim=(1, 2, 3)) - 4 - windows.planes
+    return EmitterFits(
+        parameters,
+        background,
+        torch.zeros_like(windows.shifts_nm),
+        _inverse(found.information),
+        relative_residual=(found.left.clamp(min=0) / found.contrast.clamp(min=1e-12)).sqrt(),
+        chi_square=found.squares / freedom.clamp(min=1),
+        converged=found.converged & _inside(windows, parameters, psf.pixel_size_nm),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,7 +268,7 @@ def _limited(now: Tensor, step: Tensor, pixel_size_nm: float) -> Tensor:
     reach = _LARGEST_STEP_PX * pixel_size_nm
     limited = step.clamp(-reach, reach)
     limited[:, 2] = step[:, 2].clamp(-_LARGEST_STEP_Z_NM, _LARGEST_STEP_Z_NM)
-    limited[:, 3] = torch.minimum(torch.maximum(step[:, 3], -0.6 * now[:, 3]), 2 * now[:, 3])
+    limited[:, 3] = torch.minimum(torch.maximum(step[:, 3], -_LARGEST_LOSS * now[:, 3]), _LARGEST_GAIN * now[:, 3])
     return limited
 
 
@@ -259,7 +298,11 @@ def _result(problem: _Problem, parameters: Tensor, background: Tensor, converged
 def _covariance(problem: _Problem, weights: Tensor, derivatives: Tensor) -> Tensor:
     """(n, p, p) Inverse information."""
     information, _, _ = without_backgrounds(weights, derivatives, problem.background_known)
-    information = information + torch.diag(problem.precision)
+    return _inverse(information + torch.diag(problem.precision))
+
+
+def _inverse(information: Tensor) -> Tensor:
+    """Of matrices (n, p, p) in any units; zero along directions that nothing is known about."""
     scale = torch.diagonal(information, dim1=1, dim2=2).clamp(min=1e-300).rsqrt()
     scaling = scale[:, :, None] * scale[:, None, :]
     return torch.linalg.pinv(information * scaling, hermitian=True) * scaling

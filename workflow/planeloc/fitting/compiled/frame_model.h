@@ -4,30 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "normal_equations.h"
 #include "unit_images.h"
+#include "window_sums.h"
 
 namespace planeloc {
-
-constexpr int PER_PLANE = 5;  // numbers that describe a molecule on a plane: x, y and defocus there, photons, background
-constexpr int PIXEL_BLOCK = 16;
-constexpr int64_t padded(int64_t pixels) { return (pixels + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK; }
-
-// Natural logarithm of a positive number, without branches: |error| < 2e-8 in single precision.
-inline float logarithm(float value) {
-  int32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const int32_t exponent = (bits - 0x3f3504f3) >> 23;  // the mantissa lies between √½ and √2
-  bits -= exponent * (1 << 23);
-  float mantissa;
-  std::memcpy(&mantissa, &bits, sizeof bits);
-  const float s = (mantissa - 1) / (mantissa + 1), q = s * s;
-  return float(exponent) * 0.69314718056f + s * (2 + q * (2.f / 3 + q * (2.f / 5 + q * (2.f / 7 + q * (2.f / 9)))));
-}
-inline double logarithm(double value) { return std::log(value); }
 
 // The posterior at some values of the unknowns.
 struct Evaluation {
@@ -219,7 +202,7 @@ class FrameModel {
     add_deviance(i, window, plane, out);
     real sums[PER_PLANE][PER_PLANE + 1] = {};
     weighted_products<0>(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
-                      expected_.data() + window * pixels_, sums);
+                         expected_.data() + window * pixels_, pixels_, sums);
     double products[PER_PLANE * (PER_PLANE + 1)];
     for (int a = 0; a < PER_PLANE; ++a)
       for (int b = 0; b <= PER_PLANE; ++b) products[a * (PER_PLANE + 1) + b] = double(b < a ? sums[b][a] : sums[a][b]);
@@ -253,25 +236,6 @@ class FrameModel {
         own[k] += deviance * share_[block + k];
       }
     for (int k = 0; k < PIXEL_BLOCK; ++k) out.deviance[i] += double(whole[k]), out.cost += double(own[k]);
-  }
-
-  // Sums over pixels of weighted products of row `A` with it, the rows behind it and, last, the residual.
-  template <int A>
-  void weighted_products(const real *rows, const real *weight, const real *photons, const real *expected,
-                         real sums[PER_PLANE][PER_PLANE + 1]) const {
-    Row<real, PIXEL_BLOCK / LANES> partial[PER_PLANE + 1 - A];
-    using Block = Row<real, PIXEL_BLOCK / LANES>;
-    for (int64_t block = 0; block < pixels_; block += PIXEL_BLOCK) {
-      Block weighted, residual;
-      weighted.add(1, rows + A * pixels_ + block);
-      weighted.multiply(weight + block);
-      residual.add(1, photons + block);
-      residual.add(-1, expected + block);
-      for (int b = A; b < PER_PLANE; ++b) partial[b - A].add_product(weighted, rows + b * pixels_ + block);
-      partial[PER_PLANE - A].add_product(weighted, residual);
-    }
-    for (int b = A; b <= PER_PLANE; ++b) sums[A][b] = partial[b - A].sum();
-    if constexpr (A + 1 < PER_PLANE) weighted_products<A + 1>(rows, weight, photons, expected, sums);
   }
 
   double factor(const Unknowns &at, int64_t i, int64_t plane, int row) const {

@@ -59,4 +59,23 @@ struct Result {
   void *residual, *weight;     // (molecules, planes, side, side) real
 };
 
+// Windows around single emitters, with the planes, noise and point spread function of a `Problem`.
+struct EmitterWindows {
+  int64_t count;
+  const double *photons, *use;  // (count, planes, side, side)
+  const double *shifts_nm;      // (count, planes, 2)
+  const double *axes;           // (planes, 2, 2)
+  const double *start;          // (count, 4) x, y, z, photons
+  int64_t iterations;
+  double first_damping, decrease, increase, least_damping, tolerance, hopeless;
+  double largest_step_px, largest_step_z_nm, largest_loss, largest_gain, close_enough;
+};
+
+struct EmitterResult {
+  double *parameters;   // (count, 4 + planes) with the background of every plane
+  double *information;  // (count, 4, 4) with the backgrounds eliminated
+  double *left, *contrast, *squares;  // (count) sums that `single_emitter._result` explains
+  uint8_t *converged;   // (count)
+};
+
 }  // namespace planeloc
