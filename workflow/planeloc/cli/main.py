@@ -23,6 +23,7 @@ _COMMANDS = {
     "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
+    "overlay": "Draw raw frames of all cameras with the localizations found in them.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
     "render": "Render the super-resolution images.",

@@ -1,4 +1,4 @@
-"""Settings of the `render` stage."""
+"""Settings of the `render` and `overlay` stages."""
 
 from __future__ import annotations
 
@@ -41,5 +41,15 @@ class RenderSettings:
     )
     gamma: float = setting(
         0.6, "Gamma of the depth-coloured image; below 1 brightens thin structures.", minimum=0.1, maximum=5
+    )
+    colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """How raw frames are drawn with their localizations."""
+
+    region_px: int = setting(
+        64, "Side of the part that is drawn of larger fields: the one with most molecules.", unit="px", minimum=8
     )
     colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)
