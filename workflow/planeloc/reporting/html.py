@@ -53,7 +53,7 @@ def sentence(text: str) -> str:
 
 
 def embedded(path: Path, widest_px: int = _WIDEST_PX) -> str:
-    """A PNG, reduced where it is larger than a page shows, as a `data:` address of a WebP: small, and sharp at its size.
+    """A PNG as the `data:` address of a WebP, reduced where it is larger than a page shows.
 
     Raises
     ------

@@ -21,8 +21,8 @@ _WHY = {
     "background": "the background is noisier than in the training of the network, which may take noise for molecules",
     "brightness": "molecules are much dimmer or brighter than in the training of the network, which may miss them",
     "spot_width": (
-        "spots are wider or narrower than in the training of the network, and depths may be wrong; first check that the "
-        "calibration belongs to this movie and that the focus was right"
+        "spots are wider or narrower than in the training of the network, and depths may be wrong; first check that "
+        "the calibration belongs to this movie and that the focus was right"
     ),
     "density": "molecules are denser than in the training of the network, which may miss or merge those that overlap",
 }

@@ -1,8 +1,8 @@
-"""The quality page of a sample: one verdict, the picture, the numbers that matter, what to do; then every stage, folded."""
+"""The quality page of a sample: one verdict, picture, numbers that matter, what to do; then every stage, folded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,15 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
     The verdict on the sample: pass, warn, fail, or unknown if no check could be made.
     """
     checks, values = _read(files)
-    names = [name for name in (*SECTIONS, *checks) if name in checks]
-    figures = {name: _figure(path, CAPTIONS.get(name)) for name, path in files.figures.items()}
-    of_sections = {name: CAPTIONS[name].section if name in CAPTIONS else name for name in figures}
-    names += [name for name in dict.fromkeys(of_sections.values()) if name and name not in checks]
-    order = {name: number for number, name in enumerate(SECTIONS)}
-    names = sorted(dict.fromkeys(names), key=lambda name: order.get(name, len(order)))
-    ordered = sorted(figures, key=lambda name: list(CAPTIONS).index(name) if name in CAPTIONS else len(CAPTIONS))
+    figures = {name: _figure(files.figures[name], CAPTIONS.get(name)) for name in _ordered(files.figures, CAPTIONS)}
+    of_section = {name: CAPTIONS[name].section if name in CAPTIONS else name for name in figures}
+    names = _ordered({*checks, *of_section.values()} - {""}, SECTIONS)
     sections = [
         _section(
-            name, checks.get(name, []), values.get(name, {}), [figures[f] for f in ordered if of_sections[f] == name]
+            name,
+            checks.get(name, []),
+            values.get(name, {}),
+            [figure for key, figure in figures.items() if of_section[key] == name],
         )
         for name in names
     ]
@@ -71,6 +70,12 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
     }
     write_page(output, "quality.html.j2", content)
     return verdict
+
+
+def _ordered(names: Iterable[str], order: Iterable[str]) -> list[str]:
+    """Names in the order of some; others follow, sorted."""
+    places = {name: number for number, name in enumerate(order)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
 def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapping[str, Any]]]:

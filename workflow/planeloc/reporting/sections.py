@@ -56,27 +56,27 @@ CAPTIONS = {
     ),
     "registration": Caption(
         "registration",
-        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Grey lines: standard "
-        "deviation of the transform, nm.",
+        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Grey lines: "
+        "standard deviation of the transform, nm.",
     ),
     "calibration": Caption(
         "calibration",
-        "Measured spot widths (circles) should lie on the defocus curves (lines), with one minimum per plane. Below: side "
-        "view of the PSF model, and its residual.",
+        "Measured spot widths (circles) should lie on the defocus curves (lines), with one minimum per plane. Below: "
+        "side view of the PSF model, and its residual.",
     ),
     "training": Caption(
         "network", "The losses should fall and level off together. Errors should be close to the Cramér–Rao bound."
     ),
     "overlay": Caption(
         "localization",
-        "Raw frames of every camera. Every spot should have a circle, and every circle a spot on some plane; it is bold on "
-        "the plane closest to its depth. Bottom: mean image of molecules in focus; the cross is where table and transforms "
-        "put them. Inter-camera drift is part of the offset.",
+        "Raw frames of every camera. Every spot should have a circle, and every circle a spot on some plane; it is "
+        "bold on the plane closest to its depth. Bottom: mean image of molecules in focus; the cross is where table "
+        "and transforms put them. Inter-camera drift is part of the offset.",
     ),
     "sample_drift": Caption(
         "sample_drift",
-        "Drift along x, y and z, with twice its standard deviation. Grey: from two halves of the field; they should agree. "
-        "Right: a part of the sample before and after the correction.",
+        "Drift along x, y and z, with twice its standard deviation. Grey: from two halves of the field; they should "
+        "agree. Right: a part of the sample before and after the correction.",
     ),
     "filtered": Caption("filter", "Distributions of the localizations, with the limits of the filter."),
     "linking": Caption("linking", "How many frames a blink lasts, and in how many a molecule was found."),
@@ -84,8 +84,8 @@ CAPTIONS = {
     "projections": Caption("views", "The result seen along z, y and x."),
     "evaluation": Caption(
         "evaluation",
-        "With ground truth: errors along x, y and z, error and recall against depth and photons. Without: localizations "
-        "over time, and distributions of depth, photons and localization precision.",
+        "With ground truth: errors along x, y and z, error and recall against depth and photons. Without: "
+        "localizations over time, and distributions of depth, photons and localization precision.",
     ),
 }
 """Figures by name, in the order of their section."""

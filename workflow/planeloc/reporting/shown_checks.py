@@ -33,7 +33,7 @@ def shown(check: Mapping[str, Any]) -> ShownCheck:
 def stage_verdict(checks: Sequence[ShownCheck]) -> str:
     """The worst verdict; "unknown" is between pass and warn, and the verdict of a stage without checks."""
     bad = worst(check.verdict for check in checks if check.verdict != UNKNOWN)
-    return UNKNOWN if bad == "pass" and any(c.verdict == UNKNOWN for c in checks) or not checks else bad
+    return UNKNOWN if (bad == "pass" and any(c.verdict == UNKNOWN for c in checks)) or not checks else bad
 
 
 def overall(checks: Sequence[ShownCheck]) -> tuple[str, str]:
