@@ -176,22 +176,23 @@ def _mean_spots(
     counts = np.concatenate([movie.read(number, number + 1) for number in read])
     place = np.full(movie.frames, -1)
     place[read] = np.arange(len(read))
-    at = place[table["frame"]]
-    at[_crowded(at, points)] = -1
+    rows = np.flatnonzero(place[table["frame"]] >= 0)
+    rows = rows[~_crowded(table["frame"][rows], points[rows])]
     spots = []
     for plane, (transform, camera) in enumerate(zip(registration.transforms, movie.microscope.cameras, strict=True)):
-        use = np.flatnonzero((at >= 0) & (np.abs(table["z"] - depths[plane]) < _IN_FOCUS_NM))
+        use = rows[np.abs(table["z"][rows] - depths[plane]) < _IN_FOCUS_NM]
         use = use[:: max(1, -(-len(use) // _MOST_SPOTS))]
-        spots.append(mean_spot(counts[:, plane], at[use], transform(points[use]).reshape(-1, 2), camera.photons))
+        image = place[table["frame"][use]]
+        spots.append(mean_spot(counts[:, plane], image, transform(points[use]).reshape(-1, 2), camera.photons))
     return spots
 
 
 def _crowded(frame: NDArray[np.int64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(n,) whether another point of the same frame (not −1) is so close that its light is in a mean image."""
+    """(n,) whether another point of the same frame is so close that its light is in a mean image."""
     found = np.zeros(len(frame), dtype=bool)
     order = np.argsort(frame, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
-        if len(rows) > 1 and frame[rows[0]] >= 0:
+        if len(rows) > 1:
             pairs = cKDTree(points[rows]).query_pairs(2 * REACH_PX, output_type="ndarray")
             found[rows[pairs.ravel()]] = True
     return found

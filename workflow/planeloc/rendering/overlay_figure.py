@@ -69,7 +69,7 @@ def write_overlay(
     for plane, camera in enumerate(microscope.cameras):
         axes[0, plane].set_title(f"{camera.name}, focus at {number(depths_nm[plane])} nm", fontsize=11)
         _draw_spot(axes[-1, plane], spots[plane], microscope.pixel_size_nm)
-    axes[-1, 0].set_ylabel("mean image of\nmolecules in focus", fontsize=11)
+    axes[-1, 0].set_ylabel("mean image of isolated\nmolecules in focus", fontsize=11)
     figure.suptitle("Raw frames with localizations, drawn through the transforms onto every camera", fontsize=13)
     bar = figure.colorbar(scale, ax=axes[: len(rows)], fraction=0.03, pad=0.01, shrink=0.8)
     bar.set_label("depth z (nm)")
