@@ -238,8 +238,8 @@ def test_a_stage_that_stopped_fails_with_its_error(tmp_path: Path) -> None:
     verdict, text = written(tmp_path / "quality.html", stages=stages, failures={"localization": log})
     assert verdict == "fail"
     todo = text.partition('<ul class="todo">')[2].partition("</ul>")[0]
-    assert "Localization: whether this stage was completed</b>: it stopped." in todo
-    assert "Movie.json: damaged &lt;manifest&gt;; convert it again." in todo
+    assert "Localization: completed</b>: no, it stopped with an error." in todo
+    assert "It said: movie.json: damaged &lt;manifest&gt;; convert it again. What follows" in todo
 
 
 def numbers(**stages: dict) -> dict[str, tuple[str, str]]:

@@ -136,7 +136,7 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
     page = checkout.folder / DEMO / "filaments" / "quality.html"
     assert "<strong>fail</strong>" in page.read_text()
-    assert "Localize went wrong; correct it." in page.read_text()
+    assert "It said: localize went wrong; correct it." in page.read_text()
     assert "<h2>Movie</h2>" in page.read_text() and "<h2>Evaluation</h2>" not in page.read_text()
     checkout.calls()
 
@@ -165,7 +165,7 @@ def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(check
     assert content["verdict"] == content["stages"]["calibration"]["verdict"] == "fail"
     assert content["stages"]["registration"]["verdict"] == "warn"
     page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
-    assert "<strong>fail</strong>" in page and "Calibrate went wrong; correct it." in page
+    assert "<strong>fail</strong>" in page and "It said: calibrate went wrong; correct it." in page
 
 
 def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:

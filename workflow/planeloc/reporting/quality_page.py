@@ -91,7 +91,8 @@ def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapp
         checks[name] = [shown(check) for check in content.get("checks", [])]
         values[name] = content.get("values", {})
     for name, path in files.failures.items():
-        stopped = ShownCheck("whether this stage was completed", "it stopped", "", "fail", _last_words(path))
+        advice = f"It said: {_last_words(path)}. What follows this step is missing, or of an earlier run"
+        stopped = ShownCheck("completed", "no, it stopped with an error", "", "fail", advice)
         checks.setdefault(name, []).insert(0, stopped)
     return checks, values
 
@@ -100,7 +101,7 @@ def _last_words(log: Path) -> str:
     """The error in the log of a stage that stopped."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     said = [line.removeprefix("planeloc: ") for line in lines if line.startswith("planeloc: ")]
-    return said[-1] if said else f"see {log}"
+    return said[-1].rstrip(".") if said else f"nothing; see {log}"
 
 
 def _figure(path: Path, caption: Caption | None) -> dict[str, str]:
