@@ -268,6 +268,16 @@ def test_drift_and_truth() -> None:
     assert truth["Error"][0] == "20 nm lateral, 30 nm axial"
 
 
+def test_linking_and_resolution() -> None:
+    linked = {"localizations_linked": 1, "linked_rows": 1203, "localizations": 5797}
+    assert numbers(linking=linked) == {"Molecules (blinks)": ("1,203", "after linking, 4.82 localizations each")}
+    assert numbers(linking={**linked, "localizations_linked": 0})["Molecules (blinks)"][0] == "not linked"
+    measured = {"frc_nm": 31.2, "fsc_axial_nm": None}
+    assert numbers(resolution=measured) == {"Resolution": ("31 nm lateral", "Fourier correlation")}
+    assert numbers(resolution={**measured, "fsc_axial_nm": 58.0})["Resolution"][0] == "31 nm lateral, 58 nm axial"
+    assert numbers(resolution={"frc_nm": None})["Resolution"][0] == "not known"
+
+
 def test_command(tmp_path: Path) -> None:
     quality, picture = quality_file(tmp_path, "psf", GOOD), figure(tmp_path, "psf")
     output = ["report", "quality", "--output", f"{tmp_path}/q.html"]

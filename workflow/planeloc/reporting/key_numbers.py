@@ -35,8 +35,13 @@ def _localizations(values: Values) -> tuple[str, str] | None:
 
 
 def _molecules(values: Values) -> tuple[str, str] | None:
-    found = _of(values, "linking", "molecules")
-    return (f"{found[0]:,.0f}", "after linking") if found else None
+    found = _of(values, "linking", "localizations_linked", "linked_rows", "localizations")
+    if not found:
+        return None
+    linked, rows, localizations = found
+    if not linked:
+        return "not linked", ""
+    return f"{rows:,.0f}", f"after linking, {number(localizations / rows) if rows else NOTHING} localizations each"
 
 
 def _precision(values: Values) -> tuple[str, str] | None:
@@ -45,10 +50,13 @@ def _precision(values: Values) -> tuple[str, str] | None:
 
 
 def _resolution(values: Values) -> tuple[str, str] | None:
-    lateral = _of(values, "resolution", "frc_nm")
-    axial = _of(values, "resolution", "fsc_nm")
-    text = ", ".join(f"{_nm(found[0])} {name}" for found, name in ((lateral, "in xy"), (axial, "in 3D")) if found)
-    return (text, "Fourier ring and shell correlation") if text else None
+    if "resolution" not in values:
+        return None
+    directions = {"frc_nm": "lateral", "fsc_axial_nm": "axial"}
+    known = [
+        f"{_nm(found[0])} {text}" for name, text in directions.items() if (found := _of(values, "resolution", name))
+    ]
+    return (", ".join(known), "Fourier correlation") if known else ("not known", "too few localizations to tell")
 
 
 def _drift(values: Values) -> tuple[str, str] | None:
@@ -83,13 +91,12 @@ def _photons(values: Values) -> tuple[str, str] | None:
 
 
 def _nm(value: float) -> str:
-    text = f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
-    return f"{text} nm" if text else NOTHING
+    return f"{value:.1f} nm" if value < 9.95 else f"{value:,.0f} nm"
 
 
 _NUMBERS: dict[str, Callable[[Values], tuple[str, str] | None]] = {
     "Localizations": _localizations,
-    "Molecules": _molecules,
+    "Molecules (blinks)": _molecules,
     "Localization precision": _precision,
     "Resolution": _resolution,
     "Sample drift": _drift,

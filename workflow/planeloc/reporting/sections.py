@@ -78,10 +78,12 @@ CAPTIONS = {
         "Drift along x, y and z, with twice its standard deviation. Grey: from two halves of the field; they should "
         "agree. Right: a part of the sample before and after the correction.",
     ),
+    "before_after": Caption("sample_drift", "The picture without and with the correction of the sample drift."),
     "filtered": Caption("filter", "Distributions of the localizations, with the limits of the filter."),
     "linking": Caption("linking", "How many frames a blink lasts, and in how many a molecule was found."),
     "resolution": Caption("resolution", "Correlation of two halves of the localizations against spatial frequency."),
     "projections": Caption("views", "The result seen along z, y and x."),
+    "slices": Caption("views", "The result in slices along z."),
     "evaluation": Caption(
         "evaluation",
         "With ground truth: errors along x, y and z, error and recall against depth and photons. Without: "
