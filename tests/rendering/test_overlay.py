@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.movie.writer import write_movie
 from planeloc.rendering import overlay as stage
-from planeloc.rendering.mean_spot import mean_spot
-from planeloc.rendering.overlay import chosen_frames, densest_region, overlay
+from planeloc.rendering.mean_spot import MeanSpot, mean_spot
+from planeloc.rendering.overlay import chosen_frames, densest_region, offset_checks, offset_values, overlay
 from planeloc.rendering.settings import OverlaySettings
 from planeloc.transforms.camera_transform import Registration
 from support.movies import MAPS, MICROSCOPE, SIDE, Source, expose
@@ -74,7 +75,7 @@ def test_molecules_are_drawn_where_the_cameras_show_them(sample: dict[str, Path]
     """Within a pixel of the brightest pixel around them, on turned and mirrored cameras; and at the right depth."""
     seen = {}
     monkeypatch.setattr(stage.figures, "write_overlay", lambda _, rows, *others: seen.update(rows=rows))
-    overlay(**sample, figure=tmp_path / "overlay.png", settings=OverlaySettings())
+    overlay(**sample, figure=tmp_path / "overlay.png", quality=tmp_path / "q.json", settings=OverlaySettings())
     for panels in seen["rows"]:
         assert len(panels) == 4
         drawn = 0
@@ -104,6 +105,21 @@ def test_a_wrong_transform_is_an_offset_of_the_mean_spot() -> None:
         assert np.abs(np.array((column, row)) - 7.5 - 2 * np.array(shift)).max() <= 1
 
 
+def test_a_camera_that_moved_is_a_warning() -> None:
+    image = np.ones((16, 16))
+    still, moved = (MeanSpot(image, offset, (0.01, 0.02), 30) for offset in ((0.1, -0.1), (0.4, -0.4)))
+    unknown = MeanSpot(None, None, None, 3)
+    (check,) = offset_checks([still, unknown, moved], ["a", "b", "c"], OverlaySettings())
+    assert check.verdict == "warn" and check.value == pytest.approx(0.32**0.5) and "molecules on c " in check.advice
+    (check,) = offset_checks([still, unknown], ["a", "b"], OverlaySettings())
+    assert check.verdict == "pass"
+    values = offset_values([still, unknown], 100.0)
+    assert values["camera_0_offset_y_nm"] == pytest.approx(-10) and values["camera_0_offset_y_sd_nm"] == pytest.approx(
+        2
+    )
+    assert [name for name in values if name.startswith("camera_1")] == ["camera_1_molecules_in_focus"]
+
+
 def test_too_few_molecules_have_no_mean_spot() -> None:
     none = mean_spot(np.zeros((1, 40, 40), np.uint16), np.zeros(3, int), np.full((3, 2), 20.0), np.asarray)
     assert none.photons is None and none.offset_px is None and none.molecules == 3
@@ -113,7 +129,10 @@ def test_too_few_molecules_have_no_mean_spot() -> None:
 
 def test_equal_files_give_equal_figures(sample: dict[str, Path], tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.png" for name in "ab"]
-    records = [overlay(**sample, figure=path, settings=OverlaySettings(region_px=24)) for path in paths]
+    records = [
+        overlay(**sample, figure=path, quality=path.with_suffix(".json"), settings=OverlaySettings(region_px=24))
+        for path in paths
+    ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert records[0] == records[1] and len(records[0]["frames"]) <= 2
     assert Image.open(paths[0]).width == 1950
@@ -121,15 +140,17 @@ def test_equal_files_give_equal_figures(sample: dict[str, Path], tmp_path: Path)
 
 def test_a_table_without_rows_is_drawn(sample: dict[str, Path], tmp_path: Path) -> None:
     write_table(sample["localizations_file"], np.empty((0, 5)))
-    record = overlay(**sample, figure=tmp_path / "overlay.png", settings=OverlaySettings())
-    assert record["frames"] == [FRAMES // 2] and record["molecules"] == [0] * 4
+    record = overlay(**sample, figure=tmp_path / "overlay.png", quality=tmp_path / "q.json", settings=OverlaySettings())
+    assert record["frames"] == [FRAMES // 2]
+    content = json.loads((tmp_path / "q.json").read_text())
+    assert content["checks"] == [] and content["values"] == {f"camera_{p}_molecules_in_focus": 0 for p in range(4)}
     assert (tmp_path / "overlay.png").is_file()
 
 
 def test_files_that_do_not_fit_are_refused(sample: dict[str, Path], tmp_path: Path) -> None:
     def refused() -> str:
         with pytest.raises(PlanelocError) as error:
-            overlay(**sample, figure=tmp_path / "overlay.png", settings=OverlaySettings())
+            overlay(**sample, figure=tmp_path / "overlay.png", quality=tmp_path / "q.json", settings=OverlaySettings())
         assert not (tmp_path / "overlay.png").exists()
         return str(error.value)
 

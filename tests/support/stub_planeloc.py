@@ -21,7 +21,7 @@ OUTPUTS = {
     "convert": ["store", "manifest", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
-    "overlay": ["figure", "provenance"],
+    "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],

@@ -13,6 +13,7 @@ rule overlay:
             category="Sample {sample}",
             labels={"figure": "Raw frames with localizations"},
         ),
+        quality="<results>/{sample}/overlay.quality.json",
         provenance="<results>/{sample}/overlay.provenance.json",
     log:
         "<logs>/overlay/{sample}.log",
@@ -24,4 +25,4 @@ rule overlay:
     shell:
         "planeloc overlay --movie {input.movie:q} --registration {input.registration:q} "
         "--localizations {input.localizations:q} {params.options} --figure {output.figure:q} "
-        "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"
+        "--quality {output.quality:q} --provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -13,6 +13,7 @@ ON_PAGE = {
     "movie": rules.convert.output.quality,
     "network": rules.localize.output.localizations,
     "figure:training": rules.train.output.figure,
+    "localization": rules.overlay.output.quality,
     "figure:overlay": rules.overlay.output.figure,
     "sample_drift": rules.correct_drift.output.quality,
     "figure:sample_drift": rules.correct_drift.output.figure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planeloc.cli.options import FIGURE, File, Used, stage_command
+from planeloc.cli.options import FIGURE, QUALITY, File, Used, stage_command
 from planeloc.rendering.overlay import overlay
 from planeloc.rendering.settings import OverlaySettings
 
@@ -17,6 +17,7 @@ from planeloc.rendering.settings import OverlaySettings
     File("--registration", "Transforms from register."),
     File("--localizations", "Localization table from localize, with positions as they were in the frames."),
     FIGURE,
+    QUALITY,
 )
 def command(localizations: Path, **given: Any) -> Used:
     """Draw raw frames of all cameras with the localizations found in them."""

@@ -81,6 +81,11 @@ _LABELS = {
     "below_offset_counts": "background below the offset",
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
+    # overlay
+    "largest_offset_px": "largest distance of a camera's molecules from where its transform puts them",
+    "molecules_in_focus": "isolated molecules in focus",
+    "offset_x_nm": "distance from there along columns",
+    "offset_y_nm": "distance from there along rows",
     # correct-drift
     "sample_drift_corrected": "sample drift corrected (1: yes, 0: no)",
     "sample_drift_significance": "significance of the sample drift, standard deviations",

@@ -2,12 +2,13 @@
 
 It shows in one figure whether detection and registration fit the movie. Two frames are drawn: one with a typical number
 of molecules, and a crowded one. Below, the mean image of the molecules in focus is drawn about the place where table
-and transform put them, for every camera; its offset from there is stated.
+and transform put them, for every camera; its offset from there is stated and judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from planeloc.core.checks import Check, check_at_most, print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
 from planeloc.io import localization_table
@@ -53,15 +55,15 @@ class Panel:
 
 
 def overlay(
-    movie: Path, registration: Path, localizations_file: Path, figure: Path, settings: OverlaySettings
+    movie: Path, registration: Path, localizations_file: Path, figure: Path, quality: Path, settings: OverlaySettings
 ) -> dict[str, Any]:
-    """Draw the figure; returns the frames that were drawn and the offset of every plane, nm, for the record.
+    """Draw the figure and judge the offsets of the cameras; returns the frames that were drawn, for the record.
 
     Parameters
     ----------
     movie : manifest of the converted movie.
     localizations_file : the table as it was localized in this movie.
-    figure : PNG to write.
+    figure, quality : figure (PNG) and quality values (JSON) to write.
 
     Raises
     ------
@@ -78,9 +80,35 @@ def overlay(
     spots = _mean_spots(images, transforms, table, points, depths, frames)
     counts = [int((table["frame"] == frame).sum()) for frame in frames]
     figures.write_overlay(figure, rows, spots, frames, counts, images.microscope, depths, settings.colour_map)
-    pixel = images.microscope.pixel_size_nm
-    offsets = [None if spot.offset_px is None else [pixel * along for along in spot.offset_px] for spot in spots]
-    return {"frames": frames, "offset_nm": offsets, "molecules": [spot.molecules for spot in spots]}
+    checks = offset_checks(spots, [camera.name for camera in images.microscope.cameras], settings)
+    print_warnings(checks)
+    write_quality(quality, offset_values(spots, images.microscope.pixel_size_nm), checks)
+    return {"frames": frames}
+
+
+def offset_values(spots: Sequence[MeanSpot], pixel_nm: float) -> dict[str, float]:
+    """Quality values of every camera by name; offsets only where they are known."""
+    values: dict[str, float] = {}
+    for number, spot in enumerate(spots):
+        values[f"camera_{number}_molecules_in_focus"] = spot.molecules
+        if spot.offset_px and spot.offset_sd_px:
+            for axis, offset, sd in zip("xy", spot.offset_px, spot.offset_sd_px, strict=True):
+                values[f"camera_{number}_offset_{axis}_nm"] = pixel_nm * offset
+                values[f"camera_{number}_offset_{axis}_sd_nm"] = pixel_nm * sd
+    return values
+
+
+def offset_checks(spots: Sequence[MeanSpot], cameras: Sequence[str], settings: OverlaySettings) -> list[Check]:
+    """Verdict on the largest offset; none where no offset is known."""
+    known = [(math.hypot(*spot.offset_px), name) for spot, name in zip(spots, cameras, strict=True) if spot.offset_px]
+    if not known:
+        return []
+    largest, name = max(known)
+    advice = (
+        f"the molecules on {name} are not where the transform puts them: the camera moved after the beads were "
+        "recorded, or the registration belongs to another alignment; look at overlay.png, and record the beads again"
+    )
+    return [check_at_most("largest_offset_px", largest, advice, warn=settings.offset_warn_px)]
 
 
 def _belong_together(movie: Movie, registration: Registration, path: Path, metadata: Mapping[str, Any]) -> None:

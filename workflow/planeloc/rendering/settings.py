@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 COLOUR_MAPS = ("depth", "turbo", "viridis", "cividis")
 
@@ -53,3 +53,10 @@ class OverlaySettings:
         64, "Side of the part that is drawn of larger fields: the one with most molecules.", unit="px", minimum=8
     )
     colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)
+    offset_warn_px: float = threshold(
+        0.5,
+        "warn above",
+        "distance of the molecules on a camera from the place where its transform puts them",
+        unit="px",
+        minimum=0,
+    )
