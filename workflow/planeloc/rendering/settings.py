@@ -50,9 +50,13 @@ class OverlaySettings:
     """How raw frames are drawn with their localizations."""
 
     region_px: int = setting(
-        64, "Side of the part that is drawn of larger fields: the one with most molecules.", unit="px", minimum=8
+        64,
+        "Side of the part that is drawn of larger fields: the one with most molecules.",
+        unit="px",
+        minimum=8,
+        advanced=True,
     )
-    colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)
+    colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS, advanced=True)
     offset_warn_px: float = threshold(
         0.5,
         "warn above",
