@@ -59,9 +59,7 @@ def test_truth_is_where_the_light_is(acquisition):
 
 def test_a_moved_sample_is_imaged_where_it_is_and_listed_at_its_mean_position(acquisition, tmp_path):
     """The same dyes are listed; the light has moved by whole pixels, there and back."""
-    path = write_settings(
-        tmp_path, sample_drift={"distance_nm": [4 * 192, 0, 0]}, inter_camera_drift={"largest_nm": 0}
-    )
+    path = write_settings(tmp_path, sample_drift={"distance_nm": [4 * 192, 0, 0]}, inter_camera_drift={"largest_nm": 0})
     simulate(path, tmp_path / "raw")
     simulate(path, tmp_path / "raw")  # an earlier one is known by its files
     still, moved = (pd.read_csv(folder / "truth.csv") for folder in (acquisition, tmp_path / "raw"))

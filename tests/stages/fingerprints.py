@@ -42,6 +42,7 @@ ENTRIES = {
     "synchronize": ["planeloc.cli.options", "planeloc.cli.synchronize", "planeloc.synchronization.synchronize"],
     "train": ["planeloc.cli.options", "planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
+    "overlay": ["planeloc.cli.options", "planeloc.cli.overlay", "planeloc.rendering.overlay"],
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
     "render": [

@@ -4,6 +4,7 @@ Lets the tests run the whole workflow in seconds. A test copies it to a folder o
 ``planeloc-reproduction``, whose verbs are those that begin with ``paper``.
 """
 
+import base64
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ OUTPUTS = {
     "synchronize": ["output", "figure", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
+    "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
@@ -47,6 +49,15 @@ CAMERA = {
     "read_noise_electrons": 1.5,
 }
 MICROSCOPE = {"pixel_size_nm": 192, "cameras": [{"name": f"camera {i}", **CAMERA} for i in range(CAMERAS)]}
+PNG = base64.b64decode(  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+
+
+def write_table(path: Path) -> None:
+    from planeloc.io import localization_table
+
+    localization_table.write(path, localization_table.empty_columns(), {"frames": 1})
 
 
 def simulate(folder: Path) -> None:
@@ -64,6 +75,10 @@ def write(path: Path, name: str, verb: str) -> None:
         (path / "zarr.json").write_text("{}")
     elif path.suffix == ".json":
         path.write_text(json.dumps(QUALITY))
+    elif path.suffix == ".png":
+        path.write_bytes(PNG)
+    elif name == "output" and verb == "localize":
+        write_table(path)
     else:
         path.write_text(f"{verb} {name}")
     if name == "picasso":

@@ -6,6 +6,7 @@ The stages are replaced by a stub, so that these tests are about the rules only.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,9 +27,21 @@ from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
     *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "train"),
-    *("localize", "correct-drift", "filter", "render", "evaluate"),
+    *("localize", "overlay", "correct-drift", "filter", "render", "evaluate"),
 ]
-QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Synchronization", "Sample drift", "Evaluation"]
+QUALITY_TITLES = [
+    *(
+        "Cameras",
+        "Registration",
+        "Calibration",
+        "Movie",
+        "Synchronization",
+        "Network",
+        "Localization",
+        "Sample drift",
+        "Evaluation",
+    ),
+]
 DEMO = "results/demo"
 
 
@@ -42,7 +55,9 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     assert (checkout.folder / DEMO / "logs" / "localize" / "filaments.log").is_file()
     page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
     assert "a check" in page
-    assert [title for title in QUALITY_TITLES if f"<h2>{title} " in page] == QUALITY_TITLES
+    assert re.findall("<summary><h2>([^<]+)</h2>", page) == QUALITY_TITLES
+    assert "<h1>filaments</h1>" in page and "not recorded" in page  # by the stub, which compares no movie
+    assert page.count("data:image/webp") == 8
     verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
     assert verdicts["verdict"] == "warn"
     assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]
@@ -129,10 +144,15 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     assert run.returncode == 1
     assert "planeloc: localize went wrong; correct it" in run.stderr
     assert not (checkout.folder / DEMO / "filaments" / "localizations.h5").exists()
+    page = checkout.folder / DEMO / "filaments" / "quality.html"
+    assert "<strong>fail</strong>" in page.read_text()
+    assert "It said: localize went wrong; correct it." in page.read_text()
+    assert "<h2>Movie</h2>" in page.read_text() and "<h2>Evaluation</h2>" not in page.read_text()
     checkout.calls()
 
     assert checkout.demo().returncode == 0
-    assert checkout.verbs() == ["correct-drift", "evaluate", "filter", "localize", "render"]
+    assert checkout.verbs() == ["correct-drift", "evaluate", "filter", "localize", "overlay", "render"]
+    assert "<strong>warn</strong>" in page.read_text()
 
 
 @pytest.mark.slow
@@ -154,6 +174,8 @@ def test_a_failed_calibration_is_in_its_verdicts_whatever_was_there_before(check
     content = json.loads(verdicts.read_text())
     assert content["verdict"] == content["stages"]["calibration"]["verdict"] == "fail"
     assert content["stages"]["registration"]["verdict"] == "warn"
+    page = (checkout.folder / DEMO / "filaments" / "quality.html").read_text()
+    assert "<strong>fail</strong>" in page and "It said: calibrate went wrong; correct it." in page
 
 
 def test_the_training_that_is_offered_for_a_movie_runs_in_the_workflow(checkout: Checkout) -> None:
@@ -186,7 +208,9 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     calls = own_data.calls()
     assert Counter(call[0] for call in calls) == {
         **dict.fromkeys(("calibrate", "register", "train"), 2),
-        **dict.fromkeys(("convert", "synchronize", "localize", "correct-drift", "filter", "render", "evaluate"), 3),
+        **dict.fromkeys(
+            ("convert", "synchronize", "localize", "overlay", "correct-drift", "filter", "render", "evaluate"), 3
+        ),
     }
     movies = {call.count("--movie") for call in calls if call[0] == "train"}
     assert movies == {1}  # the light is measured in a calibration's first sample
@@ -209,7 +233,7 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
             expected = "results/calibration/a/microscope.yaml" if measured else "my data/microscope.yaml"
             assert given == expected, call
     pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
-    assert ["<h2>Cameras " in page for page in pages] == [True, False]
+    assert ["<h2>Cameras<" in page for page in pages] == [True, False]
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:

@@ -106,30 +106,84 @@ def where_measured(path, calibration):
     return result
 
 
+def of_one_sample(path, sample):
+    """A path of a rule with the sample and its calibration filled in, and with the folder of the results."""
+    calibration = experiment.samples[sample].calibration
+    path = path.replace("{sample}", sample).replace("{calibration}", calibration)
+    for name in ("logs", "results"):
+        path = path.replace(f"<{name}>", config["pathvars"][name])
+    return path
+
+
+def on_page(sample):
+    """The files on the quality page of a sample by name."""
+    measured = experiment.calibrations[
+        experiment.samples[sample].calibration
+    ].measures_cameras
+    names = [name for name in ON_PAGE if measured or "cameras" not in name]
+    return {name: of_one_sample(ON_PAGE[name], sample) for name in names}
+
+
+def named(pairs):
+    """NAME=FILE words for the shell."""
+    return " ".join(shlex.quote(f"{name}={file}") for name, file in pairs)
+
+
+def if_failed(path):
+    """The file that a failed step left in the place of its output `path`, or else that output."""
+    failed = Path(path).with_suffix(f".failed{Path(path).suffix}")
+    return failed if failed.is_file() else Path(path)
+
+
 def write_failed_verdicts():
-    """qc.json of every calibration that a step has failed: what failed, and what had passed before it."""
+    """qc.json and quality pages after an error: what failed, and what had passed before it."""
     for name in experiment.calibrations:
         folder = Path(config["pathvars"]["results"]) / "calibration" / name
-        files = {}
-        for stage, stem in QUALITY_STAGES.items():
-            failed = folder / f"{stem}.quality.failed.json"
-            found = failed if failed.is_file() else folder / f"{stem}.quality.json"
-            if found.is_file():
-                files[stage] = found
+        stages = {
+            stage: if_failed(folder / f"{stem}.quality.json")
+            for stage, stem in QUALITY_STAGES.items()
+        }
+        files = {stage: file for stage, file in stages.items() if file.is_file()}
         if any(file.name.endswith(".failed.json") for file in files.values()):
-            arguments = [f"{stage}={file}" for stage, file in files.items()]
-            verdicts = folder / "qc.json"
-            verdicts.unlink(missing_ok=True)
-            # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
-            if shutil.which("planeloc"):
-                command = ["planeloc", "report", "qc", "--output", verdicts, *arguments]
-                subprocess.run(command, check=False)
-            else:
-                print(
-                    f"{verdicts} is not written, since planeloc is not installed beside Snakemake;"
-                    f" the values are in {', '.join(map(str, files.values()))}",
-                    file=sys.stderr,
-                )
+            report_failure("qc", folder / "qc.json", files)
+    for sample in experiment.samples:
+        files = {name: if_failed(path) for name, path in on_page(sample).items()}
+        files = {name: file for name, file in files.items() if file.exists()}
+        stopped = {
+            f"failed:{name}": log
+            for name, rule in TOLD_IF_STOPPED.items()
+            if (log := log_of_error(rule, sample))
+        }
+        if stopped:
+            page = of_one_sample(rules.quality.output.page, sample)
+            report_failure("quality", Path(page), files | stopped)
+
+
+def log_of_error(rule, sample):
+    """The log of a step of a sample that ended with an error; None if it did not."""
+    log = Path(of_one_sample(rule.log[0], sample))
+    if Path(of_one_sample(rule.output[0], sample)).exists() or not log.is_file():
+        return None
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = [line for line in lines if line.strip()][-1:]
+    said = last and last[0].startswith("planeloc: ")
+    return log if said and "planeloc: interrupted" not in last[0] else None
+
+
+def report_failure(kind, output, files):
+    """Write verdicts or a page anew."""
+    output.unlink(missing_ok=True)
+    # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
+    if shutil.which("planeloc"):
+        arguments = [f"{name}={file}" for name, file in files.items()]
+        command = ["planeloc", "report", kind, "--output", output, *arguments]
+        subprocess.run(command, check=False)
+    else:
+        print(
+            f"{output} is not written, since planeloc is not installed beside Snakemake;"
+            f" see {', '.join(map(str, files.values()))}",
+            file=sys.stderr,
+        )
 
 
 def gpus(section):

@@ -1,5 +1,44 @@
-# Quality values of all stages -> the verdicts on a calibration in one file, and all that concern a sample on one page.
-# A step that fails leaves its values as <step>.quality.failed.json, and `onerror` puts these into qc.json, too.
+# Quality values of all stages -> the verdicts on a calibration in one file, and the quality page of a sample.
+# A step that fails leaves its values as <step>.quality.failed.json; `onerror` puts these into qc.json and on the page.
+
+# What is on the page, whatever the order: NAME: quality values (of localize: its table, which holds the check of the
+# network), figure:NAME: a figure, link:NAME: a page beside it. planeloc.reporting.sections says what each is called.
+ON_PAGE = {
+    "cameras": rules.cameras.output.quality,
+    "figure:cameras": rules.cameras.output.figure,
+    "registration": rules.register.output.quality,
+    "figure:registration": rules.register.output.figure,
+    "calibration": rules.calibrate.output.quality,
+    "figure:calibration": rules.calibrate.output.figure,
+    "movie": rules.convert.output.quality,
+    "synchronization": rules.synchronize.output.quality,
+    "figure:synchronization": rules.synchronize.output.figure,
+    "network": rules.localize.output.localizations,
+    "figure:training": rules.train.output.figure,
+    "localization": rules.overlay.output.quality,
+    "figure:overlay": rules.overlay.output.figure,
+    "sample_drift": rules.correct_drift.output.quality,
+    "figure:sample_drift": rules.correct_drift.output.figure,
+    "figure:depth": rules.render.output.depth_image,
+    "evaluation": rules.evaluate.output.metrics,
+    "figure:evaluation": rules.evaluate.output.figure,
+}
+
+# Steps whose error is told on the page if they stop: name on the page -> rule.
+TOLD_IF_STOPPED = {
+    "cameras": rules.cameras,
+    "registration": rules.register,
+    "calibration": rules.calibrate,
+    "movie": rules.convert,
+    "synchronization": rules.synchronize,
+    "network": rules.train,
+    "localization": rules.localize,
+    "sample_drift": rules.correct_drift,
+    "filter": rules.filter,
+    "evaluation": rules.evaluate,
+}
+
+
 rule qc:
     input:
         cameras=where_measured(
@@ -25,34 +64,20 @@ rule qc:
 
 rule quality:
     input:
-        cameras=where_measured(
-            rules.cameras.output.quality,
-            lambda wildcards: experiment.samples[wildcards.sample].calibration,
-        ),
-        calibration=made_for_sample(rules.calibrate.output.quality),
-        registration=made_for_sample(rules.register.output.quality),
-        movie=rules.convert.output.quality,
-        synchronization=rules.synchronize.output.quality,
-        sample_drift=rules.correct_drift.output.quality,
-        evaluation=rules.evaluate.output.metrics,
+        lambda wildcards: list(on_page(wildcards.sample).values()),
     output:
         page=report(
             "<results>/{sample}/quality.html",
             caption="../report/quality.rst",
             category="Sample {sample}",
-            labels={"figure": "Quality values"},
+            labels={"figure": "Quality"},
         ),
     log:
         "<logs>/quality/{sample}.log",
     benchmark:
         "<benchmarks>/quality/{sample}.tsv"
     params:
-        cameras=lambda wildcards, input: " ".join(
-            shlex.quote(f"cameras={file}") for file in [input.cameras] if file
-        ),
+        files=lambda wildcards, input: named(zip(on_page(wildcards.sample), input)),
         version=stage_version("report"),
     shell:
-        "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
-        "registration={input.registration:q} movie={input.movie:q} "
-        "synchronization={input.synchronization:q} "
-        "sample_drift={input.sample_drift:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"
+        "planeloc report quality --output {output.page:q} {params.files} 2>&1 | tee -i {log:q}"

@@ -25,6 +25,7 @@ _COMMANDS = {
     "synchronize": "Check that all cameras show the same moment in a frame, and put them in step.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
+    "overlay": "Draw raw frames of all cameras with the localizations found in them.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
     "import": "Read a table of localizations that another program wrote or changed.",

@@ -8,7 +8,7 @@ import click
 
 from planeloc.cli.options import File
 from planeloc.core.errors import PlanelocError
-from planeloc.reporting.quality_page import write_quality_page
+from planeloc.reporting.quality_page import PageFiles, write_quality_page
 from planeloc.reporting.summary import summary
 from planeloc.reporting.verdicts import write_verdicts
 
@@ -44,8 +44,20 @@ def qc_command(output: Path, stages: dict[str, Path]) -> None:
 @File("--output", "Page (HTML), in the folder of the sample.")
 @_stages
 def quality_command(output: Path, stages: dict[str, Path]) -> None:
-    """Write all quality values that concern a sample onto one page."""
-    click.echo(f"quality: {write_quality_page(output, stages)}")
+    """Write the quality page of a sample.
+
+    STAGE=FILE is a file of quality values (JSON), or a table of localizations (HDF5) for the check of its network.
+    figure:NAME=FILE is a figure (PNG), link:NAME=FILE a page beside this one, failed:STAGE=FILE the log of a stage that
+    stopped.
+    """
+    files = {prefix: {} for prefix in ("", "figure", "link", "failed")}
+    for name, path in stages.items():
+        prefix, _, rest = name.rpartition(":")
+        if prefix not in files:
+            raise click.BadParameter(f"{name!r}: write STAGE, figure:NAME, link:NAME or failed:STAGE")
+        files[prefix][rest] = path
+    page = PageFiles(files[""], files["figure"], files["failed"], files["link"])
+    click.echo(f"quality: {write_quality_page(output, page)}")
 
 
 @command.command("summary")

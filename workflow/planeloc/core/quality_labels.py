@@ -86,6 +86,11 @@ _LABELS = {
     "lag_frames": "lag behind most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",
+    # overlay
+    "largest_offset_px": "largest distance of a camera's molecules from where its transform puts them",
+    "molecules_in_focus": "isolated molecules in focus",
+    "offset_x_nm": "distance from there along columns",
+    "offset_y_nm": "distance from there along rows",
     # correct-drift
     "sample_drift_corrected": "sample drift corrected (1: yes, 0: no)",
     "sample_drift_significance": "significance of the sample drift, standard deviations",

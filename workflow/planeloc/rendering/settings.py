@@ -1,10 +1,10 @@
-"""Settings of the `render` stage."""
+"""Settings of the `render` and `overlay` stages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planeloc.core.settings import setting
+from planeloc.core.settings import setting, threshold
 
 COLOUR_MAPS = ("depth", "turbo", "viridis", "cividis")
 
@@ -43,3 +43,24 @@ class RenderSettings:
         0.6, "Gamma of the depth-coloured image; below 1 brightens thin structures.", minimum=0.1, maximum=5
     )
     colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS)
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """How raw frames are drawn with their localizations."""
+
+    region_px: int = setting(
+        64,
+        "Side of the part that is drawn of larger fields: the one with most molecules.",
+        unit="px",
+        minimum=8,
+        advanced=True,
+    )
+    colour_map: str = setting("depth", "Colour map of the depths.", choices=COLOUR_MAPS, advanced=True)
+    offset_warn_px: float = threshold(
+        0.5,
+        "warn above",
+        "distance of the molecules on a camera from the place where its transform puts them",
+        unit="px",
+        minimum=0,
+    )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from planeloc.core.files import atomic_path
+from planeloc.core.errors import PlanelocError
+from planeloc.core.files import atomic_path, require_file
 from planeloc.core.quality_labels import number
+
+_WIDEST_PX = 1600  # of a picture on a page, which is shown at half of that or less
+_WEBP_QUALITY = 90
 
 
 def write_page(
@@ -45,6 +50,26 @@ def sentence(text: str) -> str:
     """The text with a capital letter at its beginning and a full stop at its end."""
     text = " ".join(text.split()).rstrip(".")
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('?', '!')) else '.'}" if text else ""
+
+
+def embedded(path: Path, widest_px: int = _WIDEST_PX) -> str:
+    """A PNG as the `data:` address of a WebP, reduced where it is larger than a page shows.
+
+    Raises
+    ------
+    PlanelocError : the file is missing or no picture.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(require_file(path, "figure")) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise PlanelocError(f"{path}: not a readable picture ({error}); make it again") from None
+    image.thumbnail((widest_px, widest_px), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    image.save(written, "WEBP", quality=_WEBP_QUALITY, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode('ascii')}"
 
 
 def picture(path: Path) -> str:

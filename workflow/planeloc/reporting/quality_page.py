@@ -1,46 +1,121 @@
-"""All quality values that concern a sample, on one page: verdicts, what to do, values with their units."""
+"""The quality page of a sample: one verdict, picture, numbers that matter, what to do; then every stage, folded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
 from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
-from planeloc.reporting.html import write_page
-from planeloc.reporting.verdicts import worst
+from planeloc.io.localization_table import read_metadata
+from planeloc.reporting.html import embedded, write_page
+from planeloc.reporting.key_numbers import key_numbers
+from planeloc.reporting.network_check import network_checks
+from planeloc.reporting.sections import CAPTIONS, LINKS, PICTURE, SECTIONS, Caption, section_of, words
+from planeloc.reporting.shown_checks import ShownCheck, overall, shown, stage_verdict
+
+_TABLES = (".h5", ".hdf5")
 
 
-def write_quality_page(output: Path, stages: Mapping[str, Path]) -> str:
-    """Write the page of the sample whose folder `output` lies in.
+@dataclass(frozen=True)
+class PageFiles:
+    """What a page is made from, by name.
 
-    Parameters
+    Attributes
     ----------
-    output : the HTML page.
-    stages : quality file (JSON) of every stage by its name, in the order of the page.
+    stages : quality files (JSON); a table of localizations (HDF5) stands for the check of its network.
+    figures : PNG
+    failures : log files of stages that stopped with an error
+    links : pages (HTML) in the folder of the page
+    """
+
+    stages: Mapping[str, Path]
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    failures: Mapping[str, Path] = field(default_factory=dict)
+    links: Mapping[str, Path] = field(default_factory=dict)
+
+
+def write_quality_page(output: Path, files: PageFiles) -> str:
+    """Write the page of the sample whose folder `output` lies in.
 
     Returns
     -------
-    The worst verdict: pass, warn or fail.
+    The verdict on the sample: pass, warn, fail, or unknown if no check could be made.
     """
-    read = {name: read_json(path) for name, path in stages.items()}
-    shown = [_stage(name, content) for name, content in read.items()]
-    verdict = worst(stage["verdict"] for stage in shown)
-    values = {"sample": output.resolve().parent.name, "verdict": verdict, "stages": shown}
-    write_page(output, "quality.html.j2", values)
+    checks, values = _read(files)
+    figures = {name: _figure(files.figures[name], CAPTIONS.get(name)) for name in _ordered(files.figures, CAPTIONS)}
+    of_section = {name: CAPTIONS[name].section if name in CAPTIONS else name for name in figures}
+    names = _ordered({*checks, *of_section.values()} - {""}, SECTIONS)
+    sections = [
+        _section(
+            name,
+            checks.get(name, []),
+            values.get(name, {}),
+            [figure for key, figure in figures.items() if of_section[key] == name],
+        )
+        for name in names
+    ]
+    verdict, why = overall([check for name in names for check in checks.get(name, [])])
+    content = {
+        "sample": output.resolve().parent.name,
+        "verdict": verdict,
+        "why": why,
+        "picture": figures.get(PICTURE),
+        "numbers": key_numbers(values),
+        "links": [(LINKS.get(name, words(name)), path.name) for name, path in files.links.items()],
+        "sections": sections,
+    }
+    write_page(output, "quality.html.j2", content)
     return verdict
 
 
-def _stage(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def _ordered(names: Iterable[str], order: Iterable[str]) -> list[str]:
+    """Names in the order of some; others follow, sorted."""
+    places = {name: number for number, name in enumerate(order)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
+
+
+def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapping[str, Any]]]:
+    """Checks and values of every stage."""
+    checks, values = {}, {}
+    for name, path in files.stages.items():
+        if path.suffix in _TABLES:
+            checks[name] = network_checks(read_metadata(path))
+            continue
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise PlanelocError(f"{path}: not a file of quality values; run its stage again")
+        checks[name] = [shown(check) for check in content.get("checks", [])]
+        values[name] = content.get("values", {})
+    for name, path in files.failures.items():
+        advice = f"It said: {_last_words(path)}. What follows this step is missing, or of an earlier run"
+        stopped = ShownCheck("completed", "no, it stopped with an error", "", "fail", advice)
+        checks.setdefault(name, []).insert(0, stopped)
+    return checks, values
+
+
+def _last_words(log: Path) -> str:
+    """The error in the log of a stage that stopped."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    said = [line.removeprefix("planeloc: ") for line in lines if line.startswith("planeloc: ")]
+    return said[-1].rstrip(".") if said else f"nothing; see {log}"
+
+
+def _figure(path: Path, caption: Caption | None) -> dict[str, str]:
+    """A figure as the template shows it; the first sentence of the caption describes it to those who do not see it."""
+    text = caption.text if caption else words(path.stem)
+    return {"data": embedded(path), "caption": text, "alt": f"{path.name}: {text.partition('. ')[0].rstrip('.')}"}
+
+
+def _section(
+    name: str, checks: list[ShownCheck], values: Mapping[str, Any], figures: list[dict[str, str]]
+) -> dict[str, Any]:
     """What the template shows of one stage."""
-    checks = [
-        {**check, "label": label(check["name"]), "value": quantity(check["name"], check["value"])}
-        | {"threshold": f"{check.get('side', '')} {quantity(check['name'], check['threshold'])}".strip()}
-        for check in content.get("checks", [])
-    ]
     single, tables = {}, {}
-    for key, value in content.get("values", {}).items():
+    for key, value in values.items():
         if isinstance(value, list):
             single |= {f"{key} {index}": entry for index, entry in enumerate(value)}
         elif match := PER_CAMERA.fullmatch(key):
@@ -49,9 +124,11 @@ def _stage(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
         else:
             single[key] = value
     return {
-        "title": name.replace("_", " ").capitalize(),
-        "verdict": worst(check["verdict"] for check in checks),
+        "title": section_of(name).title,
+        "about": section_of(name).about,
+        "verdict": stage_verdict(checks) if checks else "",
         "checks": checks,
+        "figures": figures,
         "values": _rows([single]),
         "tables": {what: _per_camera(what, columns) for what, columns in tables.items()},
     }

@@ -81,7 +81,9 @@ def simulate(settings_file: Path, output: Path) -> None:
         step = physical_sizes(Z=settings.beads.z_step_nm)
         _record(folder, "beads", scan, len(scan_nm), microscope, None, bead_noise, "ZYX", step)
         step = _time_step(settings)
-        _record(folder, "movie", movie.moved(sample_nm), settings.frames, microscope, drift_nm, movie_noise, "TYX", step)
+        _record(
+            folder, "movie", movie.moved(sample_nm), settings.frames, microscope, drift_nm, movie_noise, "TYX", step
+        )
         _record_camera_movies(folder, settings, microscope, camera_noise)
         _write_ground_truth(folder / "truth.csv", movie, settings.truth_least_photons)
         _write_inter_camera_drift(folder / "inter_camera_drift.csv", drift_nm)

@@ -1,0 +1,106 @@
+"""The few numbers on top of the page, from the quality values of all stages. A new one is one function in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from planeloc.core.quality_labels import NOTHING, number
+
+Values = Mapping[str, Mapping[str, Any]]  # stage → name → value
+
+
+def key_numbers(values: Values) -> list[tuple[str, str, str]]:
+    """Name, value and remark of every number that is known.
+
+    Parameters
+    ----------
+    values : quality values by stage, and by name.
+    """
+    return [(name, *found) for name, find in _NUMBERS.items() if (found := find(values))]
+
+
+def _of(values: Values, stage: str, *names: str) -> list[Any] | None:
+    """Values of a stage; None if one is missing."""
+    found = [values.get(stage, {}).get(name) for name in names]
+    return None if None in found else found
+
+
+def _localizations(values: Values) -> tuple[str, str] | None:
+    if not (found := _of(values, "evaluation", "localizations", "frames")):
+        return None
+    count, frames = found
+    per_frame = f", {number(count / frames)} per frame" if frames else ""
+    return f"{count:,.0f}", f"in {frames:,.0f} frames{per_frame}"
+
+
+def _molecules(values: Values) -> tuple[str, str] | None:
+    found = _of(values, "linking", "localizations_linked", "linked_rows", "localizations")
+    if not found:
+        return None
+    linked, rows, localizations = found
+    if not linked:
+        return "not linked", ""
+    return f"{rows:,.0f}", f"after linking, {number(localizations / rows) if rows else NOTHING} localizations each"
+
+
+def _precision(values: Values) -> tuple[str, str] | None:
+    found = _of(values, "evaluation", "lateral_sd_median_nm", "axial_sd_median_nm")
+    return (f"{_nm(found[0])} lateral, {_nm(found[1])} axial", "median standard deviation") if found else None
+
+
+def _resolution(values: Values) -> tuple[str, str] | None:
+    if "resolution" not in values:
+        return None
+    directions = {"frc_nm": "lateral", "fsc_axial_nm": "axial"}
+    known = [
+        f"{_nm(found[0])} {text}" for name, text in directions.items() if (found := _of(values, "resolution", name))
+    ]
+    return (", ".join(known), "Fourier correlation") if known else ("not known", "too few localizations to tell")
+
+
+def _drift(values: Values) -> tuple[str, str] | None:
+    corrected = _of(values, "sample_drift", "sample_drift_corrected")
+    if not corrected:
+        return None
+    ranges = _of(values, "sample_drift", *(f"sample_drift_range_{axis}_nm" for axis in "xyz"))
+    if corrected[0] and ranges:
+        return ", ".join(f"{_nm(span)} {axis}" for span, axis in zip(ranges, "xyz", strict=True)), "range, removed"
+    looked = "sample_drift_significance" in values["sample_drift"]
+    return "none removed", "no significant drift found" if looked else "not looked for"
+
+
+def _found(values: Values) -> tuple[str, str] | None:
+    found = _of(values, "evaluation", "recall", "precision")
+    return (
+        (f"{found[0]:.1%} found".replace("%", " %"), f"{found[1]:.1%} of the localizations are true".replace("%", " %"))
+        if found
+        else None
+    )
+
+
+def _errors(values: Values) -> tuple[str, str] | None:
+    found = _of(values, "evaluation", "rmse_lateral_nm", "rmse_axial_nm")
+    return (f"{_nm(found[0])} lateral, {_nm(found[1])} axial", "rms, against the ground truth") if found else None
+
+
+def _photons(values: Values) -> tuple[str, str] | None:
+    if not (found := _of(values, "evaluation", "photons_median", "background_median")):
+        return None
+    return f"{found[0]:,.0f}", f"median; background {number(found[1])} per pixel"
+
+
+def _nm(value: float) -> str:
+    return f"{value:.1f} nm" if value < 9.95 else f"{value:,.0f} nm"
+
+
+_NUMBERS: dict[str, Callable[[Values], tuple[str, str] | None]] = {
+    "Localizations": _localizations,
+    "Molecules (blinks)": _molecules,
+    "Localization precision": _precision,
+    "Resolution": _resolution,
+    "Sample drift": _drift,
+    "Photons per localization": _photons,
+    "Molecules of the ground truth": _found,
+    "Error": _errors,
+}
