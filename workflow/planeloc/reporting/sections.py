@@ -67,8 +67,8 @@ CAPTIONS = {
     ),
     "synchronization": Caption(
         "synchronization",
-        "Left: all lines should be at 0; a camera that is late or lost a frame leaves it. Right: agreement of the changes "
-        "of light of each camera with the others', which should have one clear peak.",
+        "Left: all lines should be at 0; a camera that is late or lost a frame leaves it. Right: agreement of the "
+        "changes of light of each camera with the others', which should have one clear peak.",
     ),
     "training": Caption(
         "network", "The losses should fall and level off together. Errors should be close to the Cramér–Rao bound."

@@ -83,7 +83,7 @@ def inter_camera_drift(settings: SimulationSettings, random: np.random.Generator
 
 
 def sample_drift(settings: SimulationSettings, random: np.random.Generator) -> NDArray[np.float64]:
-    """Displacement of the sample, (frames, 3) nm; its mean is 0, as that of the drift that `correct-drift` subtracts."""
+    """Displacement of the sample, (frames, 3) nm; its mean is 0, as that of what `correct-drift` subtracts."""
     drift, frames = settings.sample_drift, settings.frames
     time = np.linspace(0, 1, frames)
     if drift.settling_s > 0:
