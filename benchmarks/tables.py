@@ -231,6 +231,20 @@ TABLES = {
             Column("peak memory, MB", "memory_mb", ",.0f"),
         ),
     ),
+    "long_movie": Table(
+        "long_movie",
+        (
+            Column("corrected", "corrected"),
+            Column("localizations", "localizations", ",.0f"),
+            Column("recall, precision", "recall precision", ".3f"),
+            Column("RMSE lateral, axial, nm", "rmse_lateral_nm rmse_axial_nm", ".1f"),
+            Column("FRC, nm", "frc_nm", ".1f"),
+            Column("FSC, nm", "fsc_nm", ".1f"),
+            Column("FRC of unlinked rows, split at random, nm", "frc_naive_nm", ".1f"),
+            Column("NeNA, nm", "nena_lateral_nm", ".1f"),
+            Column("sample drift that is left, nm: lateral, axial", "drift_left_lateral_nm drift_left_axial_nm", ".1f"),
+        ),
+    ),
     "whole_movie_accuracy": Table("whole_movie_accuracy", _MOVIE),
     "paper_network_movie": Table("paper_network_movie", _MOVIE),
     "upsampling_speed": Table(
