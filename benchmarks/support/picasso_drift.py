@@ -1,4 +1,4 @@
-"""Picasso's correction of sample drift (AIM) of a Picasso table; run by an interpreter whose environment has `picassosr`.
+"""Correct the sample drift of a Picasso table by AIM, in an interpreter whose environment has `picassosr`.
 
     python picasso_drift.py TABLE.hdf5 CORRECTED.hdf5
 
