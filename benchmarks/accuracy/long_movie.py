@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.long_movie --folder FOLDER --picasso PYTHON
 
 39,000 frames of 64×64 pixels on four planes of the demo's microscope are simulated (the sample drifts by some 300 nm,
-the cameras by up to 48 nm against each other), and `snakemake` makes everything from them, with the default settings. Then
-parts are made again without one of the corrections. ``--picasso`` is an interpreter whose environment has `picassosr`:
+the cameras by up to 48 nm against each other), and `snakemake` makes everything from them, with the default settings.
+Then parts are made again without one of the corrections. ``--picasso`` is an interpreter whose environment has `picassosr`:
 its correction of sample drift, FRC and NeNA on the same tables.
 
 The folder needs 3 GB, and keeps what is finished.
