@@ -4,7 +4,7 @@
 
 39,000 frames of 64×64 pixels on four planes of the demo's microscope are simulated (the sample drifts by some 300 nm,
 the cameras by up to 48 nm against each other), and `snakemake` makes everything from them, with the default settings.
-Then parts are made again without one of the corrections. ``--picasso`` is an interpreter whose environment has `picassosr`:
+Then parts are made again without one of the corrections. ``--picasso`` names an interpreter with `picassosr`:
 its correction of sample drift, FRC and NeNA on the same tables.
 
 The folder needs 3 GB, and keeps what is finished.
