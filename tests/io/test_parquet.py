@@ -56,6 +56,6 @@ def test_foreign_and_damaged_files_are_one_line(tmp_path):
 def test_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     for act in (lambda: parquet.write(table(), METADATA, tmp_path / "a.parquet"), lambda: parquet.read("a.parquet")):
-        with pytest.raises(PlanelocError, match="Parquet needs pyarrow .* install it: pip install 'pyarrow"):
+        with pytest.raises(PlanelocError, match=r"Parquet needs pyarrow .* install it: pip install 'pyarrow"):
             act()
     assert list(tmp_path.iterdir()) == []

@@ -92,9 +92,13 @@ class Outgoing:
 
 def restore_unknown(table: pd.DataFrame, flags: NDArray | None) -> None:
     """Make the stand-ins of a table that came back unknown again (NaN), in place."""
+    if flags is None:
+        return
+    flags = np.asarray(flags, dtype=np.float64)
+    bits = np.where((flags >= 0) & (flags < 1 << len(_FLAGGED)), flags, 0).astype(np.uint16)
     for bit, name in enumerate(_FLAGGED):
-        if flags is not None and name in table:
-            replaced = (np.asarray(flags, dtype=np.uint16) >> bit & 1).astype(bool)
+        if name in table:
+            replaced = (bits >> bit & 1).astype(bool)
             if replaced.any():
                 table[name] = np.where(replaced, np.nan, table[name])
 
@@ -106,7 +110,8 @@ def lateral_sd(both: NDArray, x: NDArray | None, y: NDArray | None) -> tuple[NDA
     """
     if x is None or y is None:
         return both, both
-    agree = np.abs(np.sqrt((x**2 + y**2) / 2) - both) <= 0.002 + 1e-5 * both  # rounding of text and of float32
+    with np.errstate(invalid="ignore", over="ignore"):  # in a damaged file
+        agree = np.abs(np.sqrt((x**2 + y**2) / 2) - both) <= 0.002 + 1e-5 * both  # rounding of text and of float32
     return np.where(agree, x, both), np.where(agree, y, both)
 
 

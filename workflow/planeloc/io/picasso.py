@@ -4,8 +4,8 @@ Picasso drops rows with values that are not numbers. Unknown values are therefor
 width by one pixel, photons by 0; the file says so.
 
 Picasso counts x and y in camera pixels from the centre of the first pixel: a spot in the middle of pixel (3, 5),
-numbered from 0, has x = 3, y = 5 (tested with Picasso's own fit). It stores the sum of the background over the frames of
-a linked molecule, planeloc the mean.
+numbered from 0, has x = 3, y = 5 (tested with Picasso's own fit). It stores the sum of the background over the frames
+of a linked molecule, planeloc the mean.
 """
 
 from __future__ import annotations

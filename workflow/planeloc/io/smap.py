@@ -7,7 +7,6 @@ Written as MATLAB 5 (up to 2 GiB: 25 million rows), which every MATLAB and SciPy
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 from planeloc.io import localization_table
 from planeloc.io.localization_table import ADDED_COLUMNS, metadata_value
+from planeloc.io.matlab_5 import read_variables
 from planeloc.io.other_programs import (
     UNKNOWN,
     Outgoing,
@@ -57,8 +57,6 @@ _NEEDED = {"frame", "x", "y", "photons", "background", "x_sd", "y_sd"}
 _OWN_METADATA = "planeloc"  # a variable of the file
 _LARGEST_BYTES = 2**31  # of a variable in MATLAB 5
 _HEADER = b"MATLAB 5.0 MAT-file, written by planeloc".ljust(116)  # SciPy's states the time
-
-_LOG = logging.getLogger(__name__)
 
 
 def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) -> None:
@@ -145,8 +143,7 @@ def read(path: str | Path, pixel_size_nm: float | None = None) -> tuple[pd.DataF
         said = _said(info) | dict(json.loads(own) if own else {})
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; check the path") from None
-    # SciPy and h5py answer damaged files with almost any error
-    except Exception as error:  # noqa: BLE001
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PlanelocError(f"{path}: not a localization file of SMAP ({reason}); save it again in SMAP") from None
     report_unused(path, present, _KNOWN)
@@ -155,17 +152,17 @@ def read(path: str | Path, pixel_size_nm: float | None = None) -> tuple[pd.DataF
 
 def _read_matlab_5(path: Path) -> tuple[dict[str, NDArray], dict[str, Any], str, list[str]]:
     """Fields of ``saveloc.loc``, entries of ``saveloc.file.info``, planeloc's metadata, names of all fields."""
-    from scipy.io import loadmat
-
-    with path.open("rb") as file:
-        content = loadmat(file, variable_names=("saveloc", _OWN_METADATA), chars_as_strings=True)
-    saveloc = content["saveloc"][0, 0]
-    loc = saveloc["loc"][0, 0]
-    fields = {field: _numbers(loc[field]) for field in _USED if field in loc.dtype.names}
-    file_info = saveloc["file"][0, 0]["info"][0, 0] if "file" in saveloc.dtype.names else np.empty((), [("none", "f4")])
-    info = {entry: file_info[entry] for entry in _INFO if entry in file_info.dtype.names}
+    content = read_variables(path, ("saveloc", _OWN_METADATA))
+    saveloc = content.get("saveloc")
+    loc = saveloc.get("loc") if isinstance(saveloc, dict) else None
+    if not isinstance(loc, dict):
+        raise ValueError("no structure saveloc.loc")
+    fields = {field: _numbers(loc[field]) for field in _USED if field in loc}
+    file = saveloc.get("file")
+    info = file.get("info") if isinstance(file, dict) else saveloc.get("info")  # in files of Picasso
+    entries = {entry: info[entry] for entry in _INFO if isinstance(info, dict) and entry in info}
     own = content.get(_OWN_METADATA)
-    return fields, info, str(own[0]) if own is not None else "", list(loc.dtype.names)
+    return fields, entries, own if isinstance(own, str) else "", list(loc)
 
 
 def _read_hdf5(path: Path) -> tuple[dict[str, NDArray], dict[str, Any], str, list[str]]:
@@ -180,19 +177,21 @@ def _read_hdf5(path: Path) -> tuple[dict[str, NDArray], dict[str, Any], str, lis
         return fields, entries, "", list(loc)
 
 
-def _numbers(values: NDArray) -> NDArray:
-    """A column as numbers; SMAP may have made a precision complex, the root of a negative number."""
-    if values.dtype.kind not in "fiubc":
+def _numbers(values: Any) -> NDArray:
+    """A column as numbers. Of complex ones, the roots of negative numbers, MATLAB 7.3 stores pairs: the real part."""
+    if getattr(values, "dtype", None) is not None and values.dtype.names == ("real", "imag"):
+        values = values["real"]
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
         raise ValueError("columns that are not numbers")
-    return (values.real if values.dtype.kind == "c" else values).ravel()
+    return values.ravel()
 
 
 _INFO = {"Width": "width_px", "Height": "height_px", "numberOfFrames": "frames", "cam_pixelsize_um": "pixel_size_nm"}
 
 
-def _said(info: Mapping[str, NDArray]) -> dict[str, Any]:
+def _said(info: Mapping[str, Any]) -> dict[str, Any]:
     """Planeloc's metadata from ``saveloc.file.info``."""
-    values = {_INFO[entry]: float(_numbers(value)[0]) for entry, value in info.items() if value.size}
+    values = {_INFO[entry]: float(_numbers(value)[0]) for entry, value in info.items() if np.size(value)}
     said: dict[str, Any] = {key: int(value) for key, value in values.items() if key != "pixel_size_nm" and value > 0}
     if values.get("pixel_size_nm", 0) > 0:
         said["pixel_size_nm"] = round(1000 * values["pixel_size_nm"], 6)
