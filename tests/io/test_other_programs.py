@@ -85,27 +85,29 @@ def test_molecules_that_picasso_links_come_back(tmp_path: Path) -> None:
 
 
 def test_picassos_pixels_count_from_their_centres(tmp_path: Path) -> None:
-    """Its own maximum-likelihood fit of a spot drawn around a known point, counted from the corner of the field."""
-    picasso_io()
-    gaussmle = pytest.importorskip("picasso.gaussmle")
+    """Its own localization of a spot drawn around a known point, counted from the corner of the field."""
+    io = picasso_io()
+    tifffile = pytest.importorskip("tifffile")
+    from picasso import localize
     from scipy.special import erf
 
-    corner = np.array([3.8, 4.3])  # x, y in pixels from the outer corner of a spot of 9 × 9 pixels
-    edges = np.arange(10)
-    profile = [np.diff(erf((edges - place) / (np.sqrt(2) * 1.1)) / 2) for place in corner]
-    spot = (20000 * np.outer(profile[1], profile[0]) + 10).astype(np.float32)
-    theta = gaussmle.gaussmle(spot[None], 1e-4, 200, method="sigma")[0]
-    np.testing.assert_allclose(theta[0, :2], corner, atol=0.6)  # of the box: x, y of the first fit parameters
-    from picasso import localize
-
-    identified = pd.DataFrame({"frame": [0], "x": [4], "y": [4], "net_gradient": [1.0]})
-    fit = gaussmle.gaussmle(spot[None], 1e-4, 200, method="sigma")
-    names = localize.locs_from_fits.__code__.co_varnames[: localize.locs_from_fits.__code__.co_argcount]
-    given = {"identifications": identified, "box": 9, "em": False}
-    given |= dict(zip(("theta", "CRLBs", "likelihoods", "iterations"), fit, strict=True))
-    locs = localize.locs_from_fits(**{name: given[name] for name in names if name in given})
-    in_planeloc = (np.array([locs["x"].iloc[0], locs["y"].iloc[0]]) + 0.5) * PIXEL  # as `picasso.read` does
-    np.testing.assert_allclose(in_planeloc, corner * PIXEL, atol=1.0)
+    corner = np.array([20.8, 33.3])  # x, y in pixels
+    profile = [np.diff(erf((np.arange(65) - place) / (np.sqrt(2) * 1.1)) / 2) for place in corner]
+    photons = np.broadcast_to(40000 * np.outer(profile[1], profile[0]) + 10, (20, 64, 64))
+    tifffile.imwrite(tmp_path / "a.tif", np.random.default_rng(0).poisson(photons).astype(np.uint16))
+    io.save_info(str(tmp_path / "a.yaml"), [{"Width": 64, "Height": 64, "Frames": 20}])
+    movie, info = io.load_movie(str(tmp_path / "a.tif"))
+    locs, _ = localize.localize(
+        movie,
+        camera_info={"Baseline": 0, "Sensitivity": 1, "Gain": 1, "Pixelsize": PIXEL},
+        identification_parameters={"Min. Net Gradient": 500, "Box Size": 9},
+        movie_info=info,
+        fitting_method="gaussmle",
+        threaded=False,
+    )
+    assert len(locs) == 20
+    in_planeloc = (locs[["x", "y"]].mean().to_numpy() + 0.5) * PIXEL  # as `picasso.read` does
+    np.testing.assert_allclose(in_planeloc, corner * PIXEL, atol=0.5)
 
 
 @pytest.mark.parametrize("rows", [table(), linked()], ids=["table", "linked"])
