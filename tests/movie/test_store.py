@@ -44,7 +44,7 @@ def test_any_zarr_reader_gets_the_counts(folder: Folder) -> None:
     array = zarr.open_array(folder.store / "counts", mode="r")
     np.testing.assert_array_equal(array[:], counts())
     assert array.metadata.zarr_format == 3 and array.chunks == (5, 2, 14, 18)
-    assert array.metadata.dimension_names == ("frame", "plane", "y", "x")
+    assert array.metadata.dimension_names == ("t", "c", "y", "x")  # as OME-Zarr wants them
     assert array.metadata.codecs[-1].to_dict()["name"] == "crc32c"
 
 

@@ -91,7 +91,7 @@ def import_table(
     PlanelocError : a file cannot be read, they are not of the same movie, or the pixel size is unknown.
     """
     importer = IMPORTERS.load(format_name)
-    model = localization_table.read_columns(like)[1] if like else {}
+    model = localization_table.metadata_of(like) if like else {}
     table, said = importer.read(path, pixel_size_nm or model.get("pixel_size_nm"))
     if not np.isfinite(table[["x", "y"]].to_numpy(dtype=np.float64)).all():
         raise PlanelocError(f"{path}: rows without a position; remove them in the other program")

@@ -9,8 +9,8 @@ give equal bytes however their rows were appended.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -179,17 +179,29 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.DataFrame(columns), metadata
 
 
+def metadata_of(path: str | Path) -> dict[str, Any]:
+    """Read only the metadata of a table; errors as of `read`."""
+    with _opened(Path(path)) as file:
+        return json.loads(file.attrs["metadata"])
+
+
 def read_columns(path: str | Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     """Read the columns of a table, and its metadata; errors as of `read`."""
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items()}
+        columns = {name: group[name][:].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
+        return columns, json.loads(file.attrs["metadata"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A table's file; whatever is wrong with it becomes a `PlanelocError`."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:
                 raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
-            group = file[_GROUP]
-            kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items()}
-            columns = {name: group[name][:].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
-            return columns, json.loads(file.attrs["metadata"])
+            yield file
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
     except (OSError, KeyError, ValueError) as error:

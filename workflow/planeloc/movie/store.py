@@ -2,8 +2,9 @@
 
 Zarr reads a missing chunk as zeros. The manifest, which is written last, therefore lists the checksum of every chunk,
 and `Movie` reads nothing that disagrees with it. The store remains readable by any Zarr v3 reader: a group with the
-array ``counts`` (frame, plane, y, x); see `planeloc.movie.chunks` for its chunks, `planeloc.movie.writer` for writing.
-Here the metadata of the array are read as JSON: importing Zarr takes longer than reading a small movie.
+array ``counts`` (frame, plane, y, x), and attributes that make it an OME-Zarr image (`planeloc.movie.ngff`); see
+`planeloc.movie.chunks` for its chunks, `planeloc.movie.writer` for writing. Here the metadata of the array are read as
+JSON: importing Zarr takes longer than reading a small movie.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
-from planeloc.movie import chunks
+from planeloc.movie import chunks, ngff
 from planeloc.movie.store import ARRAY, FORMAT, Source, chunk_file, new_digest
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def write_movie(
         )
     digest = new_digest(source.shape)
     with atomic_path(store) as partial:
-        array = _create_array(partial, source.shape, chunk_frames, compression_level)
+        some = source.read(0, min(ngff.FRAMES_FOR_CONTRAST, source.shape[0], _frames_at_once(source.shape)))
+        shown = ngff.attributes(ARRAY, store.stem, microscope, some)
+        array = _create_array(partial, source.shape, chunk_frames, compression_level, {"ome": shown})
         writing = _write_chunks(source, array, store, partial, digest, threads, compression_level, survey)
         written, sources = _hash_sources(source, writing)
         manifest.unlink(missing_ok=True)  # an older one would describe the store that is now replaced
@@ -204,10 +206,15 @@ def _write_chunks(
             yield waiting.popleft().result()
 
 
+def _frames_at_once(shape: tuple[int, ...]) -> int:
+    """Frames of a source of this shape that are read together."""
+    return max(1, _READ_BYTES // (2 * math.prod(shape[1:])))
+
+
 def _read_chunk(source: Source, start: int, counts: NDArray[np.uint16]) -> int:
     """Fill a chunk with the source's frames from `start` on, then zeros; return the number of frames."""
     frames = min(len(counts), source.shape[0] - start)
-    batch = max(1, _READ_BYTES // counts[0].nbytes)
+    batch = _frames_at_once(source.shape)
     for first in range(0, frames, batch):
         last = min(first + batch, frames)
         counts[first:last] = source.read(start + first, start + last)
@@ -215,10 +222,12 @@ def _read_chunk(source: Source, start: int, counts: NDArray[np.uint16]) -> int:
     return frames
 
 
-def _create_array(store: Path, shape: tuple[int, ...], chunk_frames: int, compression_level: int) -> zarr.Array:
+def _create_array(
+    store: Path, shape: tuple[int, ...], chunk_frames: int, compression_level: int, attributes: dict[str, Any]
+) -> zarr.Array:
     import zarr  # 0.4 s, which reading a movie need not spend
 
-    group = zarr.open_group(store, mode="w", zarr_format=3)
+    group = zarr.open_group(store, mode="w", zarr_format=3, attributes=attributes)
     return group.create_array(
         ARRAY,
         shape=shape,
@@ -226,6 +235,6 @@ def _create_array(store: Path, shape: tuple[int, ...], chunk_frames: int, compre
         dtype="uint16",
         compressors=chunks.codecs(compression_level),
         fill_value=0,
-        dimension_names=AXES,
+        dimension_names=ngff.AXES,
         config={"write_empty_chunks": True},  # a missing chunk must be an error, not zeros
     )
