@@ -4,9 +4,9 @@
 
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
-stage then runs in a process of its own: `filter` with its two exports, each export on its own, `render` with 10 nm
-pixels, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The
-memory is the largest of the process, with some 0.4 GB for the program itself.
+stage then runs in a process of its own: `filter` with its two exports, each export on its own and back, `render` with
+10 nm pixels, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all
+molecules. The memory is the largest of the process, with some 0.4 GB for the program itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,8 @@ from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.evaluation.evaluate import evaluate
 from planeloc.evaluation.settings import EvaluateSettings
-from planeloc.io import localization_table, picasso, thunderstorm
+from planeloc.io import localization_table, parquet, picasso, smap, thunderstorm
+from planeloc.io.importers import import_table
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 from planeloc.psf import SplinePSF, paper_psf, write_psf
@@ -42,6 +45,9 @@ DEPTHS_NM = (-600.0, 600.0)
 FILAMENTS, WIDTH_NM = 400, 20.0
 FOUND, FALSE = 0.9, 0.03  # shares of the molecules that are found, and of false positives
 PORTION = 100_000
+PROGRAMS = {"Picasso": picasso, "ThunderSTORM": thunderstorm, "SMAP": smap}
+if find_spec("pyarrow"):
+    PROGRAMS["Parquet"] = parquet
 TABLE, TRUTH, PSF, MICROSCOPE = "localizations.h5", "truth.csv", "psf.h5", "microscope.yaml"
 
 
@@ -107,12 +113,19 @@ def read_and(write: Callable[..., None], table: Path, output: Path) -> None:
 def stages(folder: Path) -> dict[str, Callable[[], object]]:
     table, filtered = folder / TABLE, folder / "filtered.h5"
     exports = [("picasso", folder / "picasso.hdf5"), ("thunderstorm", folder / "thunderstorm.csv")]
+    written = {name: folder / f"exported{module.endings[0]}" for name, module in PROGRAMS.items()}
     images = [folder / name for name in ("depth.png", "voxels.png", "depth.ome.tif", "voxels.ome.tif")]
     figures = (folder / "evaluation.json", folder / "evaluation.png")
     return {
         "filter, with both exports": lambda: filter_localizations(table, filtered, exports, FilterSettings()),
-        "export to Picasso": lambda: read_and(picasso.write, filtered, exports[0][1]),
-        "export to ThunderSTORM": lambda: read_and(thunderstorm.write, filtered, exports[1][1]),
+        **{
+            f"export to {name}": partial(read_and, module.write, filtered, written[name])
+            for name, module in PROGRAMS.items()
+        },
+        **{
+            f"import from {name}": partial(import_table, written[name], module.name, folder / "back.h5", filtered)
+            for name, module in PROGRAMS.items()
+        },
         "render, 10 nm": lambda: render(filtered, *images, RenderSettings()),
         "evaluate, with bounds": lambda: evaluate(
             filtered, folder / TRUTH, *figures, EvaluateSettings(), folder / PSF, folder / MICROSCOPE

@@ -30,7 +30,7 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("localize:\n  refine: true\n", "config.yaml:2: localize.refine is true; choose one of 'none', 'likelihood'"),
         (
             "filter:\n  exports: [picaso]\n",
-            "config.yaml:2: filter.exports[0] is 'picaso'; choose one of 'picasso', 'thunderstorm'",
+            "config.yaml:2: filter.exports[0] is 'picaso'; choose one of 'picasso', 'thunderstorm', 'smap', 'parquet'",
         ),
         ("localize:\n  tile_px: 64\n", "config.yaml:2: localize.tile_px was removed: localize divides the field"),
         ("train:\n  density: '9'\n", "config.yaml:2: train.density is '9'; give an interval such as 0.06-4"),
