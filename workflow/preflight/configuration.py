@@ -85,7 +85,7 @@ def _value(config: Any, path: tuple[str, ...]) -> Any:
 
 
 def export_endings(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The endings of the files that every exporter of a complete configuration writes.
+    """What follows ``localizations`` in the names of the files that every exporter of a complete configuration writes.
 
     Raises
     ------
@@ -93,7 +93,8 @@ def export_endings(config: Mapping[str, Any]) -> dict[str, list[str]]:
         An exporter of another package cannot be loaded.
     """
     section = schemas.read_schema("config")["properties"]["filter"]["properties"]
-    return {name: list(schemas.said_by_extension(section["exports"], name)) for name in config["filter"]["exports"]}
+    endings = {name: schemas.said_by_extension(section["exports"], name) for name in config["filter"]["exports"]}
+    return {name: [e if e == f".{name}" else f".{name}{e}" for e in said] for name, said in endings.items()}
 
 
 def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ...] = ()) -> str:

@@ -8,12 +8,12 @@ rule filter:
     output:
         localizations="<results>/{sample}/localizations.filtered.h5",
         exports=[
-            f"<results>/{{sample}}/localizations.{name}{endings[0]}"
-            for name, endings in EXPORTS.items()
+            f"<results>/{{sample}}/localizations{endings[0]}"
+            for endings in EXPORTS.values()
         ],
         beside_exports=[
-            f"<results>/{{sample}}/localizations.{name}{ending}"
-            for name, endings in EXPORTS.items()
+            f"<results>/{{sample}}/localizations{ending}"
+            for endings in EXPORTS.values()
             for ending in endings[1:]
         ],
         provenance="<results>/{sample}/filter.provenance.json",
