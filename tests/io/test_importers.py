@@ -122,7 +122,9 @@ def test_the_name_says_the_format(tmp_path: Path) -> None:
 
 def test_real_tables(tmp_path: Path) -> None:
     rows = import_table(real_tables() / "raw_movie_locs.hdf5", "picasso", tmp_path / "a.h5")
-    assert rows == 2399 and localization_table.read(tmp_path / "a.h5")[1]["pixel_size_nm"] == 130
+    flat, metadata = localization_table.read(tmp_path / "a.h5")
+    assert rows == len(flat) == 2399 and metadata["pixel_size_nm"] == 130
+    assert (flat["z"] == 0).all() and flat["z_sd"].isna().all()  # it is of one plane
     older = real_tables() / "locan_Thunderstorm_dstorm_data.csv"
     assert import_table(older, "thunderstorm", tmp_path / "b.h5", pixel_size_nm=130.0) > 0
 

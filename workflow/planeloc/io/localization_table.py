@@ -210,22 +210,6 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         ) from None
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Read the metadata of a table without its rows; errors as of `read`."""
-    path = Path(path)
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
-                raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
-            return json.loads(file.attrs["metadata"])
-    except FileNotFoundError:
-        raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise PlanelocError(
-            f"{path}: not a readable localization table ({error}); create it again with `planeloc localize`"
-        ) from None
-
-
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:
     """One entry of the metadata.
 

@@ -64,14 +64,16 @@ def read_points(path: str | Path, over_movie: bool = False) -> list[Layer]:
     table, _ = localization_table.read(path)
     first = table["frame"] if over_movie else table["z"].fillna(0) / 1000
     sd = np.nanmedian([*table["x_sd"], *table["y_sd"], *([_UNKNOWN_SD_NM] if table["x_sd"].isna().all() else [])])
-    known = np.isfinite(table["z"].to_numpy()).any()
+    colour = "orange" if over_movie else "z" if np.isfinite(table["z"].to_numpy()).any() else "white"
     keywords = {
         "name": Path(path).stem,
         "features": table,
         "size": 0.5 if over_movie else 2.355 * float(sd) / 1000,  # a spot of the movie, or the precision (FWHM)
         "symbol": "ring" if over_movie else "disc",
-        "face_color": "z" if known and not over_movie else "white",
+        "face_color": colour,
         "face_colormap": "viridis",
+        "border_color": colour,  # smaller than a pixel of the screen, points show it
+        "border_colormap": "viridis",
         "border_width": 0,
         "opacity": 0.7,
         "axis_labels": ("t" if over_movie else "z", "y", "x"),

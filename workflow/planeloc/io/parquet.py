@@ -74,9 +74,9 @@ def read(path: str | Path, pixel_size_nm: float | None = None) -> tuple[pd.DataF
             if not {"frame", "x", "y"} <= set(present):
                 raise ValueError("no columns frame, x, y")
             used = [column for column in _ALL if column in present]
-            content = file.read(columns=used)
             text = (file.schema_arrow.metadata or {}).get(_METADATA, b"{}")
-        columns = {column: content[column].to_numpy().astype(np.float64) for column in used}
+            # one after the other: a large table is held once
+            columns = {column: file.read(columns=[column])[column].to_numpy().astype(np.float64) for column in used}
         metadata = dict(json.loads(text))
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; check the path") from None
@@ -86,6 +86,7 @@ def read(path: str | Path, pixel_size_nm: float | None = None) -> tuple[pd.DataF
     table = localization_table.blank(len(columns["frame"]))
     for column in used:
         whole = _ALL[column][0].startswith("int")
-        table[column] = frame_numbers(path, columns[column], 0) if whole else columns[column]
+        values = columns.pop(column)
+        table[column] = frame_numbers(path, values, 0) if whole else values
     report_unused(path, present, _ALL)
     return table, metadata
