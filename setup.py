@@ -1,4 +1,4 @@
-"""Build of the compiled fits: one library per set of processor instructions; `planeloc.fitting.compiled_library` chooses."""
+"""Build of the compiled code: one library per instruction set; `planeloc.fitting.compiled_library` chooses."""
 
 import hashlib
 import platform
