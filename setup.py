@@ -1,4 +1,4 @@
-"""Build of the compiled fit: one library per set of processor instructions; `planeloc.fitting.compiled_fit` chooses."""
+"""Build of the compiled code: one library per instruction set; `planeloc.fitting.compiled_library` chooses."""
 
 import hashlib
 import platform

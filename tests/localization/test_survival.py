@@ -16,6 +16,7 @@ from distributed import Client
 
 from planeloc.core import hdf5
 from planeloc.core.errors import PlanelocError
+from planeloc.fitting import compiled_library
 from planeloc.io import localization_table
 from planeloc.localization import checkpoints, scheduler, this_process
 from planeloc.localization import localize as localize_module
@@ -317,6 +318,7 @@ def test_a_run_that_goes_on_tells_all_localizations_and_todays_speed(files, tmp_
     computed = used["computed_frames"]
     assert 0 < computed <= FRAMES - 4 * BLOCK and (used["localizations"], used["frames"]) == (rows, FRAMES)
     assert f"planeloc: {rows} localizations in 22 frames; computed now {computed} frames at " in summary
+    assert used["refinement"] == f"compiled ({compiled_library.instructions()})"
     assert {"reading", "network", "maxima", "candidates", "writing"} <= set(used["seconds"])
     assert all(value > 0 for value in used["seconds"].values())
     for name in used["seconds"]:

@@ -79,7 +79,7 @@ def calibrate(
     check_settings(settings)
     beads = [Path(path) for path in beads]
     _check_scan(beads[0], scan, z_step_nm, settings)
-    steps = STEPS + microscope.planes * (1 + (ROUNDS if settings.model == "spline" else 1)) + 1
+    steps = STEPS + microscope.planes * (1 + (ROUNDS if settings.model == "spline" else 1)) + 2
     with progress_bar(steps, "calibrating", "step", log_every_s=LOG_EVERY_S) as bar:
         with open_cameras(beads, microscope) as source:
             files, slices, shape = source.files, source.shape[0], source.shape[2:]
@@ -90,6 +90,7 @@ def calibrate(
         fit = fit_psf(planes, travel, shape, microscope.pixel_size_nm, settings, bar.update)
         del planes  # with the beads that were left out
         calibrated = _model(fit, settings.model, transforms, bar.update)
+        bar.update()
         values = quality_values(fit, calibrated, astigmatism_nm(fit), z_step_nm * settings.refractive_index_factor)
         checks = quality_checks(fit, values, settings)
 

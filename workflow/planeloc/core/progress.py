@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from planeloc.core import messages
 
-LOG_EVERY_S = 4.0  # where the stage takes less than a minute: nobody should wait longer without a word
+LOG_EVERY_S = 2.5  # where the stage takes less than a minute: nobody should wait longer without a word
 
 
 class LogLines:

@@ -98,6 +98,12 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
+def instructions() -> str | None:
+    """The processor instructions of the library that runs here, such as ``avx2``; None without one."""
+    found = library()
+    return Path(found._name).name.split(".")[0].removeprefix("_frame_fit_") if found else None
+
+
 class Arrays:
     """Addresses of tensors as arrays in C order; keeps them alive as long as itself."""
 

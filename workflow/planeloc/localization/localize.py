@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +29,7 @@ from planeloc.core.memory import out_of_memory
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
 from planeloc.core.stage_versions import stage_version
+from planeloc.fitting import compiled_fit, compiled_library
 from planeloc.localization import checkpoints, movie_check, scheduler, this_process
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import InputPaths, Inputs
@@ -37,6 +39,9 @@ from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.background import BACKGROUND_FRAMES
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
+from planeloc.psf import PSF
+
+_Result = TypeVar("_Result")
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,8 +78,8 @@ def localize(
 
     Returns
     -------
-    Record of the run: device, precision, localizations, frames; of what was computed in this run: frames, frames per
-    second and seconds by kind of work.
+    Record of the run: device, precision, code of the refinement, localizations, frames; of what was computed in this
+    run: frames, frames per second and seconds by kind of work.
 
     Raises
     ------
@@ -90,7 +95,8 @@ def localize(
     checked = movie_check.guard(inputs, settings, advise)
     with checkpoints.locked_folder(output) as folder:
         with _connect(settings, folder) as client:
-            device, precision, description = _resolve_on_worker(client, settings)
+            device, precision, description = _on_worker(client, resolve_device, settings.device, settings.precision)
+            refinement = _on_worker(client, refinement_code, settings.refine, device, inputs.psf)
             job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
         rows = write_table(output, finished, table_metadata(inputs, settings, checked))
@@ -98,7 +104,8 @@ def localize(
     left_out = inputs.movie.camera_frames.frames_left_out
     summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}
     _LOG.info(summary_line(summary))
-    return {"device": description, "precision": precision, **summary, "distribution_check": checked}
+    decided = {"device": description, "precision": precision, "refinement": refinement}
+    return {**decided, **summary, "distribution_check": checked}
 
 
 def _connect(settings: LocalizeSettings, folder: Path) -> AbstractContextManager[scheduler.Executor]:
@@ -114,6 +121,14 @@ def resolve_device(device: str, precision: str) -> tuple[str, str, str]:
     """Resolve ``auto`` on this machine: device, precision, and a description of the device."""
     chosen = choose_device(device)
     return chosen.type, str(choose_precision(precision, chosen)).removeprefix("torch."), describe_device(chosen)
+
+
+def refinement_code(refine: str, device: str, psf: PSF) -> str:
+    """What fits the molecules on this machine: ``compiled (avx2)``, say, ``PyTorch``, or ``none``."""
+    if refine != "likelihood":
+        return "none"
+    compiled = compiled_fit.is_available(psf, torch.device(device))
+    return f"compiled ({compiled_library.instructions()})" if compiled else "PyTorch"
 
 
 def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -> tuple[int, dict[str, float]]:
@@ -157,9 +172,10 @@ def _localizer(job: Job, device_index: int) -> Localizer:
     return Localizer(job, device_index)
 
 
-def _resolve_on_worker(client: scheduler.Executor, settings: LocalizeSettings) -> tuple[str, str, str]:
+def _on_worker(client: scheduler.Executor, task: Callable[..., _Result], *arguments: object) -> _Result:
+    """What a worker says of itself."""
     try:
-        return client.submit(resolve_device, settings.device, settings.precision).result()
+        return client.submit(task, *arguments).result()
     except ImportError as error:
         raise PlanelocError(
             f"the Dask workers have no planeloc ({error}); install this version where they run"

@@ -74,7 +74,7 @@ def register(
     settings = settings or RegisterSettings()
     check_settings(settings)
     pixel = microscope.pixel_size_nm
-    with progress_bar(2 * microscope.planes - 1, "registering", "step", log_every_s=LOG_EVERY_S) as bar:
+    with progress_bar(2 * microscope.planes, "registering", "step", log_every_s=LOG_EVERY_S) as bar:
         with open_cameras([Path(path) for path in beads], microscope) as source:
             files, shape = source.files, source.shape[2:]
             positions, cameras = _find_beads(source, microscope, settings, bar.update)
@@ -82,20 +82,21 @@ def register(
         for p in range(1, microscope.planes):
             matches.append(match_beads(positions, p, shape, cameras, camera_file(files, p), settings))
             bar.update()
-    steady = without_stage_drift(positions, matches, settings.minimum_matched)
-    registered = [
-        _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, settings)
-        for p, match, plane in zip(range(1, len(cameras)), matches, steady, strict=True)
-    ]
-    registration = _registration(registered, len(positions[0].label), shape, pixel)
-    values = quality_values(registration, registered, positions)
-    checks = quality_checks(values, registered, shape, settings)
+        steady = without_stage_drift(positions, matches, settings.minimum_matched)
+        registered = [
+            _register_plane(camera_file(files, p), cameras[p].name, match, plane, shape, settings)
+            for p, match, plane in zip(range(1, len(cameras)), matches, steady, strict=True)
+        ]
+        registration = _registration(registered, len(positions[0].label), shape, pixel)
+        values = quality_values(registration, registered, positions)
+        checks = quality_checks(values, registered, shape, settings)
 
-    def draw(path: Path) -> None:
-        draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered, checks)
+        def draw(path: Path) -> None:
+            draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered, checks)
 
-    stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
-    draw(figure)
+        stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
+        draw(figure)
+        bar.update()
     write_quality(quality, values, checks)
     print_warnings(checks)
     details = {

@@ -48,7 +48,6 @@ class EmitterFit {
       std::copy_n(w_.start + 4 * window_, 4, now_.begin());
       set_first_background();
       out.converged[window_] = fit();
-      evaluate(now_, here_);
       std::copy(now_.begin(), now_.end(), out.parameters + window_ * size_);
       std::copy_n(here_.information, 16, out.information + 16 * window_);
       describe(out);
@@ -56,7 +55,7 @@ class EmitterFit {
   }
 
  private:
-  // Iterate from `now_`; whether it converged.
+  // Iterate from `now_`, which `here_` is evaluated at; whether it converged.
   bool fit() {
     double damping = w_.first_damping;
     evaluate(now_, here_);
