@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from planeloc.cameras import expected_deviance as deviance_table
 from planeloc.cameras.noise import DARKEST_PHOTONS, PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting import limits
@@ -53,6 +54,9 @@ class _Problem(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("set_count", "axial_knots", "lateral_knots", "knots_per_pixel")],
         *[(name, ctypes.c_double) for name in ("lateral_nm", "axial_nm", "first_nm")],
         ("side", ctypes.c_int64),
+        ("expected_deviance", ctypes.c_void_p),
+        ("deviance_knots", ctypes.c_int64),
+        *[(name, ctypes.c_double) for name in ("deviance_least_photons", "deviance_knots_per_log")],
         ("pair_count", ctypes.c_int64),
         ("pairs", ctypes.c_void_p),
         *[(name, ctypes.c_double) for name in ("wide_nm", "wide_photons", "least_drift_sd_nm")],
@@ -70,7 +74,7 @@ class _Result(ctypes.Structure):
     """`Result` of compiled/problem.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
-        "unknowns", "drift", "cost", "deviance", "pixels", "held", "own", "between", "with_drift", "about_drift",
+        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift", "about_drift",
         "residual", "weight",
     )]  # fmt: skip
 
@@ -94,6 +98,7 @@ def fit_frames(
     molecules: InitialMolecules,
     drift_sd_nm: float | tuple[float, ...],
     ceiling: Tensor | None,
+    expected_deviance: Tensor | None,
     iterations: int,
 ) -> Maximum:
     """Fit all molecules of some frames and their inter-camera drift.
@@ -101,7 +106,7 @@ def fit_frames(
     Parameters
     ----------
     psf : a model and device for which `is_available`.
-    noise, images, molecules, drift_sd_nm, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    noise, images, molecules, drift_sd_nm, ceiling, expected_deviance : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
     background : (planes, rows, columns), the same for all frames.
     iterations : largest number of steps.
 
@@ -123,6 +128,7 @@ def fit_frames(
         **_gaussian_fields(arrays, psf.gaussian),
         **_spline_fields(arrays, psf),
         side=side,
+        **_deviance_fields(arrays, expected_deviance, psf.planes),
         pair_count=len(pairs),
         pairs=arrays.whole(pairs),
         iterations=iterations,
@@ -140,6 +146,7 @@ def fit_frames(
         found["held"],
         found["deviance"],
         found["pixels"],
+        found["goodness"],
         covariance_of_molecules(molecules.frame, OverlappingPairs(pairs[:, 0], pairs[:, 1]), *information),
         corner,
         found["residual"],
@@ -157,6 +164,7 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "cost": torch.zeros(frames, **double),
         "deviance": torch.zeros(count, **double),
         "pixels": torch.zeros(count, **double),
+        "goodness": torch.zeros(count, **double),
         "held": torch.zeros(count, dtype=torch.bool),
         "own": torch.zeros(count, size, size, **double),
         "between": torch.zeros(pairs, size, size, **double),
@@ -211,6 +219,16 @@ def _molecule_fields(arrays: _Arrays, molecules: InitialMolecules) -> dict[str, 
 def _noise_fields(arrays: _Arrays, noise: PixelNoise) -> dict[str, Any]:
     values = {name: arrays.double(getattr(noise, name)) for name in ("slope", "read_variance")}
     return values | {"darkest_photons": DARKEST_PHOTONS}
+
+
+def _deviance_fields(arrays: _Arrays, table: Tensor | None, planes: int) -> dict[str, Any]:
+    table = torch.ones(planes, deviance_table.KNOTS) if table is None else table
+    return {
+        "expected_deviance": arrays.real(table),
+        "deviance_knots": deviance_table.KNOTS,
+        "deviance_least_photons": deviance_table.LEAST_PHOTONS,
+        "deviance_knots_per_log": deviance_table.KNOTS_PER_LOG,
+    }
 
 
 def _gaussian_fields(arrays: _Arrays, psf: GaussianPSF) -> dict[str, Any]:

@@ -203,6 +203,7 @@ class Localizer:
             "background": found.background,
             "probability": found.probability,
             **dict(zip(("x_sd", "y_sd", "z_sd"), found.deviation.unbind(1), strict=True)),
+            "goodness_of_fit": found.goodness_of_fit,
         }
         values = {name: tensor.numpy() for name, tensor in columns.items()}
         of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.numpy())

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "normal_equations.h"
@@ -16,19 +15,6 @@ constexpr int PER_PLANE = 5;  // numbers that describe a molecule on a plane: x,
 constexpr int PIXEL_BLOCK = 16;
 constexpr int64_t padded(int64_t pixels) { return (pixels + PIXEL_BLOCK - 1) / PIXEL_BLOCK * PIXEL_BLOCK; }
 
-// Natural logarithm of a positive number, without branches: |error| < 2e-8 in single precision.
-inline float logarithm(float value) {
-  int32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const int32_t exponent = (bits - 0x3f3504f3) >> 23;  // the mantissa lies between √½ and √2
-  bits -= exponent * (1 << 23);
-  float mantissa;
-  std::memcpy(&mantissa, &bits, sizeof bits);
-  const float s = (mantissa - 1) / (mantissa + 1), q = s * s;
-  return float(exponent) * 0.69314718056f + s * (2 + q * (2.f / 3 + q * (2.f / 5 + q * (2.f / 7 + q * (2.f / 9)))));
-}
-inline double logarithm(double value) { return std::log(value); }
-
 // The posterior at some values of the unknowns.
 struct Evaluation {
   Unknowns at;
@@ -38,7 +24,12 @@ struct Evaluation {
 };
 
 template <class real>
+class GoodnessOfFit;
+
+template <class real>
 class FrameModel {
+  friend class GoodnessOfFit<real>;
+
  public:
   FrameModel(const Problem &problem)
       : p_(problem),
