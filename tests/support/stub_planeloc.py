@@ -21,7 +21,7 @@ OUTPUTS = {
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
-    "filter": ["output", "provenance"],
+    "filter": ["output", "figure", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],

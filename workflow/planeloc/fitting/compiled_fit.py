@@ -74,8 +74,8 @@ class _Result(ctypes.Structure):
     """`Result` of compiled/problem.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
-        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift", "about_drift",
-        "residual", "weight",
+        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift",
+        "about_drift", "residual", "weight",
     )]  # fmt: skip
 
 
@@ -106,7 +106,8 @@ def fit_frames(
     Parameters
     ----------
     psf : a model and device for which `is_available`.
-    noise, images, molecules, drift_sd_nm, ceiling, expected_deviance : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    noise, images, molecules, drift_sd_nm, ceiling, expected_deviance :
+        as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
     background : (planes, rows, columns), the same for all frames.
     iterations : largest number of steps.
 

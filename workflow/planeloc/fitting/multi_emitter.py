@@ -57,7 +57,7 @@ class MultiEmitterFit:
     start : the molecules before the fit.
     drift_sd_nm : inter-camera drift of planes 1… along each axis, standard deviation of all or of each; 0: none.
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
-    expected_deviance : (planes, KNOTS) of a pixel, see `planeloc.cameras.expected_deviance`; None: 1, as of bright ones.
+    expected_deviance : (planes, KNOTS) of a pixel, see `planeloc.cameras.expected_deviance`; None: 1, of bright ones.
     compiled : whether compiled code may run the fit, where there is some for the model and the device.
     """
 

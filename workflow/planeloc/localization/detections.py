@@ -16,7 +16,7 @@ class _Columns(NamedTuple):
     probability: Tensor  # (n,)
     photons: Tensor  # (n,)
     background: Tensor  # (n,), per pixel, on the plane in best focus
-    goodness_of_fit: Tensor  # (n,) deviance of the counts around it over its expectation, NaN where it was not fitted
+    goodness_of_fit: Tensor  # (n,) deviance of the counts around it over its expectation, NaN where nothing was fitted
 
 
 class Detections(_Columns):

@@ -101,13 +101,14 @@ class Refinement:
         return problem, problem.fit().at(slice(0, len(photons)))
 
     def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
-        """Detections with the values of successful fits."""
+        """Detections with the values of successful fits; how well the model explains the pixels is said of all."""
         deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
         level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
-        fitted = Detections(found.frame, fits.position, deviation, found.probability, fits.photons, level, fits.goodness)
-        return found.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
+        judged = found._replace(goodness_of_fit=fits.goodness)
+        fitted = judged._replace(position=fits.position, deviation=deviation, photons=fits.photons, background=level)
+        return judged.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
     def _missed(self, problem: MultiEmitterFit, fits: MoleculeFits, refined: Detections) -> Detections:
         """Molecules that may have been missed, in windows with large residuals."""
