@@ -68,6 +68,11 @@ def test_localization_is_refined(files, weights):
     lateral = [np.sqrt((errors_of(table)[:, :2] ** 2).sum(axis=1).mean()) for table in tables]
     assert lateral[1] < lateral[0] and lateral[2] < 0.8 * lateral[0]
     assert np.abs(errors_of(tables[2]).mean(axis=0)).max() < 6
+    assert np.isnan(tables[0]["goodness_of_fit"]).all()
+    for table in tables[1:]:
+        known = np.isfinite(table["goodness_of_fit"])
+        assert (known == (table["probability"] >= 0.1)).all()
+        assert 0.9 < np.median(table["goodness_of_fit"][known]) < 1.3
     hardly_there = [table["x"][table["probability"] < 0.1] for table in tables[:2]]
     assert np.array_equal(*map(np.sort, hardly_there))
     assert np.array_equal(*(np.sort(table["probability"]) for table in tables[:2]))

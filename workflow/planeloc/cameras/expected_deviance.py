@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 
 LEAST_PHOTONS, MOST_PHOTONS, KNOTS = 0.01, 300.0, 128
 KNOTS_PER_LOG = (KNOTS - 1) / math.log(MOST_PHOTONS / LEAST_PHOTONS)
-_NORMAL_NODES, _MOST_SD = 161, 6.0
-_GAIN_NODES, _REACH_SD = 240, 9.0
+_NORMAL_NODES, _MOST_SD = 81, 5.0
+_GAIN_NODES, _REACH_SD = 120, 7.0
 
 
 def expected_deviances(cameras: Sequence[Camera]) -> Tensor:

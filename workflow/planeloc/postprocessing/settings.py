@@ -20,7 +20,10 @@ class FilterSettings:
         1e4, "Largest localization precision (standard deviation) in z.", unit="nm", minimum=0
     )
     maximum_goodness_of_fit: float = setting(
-        1e4, "Largest goodness of fit: 1 where the model explains the pixels, larger where it does not.", minimum=0
+        1e4,
+        "Largest goodness of fit: 1 where the model explains the pixels, larger where it does not.",
+        minimum=0,
+        advanced=True,
     )
     expression: str = setting(
         "",
