@@ -65,9 +65,9 @@ _GROUP = "localizations"
 _STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
-def empty_columns() -> dict[str, NDArray]:
-    """The columns of a table without rows."""
-    return {name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
+def empty_columns(added: Collection[str] = ()) -> dict[str, NDArray]:
+    """The columns of a table without rows, with those of `ADDED_COLUMNS` that are `added`."""
+    return {name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in _columns(added).items()}
 
 
 def empty() -> pd.DataFrame:

@@ -306,5 +306,5 @@ def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
 
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
-        return localization_table.empty_columns()
+        return localization_table.empty_columns(added=("goodness_of_fit",))
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
