@@ -119,7 +119,7 @@ def write_histograms(path: Path, histograms: Histograms, record: Mapping[str, An
     for number, (name, histogram) in enumerate(histograms.of.items()):
         panel = figure.add_subplot(grid[number // 4, number % 4])
         _draw(panel, histogram, _PANELS[name][0], histograms.limits.get(name, ()))
-        if number == 0:
+        if number == 0 and len(histogram.edges):
             panel.legend(loc="best", frameon=False, fontsize=8)
     _draw_removed(figure.add_subplot(grid[2, 2:]), record)
     with atomic_path(path) as partial:
