@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.expected_deviance import expected_deviances
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.errors import PlanelocError
 from planeloc.fitting import compiled_fit, compiled_library
@@ -17,6 +19,7 @@ from planeloc.transforms.camera_transform import Affine
 
 SIDE = 40
 LEVEL = 4.0
+QUIET, MULTIPLIED = Camera(read_noise_electrons=1.0), Camera(em_gain=100.0, read_noise_electrons=30.0)
 MIRRORED = Affine(np.diag([-1.0, 1.0]), np.array([SIDE + 0.4, 0.2]))
 TURNED = Affine(np.array([[1.0, 0.02], [-0.02, 1.0]]), np.array([-0.7, 0.9]))
 
@@ -83,8 +86,9 @@ class Problem:
 
     def fit(self, compiled, dtype=torch.float64, iterations=6, drift_sd_nm=30.0):
         images, level = self.images.to(dtype), self.level.to(dtype)
+        expected = expected_deviances([QUIET, MULTIPLIED, QUIET, MULTIPLIED, QUIET][: self.planes])
         fit = MultiEmitterFit(
-            self.psf, self.noise, images, level, self.start, drift_sd_nm, self.ceiling, compiled=compiled
+            self.psf, self.noise, images, level, self.start, drift_sd_nm, self.ceiling, expected, compiled=compiled
         )
         return fit, fit.fit(iterations)
 
@@ -263,7 +267,7 @@ def test_what_lies_beyond_the_arrays_is_refused(wrong):
         frame = frame + 1 if wrong == "frames" else frame.flip(0)
     start = problem.start._replace(frame=frame)
     with pytest.raises(ValueError, match="background" if wrong == "background" else "ascend"):
-        compiled_fit.fit_frames(problem.psf, problem.noise, problem.images, level, start, 30.0, None, 6)
+        compiled_fit.fit_frames(problem.psf, problem.noise, problem.images, level, start, 30.0, None, None, 6)
 
 
 def test_every_limit_reaches_the_library():

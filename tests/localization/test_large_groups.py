@@ -93,6 +93,8 @@ def test_localizations_are_those_of_small_groups(files, few, large, device):
     assert (np.median(lateral, axis=0) < [0.02, 0.02, 0.05]).all()
     assert (np.quantile(lateral, 0.9, axis=0) < [1.0, 1.0, 2.0]).all()
     assert (np.median(np.abs(away), axis=0) < 1e-3).all()
+    goodness = [each.goodness_of_fit.to_numpy()[rows] for each, rows in ((table, pairs.found), (few, pairs.truth))]
+    assert np.nanmedian(np.abs(goodness[0] - goodness[1])) < 1e-3 and np.isfinite(goodness[0]).all()
 
 
 def test_blocks_of_a_movie_are_cut_at_groups(files, few, large, monkeypatch):
@@ -216,7 +218,7 @@ def crowd(frames, per_frame, seed=3):
 def problem(made, psf, device="cpu"):
     start = InitialMolecules(*(values.to(device) for values in made.start()))
     every = torch.ones_like(start.frame, dtype=torch.bool)
-    return TensorFit(psf, NOISE, made.images.to(device), made.level.to(device), start, 30.0, None, every)
+    return TensorFit(psf, NOISE, made.images.to(device), made.level.to(device), start, 30.0, None, None, every)
 
 
 @pytest.mark.parametrize("psf", [PSF, random_spline()], ids=["formula", "spline"])

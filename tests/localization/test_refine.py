@@ -68,6 +68,11 @@ def test_localization_is_refined(files, weights):
     lateral = [np.sqrt((errors_of(table)[:, :2] ** 2).sum(axis=1).mean()) for table in tables]
     assert lateral[1] < lateral[0] and lateral[2] < 0.8 * lateral[0]
     assert np.abs(errors_of(tables[2]).mean(axis=0)).max() < 6
+    assert np.isnan(tables[0]["goodness_of_fit"]).all()
+    for table in tables[1:]:
+        known = np.isfinite(table["goodness_of_fit"])
+        assert (known == (table["probability"] >= 0.1)).all()
+        assert 0.9 < np.median(table["goodness_of_fit"][known]) < 1.3
     hardly_there = [table["x"][table["probability"] < 0.1] for table in tables[:2]]
     assert np.array_equal(*map(np.sort, hardly_there))
     assert np.array_equal(*(np.sort(table["probability"]) for table in tables[:2]))
@@ -80,9 +85,11 @@ def test_same_numbers_for_any_blocks(files, tmp_path):
     parts = [localize_frames(localizer, *block) for block in ((0, 7), (7, 21), (21, FRAMES_OF_FILES))]
     for name in table.columns:
         of_parts = np.concatenate([part[name] for part in parts])
-        assert np.array_equal(of_parts.astype(np.float32), table[name].to_numpy().astype(np.float32))
+        assert np.array_equal(of_parts.astype(np.float32), table[name].to_numpy().astype(np.float32), equal_nan=True)
     assert metadata["refine"] == "likelihood" and metadata["inter_camera_drift_nm"] > 0
-    assert np.isfinite(table.to_numpy()).all() and (table[["x_sd", "y_sd", "z_sd"]] > 0).all(axis=None)
+    assert np.isfinite(table.drop(columns="goodness_of_fit").to_numpy()).all() and (
+        table[["x_sd", "y_sd", "z_sd"]] > 0
+    ).all(axis=None)
 
 
 def test_the_regression_network_is_told_that_planes_do_not_drift(files):

@@ -24,7 +24,7 @@ OUTPUTS = {
     "localize": ["output", "provenance"],
     "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
-    "filter": ["output", "provenance"],
+    "filter": ["output", "figure", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],

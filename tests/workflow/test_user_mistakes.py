@@ -32,6 +32,10 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
             "filter:\n  exports: [picaso]\n",
             "config.yaml:2: filter.exports[0] is 'picaso'; choose one of 'picasso', 'thunderstorm', 'smap', 'parquet'",
         ),
+        (
+            "filter:\n  expression: photon > 800\n",
+            "config.yaml:2: filter.expression: character 1: unknown column photon; did you mean photons? columns are",
+        ),
         ("localize:\n  tile_px: 64\n", "config.yaml:2: localize.tile_px was removed: localize divides the field"),
         ("train:\n  density: '9'\n", "config.yaml:2: train.density is '9'; give an interval such as 0.06-4"),
         ("train:\n  channels: foo\n", "config.yaml:2: train.channels is 'foo'; give auto, or whole numbers"),

@@ -6,11 +6,16 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError, Mistakes
 from preflight.experiment import Experiment, read_experiment
+
+# The condition of the filter is checked by the file of the package that reads it: see the docstring of `preflight`.
+_EXPRESSION = Path(__file__).resolve().parents[1] / "planeloc" / "postprocessing" / "filter_expression.py"
+_Expression, _ExpressionError = itemgetter("Expression", "ExpressionError")(run_path(str(_EXPRESSION)))
 
 # The sample and calibration tables say more about a missing file themselves.
 _FILES = (("simulation",), ("train", "start_from"))
@@ -69,8 +74,20 @@ def complete_configuration(config: Mapping[str, Any], files: Iterable[str | Path
     for path in _FILES:
         with mistakes:
             _check_file(_value(complete, path), path, f"{locate(path)}: " if _value(config, path) else "")
+    with mistakes:
+        _check_expression(_value(complete, ("filter", "expression")), locate)
     mistakes.stop()
     return schemas.with_whole_numbers(complete, schema)
+
+
+def _check_expression(given: Any, locate: schemas.Locate) -> None:
+    if not isinstance(given, str) or not given.strip():
+        return
+    try:
+        _Expression(given)
+    except _ExpressionError as error:
+        path = ("filter", "expression")
+        raise ConfigurationError(f"{locate(path)}: {'.'.join(path)}: {error}") from None
 
 
 def _check_file(named: Any, path: tuple[str, ...], where: str) -> None:

@@ -7,6 +7,12 @@ rule filter:
         localizations=rules.correct_drift.output.localizations,
     output:
         localizations="<results>/{sample}/localizations.filtered.h5",
+        figure=report(
+            "<results>/{sample}/filtered.png",
+            caption="../report/filtered.rst",
+            category="Sample {sample}",
+            labels={"figure": "Filter: every quantity before and after"},
+        ),
         exports=[
             f"<results>/{{sample}}/localizations{endings[0]}"
             for endings in EXPORTS.values()
@@ -30,5 +36,5 @@ rule filter:
         version=stage_version("filter"),
     shell:
         "planeloc filter --localizations {input.localizations:q} {params.options} "
-        "--output {output.localizations:q} {params.exports} "
+        "--output {output.localizations:q} --figure {output.figure:q} {params.exports} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

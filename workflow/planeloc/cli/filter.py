@@ -17,6 +17,7 @@ from planeloc.postprocessing.settings import FilterSettings
     FilterSettings,
     File("--localizations", "Localization table from localize."),
     output("--output", "Filtered localization table (HDF5)."),
+    output("--figure", "Histogram of every quantity before and after (PNG).", required=False),
 )
 @click.option(
     "--export",
@@ -24,8 +25,10 @@ from planeloc.postprocessing.settings import FilterSettings
     metavar="NAME=PATH",
     help=f"The same table for another program, one of {', '.join(EXPORTERS.names())}; may be repeated.",
 )
-def command(localizations: Path, output: Path, export: tuple[str, ...], settings: FilterSettings) -> Used:
+def command(
+    localizations: Path, output: Path, figure: Path | None, export: tuple[str, ...], settings: FilterSettings
+) -> Used:
     """Filter localizations, and export them to other programs."""
     exports = [parse_export(words) for words in export]
-    filter_localizations(localizations, output, exports, settings)
+    filter_localizations(localizations, output, exports, settings, figure)
     return Used(outputs=tuple(path for _, path in exports))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from planeloc.cameras import expected_deviance as deviance_table
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting import limits
 from planeloc.fitting.compiled_library import (
@@ -37,8 +38,8 @@ class _Result(ctypes.Structure):
     """`Result` of compiled/problem.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
-        "unknowns", "drift", "cost", "deviance", "pixels", "held", "own", "between", "with_drift", "about_drift",
-        "residual", "weight",
+        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift",
+        "about_drift", "residual", "weight",
     )]  # fmt: skip
 
 
@@ -60,6 +61,7 @@ def fit_frames(
     molecules: InitialMolecules,
     drift_sd_nm: float | tuple[float, ...],
     ceiling: Tensor | None,
+    expected_deviance: Tensor | None,
     iterations: int,
 ) -> Maximum:
     """Fit all molecules of some frames and their inter-camera drift.
@@ -67,7 +69,8 @@ def fit_frames(
     Parameters
     ----------
     psf : a model and device for which `is_available`.
-    noise, images, molecules, drift_sd_nm, ceiling : as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
+    noise, images, molecules, drift_sd_nm, ceiling, expected_deviance :
+        as in `planeloc.fitting.multi_emitter.MultiEmitterFit`.
     background : (planes, rows, columns), the same for all frames.
     iterations : largest number of steps.
 
@@ -89,6 +92,7 @@ def fit_frames(
         **gaussian_fields(arrays, psf.gaussian),
         **spline_fields(arrays, psf),
         side=side,
+        **_deviance_fields(arrays, expected_deviance, psf.planes),
         pair_count=len(pairs),
         pairs=arrays.whole(pairs),
         iterations=iterations,
@@ -106,6 +110,7 @@ def fit_frames(
         found["held"],
         found["deviance"],
         found["pixels"],
+        found["goodness"],
         covariance_of_molecules(molecules.frame, OverlappingPairs(pairs[:, 0], pairs[:, 1]), *information),
         corner,
         found["residual"],
@@ -123,6 +128,7 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "cost": torch.zeros(frames, **double),
         "deviance": torch.zeros(count, **double),
         "pixels": torch.zeros(count, **double),
+        "goodness": torch.zeros(count, **double),
         "held": torch.zeros(count, dtype=torch.bool),
         "own": torch.zeros(count, size, size, **double),
         "between": torch.zeros(pairs, size, size, **double),
@@ -151,6 +157,16 @@ def _image_fields(arrays: Arrays, images: Tensor, background: Tensor, ceiling: T
 def _molecule_fields(arrays: Arrays, molecules: InitialMolecules) -> dict[str, Any]:
     values = {name: arrays.double(getattr(molecules, name)) for name in ("position", "photons", "mapped_px", "axes")}
     return values | {"molecules": len(molecules.frame), "frame": arrays.whole(molecules.frame)}
+
+
+def _deviance_fields(arrays: Arrays, table: Tensor | None, planes: int) -> dict[str, Any]:
+    table = torch.ones(planes, deviance_table.KNOTS) if table is None else table
+    return {
+        "expected_deviance": arrays.real(table),
+        "deviance_knots": deviance_table.KNOTS,
+        "deviance_least_photons": deviance_table.LEAST_PHOTONS,
+        "deviance_knots_per_log": deviance_table.KNOTS_PER_LOG,
+    }
 
 
 def _pairs(frame: Tensor, corner: Tensor, reach: float) -> Tensor:

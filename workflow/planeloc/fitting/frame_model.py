@@ -18,6 +18,7 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.fitting.conjugate_gradients import Neighbourhood
 from planeloc.fitting.frame_table import FrameTable
+from planeloc.fitting.goodness_of_fit import covariances_on_planes, deviance_over_expectation, leverage
 from planeloc.fitting.limits import LEAST_DRIFT_SD_NM, WIDE_NM, WIDE_PHOTONS
 from planeloc.fitting.normal_equations import PER_PLANE, Assembly, NormalEquations, Unknowns
 from planeloc.fitting.windows import InitialMolecules, MoleculeWindows, window_side
@@ -122,6 +123,20 @@ class FrameModel:
         """(n, planes, pixels) What the model leaves in every window, and the inverse variances."""
         expected = self.expected(at)
         return self.windows.photons - expected, self.windows.use / self._noise.variance(expected[..., None])[..., 0]
+
+    def goodness_of_fit(self, now: Evaluation, expected_deviance: Tensor | None) -> Tensor:
+        """(n,) Deviance around every molecule over its expectation; see `planeloc.fitting.goodness_of_fit`."""
+        windows, (unit, derivatives) = self.windows, self._unit_images(now.at)
+        expected = self._expected(now.at, unit)
+        weight = windows.use / self._noise.variance(expected[..., None])[..., 0]
+        turn = self._factors(now.at)[..., None] * self._assembly.turn
+        covariance = turn.transpose(2, 3) @ covariances_on_planes(now.equations) @ turn
+        taken = leverage(torch.stack((*derivatives, unit, windows.share), dim=2), covariance, weight)
+        taken = windows.sum_overlaps(taken * windows.inside)
+        photons = (now.at.molecules[:, 3, None] * self._brightness).to(unit)
+        share = (photons[..., None] * unit).clamp(min=0) * weight * self._noise.slope[:, None]
+        deviance = self._noise.deviance(windows.photons[..., None], expected[..., None])[..., 0]
+        return deviance_over_expectation(deviance, expected, taken, share, expected_deviance)
 
     def _expected(self, at: Unknowns, unit: Tensor) -> Tensor:
         photons = (at.molecules[:, 3, None] * self._brightness).to(unit)

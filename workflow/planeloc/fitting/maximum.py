@@ -17,6 +17,7 @@ class Maximum(NamedTuple):
     held: Tensor  # (n,) bool: molecules that were kept at their start
     deviance: Tensor  # (n,) of every window
     used_pixels: Tensor  # (n,) of every window, on all planes
+    goodness: Tensor  # (n,) deviance around the molecule over its expectation; NaN without pixels
     covariance: Tensor  # (n, 4 + planes, 4 + planes)
     corner: Tensor  # (n, planes, 2) column and row of every window's first pixel
     residual: Tensor  # (n, planes, pixels) photons

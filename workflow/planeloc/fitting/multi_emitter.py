@@ -36,6 +36,7 @@ class MoleculeFits(NamedTuple):
     photons: Tensor  # (n,)
     excess: Tensor  # (n, planes) photons per pixel beyond the given background
     covariance: Tensor  # (n, 4, 4) of x, y, z and photons
+    goodness: Tensor  # (n,) deviance around the molecule over its expectation; see `goodness_of_fit`
     # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too little
     fitted: Tensor
     suspect: Tensor  # (n,) bool: the window's residual is larger than others', as if a molecule had been missed
@@ -56,6 +57,7 @@ class MultiEmitterFit:
     start : the molecules before the fit.
     drift_sd_nm : inter-camera drift of planes 1… along each axis, standard deviation of all or of each; 0: none.
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
+    expected_deviance : (planes, KNOTS) of a pixel, see `planeloc.cameras.expected_deviance`; None: 1, of bright ones.
     compiled : whether compiled code may run the fit, where there is some for the model and the device.
     """
 
@@ -68,11 +70,12 @@ class MultiEmitterFit:
         start: InitialMolecules,
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None = None,
+        expected_deviance: Tensor | None = None,
         compiled: bool = True,
     ) -> None:
         self._given, self._usable, self._pixel_nm = start, _usable(start), psf.pixel_size_nm
         self._start = _out_of_sight(start, ~self._usable)
-        self._problem = psf, noise, images, background, self._start, drift_sd_nm, ceiling
+        self._problem = psf, noise, images, background, self._start, drift_sd_nm, ceiling, expected_deviance
         # A GPU fits large groups, whose frames have backgrounds of their own, in PyTorch.
         small = not in_large_groups(images.device) and background.dim() == 3
         self._compiled = compiled and small and compiled_fit.is_available(psf, images.device)
@@ -109,6 +112,7 @@ class MultiEmitterFit:
             torch.where(fitted, molecules[:, 3], self._given.photons),
             molecules[:, 4:],
             covariance,
+            found.goodness,
             fitted,
             seen & ~explained,
             drift_on_planes(found.at.drift),

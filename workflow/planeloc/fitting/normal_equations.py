@@ -140,15 +140,20 @@ def _beside_neighbours(inverse: Tensor, between: Tensor, pairs: OverlappingPairs
 
 
 class Assembly:
-    """Sums the information of all planes about the unknowns of frames."""
+    """Sums the information of all planes about the unknowns of frames.
+
+    Attributes
+    ----------
+    turn : (n, planes, 5, 5) from the derivatives on a plane to those along the axes of the reference camera.
+    """
 
     def __init__(self, molecules: InitialMolecules, near: Neighbourhood, pairs: OverlappingPairs) -> None:
         axes = molecules.axes
         self._frame, self._near, self._pairs = molecules.frame, near, pairs
         n, planes = axes.shape[:2]
         # Derivatives by x and y of a camera are turned to the axes of the reference camera.
-        self._turn = torch.eye(PER_PLANE, dtype=axes.dtype, device=axes.device).repeat(n, planes, 1, 1)
-        self._turn[..., :2, :2] = axes.transpose(2, 3)
+        self.turn = torch.eye(PER_PLANE, dtype=axes.dtype, device=axes.device).repeat(n, planes, 1, 1)
+        self.turn[..., :2, :2] = axes.transpose(2, 3)
         self._of_molecules, self._with_drift, self._of_drift = (
             places.to(axes) for places in (_molecule_places(planes), _mixed_places(planes), _drift_places(planes))
         )
@@ -166,7 +171,7 @@ class Assembly:
         table, (first, second) = self._near.table, self._pairs
         n, planes = factors.shape[:2]
         p, drifts = 4 + planes, 2 * (planes - 1)
-        turn = factors[..., None] * self._turn
+        turn = factors[..., None] * self.turn
         products = turn @ products
         gradient, alone = products[..., PER_PLANE], products[..., :PER_PLANE] @ turn.transpose(2, 3)
         coupling = turn[first] @ coupling @ turn[second].transpose(2, 3)

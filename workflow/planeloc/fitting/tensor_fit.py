@@ -31,7 +31,7 @@ class FitState(NamedTuple):
 
 
 class TensorFit:
-    """Maximises the posterior of a `FrameModel`; the parameters are those of the model."""
+    """Maximises the posterior of a `FrameModel`; the parameters are those of the model, and the expected deviance."""
 
     def __init__(
         self,
@@ -42,9 +42,10 @@ class TensorFit:
         start: InitialMolecules,
         drift_sd_nm: float | tuple[float, ...],
         ceiling: Tensor | None,
+        expected_deviance: Tensor | None,
         usable: Tensor,
     ) -> None:
-        self._start, self._pixel_nm = start, psf.pixel_size_nm
+        self._start, self._pixel_nm, self._expected_deviance = start, psf.pixel_size_nm, expected_deviance
         self._model = FrameModel(psf, noise, images, background, start, drift_sd_nm, ceiling, usable)
         self._large_group = in_large_groups(images.device)
 
@@ -62,6 +63,7 @@ class TensorFit:
             state.held[:, 0],
             now.deviance,
             windows.use.sum(dim=(1, 2)),
+            self._model.goodness_of_fit(now, self._expected_deviance),
             now.equations.covariance(),
             windows.corner,
             *self._model.residuals(now.at),

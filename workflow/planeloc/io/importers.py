@@ -91,7 +91,7 @@ def import_table(
     PlanelocError : a file cannot be read, they are not of the same movie, or the pixel size is unknown.
     """
     importer = IMPORTERS.load(format_name)
-    model = localization_table.metadata_of(like) if like else {}
+    model = localization_table.read_metadata(like)[0] if like else {}
     table, said = importer.read(path, pixel_size_nm or model.get("pixel_size_nm"))
     metadata = _metadata(path, table, said, model, like, pixel_size_nm)
     _check_positions(path, table)

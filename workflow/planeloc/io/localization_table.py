@@ -41,8 +41,16 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 """Column → (type on disk, unit, meaning), in the order of the table."""
 
 ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
-    "goodness_of_fit": ("float32", "1", "deviance of the counts around it over its expectation; 1 if they fit"),
-    "local_density": ("float32", "1/um^2", "localizations of the whole movie around this one, per area"),
+    "goodness_of_fit": (
+        "float32",
+        "1",
+        "deviance of the counts around it over its expectation; 1 if they fit",
+    ),
+    "local_density": (
+        "float32",
+        "1/um^2",
+        "localizations of the whole movie around this one, per area",
+    ),
     "last_frame": ("int32", "1", "last frame of a linked molecule; `frame` is its first"),
     "frames": ("int32", "1", "number of frames in which a linked molecule was found"),
     "group": ("int32", "1", "pick or cluster into which another program put it"),
@@ -58,9 +66,9 @@ _GROUP = "localizations"
 _STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
-def empty_columns() -> dict[str, NDArray]:
-    """The columns of a table without rows."""
-    return {name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in COLUMNS.items()}
+def empty_columns(added: Collection[str] = ()) -> dict[str, NDArray]:
+    """The columns of a table without rows, with those of `ADDED_COLUMNS` that are `added`."""
+    return {name: np.empty(0, _memory_type(dtype)) for name, (dtype, _, _) in _columns(added).items()}
 
 
 def empty() -> pd.DataFrame:
@@ -179,12 +187,6 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.DataFrame(columns), metadata
 
 
-def metadata_of(path: str | Path) -> dict[str, Any]:
-    """Read only the metadata of a table; errors as of `read`."""
-    with _opened(Path(path)) as file:
-        return json.loads(file.attrs["metadata"])
-
-
 def read_columns(path: str | Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     """Read the columns of a table, and its metadata; errors as of `read`."""
     with _opened(Path(path)) as file:
@@ -194,9 +196,29 @@ def read_columns(path: str | Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
         return columns, json.loads(file.attrs["metadata"])
 
 
+def read_metadata(path: str | Path) -> tuple[dict[str, Any], int, tuple[str, ...]]:
+    """Read the metadata of a table, its number of rows and the names of its columns; errors as of `read`."""
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        return json.loads(file.attrs["metadata"]), len(group["frame"]), tuple(_columns(group))
+
+
+def portions(path: str | Path, only: Collection[str] | None = None) -> Iterator[dict[str, NDArray]]:
+    """Read a table of any size portion by portion: all its columns, or `only` some; errors as of `read`.
+
+    A portion is a chunk of the file, so that no chunk is read twice. A table without rows has one, which is empty.
+    """
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items() if only is None or name in only}
+        for start in range(0, max(len(group["frame"]), 1), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            yield {name: group[name][rows].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """A table's file; whatever is wrong with it becomes a `PlanelocError`."""
+    """The file of a table, with errors as of `read`."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:

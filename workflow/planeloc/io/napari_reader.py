@@ -42,7 +42,7 @@ def _function_for(path: Path) -> Callable[[Any], list[Layer]] | None:
         except (PlanelocError, KeyError, IndexError, TypeError):
             return None
     try:
-        localization_table.metadata_of(path)
+        localization_table.read_metadata(path)
     except PlanelocError:
         return None
     return read_points

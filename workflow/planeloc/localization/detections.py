@@ -9,15 +9,35 @@ import torch
 from torch import Tensor
 
 
-class Detections(NamedTuple):
-    """Molecules of some frames, of which the first is 0; nm of the reference camera's field, photons."""
-
+class _Columns(NamedTuple):
     frame: Tensor  # (n,)
     position: Tensor  # (n, 3): x, y, z
     deviation: Tensor  # (n, 3) standard deviations
     probability: Tensor  # (n,)
     photons: Tensor  # (n,)
     background: Tensor  # (n,), per pixel, on the plane in best focus
+    goodness_of_fit: Tensor  # (n,) deviance of the counts around it over its expectation, NaN where nothing was fitted
+
+
+class Detections(_Columns):
+    """Molecules of some frames, of which the first is 0; nm of the reference camera's field, photons."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        frame: Tensor,
+        position: Tensor,
+        deviation: Tensor,
+        probability: Tensor,
+        photons: Tensor,
+        background: Tensor,
+        goodness_of_fit: Tensor | None = None,
+    ) -> Detections:
+        """What finds molecules says nothing of their fit."""
+        if goodness_of_fit is None:
+            goodness_of_fit = torch.full_like(probability, torch.nan)
+        return super().__new__(cls, frame, position, deviation, probability, photons, background, goodness_of_fit)
 
     def at(self, rows: Tensor) -> Detections:
         """Return some of the rows, by number or mask."""

@@ -203,6 +203,7 @@ class Localizer:
             "background": found.background,
             "probability": found.probability,
             **dict(zip(("x_sd", "y_sd", "z_sd"), found.deviation.unbind(1), strict=True)),
+            "goodness_of_fit": found.goodness_of_fit,
         }
         values = {name: tensor.numpy() for name, tensor in columns.items()}
         of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.numpy())
@@ -306,5 +307,5 @@ def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
 
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
-        return localization_table.empty_columns()
+        return localization_table.empty_columns(added=("goodness_of_fit",))
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from planeloc.cameras.expected_deviance import expected_deviances
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import in_large_groups, rounded_up, share_of_memory
 from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
@@ -36,6 +37,7 @@ class Refinement:
         self._context = context
         cameras = context.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
+        self._expected_deviance = expected_deviances(cameras).to(context.device)
         self._ceiling = torch.tensor([camera.saturated_photons for camera in cameras], device=context.device)
 
     def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
@@ -87,18 +89,26 @@ class Refinement:
         level = background if background.dim() == 3 else background[frames]
         start = _filled_up(start, rounded_up(len(photons), photons.device))
         problem = MultiEmitterFit(
-            context.psf, self._noise, images[frames], level, start, context.drift_sd_nm, self._ceiling
+            context.psf,
+            self._noise,
+            images[frames],
+            level,
+            start,
+            context.drift_sd_nm,
+            self._ceiling,
+            self._expected_deviance,
         )
         return problem, problem.fit().at(slice(0, len(photons)))
 
     def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
-        """Detections with the values of successful fits."""
+        """Detections with the values of successful fits; how well the model explains the pixels is said of all."""
         deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
         level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
-        fitted = Detections(found.frame, fits.position, deviation, found.probability, fits.photons, level)
-        return found.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
+        judged = found._replace(goodness_of_fit=fits.goodness)
+        fitted = judged._replace(position=fits.position, deviation=deviation, photons=fits.photons, background=level)
+        return judged.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
     def _missed(self, problem: MultiEmitterFit, fits: MoleculeFits, refined: Detections) -> Detections:
         """Molecules that may have been missed, in windows with large residuals."""

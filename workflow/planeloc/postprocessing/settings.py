@@ -19,9 +19,34 @@ class FilterSettings:
     maximum_axial_sd_nm: float = setting(
         1e4, "Largest localization precision (standard deviation) in z.", unit="nm", minimum=0
     )
+    maximum_goodness_of_fit: float = setting(
+        1e4,
+        "Largest goodness of fit: 1 where the model explains the pixels, larger where it does not.",
+        minimum=0,
+        advanced=True,
+    )
+    expression: str = setting(
+        "",
+        "Condition that a localization must fulfil besides, such as photons > 800 and z_sd < 40; none if empty.",
+    )
     minimum_depth_nm: float = setting(-1e4, "Smallest depth z.", unit="nm", advanced=True)
     maximum_depth_nm: float = setting(1e4, "Largest depth z.", unit="nm", advanced=True)
     border_nm: float = setting(0.0, "Minimum distance from the edge of the field.", unit="nm", minimum=0, advanced=True)
+    first_frame: int = setting(0, "First frame whose localizations are kept.", minimum=0, advanced=True)
+    last_frame: int = setting(
+        -1,
+        "Last frame whose localizations are kept; -1: the last of the movie.",
+        minimum=0,
+        automatic=-1,
+        advanced=True,
+    )
+    density_radius_nm: float = setting(
+        250.0,
+        "Radius of the circle in which the column local_density counts localizations.",
+        unit="nm",
+        minimum=1,
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)

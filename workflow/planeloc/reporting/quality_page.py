@@ -10,7 +10,7 @@ from typing import Any
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
 from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
-from planeloc.io.localization_table import metadata_of
+from planeloc.io.localization_table import read_metadata
 from planeloc.reporting.html import embedded, write_page
 from planeloc.reporting.key_numbers import key_numbers
 from planeloc.reporting.network_check import network_checks
@@ -83,7 +83,7 @@ def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapp
     checks, values = {}, {}
     for name, path in files.stages.items():
         if path.suffix in _TABLES:
-            checks[name] = network_checks(metadata_of(path))
+            checks[name] = network_checks(read_metadata(path)[0])
             continue
         content = read_json(path)
         if not isinstance(content, dict):

@@ -2,6 +2,7 @@
 // same in PyTorch.
 
 #include "frame_model.h"
+#include "goodness_of_fit.h"
 
 namespace planeloc {
 namespace {
@@ -9,7 +10,7 @@ namespace {
 template <class real>
 class FrameFit {
  public:
-  FrameFit(const Problem &problem, Result &result) : p_(problem), out_(result), model_(problem), solver_(solver(problem)) {}
+  FrameFit(const Problem &problem, Result &result) : p_(problem), out_(result), model_(problem), goodness_(problem, model_), solver_(solver(problem)) {}
 
   void run() {
     int64_t row = 0, pair = 0;
@@ -98,11 +99,13 @@ class FrameFit {
     for (int64_t i = 0; i < count; ++i) out_.pixels[first + i] = model_.used_pixels(i);
     const int64_t window = first * p_.planes * p_.side * p_.side;
     model_.write_residuals(now_.at, accepted_, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);
+    goodness_.write(now_, out_.goodness + first);
   }
 
   const Problem &p_;
   Result &out_;
   FrameModel<real> model_;
+  GoodnessOfFit<real> goodness_;
   std::unique_ptr<Solver> solver_;
   Evaluation now_, then_;
   Unknowns step_, proposed_;

@@ -21,7 +21,12 @@ struct Evaluation {
 };
 
 template <class real>
+class GoodnessOfFit;
+
+template <class real>
 class FrameModel {
+  friend class GoodnessOfFit<real>;
+
  public:
   FrameModel(const Problem &problem)
       : p_(problem),

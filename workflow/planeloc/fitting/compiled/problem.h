@@ -34,6 +34,10 @@ struct Problem {
   double lateral_nm, axial_nm, first_nm;
   // Windows and pairs
   int64_t side;
+  // Expected deviance of a pixel, at mean photons evenly spaced in their logarithm
+  const void *expected_deviance;  // (planes, deviance_knots) real
+  int64_t deviance_knots;
+  double deviance_least_photons, deviance_knots_per_log;
   int64_t pair_count;
   const int64_t *pairs;  // (pair_count, 2), ascending
   // Priors
@@ -51,6 +55,7 @@ struct Result {
   double *drift;               // (frames, 2 · (planes - 1))
   double *cost;                // (frames) minus twice the logarithm of the posterior
   double *deviance, *pixels;   // (molecules) deviance of the window, and number of pixels that were fitted
+  double *goodness;            // (molecules) deviance around the molecule over its expectation
   uint8_t *held;               // (molecules)
   double *own;                 // (molecules, 4 + planes, 4 + planes) information, priors included
   double *between;             // (pair_count, 4 + planes, 4 + planes)
