@@ -10,8 +10,9 @@ const AWAY = 1e6; // nm from the camera to the middle; the projection is paralle
 const STEP = Math.PI / 36; // of a key
 const TURN_SECONDS = 24;
 const SWING = Math.PI / 7;
-const SLOW_MS = 40; // longer frames draw fewer localizations while the view moves
-const FAST_MS = 22;
+const SLOW_MS = 40; // longer frames draw fewer localizations while the view moves,
+const FAST_MS = 22; // shorter ones more
+const REST_MS = 150; // after a change, until all is drawn
 const LEAST = 0.05; // share of the localizations that is drawn at least
 // From the objective, x to the right and y down, as in depth.png; from the side with z up; with z to the right.
 const SIDES = { xy: [0, 0, -1], xz: [0, -1, -1e-5], yz: [1, 0, 0] };
@@ -31,13 +32,15 @@ class View {
     this.camera.up.set(0, -1, 0);
     this.camera.position.set(0, 0, -AWAY);
     this.controls = new OrbitControls(this.camera, canvas);
-    Object.assign(this.controls, { enableDamping: true, dampingFactor: 0.15, zoomToCursor: true, screenSpacePanning: true });
-    this.controls.addEventListener("change", () => this.ask());
+    Object.assign(this.controls, { zoomToCursor: true, screenSpacePanning: true });
+    this.controls.addEventListener("change", () => this.touch());
     this.limits = new Limits(about, () => this.limitsChanged());
     this.share = 1; // of the localizations that is drawn while the view moves
     this.drawnShare = 0;
     this.phase = 0;
     this.frames = 0;
+    this.last = 0;
+    this.touched = -REST_MS;
     this.#bind(canvas);
     new ResizeObserver(() => this.resize()).observe(find("view"));
     this.resize();
@@ -50,7 +53,10 @@ class View {
     const on = (id, event, action) => find(id).addEventListener(event, () => (action(find(id)), this.ask()));
     on("colour-by", "change", (choice) => this.colourBy(choice.selectedIndex));
     on("spot-size", "input", (slider) => (uniforms.spotSize.value = 2 ** slider.value));
-    on("brightness", "input", (slider) => (this.spots.brightness = 2 ** slider.value));
+    find("brightness").addEventListener("input", () => {
+      this.spots.brightness = 2 ** find("brightness").value;
+      this.ask(true);
+    });
     for (const id of ["adapt", "box", "motion"]) on(id, "change", () => {});
     for (const side of Object.keys(SIDES)) on(`look-${side}`, "click", () => this.look(side));
     on("reset", "click", () => this.reset());
@@ -116,7 +122,7 @@ class View {
     this.spots.uniforms.high.value.set(...this.high);
     clearTimeout(this.counting);
     this.counting = setTimeout(() => this.countShown(), 60);
-    this.ask();
+    this.touch();
   }
 
   countShown() {
@@ -143,30 +149,36 @@ class View {
     else if (event.key === "r" || event.key === "R") this.reset();
     else return;
     event.preventDefault();
-    this.ask();
+    this.touch();
   }
 
-  /** Draw soon. */
-  ask() {
-    this.asked = true;
+  /** Draw soon; only the brightness has changed if `drawn`. */
+  ask(drawn = false) {
+    this.stale ||= !drawn;
     if (!this.waiting) this.waiting = requestAnimationFrame((now) => this.frame(now));
   }
 
   frame(now) {
     this.waiting = 0;
-    const passed = Math.min(now - (this.last ?? now), 1000);
-    const drawnBefore = now - (this.last ?? 0) < 500;
+    if (this.spots.busy()) return this.ask(true); // drawings must not queue up
+    const passed = now - this.last;
     this.last = now;
-    this.asked = false;
-    const moving = this.move(passed / 1000);
-    if (moving && this.moved && drawnBefore) this.adaptShare(passed);
+    const moving = this.move(Math.min(passed, 100) / 1000);
+    if (moving && this.moved) this.adaptShare(passed);
     this.moved = moving;
-    this.draw(moving ? this.share : 1);
-    if (moving || this.drawnShare < 1) this.ask();
+    if (moving || this.stale || this.drawnShare < 1) this.draw(moving ? this.share : 1);
+    else this.spots.show();
+    if (moving) this.ask();
     this.adaptBrightness(now, moving);
   }
 
-  /** Rotation by itself, and what damping leaves of the last gesture; returns whether the view is moving. */
+  /** Draw, and count as moving for a moment: the next change comes soon. */
+  touch() {
+    this.touched = performance.now();
+    this.ask();
+  }
+
+  /** Rotation by itself; returns whether the view is moving, by itself or by hand. */
   move(seconds) {
     const motion = find("motion").value;
     if (motion === "turn") this.controls.rotateLeft((2 * Math.PI * seconds) / TURN_SECONDS);
@@ -175,16 +187,16 @@ class View {
       this.phase += (2 * Math.PI * seconds) / (TURN_SECONDS / 3);
       this.controls.rotateLeft(SWING * (Math.sin(this.phase) - before));
     }
-    return this.controls.update() || motion !== "still";
+    return motion !== "still" || performance.now() - this.touched < REST_MS;
   }
 
   adaptShare(milliseconds) {
-    this.smooth = 0.7 * (this.smooth ?? milliseconds) + 0.3 * milliseconds;
-    if (this.smooth > SLOW_MS) this.share = Math.max(LEAST, this.share * 0.85);
-    else if (this.smooth < FAST_MS) this.share = Math.min(1, this.share * 1.1);
+    if (milliseconds > SLOW_MS) this.share = Math.max(LEAST, this.share * Math.max(SLOW_MS / milliseconds, 0.5));
+    else if (milliseconds < FAST_MS) this.share = Math.min(1, this.share * 1.1);
   }
 
   draw(share) {
+    this.stale = false;
     this.camera.updateMatrixWorld();
     this.spots.draw(this.camera, this.camera.zoom * this.ratio, share);
     const reach = (values, bounds) => values.map((value, axis) => Math.max(-bounds[axis], Math.min(bounds[axis], value)));
@@ -206,10 +218,10 @@ class View {
     this.measuring = this.spots.measureWhite().then((white) => {
       this.measuring = null;
       if (!white) return;
-      const change = this.spots.white ? white / this.spots.white : 1;
-      if (this.spots.white && Math.abs(Math.log(change)) < 0.06) return;
-      this.spots.white = this.spots.white ? this.spots.white * change ** 0.5 : white;
-      this.ask();
+      const before = this.spots.white || white;
+      if (this.spots.white && Math.abs(Math.log(white / before)) < 0.06) return;
+      this.spots.white = moving ? before * (white / before) ** 0.4 : white;
+      this.ask(this.spots.sumsFit());
     });
   }
 

@@ -125,7 +125,7 @@ export class Overlay {
       this.#text(high, right - 18, y, "right", "top");
       this.#text(low, right - 18, y + long, "right", "bottom");
     } else {
-      const long = 110;
+      const long = 150;
       const [left, y] = [right - long, MARGIN + 4];
       this.#ramp((i) => [left + (i * long) / 256, y, long / 256 + 0.5, 8]);
       this.#text(title, left - 8, y + 4, "right", "middle");

@@ -85,23 +85,40 @@ export class Spots {
     renderer.clear();
     renderer.render(this.points, camera);
     renderer.setRenderTarget(null);
-    this.picture.material.uniforms.white.value = SUMMED / this.brightness;
-    renderer.render(this.picture, this.flat);
+    this.show();
+    const context = renderer.getContext();
+    context.deleteSync(this.fence ?? null);
+    this.fence = context.fenceSync(context.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    context.flush();
+  }
+
+  /** Turn the sums of the last drawing into the picture, with the present brightness. */
+  show() {
+    const white = this.white ? this.white * this.gain : SUMMED;
+    this.picture.material.uniforms.white.value = white / this.brightness;
+    this.renderer.render(this.picture, this.flat);
+  }
+
+  /** Whether the sums were made for about the present brightness, so that half floats hold them well. */
+  sumsFit() {
+    const share = (this.white * this.gain) / SUMMED;
+    return share > 1 / 16 && share < 16;
+  }
+
+  /** Whether the device still works on the last drawing. */
+  busy() {
+    const context = this.renderer.getContext();
+    return Boolean(this.fence) && context.clientWaitSync(this.fence, 0, 0) === context.TIMEOUT_EXPIRED;
   }
 
   /** Weight per nm² above which the brightest pixels of the last drawing are saturated; 0 if nothing was drawn. */
-  readWhite() {
-    const { renderer, gain } = this;
-    renderer.setRenderTarget(this.sampled);
+  async measureWhite() {
+    const { renderer, gain, sampled, codes } = this;
+    renderer.setRenderTarget(sampled);
     renderer.render(this.sample, this.flat);
     renderer.setRenderTarget(null);
-    return { gain, codes: renderer.readRenderTargetPixelsAsync(this.sampled, 0, 0, SAMPLES, SAMPLES, this.codes) };
-  }
-
-  /** As `readWhite`, when the device has answered. */
-  async measureWhite() {
-    const { gain, codes } = this.readWhite();
-    return whiteOf(await codes, this.saturation) / gain;
+    await renderer.readRenderTargetPixelsAsync(sampled, 0, 0, SAMPLES, SAMPLES, codes);
+    return whiteOf(codes, this.saturation) / gain;
   }
 }
 
