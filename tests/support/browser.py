@@ -150,7 +150,7 @@ def chromium(folder: Path, *switches: str) -> Iterator[Page]:
 
     command = [CHROMIUM, *_SWITCHES, *switches, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    process = subprocess.Popen(command, preexec_fn=connect, close_fds=False, **quiet)  # noqa: PLW1509
+    process = subprocess.Popen(command, preexec_fn=connect, close_fds=False, **quiet)
     os.close(to_read)
     os.close(back_write)
     page = None
