@@ -89,6 +89,13 @@ class Page:
         self._call("Page.navigate", url=file.absolute().as_uri())
         self.wait("document.readyState === 'complete'")
 
+    def leave(self) -> None:
+        """Go to an empty page, and forget what was requested and complained about."""
+        self._call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
+        self.requests.clear()
+        self.complaints.clear()
+
     def run(self, code: str) -> Any:
         """The value of an expression, or of what it promises."""
         answer = self._call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
