@@ -1,7 +1,7 @@
 import { OrthographicCamera } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { readColours, readLocalizations } from "./data.js";
-import { NARROW, Overlay } from "./overlay.js";
+import { narrow, Overlay } from "./overlay.js";
 import { colourScales, count, giveUp, Limits } from "./panel.js";
 import { Spots } from "./spots.js";
 
@@ -89,8 +89,8 @@ class View {
   /** Zoom, CSS pixels per nm, at which the field fills the view; a colour bar and a scale bar have room beside it. */
   fit(side) {
     const [across, down] = [{ xy: 0, xz: 0, yz: 2 }[side], { xy: 1, xz: 2, yz: 1 }[side]];
-    const wide = this.width > NARROW;
-    return Math.min(((wide ? 0.84 : 0.94) * this.width) / this.size[across], (this.height - (wide ? 100 : 130)) / this.size[down]);
+    const [share, rim] = narrow(this.width, this.height) ? [0.94, 130] : [0.84, 100];
+    return Math.min((share * this.width) / this.size[across], (this.height - rim) / this.size[down]);
   }
 
   look(side) {

@@ -5,7 +5,6 @@ const INK = "#ffffff";
 const DIM = "rgba(255, 255, 255, 0.45)";
 const FONT = "13px system-ui, sans-serif";
 const MARGIN = 16;
-export const NARROW = 600; // px
 const AXES = ["x", "y", "z"];
 
 /** The largest 1, 2 or 5 times a power of ten that is not above `about`. */
@@ -13,6 +12,9 @@ export function niceLength(about) {
   const power = 10 ** Math.floor(Math.log10(about));
   return [5, 2, 1].map((step) => step * power).find((length) => length <= about * (1 + 1e-9)) ?? power;
 }
+
+/** Whether a view has no room at its side: the bar of the colours then lies at the top. */
+export const narrow = (width, height) => width < Math.max(600, 1.2 * height);
 
 export function lengthText(nm) {
   const text = Math.abs(nm) >= 1000 ? `${+(nm / 1000).toPrecision(3)} µm` : `${+nm.toPrecision(3)} nm`;
@@ -44,8 +46,7 @@ export class Overlay {
     this.#axes(view.camera);
     const length = this.#scaleBar(view.camera);
     this.#colourBar(view.colour);
-    const narrow = this.width <= NARROW;
-    this.#text(view.note, MARGIN, narrow ? MARGIN + 34 : MARGIN, "left", "top");
+    this.#text(view.note, MARGIN, narrow(width, height) ? MARGIN + 34 : MARGIN, "left", "top");
     return length;
   }
 
@@ -117,7 +118,7 @@ export class Overlay {
   #colourBar({ title, low, high }) {
     const { width, height } = this;
     const right = width - MARGIN;
-    if (width > NARROW) {
+    if (!narrow(width, height)) {
       const long = Math.min(180, 0.4 * height);
       const y = MARGIN + 26;
       this.#ramp((i) => [right - 12, y + long - ((i + 1) * long) / 256, 12, long / 256 + 0.5]);
