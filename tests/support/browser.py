@@ -154,6 +154,9 @@ def chromium(folder: Path, *switches: str) -> Iterator[Page]:
         high = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_read, back_write)]
         os.dup2(high[0], 3)
         os.dup2(high[1], 4)
+        for other in range(5, 256):  # a browser that outlives its test must not hold anyone's lock
+            with contextlib.suppress(OSError):
+                os.set_inheritable(other, False)
 
     command = [CHROMIUM, *_SWITCHES, *switches, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
