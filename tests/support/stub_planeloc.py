@@ -26,6 +26,7 @@ OUTPUTS = {
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "figure", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
+    "view-3d": ["output", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],
     "paper sweep": ["output", "provenance"],

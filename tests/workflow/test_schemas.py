@@ -34,6 +34,7 @@ SECTIONS = {
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
+    "view_3d": ("planeloc.rendering.view_3d.view_3d", "View3DSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }
 FILES = {"train": {"start_from"}, "filter": {"exports"}}
