@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
@@ -89,6 +90,7 @@ def _histogram(panel: Axes, value: NDArray[np.int64], most: int, law: NDArray[np
     panel.set_yscale("log")
     panel.set_ylim(0.5, max(measured.max(), 1) * 2)
     panel.set_xlim(0.4, most + 0.6)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_ylabel("blinks")
     panel.legend(frameon=False, fontsize=9)
 
@@ -122,7 +124,7 @@ def _precisions(panel: Axes, merged: Columns, columns: Columns) -> None:
     if not known:
         panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color=_BEFORE)
         return
-    end = max(np.percentile(sd, 98) for sd in known)
+    end = max(np.percentile(sd, 96) for sd in known)
     edges = np.linspace(0, end, _BINS + 1)
     for (name, when), sd in sds.items():
         if not len(sd):

@@ -60,6 +60,8 @@ def link_values(
         if stated[axis]:
             values[f"blink_scatter_{name}"] = float(np.sqrt(found.ratio[axis]))
             values[f"shared_{name}_fraction"] = float(found.shared[axis])
+    if stated.any():
+        values["blink_scatter"] = float(np.sqrt(found.ratio[stated].max()))
     return values
 
 
@@ -69,8 +71,6 @@ def link_checks(values: Mapping[str, float], settings: LinkSettings) -> list[Che
         return []
     name = "expected_false_links_fraction"
     checks = [check_at_most(name, values[name], _CROWDED, warn=settings.false_links_warn)]
-    scatters = {key: value for key, value in values.items() if key.startswith("blink_scatter_")}
-    if scatters:
-        worst = max(scatters, key=scatters.__getitem__)
-        checks.append(check_at_most(worst, scatters[worst], _SCATTERED, warn=settings.scatter_warn))
+    if "blink_scatter" in values:
+        checks.append(check_at_most("blink_scatter", values["blink_scatter"], _SCATTERED, warn=settings.scatter_warn))
     return checks

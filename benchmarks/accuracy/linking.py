@@ -1,0 +1,233 @@
+"""How well are blinks linked? planeloc and Picasso on the same tables with known molecules.
+
+    python -m benchmarks.accuracy.linking --picasso /path/to/python --movies benchmarks/scratch/movie
+
+Drawn tables: molecules at random places or on 20 filaments in a field of 10 µm, 5,000 frames, each molecule blinks three
+times in the mean. Precision is 10 nm laterally and 25 nm axially in the middle and varies between molecules, 2 % of the
+localizations are at random places. `density` is the mean number of localizations per frame and µm².
+
+Movies: folders with localizations.h5, as `localize` writes it, and truth.csv of the simulated acquisition.
+
+Links that should be found are those between successive localizations of a blink with at most four missing frames
+between them. A link is false if it joins localizations of different blinks or molecules, or a false positive. Errors of
+merged rows are those from the molecule of which they hold most localizations. Normalised errors are of rows that hold
+two localizations or more; of the movies, also of those that are at least 600 nm from the next molecule that is on.
+
+Picasso (`picasso.postprocess`) links within a radius of four times the median lateral precision, its own
+recommendation for the nearest-neighbour precision, and across as many missing frames. It runs by an interpreter of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from benchmarks.support.record import Record, add_json_option
+from benchmarks.tables import TABLES
+from scipy.spatial import cKDTree
+from tests.support.blinking_tables import blinking_table, previous_of, true_links
+
+from planeloc.io import localization_table
+from planeloc.postprocessing.link import link_columns
+from planeloc.postprocessing.merge import merge
+from planeloc.postprocessing.settings import LinkSettings
+
+SETTINGS = LinkSettings()
+LAGS = SETTINGS.maximum_gap_frames + 1
+RADIUS = 4.0  # Picasso's, in median lateral precisions
+CASES = [  # structure, blinks, mean length of a blink in frames, missed localizations
+    *(("random", blinks, 4.0, 0.0) for blinks in (5_000, 25_000, 100_000)),
+    *(("random", round(100_000 / on), on, 0.0) for on in (1.0, 2.0, 15.0, 50.0)),
+    *(("random", 25_000, 4.0, missed) for missed in (0.1, 0.3)),
+    *(("filaments", blinks, 4.0, 0.0) for blinks in (5_000, 25_000, 100_000)),
+    *(("filaments", round(100_000 / on), on, 0.1) for on in (2.0, 15.0, 50.0)),
+]
+APART_NM, MATCH_NM = 600.0, 250.0
+PICASSO = """
+import sys, time
+import numpy as np, pandas as pd
+from picasso import postprocess
+given = dict(np.load(sys.argv[1]))
+frame, radius, dark = given["frame"], float(given["radius"]), int(given["dark"])
+locs = pd.DataFrame({k: given[k] for k in ("frame", "x", "y", "z", "lpx", "lpy", "lpz")})
+one = np.zeros(len(frame), np.int32)
+first = lambda n: postprocess._get_link_groups(frame[:n], locs.x.to_numpy()[:n], locs.y.to_numpy()[:n], radius, dark, one[:n])
+first(100)
+start = time.process_time()
+group = first(None)
+used = time.process_time() - start
+merged = postprocess._link_loc_groups(locs, [{"Frames": int(frame.max()) + 1}], group, remove_ambiguous_lengths=False)
+np.savez(sys.argv[2], group=group, cpu_s=used, **{k: merged[k].to_numpy() for k in ("x", "y", "z", "lpx", "lpy", "lpz")})
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A table in the order of frames, the blink of every row (−1: none), its true position, and who is alone."""
+
+    name: str
+    table: pd.DataFrame
+    blink: np.ndarray
+    place: np.ndarray
+    alone: np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """The group of every row, and position and standard deviation of the groups."""
+
+    method: str
+    group: np.ndarray
+    position: np.ndarray
+    sd: np.ndarray
+    cpu_s: float
+    expected_false: float | None = None
+
+
+def planeloc(table: pd.DataFrame) -> Result:
+    columns = {name: table[name].to_numpy() for name in table}
+    start = time.process_time()
+    found = link_columns(columns, SETTINGS)
+    used = time.process_time() - start
+    sd = table[["x_sd", "y_sd", "z_sd"]].to_numpy()
+    merged = merge(columns, found.blink, np.isfinite(sd), sd, None, found.scatter)
+    position, deviation = (np.stack([merged[f"{a}{end}"] for a in "xyz"], axis=1) for end in ("", "_sd"))
+    links = len(table) - len(position)
+    expected = found.links.expected_false / links if found.links else None
+    return Result("planeloc", found.blink, position, deviation, used, expected)
+
+
+def picasso(table: pd.DataFrame, python: str) -> Result:
+    radius = RADIUS * float(np.median(table[["x_sd", "y_sd"]]))
+    columns = {name: table[name].to_numpy() for name in ("frame", "x", "y", "z")}
+    columns |= {f"lp{axis}": table[f"{axis}_sd"].to_numpy() for axis in "xyz"}
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
+        np.savez(given, radius=radius, dark=SETTINGS.maximum_gap_frames, **columns)
+        subprocess.run([python, "-c", PICASSO, str(given), str(made)], check=True, capture_output=True)
+        found = np.load(made)
+        position, sd = (np.stack([found[f"{begin}{a}"] for a in "xyz"], axis=1) for begin in ("", "lp"))
+        return Result("Picasso", found["group"], position, sd, float(found["cpu_s"]))
+
+
+def assess(scene: Scene, result: Result) -> dict[str, float]:
+    """Links and errors of one result."""
+    frame = scene.table["frame"].to_numpy()
+    wanted, found = true_links(scene.blink, frame, LAGS), previous_of(result.group, frame)
+    linked = np.flatnonzero(found >= 0)
+    false = (scene.blink[linked] != scene.blink[found[linked]]) | (scene.blink[linked] < 0)
+    values = {
+        "rows": len(frame),
+        "linked_rows": len(result.position),
+        "true_blinks": len(np.unique(scene.blink[scene.blink >= 0])) + int((scene.blink < 0).sum()),
+        "links_found": float((found[wanted >= 0] == wanted[wanted >= 0]).mean()) if (wanted >= 0).any() else None,
+        "false_links": float(false.mean()) if len(linked) else 0.0,
+        "expected_false_links": result.expected_false,
+        "cpu_s": result.cpu_s,
+    }
+    single = scene.table[["x", "y", "z"]].to_numpy() - scene.place
+    normalised = single / scene.table[["x_sd", "y_sd", "z_sd"]].to_numpy()
+    known = np.isfinite(single[:, 0])
+    values |= _errors("before", single[known]) | _normalised("single", normalised[known])
+    values |= _normalised("single_alone", normalised[known & scene.alone])
+    truth, number, alone = _truth_of_groups(scene, result.group)
+    error = result.position - truth
+    known = np.isfinite(error[:, 0])
+    several = known & (number > 1)
+    values |= _errors("after", error[known]) | _normalised("merged", (error / result.sd)[several])
+    return values | _normalised("merged_alone", (error / result.sd)[several & alone])
+
+
+def _truth_of_groups(scene: Scene, group: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True position of the molecule of most rows of every group, the number of rows, and whether all are alone."""
+    rows = pd.DataFrame({"group": group, "blink": scene.blink, "row": np.arange(len(group))})
+    votes = rows.groupby(["group", "blink"])["row"].agg(["size", "min"]).reset_index()
+    best = votes.sort_values(["group", "size", "min"], ascending=[True, False, True]).drop_duplicates("group")
+    number = np.bincount(group)
+    alone = np.bincount(group, ~scene.alone) == 0
+    return scene.place[best["min"].to_numpy()], number, alone
+
+
+def _errors(when: str, error: np.ndarray) -> dict[str, float]:
+    lateral, axial = np.sqrt((error[:, :2] ** 2).sum(axis=1).mean()), np.sqrt((error[:, 2] ** 2).mean())
+    return {f"rmse_lateral_{when}_nm": lateral, f"rmse_axial_{when}_nm": axial}
+
+
+def _normalised(what: str, error: np.ndarray) -> dict[str, float]:
+    """Root mean square, and the median of the absolute values as a standard deviation."""
+    if len(error) < 30:
+        return {}
+    rms, robust = np.sqrt((error**2).mean(axis=0)), 1.4826 * np.median(np.abs(error), axis=0)
+    return {
+        f"{what}_{kind}_{axis}": value[number]
+        for kind, value in (("rms", rms), ("robust", robust))
+        for number, axis in enumerate("xyz")
+    }
+
+
+def movie(folder: Path) -> Scene:
+    """A table that was localized in a simulated movie, matched with its truth."""
+    table, _ = localization_table.read(folder / "localizations.h5")
+    table = table.sort_values("frame", kind="stable").reset_index(drop=True)
+    truth = pd.read_csv(folder / "truth.csv")
+    emitter = truth.groupby(["x_nm", "y_nm", "z_nm"], sort=False).ngroup().to_numpy()
+    blink = emitter * (int(truth["frame"].max()) + 1) + _first_frames(emitter, truth["frame"].to_numpy())
+    at = np.column_stack([table[["x", "y"]], table["z"] / 2, 1e5 * table["frame"]])
+    true = np.column_stack([truth[["x_nm", "y_nm"]], truth["z_nm"] / 2, 1e5 * truth["frame"]])
+    distance, nearest = cKDTree(true).query(at, distance_upper_bound=MATCH_NM)
+    matched = np.isfinite(distance)
+    nearest = np.where(matched, nearest, 0)
+    matched &= cKDTree(at).query(true)[1][nearest] == np.arange(len(at))
+    place = np.where(matched[:, None], truth[["x_nm", "y_nm", "z_nm"]].to_numpy()[nearest], np.nan)
+    others = cKDTree(true[:, [0, 1, 3]]).query(true[:, [0, 1, 3]], k=2)[0][:, 1]
+    alone = matched & (others[nearest] > APART_NM)
+    return Scene(folder.name, table, np.where(matched, blink[nearest], -1), place, alone)
+
+
+def _first_frames(emitter: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """First frame of the blink of every row of a truth: a blink ends where a molecule is off for longer than a link."""
+    order = np.lexsort((frame, emitter))
+    new = (np.diff(emitter[order], prepend=-1) != 0) | (np.diff(frame[order], prepend=-1) > LAGS)
+    first = np.empty(len(frame), np.int64)
+    first[order] = frame[order][np.maximum.accumulate(np.where(new, np.arange(len(frame)), 0))]
+    return first
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picasso", help="Python interpreter of an environment with picassosr")
+    parser.add_argument("--movies", type=Path, nargs="*", default=[], help="folders with localizations.h5 and truth.csv")
+    parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))), help="numbers of drawn tables")
+    parser.add_argument("--seed", type=int, default=0)
+    add_json_option(parser)
+    options = parser.parse_args()
+    record = Record("linking", options.json)
+    if options.picasso:
+        say = "from importlib.metadata import version; print(version('picassosr'))"
+        run = subprocess.run([options.picasso, "-c", say], check=True, capture_output=True, text=True)
+        record.describe(picasso=run.stdout.strip(), command=["python", "-m", "benchmarks.accuracy.linking"])
+    for number in options.cases:
+        structure, blinks, on, missed = CASES[number]
+        made = blinking_table(blinks, structure=structure, on_frames=on, missed=missed, seed=options.seed)
+        scene = Scene(structure, made.table, made.blink, made.place, made.blink >= 0)
+        density = len(made.table) / 5000 / 100
+        _compare(record, scene, options.picasso, on_frames=on, missed=missed, density=density)
+    for folder in options.movies:
+        _compare(record, movie(folder), options.picasso)
+    record.show(*TABLES["linking"].columns)
+
+
+def _compare(record: Record, scene: Scene, python: str | None, **said: float) -> None:
+    results = [planeloc(scene.table), *([picasso(scene.table, python)] if python else [])]
+    for result in results:
+        record.add(table=scene.name, method=result.method, **said, **assess(scene, result))
+
+
+if __name__ == "__main__":
+    main()
