@@ -245,7 +245,7 @@ TABLES = {
             Column("molecules", "table"),
             Column("localizations per frame and µm²", "density", ".2f"),
             Column("frames on", "on_frames", ".0f"),
-            Column("missed", "missed", ".1f"),
+            Column("missed, shared", "missed shared", ".2f"),
             *_LINKING,
             Column("rms normalised error x, y, z", "merged_rms_x merged_rms_y merged_rms_z", ".2f"),
             Column("CPU s", "cpu_s", ".1f"),

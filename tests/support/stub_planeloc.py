@@ -22,6 +22,7 @@ OUTPUTS = {
     "localize": ["output", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "provenance"],
+    "link": ["output", "figure", "quality", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],

@@ -32,10 +32,11 @@ SECTIONS = {
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
+    "link": ("planeloc.postprocessing.link", "LinkSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }
-FILES = {"train": {"start_from"}, "filter": {"exports"}}
+FILES = {"train": {"start_from"}, "filter": {"exports"}, "link": {"exports"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 

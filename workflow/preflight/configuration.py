@@ -84,16 +84,16 @@ def _value(config: Any, path: tuple[str, ...]) -> Any:
     return config
 
 
-def export_endings(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The endings of the files that every exporter of a complete configuration writes.
+def export_endings(config: Mapping[str, Any], stage: str = "filter") -> dict[str, list[str]]:
+    """The endings of the files that every exporter of a stage of a complete configuration writes.
 
     Raises
     ------
     ConfigurationError
         An exporter of another package cannot be loaded.
     """
-    section = schemas.read_schema("config")["properties"]["filter"]["properties"]
-    return {name: list(schemas.said_by_extension(section["exports"], name)) for name in config["filter"]["exports"]}
+    section = schemas.read_schema("config")["properties"][stage]["properties"]
+    return {name: list(schemas.said_by_extension(section["exports"], name)) for name in config[stage]["exports"]}
 
 
 def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ...] = ()) -> str:

@@ -221,7 +221,9 @@ def read_linked_row(path: str | Path) -> NDArray[np.int64]:
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc link`") from None
     except (OSError, KeyError) as error:
-        raise PlanelocError(f"{path}: not a table of linked molecules ({error}); create it with `planeloc link`") from None
+        raise PlanelocError(
+            f"{path}: not a table of linked molecules ({error}); create it with `planeloc link`"
+        ) from None
 
 
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from planeloc.core.checks import print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
@@ -79,7 +78,10 @@ def estimate(table: pd.DataFrame, frames: int, settings: CorrectDriftSettings) -
     rows = ~(table["probability"].to_numpy() < settings.minimum_probability)
     rows &= np.isfinite(table[_POSITION].to_numpy()).all(axis=1)
     return sample_drift(
-        table["frame"].to_numpy()[rows], table[_POSITION].to_numpy()[rows], known_or_stated(table[_SD].to_numpy(), settings)[rows], frames
+        table["frame"].to_numpy()[rows],
+        table[_POSITION].to_numpy()[rows],
+        known_or_stated(table[_SD].to_numpy(), settings)[rows],
+        frames,
     )
 
 

@@ -7,7 +7,7 @@ found. The file also holds, for every row that was read, the row that it became 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from planeloc.core.checks import print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
 from planeloc.io import localization_table
+from planeloc.io.exporters import EXPORTERS
 from planeloc.postprocessing.link_figure import write_figure
 from planeloc.postprocessing.link_quality import link_checks, link_values
 from planeloc.postprocessing.linking import Links, Localizations, link, normalised_differences, too_dense
@@ -58,6 +59,7 @@ def link_localizations(
     quality: Path,
     settings: LinkSettings,
     sample_drift: Path | None = None,
+    exports: Sequence[tuple[str, Path]] = (),
 ) -> dict[str, Any]:
     """Link a table and write the result; returns what was found, for the record.
 
@@ -67,12 +69,14 @@ def link_localizations(
     figure, quality : figure (PNG) and quality values (JSON) to write.
     sample_drift : drift of the sample and its standard deviation (CSV of `correct-drift`), which the table's
         standard deviations include.
+    exports : names of registered exporters (`planeloc.io.exporters`), each with the file to write.
 
     Raises
     ------
     PlanelocError : a file cannot be read, or they do not fit each other.
     """
     check(settings)
+    exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     columns, metadata = localization_table.read_columns(localizations_file)
     drift_sd = _drift_sd(sample_drift, columns["frame"]) if sample_drift else None
     found = link_columns(columns, settings, drift_sd)
@@ -87,7 +91,10 @@ def link_localizations(
     write_figure(figure, merged, values, found.links, found.reason, columns)
     write_quality(quality, values, checks)
     record = {"linked": found.links is not None, "reason": found.reason, "settings": asdict(settings)}
-    localization_table.write(output, merged, {**metadata, "link": record}, found.blink)
+    metadata = {**metadata, "link": record}
+    for exporter, path in exporters:
+        exporter.write(pd.DataFrame(merged), metadata, path)
+    localization_table.write(output, merged, metadata, found.blink)
     return {"linked": found.links is not None, "rows_read": len(found.blink), "rows": len(merged["frame"])}
 
 

@@ -132,6 +132,8 @@ def _precisions(panel: Axes, merged: Columns, columns: Columns) -> None:
         height = np.histogram(sd, edges)[0] / len(sd) / np.diff(edges)
         colour, after = _LATERAL if "lateral" in name else _AXIAL, when == "of blinks"
         text = f"{name}, {when}: median {number(float(np.median(sd)))} nm"
-        panel.stairs(height, edges, color=colour, alpha=1 if after else 0.45, linewidth=1.8 if after else 1.2, label=text)
+        panel.stairs(
+            height, edges, color=colour, alpha=1 if after else 0.45, linewidth=1.8 if after else 1.2, label=text
+        )
     panel.set_xlim(0, end)
     panel.legend(frameon=False, fontsize=8)

@@ -103,9 +103,7 @@ class LinkSettings:
         maximum=1,
         advanced=True,
     )
-    shared_axial: float = setting(
-        0.06, "The same part of the variance of z.", minimum=0, maximum=1, advanced=True
-    )
+    shared_axial: float = setting(0.06, "The same part of the variance of z.", minimum=0, maximum=1, advanced=True)
     unknown_lateral_sd_nm: float = setting(
         15.0, "Localization precision in x and y where the table has none.", unit="nm", minimum=0.1, advanced=True
     )
