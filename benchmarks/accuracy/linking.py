@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.linking --picasso /path/to/python --movies benchmarks/scratch/movie
 
 Drawn tables: molecules at random places or on 20 filaments in a field of 10 µm, 5,000 frames, each molecule blinks
-three times in the mean. Precision is 10 nm laterally and 25 nm axially in the middle and varies between molecules, 2 % of the
-localizations are at random places. `density` is the mean number of localizations per frame and µm².
+three times in the mean. Precision is 10 nm laterally and 25 nm axially in the middle and varies between molecules, 2 %
+of the localizations are at random places. `density` is the mean number of localizations per frame and µm².
 
 Movies: folders with localizations.h5, as `localize` writes it, and truth.csv of the simulated acquisition.
 
@@ -208,9 +208,7 @@ def _first_frames(emitter: np.ndarray, frame: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picasso", help="Python interpreter of an environment with picassosr")
-    parser.add_argument(
-        "--movies", type=Path, nargs="*", default=[], help="folders with localizations.h5 and truth.csv"
-    )
+    parser.add_argument("--movies", type=Path, nargs="*", default=[], help="folders of movies")
     parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))), help="numbers of drawn tables")
     parser.add_argument("--seed", type=int, default=0)
     add_json_option(parser)

@@ -115,8 +115,8 @@ class LocalizationsWriter:
 
     def add_linked_row(self, linked_row: NDArray[np.integer]) -> None:
         """Add which of its rows each row of the table holds that was linked."""
-        storage = _STORAGE if len(linked_row) >= _CHUNK_ROWS else {**_STORAGE, "chunks": (max(len(linked_row), 1),)}
-        column = self._file.create_dataset(_LINKED_ROW, data=np.asarray(linked_row, "int32"), **storage)
+        rows = np.asarray(linked_row, "int32")
+        column = self._file.create_dataset(_LINKED_ROW, data=rows, maxshape=(None,), **_STORAGE)
         column.attrs["meaning"] = "row of this table to which each row of the filtered table belongs"
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:

@@ -1,7 +1,7 @@
 """The `link` stage: one row per blink of a molecule instead of one per frame.
 
-The linked table has the columns of the table that was read, the last frame of every blink, and in how many frames it was
-found. The file also holds, for every row that was read, the row that it became part of.
+The linked table has the columns of the table that was read, the last frame of every blink, and in how many frames it
+was found. The file also holds, for every row that was read, the row that it became part of.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _without(rows: Localizations, drift_sd: NDArray[np.float64]) -> Localization
 
 
 def _in_order(found: Linked, frame: NDArray[np.int64], reason: str) -> Linked:
-    """Number the blinks in the order of their first frames, then of the rows; nothing linked keeps all rows in place."""
+    """Number the blinks in the order of their first frames, then of the rows; unlinked rows stay in place."""
     if found.links is None:
         return Linked(found.blink, None, found.scatter, found.stated, reason)
     first, blink = np.unique(found.blink, return_inverse=True)

@@ -17,8 +17,8 @@ _CROWDED = (
     "frame, or results that are not linked"
 )
 _SCATTERED = (
-    "localizations of the same molecule scatter more than their standard deviations say; is the sample crowded, or does "
-    "the PSF not fit? The linked table states larger ones"
+    "localizations of the same molecule scatter more than their standard deviations say; is the sample crowded, or "
+    "does the PSF not fit? The linked table states larger ones"
 )
 
 

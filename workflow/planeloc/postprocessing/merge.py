@@ -1,8 +1,8 @@
 """Merging the localizations of a blink into one row, with a precision that is true.
 
-The position is the mean weighted by the inverse variances. Its variance has three parts: errors of single frames, which
-average down; errors that all frames of a blink share, which do not; and the error of the sample drift, which neighbouring
-frames share.
+The position is the mean weighted by the inverse variances. Its variance has three parts: errors of single frames,
+which average down; errors that all frames of a blink share, which do not; and the error of the sample drift, which
+neighbouring frames share.
 """
 
 from __future__ import annotations
