@@ -25,7 +25,7 @@ _COMMANDS = {
     "localize": "Localize the molecules in every frame of a movie.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
-    "link": "Link the localizations of every blink, and merge them into one row.",
+    "link": "Link the localizations of every blink over the frames, and merge them into one row.",
     "render": "Render the super-resolution images.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",
