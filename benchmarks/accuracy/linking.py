@@ -217,7 +217,8 @@ def main() -> None:
     if options.picasso:
         say = "from importlib.metadata import version; print(version('picassosr'))"
         run = subprocess.run([options.picasso, "-c", say], check=True, capture_output=True, text=True)
-        record.describe(picasso=run.stdout.strip(), command=["python", "-m", "benchmarks.accuracy.linking", "--picasso", "python"])
+        words = ["--picasso", "python", "--movies", *map(str, options.movies)]  # not where the interpreter lies
+        record.describe(picasso=run.stdout.strip(), command=["python", "-m", "benchmarks.accuracy.linking", *words])
     for number in options.cases:
         structure, blinks, on, missed, shared = CASES[number]
         made = blinking_table(
