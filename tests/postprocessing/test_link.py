@@ -120,7 +120,8 @@ def test_where_nothing_is_linked_the_table_stays_as_it_is(tmp_path, table, setti
     pd.testing.assert_frame_equal(linked[list(before)], before)
     assert (linked["frames"] == 1).all() and (linked["last_frame"] == linked["frame"]).all()
     assert metadata["link"] == {**metadata["link"], "linked": False, "reason": reason}
-    assert quality["checks"] == [] and quality["values"]["localizations_linked"] == 0
+    assert quality["values"]["localizations_linked"] == 0
+    assert [check["verdict"] for check in quality["checks"]] == (["warn"] if "close" in reason else [])
     assert np.array_equal(row, np.arange(len(table)))
 
 

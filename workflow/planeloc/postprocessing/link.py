@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Linked:
     links : how; None where nothing was linked, for the `reason`.
     scatter : of the localizations of a blink.
     stated : (3,) whether the table states any standard deviation along x, y, z.
+    crowding : where nothing was linked for that, the fraction of links that would have been false; else 0.
     """
 
     blink: NDArray[np.int64]
@@ -50,6 +51,7 @@ class Linked:
     scatter: Scatter
     stated: NDArray[np.bool_]
     reason: str = ""
+    crowding: float = 0.0
 
 
 def link_localizations(
@@ -85,7 +87,7 @@ def link_localizations(
     known = _known(columns)
     filled = known_or_stated(_matrix(columns, _SD), settings)
     merged = merge(columns, found.blink, known, filled, drift_sd, found.scatter)
-    values = link_values(merged, len(columns["frame"]), found.links, found.scatter, found.stated)
+    values = link_values(merged, found.links, found.scatter, found.stated, found.crowding)
     checks = link_checks(values, settings)
     print_warnings(checks)
     write_figure(figure, merged, values, found.links, found.reason, columns)
@@ -99,7 +101,7 @@ def link_localizations(
 
 
 def link_columns(
-    columns: Mapping[str, NDArray], settings: LinkSettings, drift_sd: NDArray[np.float64] | None = None
+    columns: Mapping[str, NDArray], settings: LinkSettings, drift_sd: NDArray[np.floating] | None = None
 ) -> Linked:
     """Decide which rows of a table are of the same blink.
 
@@ -109,28 +111,30 @@ def link_columns(
     drift_sd : (rows, 3) nm, part of the sample drift in the standard deviations.
     """
     shared = np.array([settings.shared_lateral, settings.shared_lateral, settings.shared_axial])
-    sd, frame = _matrix(columns, _SD), columns["frame"]
+    frame = columns["frame"]
     stated = _known(columns).any(axis=0) if len(frame) else np.zeros(3, bool)
     nothing = Linked(np.arange(len(frame)), None, Scatter(np.ones(3), shared), stated)
     usable = np.flatnonzero(np.isfinite(_matrix(columns, _POSITION)).all(axis=1))
     order = usable[np.argsort(frame[usable], kind="stable")]
     if reason := _no_reason_to_try(frame[order], settings):
-        return _in_order(nothing, frame, reason)
-    rows = Localizations(frame[order], _matrix(columns, _POSITION)[order], known_or_stated(sd, settings)[order])
+        return replace(nothing, reason=reason)
+    sd = known_or_stated(_matrix(columns, _SD), settings)[order]
+    rows = Localizations(frame[order], _matrix(columns, _POSITION)[order], sd)
     lags = settings.maximum_gap_frames + 1
     if too_dense(rows, lags):
-        return _in_order(nothing, frame, "too many localizations are close to each other")
+        return replace(nothing, reason="too many localizations are close to each other", crowding=1.0)
     links = link(rows, lags)
     second = np.flatnonzero(links.previous >= 0)
     if links.law.goes_on < _RARELY or not len(second):
-        return _in_order(nothing, frame, "blinks are not longer than a frame")
+        return replace(nothing, reason="blinks are not longer than a frame")
     if links.expected_false > settings.maximum_false_links * len(second):
-        return _in_order(nothing, frame, "molecules are too close to each other to tell them apart")
+        crowding = links.expected_false / len(second)
+        return replace(nothing, reason="molecules are too close to each other to tell them apart", crowding=crowding)
     single = rows if drift_sd is None else _without(rows, drift_sd[order])
     differences = normalised_differences(single, links.previous[second], second)
     blink = np.arange(len(frame))
     blink[order] = order[links.origin()]
-    return _in_order(Linked(blink, links, scatter(differences, shared), stated), frame, "")
+    return Linked(_in_order(blink, frame), links, scatter(differences, shared), stated)
 
 
 def _no_reason_to_try(frame: NDArray[np.int64], settings: LinkSettings) -> str:
@@ -141,19 +145,17 @@ def _no_reason_to_try(frame: NDArray[np.int64], settings: LinkSettings) -> str:
     return ""
 
 
-def _without(rows: Localizations, drift_sd: NDArray[np.float64]) -> Localizations:
+def _without(rows: Localizations, drift_sd: NDArray[np.floating]) -> Localizations:
     """The localizations with the standard deviations that they have without the sample drift."""
     return Localizations(rows.frame, rows.position, np.sqrt(np.maximum(rows.sd**2 - drift_sd**2, 1e-6 * rows.sd**2)))
 
 
-def _in_order(found: Linked, frame: NDArray[np.int64], reason: str) -> Linked:
-    """Number the blinks in the order of their first frames, then of the rows; unlinked rows stay in place."""
-    if found.links is None:
-        return Linked(found.blink, None, found.scatter, found.stated, reason)
-    first, blink = np.unique(found.blink, return_inverse=True)
+def _in_order(blink: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the blinks in the order of their first frames, then of the rows; a blink is named by its first row."""
+    first, number = np.unique(blink, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.lexsort((first, frame[first]))] = np.arange(len(first))
-    return Linked(rank[blink], found.links, found.scatter, found.stated, reason)
+    return rank[number]
 
 
 def _matrix(columns: Mapping[str, NDArray], names: tuple[str, ...]) -> NDArray[np.float64]:
@@ -165,11 +167,11 @@ def _known(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     return np.isfinite(sd) & (sd > 0)
 
 
-def _drift_sd(path: Path, frame: NDArray[np.int64]) -> NDArray[np.float64]:
+def _drift_sd(path: Path, frame: NDArray[np.int64]) -> NDArray[np.float32]:
     """(rows, 3) nm, standard deviation of the sample drift at every localization."""
     names = ["x_sd_nm", "y_sd_nm", "z_sd_nm"]
     try:
-        table = pd.read_csv(path, usecols=names)[names].to_numpy(np.float64)
+        table = pd.read_csv(path, usecols=names)[names].to_numpy(np.float32)
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc correct-drift`") from None
     except ValueError as error:

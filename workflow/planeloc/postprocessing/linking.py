@@ -197,8 +197,8 @@ def _turns(frame: NDArray[np.int64], first: NDArray[np.int32], second: NDArray[n
 
 def _follow(rows: Localizations, candidates: Candidates, law: BlinkLaw, log_birth: NDArray[np.float64]) -> Links:
     """Link by the law of blinking and the log density of new molecules at every row."""
-    variance = (rows.sd * law.scale) ** 2
-    place, weight = rows.position.copy(), (1 / variance).astype(np.float32)  # of the molecule, up to each row
+    variance = np.square(rows.sd * law.scale, dtype=np.float32, casting="same_kind")
+    place, weight = rows.position.astype(np.float32), 1 / variance  # of the molecule, up to each row
     log_odds, lags = law.log_odds(), len(law.next_lag)
     previous = np.full(len(rows), _NONE, np.int32)
     probability = np.full(len(rows), np.nan, np.float32)

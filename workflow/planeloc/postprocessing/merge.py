@@ -62,7 +62,7 @@ def merge(
     blink: NDArray[np.integer],
     known: NDArray[np.bool_],
     filled: NDArray[np.float64],
-    drift_sd: NDArray[np.float64] | None,
+    drift_sd: NDArray[np.floating] | None,
     found: Scatter,
 ) -> dict[str, NDArray]:
     """The columns of the linked table, one row per blink.
