@@ -107,7 +107,18 @@ def test_the_assignment_is_the_best_of_all(seed: int) -> None:
 
 
 def test_lengths_and_counts_of_the_law_are_probabilities() -> None:
-    law = BlinkLaw(np.array([0.6, 0.1, 0.05]), np.ones(3))
+    law = BlinkLaw(np.array([0.6, 0.1, 0.05]), 0.8, np.ones(3))
     assert np.isclose(law.lengths(400).sum(), 1) and np.isclose(law.counts(400).sum(), 1)
-    assert np.isclose(law.lengths(3)[3], 0.25 * (0.6 * 0.6 + 0.1))
-    assert np.allclose(1 / (1 + np.exp(-law.log_odds())), [0.6, 0.1 / 0.4, 0.05 / 0.3])
+    assert np.isclose(law.lengths(3)[3], 0.8 * 0.25 * (0.6 * 0.6 + 0.1))
+    assert np.isclose(law.counts(3)[1], 1 - 0.8 * 0.75) and np.isclose(law.counts(3)[3], 0.8 * 0.25 * 0.75**2)
+    later = [0.6, 0.1 / 0.4, 0.05 / 0.3]
+    first = [0.48, 0.08 / 0.52, 0.04 / 0.44]
+    assert np.allclose(1 / (1 + np.exp(-law.log_odds())), [first, later])
+
+
+def test_false_positives_do_not_shorten_the_blinks() -> None:
+    made = blinking_table(1500, on_frames=10.0, frames=4000, false=0.1)
+    law = link(localizations(made), LAGS).law
+    assert np.isclose(law.goes_on, 0.9, atol=0.015)
+    single = (made.blink < 0).sum() / ((made.blink < 0).sum() + len(np.unique(made.blink[made.blink >= 0])))
+    assert np.isclose(1 - law.lasting, single, atol=0.1)

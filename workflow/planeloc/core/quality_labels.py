@@ -102,6 +102,7 @@ _LABELS = {
     "goes_on_probability": "probability to be localized in the next frame",
     "gap_probability": "probability to be localized again after a gap",
     "blink_ends_probability": "probability that the blink is over",
+    "single_frame_fraction": "blinks without a second frame, beyond the law (false positives)",
     "expected_false_links": "expected links between different molecules",
     "expected_false_links_fraction": "expected fraction of links between different molecules",
     "blink_scatter": "scatter within blinks / stated standard deviation",

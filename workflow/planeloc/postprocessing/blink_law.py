@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 _CELL_SD, _COARSE = 3.0, 4  # size of a cell in median precisions; of a coarse cell in cells
 _TIMES = 50  # intervals of the movie
+_FEW = 100  # localizations after the first of their blink, from which the law is estimated without the first
 _LEAST, _MOST = 1e-6, 1 - 1e-6  # of a probability that is estimated
 
 
@@ -24,10 +25,12 @@ class BlinkLaw:
     Attributes
     ----------
     next_lag : (lags,) probability that it comes 1, 2, … frames later; that it never comes is the rest.
+    lasting : by which factor these are smaller after the first localization: false positives have no next.
     scale : (3,) rms difference of two localizations of a molecule, over its standard deviation as stated.
     """
 
     next_lag: NDArray[np.float64]
+    lasting: float
     scale: NDArray[np.float64]
 
     @property
@@ -36,9 +39,10 @@ class BlinkLaw:
         return float(self.next_lag.sum())
 
     def log_odds(self) -> NDArray[np.float64]:
-        """(lags,) of being localized in this frame, if it was not since the last localization."""
-        missed = 1 - np.concatenate([[0.0], np.cumsum(self.next_lag)[:-1]])
-        hazard = np.clip(self.next_lag / np.maximum(missed, _LEAST), _LEAST, _MOST)
+        """(2, lags) of being localized in this frame, if not since the last localization; first for first ones."""
+        after_any = np.outer([self.lasting, 1.0], self.next_lag)
+        missed = 1 - np.cumsum(after_any, axis=1) + after_any
+        hazard = np.clip(after_any / np.maximum(missed, _LEAST), _LEAST, _MOST)
         return np.log(hazard / (1 - hazard))
 
     def lengths(self, most: int) -> NDArray[np.float64]:
@@ -48,22 +52,40 @@ class BlinkLaw:
         for frames in range(2, most + 1):
             lags = np.arange(1, min(len(self.next_lag), frames - 1) + 1)
             alive[frames] = self.next_lag[lags - 1] @ alive[frames - lags]
-        return alive * (1 - self.goes_on)
+        return self._with_single(alive * (1 - self.goes_on))
 
     def counts(self, most: int) -> NDArray[np.float64]:
         """(most + 1,) probability of a blink of 0, 1, … localizations."""
         number = np.arange(most + 1)
-        return np.where(number > 0, (1 - self.goes_on) * self.goes_on ** np.maximum(number - 1, 0), 0.0)
+        return self._with_single((1 - self.goes_on) * self.goes_on ** np.maximum(number - 1.0, 0.0))
+
+    def _with_single(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
+        probability = self.lasting * probability
+        probability[:1], probability[1:2] = 0.0, 1 - self.lasting * self.goes_on
+        return probability
 
 
 def first_guess(lags: int) -> BlinkLaw:
     """A blink of some frames, before anything is known of the movie."""
-    return BlinkLaw(0.6 * 0.2 ** np.arange(lags), np.full(3, 1.2))
+    return BlinkLaw(0.6 * 0.2 ** np.arange(lags), 1.0, np.full(3, 1.2))
 
 
-def refined(found: NDArray[np.float64], rows: int, scale: NDArray[np.float64]) -> BlinkLaw:
-    """The law from how often each lag was `found` (lags,), the number of localizations, and the `scale` (3,)."""
-    return BlinkLaw((found + 0.1) / (rows + 0.1 * (len(found) + 1)), np.clip(scale, 0.3, 3.0))
+def refined(found: NDArray[np.float64], rows: NDArray[np.float64], scale: NDArray[np.float64]) -> BlinkLaw:
+    """The law from what was found.
+
+    Parameters
+    ----------
+    found : (2, lags) number of links by their lag, from first localizations of a blink and from others.
+    rows : (2,) number of first localizations, and of others.
+    scale : (3,) of the standard deviations.
+    """
+    lags = found.shape[1]
+    every, later = found.sum(axis=0), float(rows[1])
+    source, number = (found[1], later) if later > _FEW else (every, float(rows.sum()))
+    next_lag = (source + 0.1) / (max(number, source.sum()) + 0.1 * (lags + 1))
+    after_first = (found[0].sum() + 0.1) / (max(rows[0], found[0].sum()) + 0.2)
+    lasting = min(after_first / next_lag.sum(), 1.0) if later > _FEW else 1.0
+    return BlinkLaw(next_lag, lasting, np.clip(scale, 0.3, 3.0))
 
 
 class Births:

@@ -37,18 +37,14 @@ def write_figure(
     """
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
     figure.suptitle(_title(values, links, reason), fontsize=13, fontweight="bold")
-    panels = figure.subplots(2, 2).ravel()
+    panels = [figure.subplots()] if links is None else figure.subplots(2, 2).ravel()
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
-    if links is None:
-        for panel in panels[:3]:
-            panel.set_axis_off()
-        panels[0].text(0.5, 0.5, f"Not linked: {reason}.", transform=panels[0].transAxes, ha="center", wrap=True)
-    else:
+    if links is not None:
         _lengths(panels[0], merged, links)
         _gaps(panels[1], links)
         _counts(panels[2], merged, links)
-    _precisions(panels[3], merged, columns)
+    _precisions(panels[-1], merged, columns)
     with atomic_path(path) as partial:
         figure.savefig(partial, metadata={"Software": None})
 
@@ -97,7 +93,8 @@ def _histogram(panel: Axes, value: NDArray[np.int64], most: int, law: NDArray[np
 
 def _gaps(panel: Axes, links: Links) -> None:
     law = links.law.next_lag
-    share = links.found / max(links.found.sum(), 1e-9)
+    found = links.found.sum(axis=0)
+    share = found / max(found.sum(), 1e-9)
     at = np.arange(len(law))
     panel.bar(at, 100 * share, width=0.7, color=_MEASURED, label="measured")
     panel.plot(at, 100 * law / max(law.sum(), 1e-9), "o", color=_LAW, markersize=6, label="fitted law")

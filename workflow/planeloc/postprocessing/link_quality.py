@@ -52,6 +52,7 @@ def link_values(
         "goes_on_probability": float(links.law.next_lag[0]),
         "gap_probability": float(links.law.next_lag[1:].sum()),
         "blink_ends_probability": 1 - links.law.goes_on,
+        "single_frame_fraction": 1 - links.law.lasting,
         "links": number,
         "expected_false_links": links.expected_false,
         "expected_false_links_fraction": links.expected_false / number,

@@ -75,7 +75,8 @@ class Links:
     ----------
     previous : (rows,) the localization before it in its blink; −1 for the first.
     probability : (rows,) that this link is right, NaN for the first.
-    found : (lags,) number of links by their lag, each counted by its probability, also those that were not taken.
+    found : (2, lags) number of links by their lag, each counted by its probability, also those that were not taken;
+        first those from the first localization of a blink.
     law : the law that was used.
     """
 
@@ -127,13 +128,14 @@ def learn(rows: Localizations, lags: int) -> BlinkLaw:
     law = first_guess(lags)
     births = Births(rows.frame, rows.position, rows.sd)
     log_birth = births.uniform(len(rows))
-    at_risk = max(int((rows.frame <= rows.frame[-1] - lags).sum()), 1)
+    at_risk = rows.frame <= rows.frame[-1] - lags
     searched, candidates = law.scale, find_candidates(rows, law.scale, lags)
     for _ in range(_ROUNDS):
         if (np.abs(np.log(law.scale / searched)) > _RESCALED).any():
             searched, candidates = law.scale, find_candidates(rows, law.scale, lags)
         links = _follow(rows, candidates, law, log_birth)
-        law = refined(np.minimum(links.found, at_risk), max(at_risk, int(links.found.sum())), _scale(rows, links, law))
+        number = np.bincount(links.previous[at_risk] != _NONE, minlength=2).astype(np.float64)
+        law = refined(links.found, number, _scale(rows, links, law))
         log_birth = births.around(links.origin())
     return law
 
@@ -203,7 +205,7 @@ def _follow(rows: Localizations, candidates: Candidates, law: BlinkLaw, log_birt
     previous = np.full(len(rows), _NONE, np.int32)
     probability = np.full(len(rows), np.nan, np.float32)
     goes_on = np.zeros(len(rows), bool)
-    found, sums = np.zeros(lags), np.zeros(len(rows))
+    found, sums = np.zeros(2 * lags), np.zeros(len(rows))
     last = rows.frame[-1] - lags
     for start, stop in pairwise(candidates.turn.tolist()):
         first, second = candidates.first[start:stop], candidates.second[start:stop]
@@ -212,11 +214,12 @@ def _follow(rows: Localizations, candidates: Candidates, law: BlinkLaw, log_birt
         spread = variance[second] + 1 / weight[first]
         chi2 = ((rows.position[second] - place[first]) ** 2 / spread).sum(axis=1)
         lag = rows.frame[second] - rows.frame[first] - 1
-        gain = log_odds[lag] - 0.5 * (chi2 + np.log(2 * np.pi * spread).sum(axis=1)) - log_birth[second]
+        later = (previous[first] != _NONE).astype(np.int64)
+        gain = log_odds[later, lag] - 0.5 * (chi2 + np.log(2 * np.pi * spread).sum(axis=1)) - log_birth[second]
         likelihood = np.exp(np.minimum(gain, 500))
         chance = likelihood / (1 + _of_all(first, likelihood, sums) + _of_all(second, likelihood, sums) - likelihood)
         counted = rows.frame[first] <= last
-        found += np.bincount(lag[counted], chance[counted], lags)
+        found += np.bincount((later * lags + lag)[counted], chance[counted], 2 * lags)
         taken = np.flatnonzero((gain > 0) & (chi2 < _LARGEST_CHI2))
         taken = taken[assign(first[taken], second[taken], gain[taken])]
         first, second = first[taken], second[taken]
@@ -225,7 +228,7 @@ def _follow(rows: Localizations, candidates: Candidates, law: BlinkLaw, log_birt
         past = np.minimum(weight[first], (_MEMORY - 1) * own)
         place[second] = (past * place[first] + own * place[second]) / (past + own)
         weight[second] = past + own
-    return Links(previous, probability, found, law)
+    return Links(previous, probability, found.reshape(2, lags), law)
 
 
 def _of_all(row: NDArray[np.int32], value: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
