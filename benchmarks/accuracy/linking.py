@@ -25,6 +25,7 @@ import argparse
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,42 +45,44 @@ SETTINGS = LinkSettings()
 LAGS = SETTINGS.maximum_gap_frames + 1
 RADIUS = 4.0  # Picasso's, in median lateral precisions
 CASES = [  # structure, blinks, mean length of a blink in frames, missed localizations, part of the variance shared
-    *(("random", blinks, 4.0, 0.0, 0.0) for blinks in (5_000, 25_000, 100_000)),
-    *(("random", round(100_000 / on), on, 0.0, 0.0) for on in (1.0, 2.0, 15.0, 50.0)),
-    *(("random", 25_000, 4.0, missed, 0.0) for missed in (0.1, 0.3)),
-    *(("random", round(100_000 / on), on, 0.1, 0.12) for on in (4.0, 15.0, 50.0)),
-    *(("filaments", blinks, 4.0, 0.0, 0.0) for blinks in (5_000, 25_000, 100_000)),
-    *(("filaments", round(100_000 / on), on, 0.1, 0.12) for on in (2.0, 15.0, 50.0)),
+    *(("random", blinks, 4.0, 0.0, 0.0) for blinks in (2_500, 12_500, 60_000)),
+    *(("random", round(50_000 / on), on, 0.0, 0.0) for on in (1.0, 2.0, 15.0, 50.0)),
+    *(("random", 12_500, 4.0, missed, 0.0) for missed in (0.1, 0.3)),
+    *(("random", round(50_000 / on), on, 0.1, 0.12) for on in (4.0, 15.0, 50.0)),
+    *(("filaments", blinks, 4.0, 0.0, 0.0) for blinks in (2_500, 12_500, 60_000)),
+    *(("filaments", round(50_000 / on), on, 0.1, 0.12) for on in (2.0, 15.0, 50.0)),
 ]
 APART_NM, MATCH_NM = 600.0, 250.0
 PICASSO = """
 import sys, time
 import numpy as np, pandas as pd
 from picasso import postprocess
-given = dict(np.load(sys.argv[1]))
-frame, radius, dark = given["frame"], float(given["radius"]), int(given["dark"])
-locs = pd.DataFrame({k: given[k] for k in ("frame", "x", "y", "z", "lpx", "lpy", "lpz")})
-x, y, one = locs.x.to_numpy(), locs.y.to_numpy(), np.zeros(len(frame), np.int32)
-postprocess._get_link_groups(frame[:100], x[:100], y[:100], radius, dark, one[:100])  # compiles it
-start = time.process_time()
-group = postprocess._get_link_groups(frame, x, y, radius, dark, one)
-used = time.process_time() - start
-info = [{"Frames": int(frame.max()) + 1}]
-merged = postprocess._link_loc_groups(locs, info, group, remove_ambiguous_lengths=False)
-merged = {name: merged[name].to_numpy() for name in ("x", "y", "z", "lpx", "lpy", "lpz")}
-np.savez(sys.argv[2], group=group, cpu_s=used, **merged)
+for file in sys.argv[1:]:
+    given = dict(np.load(file))
+    frame, radius, dark = given["frame"], float(given["radius"]), int(given["dark"])
+    locs = pd.DataFrame({k: given[k] for k in ("frame", "x", "y", "z", "lpx", "lpy", "lpz")})
+    x, y, one = locs.x.to_numpy(), locs.y.to_numpy(), np.zeros(len(frame), np.int32)
+    postprocess._get_link_groups(frame[:100], x[:100], y[:100], radius, dark, one[:100])  # compiles it
+    start = time.process_time()
+    group = postprocess._get_link_groups(frame, x, y, radius, dark, one)
+    used = time.process_time() - start
+    info = [{"Frames": int(frame.max()) + 1}]
+    merged = postprocess._link_loc_groups(locs, info, group, remove_ambiguous_lengths=False)
+    merged = {name: merged[name].to_numpy() for name in ("x", "y", "z", "lpx", "lpy", "lpz")}
+    np.savez(file, group=group, cpu_s=used, **merged)
 """
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A table in the order of frames, the blink of every row (−1: none), its true position, and who is alone."""
+    """A table in the order of frames, the blink of every row (−1: none), its true position, who is alone, what it is."""
 
     name: str
     table: pd.DataFrame
     blink: np.ndarray
     place: np.ndarray
     alone: np.ndarray
+    said: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,22 @@ def planeloc(table: pd.DataFrame) -> Result:
     return Result("planeloc", found.blink, position, deviation, used, expected)
 
 
-def picasso(table: pd.DataFrame, python: str) -> Result:
-    radius = RADIUS * float(np.median(table[["x_sd", "y_sd"]]))
-    columns = {name: table[name].to_numpy() for name in ("frame", "x", "y", "z")}
-    columns |= {f"lp{axis}": table[f"{axis}_sd"].to_numpy() for axis in "xyz"}
+def picasso(tables: list[pd.DataFrame], python: str) -> list[Result]:
+    """All tables in one process, whose start takes longer than the rest."""
     with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
-        np.savez(given, radius=radius, dark=SETTINGS.maximum_gap_frames, **columns)
-        subprocess.run([python, "-c", PICASSO, str(given), str(made)], check=True, capture_output=True)
-        found = np.load(made)
-        position, sd = (np.stack([found[f"{begin}{a}"] for a in "xyz"], axis=1) for begin in ("", "lp"))
-        return Result("Picasso", found["group"], position, sd, float(found["cpu_s"]))
+        files = [Path(folder) / f"{number}.npz" for number in range(len(tables))]
+        for file, table in zip(files, tables, strict=True):
+            radius = RADIUS * float(np.median(table[["x_sd", "y_sd"]]))
+            columns = {name: table[name].to_numpy() for name in ("frame", "x", "y", "z")}
+            columns |= {f"lp{axis}": table[f"{axis}_sd"].to_numpy() for axis in "xyz"}
+            np.savez(file, radius=radius, dark=SETTINGS.maximum_gap_frames, **columns)
+        subprocess.run([python, "-c", PICASSO, *map(str, files)], check=True, capture_output=True)
+        return [_of_picasso(np.load(file)) for file in files]
+
+
+def _of_picasso(found: Mapping[str, np.ndarray]) -> Result:
+    position, sd = (np.stack([found[f"{begin}{a}"] for a in "xyz"], axis=1) for begin in ("", "lp"))
+    return Result("Picasso", found["group"], position, sd, float(found["cpu_s"]))
 
 
 def assess(scene: Scene, result: Result) -> dict[str, float]:
@@ -177,6 +185,15 @@ def _normalised(what: str, error: np.ndarray) -> dict[str, float]:
     }
 
 
+def drawn(case: tuple[str, int, float, float, float], seed: int) -> Scene:
+    """A table that was drawn."""
+    structure, blinks, on, missed, shared = case
+    made = blinking_table(blinks, structure=structure, on_frames=on, missed=missed, shared=shared, seed=seed)
+    density = len(made.table) / FRAMES / (FIELD_NM / 1000) ** 2
+    said = {"on_frames": on, "missed": missed, "shared": shared, "density": density}
+    return Scene(structure, made.table, made.blink, made.place, made.blink >= 0, said)
+
+
 def movie(folder: Path) -> Scene:
     """A table that was localized in a simulated movie, matched with its truth."""
     table, _ = localization_table.read(folder / "localizations.h5")
@@ -193,7 +210,7 @@ def movie(folder: Path) -> Scene:
     place = np.where(matched[:, None], truth[["x_nm", "y_nm", "z_nm"]].to_numpy()[nearest], np.nan)
     others = cKDTree(true[:, [0, 1, 3]]).query(true[:, [0, 1, 3]], k=2)[0][:, 1]
     alone = matched & (others[nearest] > APART_NM)
-    return Scene(folder.name, table, np.where(matched, blink[nearest], -1), place, alone)
+    return Scene(folder.name, table, np.where(matched, blink[nearest], -1), place, alone, {})
 
 
 def _first_frames(emitter: np.ndarray, frame: np.ndarray) -> np.ndarray:
@@ -219,23 +236,12 @@ def main() -> None:
         run = subprocess.run([options.picasso, "-c", say], check=True, capture_output=True, text=True)
         words = ["--picasso", "python", "--movies", *map(str, options.movies)]  # not where the interpreter lies
         record.describe(picasso=run.stdout.strip(), command=["python", "-m", "benchmarks.accuracy.linking", *words])
-    for number in options.cases:
-        structure, blinks, on, missed, shared = CASES[number]
-        made = blinking_table(
-            blinks, structure=structure, on_frames=on, missed=missed, shared=shared, seed=options.seed
-        )
-        scene = Scene(structure, made.table, made.blink, made.place, made.blink >= 0)
-        density = len(made.table) / FRAMES / (FIELD_NM / 1000) ** 2
-        _compare(record, scene, options.picasso, on_frames=on, missed=missed, shared=shared, density=density)
-    for folder in options.movies:
-        _compare(record, movie(folder), options.picasso)
+    scenes = [drawn(CASES[number], options.seed) for number in options.cases] + [movie(path) for path in options.movies]
+    others = picasso([scene.table for scene in scenes], options.picasso) if options.picasso else []
+    for number, scene in enumerate(scenes):
+        for result in (planeloc(scene.table), *others[number : number + 1]):
+            record.add(table=scene.name, method=result.method, **scene.said, **assess(scene, result))
     record.show(*TABLES["linking"].columns)
-
-
-def _compare(record: Record, scene: Scene, python: str | None, **said: float) -> None:
-    results = [planeloc(scene.table), *([picasso(scene.table, python)] if python else [])]
-    for result in results:
-        record.add(table=scene.name, method=result.method, **said, **assess(scene, result))
 
 
 if __name__ == "__main__":
