@@ -75,7 +75,7 @@ for file in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Scene:
-    """A table in the order of frames, the blink of every row (−1: none), its true position, who is alone, what it is."""
+    """A table by frames, the blink of every row (−1: none), its true position, who is alone, and its case."""
 
     name: str
     table: pd.DataFrame
