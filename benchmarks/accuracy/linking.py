@@ -228,9 +228,10 @@ def main() -> None:
     parser.add_argument("--movies", type=Path, nargs="*", default=[], help="folders of movies")
     parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))), help="numbers of drawn tables")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--extend", action="store_true", help="keep the rows of earlier runs of the same commit")
     add_json_option(parser)
     options = parser.parse_args()
-    record = Record("linking", options.json)
+    record = Record("linking", options.json, options.extend)
     if options.picasso:
         say = "from importlib.metadata import version; print(version('picassosr'))"
         run = subprocess.run([options.picasso, "-c", say], check=True, capture_output=True, text=True)
