@@ -86,6 +86,14 @@ _ERRORS = (
 )
 _ACCURACY = (Column("recall", "recall"), Column("precision", "precision"), _ERRORS[0])
 _SIDE_BY_SIDE = (Column("molecules", "case"), Column("method", "way"), Column("Jaccard", "jaccard", ".3f"), *_ERRORS)
+_LINKING = (
+    Column("method", "method"),
+    Column("true links found", "links_found", ".4f"),
+    Column("false links", "false_links", ".4f"),
+    Column("expected", "expected_false_links", ".4f"),
+    Column("RMSE before: lateral, axial, nm", "rmse_lateral_before_nm rmse_axial_before_nm", ".1f"),
+    Column("after", "rmse_lateral_after_nm rmse_axial_after_nm", ".1f"),
+)
 _MOVIE = (
     Column("frames", "frames"),
     Column("localizations", "localizations"),
@@ -244,6 +252,33 @@ TABLES = {
             Column("NeNA, nm", "nena_lateral_nm", ".1f"),
             Column("sample drift that is left, nm: lateral, axial", "drift_left_lateral_nm drift_left_axial_nm", ".1f"),
         ),
+    ),
+    "linking": Table(
+        "linking",
+        (
+            Column("molecules", "table"),
+            Column("localizations per frame and µm²", "density", ".2f"),
+            Column("frames on", "on_frames", ".0f"),
+            Column("missed, shared", "missed shared", ".2f"),
+            *_LINKING,
+            Column("rms normalised error x, y, z", "merged_rms_x merged_rms_y merged_rms_z", ".2f"),
+            Column("CPU s", "cpu_s", ".1f"),
+        ),
+        lambda row: "density" in row,
+    ),
+    "linking_movies": Table(
+        "linking",
+        (
+            Column("movie", "table"),
+            *_LINKING,
+            Column("rms normalised error x, y, z", "merged_rms_x merged_rms_y merged_rms_z", ".2f"),
+            Column("robust", "merged_robust_x merged_robust_y merged_robust_z", ".2f"),
+            Column("rms, isolated", "merged_alone_rms_x merged_alone_rms_y merged_alone_rms_z", ".2f"),
+            Column("of single localizations: rms", "single_rms_x single_rms_y single_rms_z", ".2f"),
+            Column("rms, isolated", "single_alone_rms_x single_alone_rms_y single_alone_rms_z", ".2f"),
+        ),
+        lambda row: "density" not in row,
+        once="table",
     ),
     "whole_movie_accuracy": Table("whole_movie_accuracy", _MOVIE),
     "paper_network_movie": Table("paper_network_movie", _MOVIE),

@@ -45,6 +45,7 @@ ENTRIES = {
     "overlay": ["planeloc.cli.options", "planeloc.cli.overlay", "planeloc.rendering.overlay"],
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
+    "link": ["planeloc.cli.options", "planeloc.cli.link", "planeloc.postprocessing.link"],
     "render": [
         *("planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"),
         "planeloc.rendering.figure",  # its pictures are results

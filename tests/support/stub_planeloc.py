@@ -25,6 +25,7 @@ OUTPUTS = {
     "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "figure", "provenance"],
+    "link": ["output", "figure", "quality", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "view-3d": ["output", "provenance"],
     "evaluate": ["output", "figure", "provenance"],

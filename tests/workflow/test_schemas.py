@@ -33,11 +33,12 @@ SECTIONS = {
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
+    "link": ("planeloc.postprocessing.link", "LinkSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "view_3d": ("planeloc.rendering.view_3d.view_3d", "View3DSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }
-FILES = {"train": {"start_from"}, "filter": {"exports"}}
+FILES = {"train": {"start_from"}, "filter": {"exports"}, "link": {"exports"}}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
@@ -83,7 +84,7 @@ def test_the_reference_begins_with_the_settings_that_matter() -> None:
     text = (REPOSITORY / write_reference.REFERENCE).read_text(encoding="utf-8")
     first = text.partition("## Advanced settings")[0]
     keys = [line.split("`")[1] for line in first.splitlines() if line.startswith("| `")]
-    assert 20 <= len(keys) <= 30, keys
+    assert 20 <= len(keys) <= 36, keys
     assert {"start_from", "threshold", "minimum_probability", "model"} <= set(keys)
 
 

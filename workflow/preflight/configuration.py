@@ -101,16 +101,17 @@ def _value(config: Any, path: tuple[str, ...]) -> Any:
     return config
 
 
-def export_endings(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What follows ``localizations`` in the names of the files that every exporter of a complete configuration writes.
+def export_endings(config: Mapping[str, Any], stage: str = "filter") -> dict[str, list[str]]:
+    """What follows ``localizations`` in the names of the files that every exporter of a stage of a complete
+    configuration writes.
 
     Raises
     ------
     ConfigurationError
         An exporter of another package cannot be loaded.
     """
-    section = schemas.read_schema("config")["properties"]["filter"]["properties"]
-    endings = {name: schemas.said_by_extension(section["exports"], name) for name in config["filter"]["exports"]}
+    section = schemas.read_schema("config")["properties"][stage]["properties"]
+    endings = {name: schemas.said_by_extension(section["exports"], name) for name in config[stage]["exports"]}
     return {name: [e if e == f".{name}" else f".{name}{e}" for e in said] for name, said in endings.items()}
 
 

@@ -19,6 +19,10 @@ ON_PAGE = {
     "figure:overlay": rules.overlay.output.figure,
     "sample_drift": rules.correct_drift.output.quality,
     "figure:sample_drift": rules.correct_drift.output.figure,
+    "linking": rules.link.output.quality,
+    "figure:linking": rules.link.output.figure,
+    "figure:filtered": rules.filter.output.figure,
+    "link:view_3d": rules.view_3d.output.page,
     "figure:depth": rules.render.output.depth_image,
     "evaluation": rules.evaluate.output.metrics,
     "figure:evaluation": rules.evaluate.output.figure,
@@ -35,6 +39,7 @@ TOLD_IF_STOPPED = {
     "localization": rules.localize,
     "sample_drift": rules.correct_drift,
     "filter": rules.filter,
+    "linking": rules.link,
     "evaluation": rules.evaluate,
 }
 

@@ -62,7 +62,7 @@ REQUIRED = ("frame", "x", "y", "z")
 
 _FORMAT = "planeloc localizations 1"
 _CHUNK_ROWS = 1 << 16
-_GROUP = "localizations"
+_GROUP, _LINKED_ROW = "localizations", "linked_row"
 _STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
@@ -122,6 +122,12 @@ class LocalizationsWriter:
         if sum(map(len, self._waiting)) >= _CHUNK_ROWS:
             self._write_waiting(last=False)
 
+    def add_linked_row(self, linked_row: NDArray[np.integer]) -> None:
+        """Add which of its rows each row of the table holds that was linked."""
+        rows = np.asarray(linked_row, "int32")
+        column = self._file.create_dataset(_LINKED_ROW, data=rows, maxshape=(None,), **_STORAGE)
+        column.attrs["meaning"] = "row of this table to which each row of the filtered table belongs"
+
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is not None:
             self._creation.__exit__(kind, error, traceback)
@@ -161,17 +167,22 @@ def _on_disk(table: Table, columns: Mapping[str, tuple[str, str, str]], path: Pa
     return records
 
 
-def write(path: str | Path, table: Table, metadata: Mapping[str, Any]) -> None:
+def write(
+    path: str | Path, table: Table, metadata: Mapping[str, Any], linked_row: NDArray[np.integer] | None = None
+) -> None:
     """Write a whole table, or its columns, with its metadata. Those of `ADDED_COLUMNS` that it has are kept.
 
     `metadata` must be JSON without NaN. Later stages need ``frames``, ``height_px``, ``width_px``, ``pixel_size_nm``,
-    ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest).
+    ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest). `linked_row` is for the table
+    of linked molecules: the row of each localization of the table that was linked (see `read_linked_row`).
     """
     with LocalizationsWriter(path, metadata, added=list(table)) as writer:
         columns = {name: np.asarray(table[name]) for name in table}
         rows = max(map(len, columns.values()), default=0)
         for start in range(0, max(1, rows), _CHUNK_ROWS):
             writer.append({name: values[start : start + _CHUNK_ROWS] for name, values in columns.items()})
+        if linked_row is not None:
+            writer.add_linked_row(linked_row)
 
 
 def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -229,6 +240,24 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, KeyError, ValueError) as error:
         raise PlanelocError(
             f"{path}: not a readable localization table ({error}); create it again with `planeloc localize`"
+        ) from None
+
+
+def read_linked_row(path: str | Path) -> NDArray[np.int64]:
+    """Row of the linked table for every row of the table that was linked, in its order.
+
+    Raises
+    ------
+    PlanelocError : the file is missing or holds no linked table.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return file[_LINKED_ROW][:].astype(np.int64)
+    except FileNotFoundError:
+        raise PlanelocError(f"{path}: no such file; create it with `planeloc link`") from None
+    except (OSError, KeyError) as error:
+        raise PlanelocError(
+            f"{path}: not a table of linked molecules ({error}); create it with `planeloc link`"
         ) from None
 
 

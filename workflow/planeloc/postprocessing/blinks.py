@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from planeloc.postprocessing.frame_pairs import close_pairs
 
 _LARGEST_GAP = 2  # frames from one localization of a blink to the next
 _LARGEST_CHI2 = 16.0  # of the difference of two positions on three axes; 0.1 % of true pairs are larger
 _LONGEST = 10  # frames; a bead that is always on becomes many observations, over each of which it stands still
-_ROWS_AT_ONCE = 400_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def merge_blinks(frame: NDArray[np.int64], position: NDArray[np.float64], sd: ND
     """
     order = np.argsort(frame, kind="stable")
     frame, position, sd = frame[order], position[order], sd[order]
-    blink = _chains(len(frame), *_successors(frame, position, sd))
+    blink = chains(len(frame), *_successors(frame, position, sd))
     blink = _cut(blink, frame)
     weight = 1 / sd**2
     count = int(blink.max()) + 1 if len(blink) else 0
@@ -62,40 +62,13 @@ def _successors(
     frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of rows, earlier and later, of which each is the other's most likely neighbour in the blink."""
-    firsts, seconds, distances = [], [], []
-    start = 0
-    while start < len(frame):  # in portions of frames, so that memory is bounded
-        stop = min(start + _ROWS_AT_ONCE, len(frame))
-        stop = int(np.searchsorted(frame, frame[stop - 1], side="right"))
-        end = int(np.searchsorted(frame, frame[stop - 1] + _LARGEST_GAP, side="right"))
-        first, second, chi2 = _close(frame[start:end], position[start:end], sd[start:end])
-        own = first < stop - start
-        firsts.append(first[own] + start)
-        seconds.append(second[own] + start)
-        distances.append(chi2[own])
-        start = stop
-    if not firsts:
+    pairs = list(close_pairs(frame, position, sd, largest_lag=_LARGEST_GAP, largest_chi2=_LARGEST_CHI2))
+    if not pairs:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    first, second, chi2 = map(np.concatenate, (firsts, seconds, distances))
+    first, second, chi2 = map(np.concatenate, zip(*pairs, strict=True))
+    chi2 += _LARGEST_CHI2 * (frame[second] - frame[first] - 1)  # the next frame is preferred to later ones
     keep = _smallest(first, chi2) & _smallest(second, chi2)
     return first[keep], second[keep]
-
-
-def _close(
-    frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs close in time and space, the earlier row first; the next frame is preferred to later ones."""
-    reach = np.sqrt(2 * _LARGEST_CHI2) * np.quantile(sd, 0.9, axis=0)
-    scaled = np.column_stack([position / reach, frame / (_LARGEST_GAP + 0.5)])
-    pairs = cKDTree(scaled).query_pairs(1.0, p=np.inf, output_type="ndarray")
-    first, second = pairs.min(axis=1), pairs.max(axis=1)  # rows are in the order of frames
-    later = frame[second] > frame[first]
-    first, second = first[later], second[later]
-    difference = position[first] - position[second]
-    chi2 = (difference**2 / (sd[first] ** 2 + sd[second] ** 2)).sum(axis=1)
-    near = chi2 < _LARGEST_CHI2
-    chi2 += _LARGEST_CHI2 * (frame[second] - frame[first] - 1)
-    return first[near], second[near], chi2[near]
 
 
 def _smallest(row: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -107,7 +80,7 @@ def _smallest(row: NDArray[np.int64], value: NDArray[np.float64]) -> NDArray[np.
     return smallest
 
 
-def _chains(rows: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+def chains(rows: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of the chain of every row; the earliest row of each names it."""
     root = np.arange(rows)
     root[second] = first

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from planeloc.core.checks import print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
@@ -22,6 +21,7 @@ from planeloc.io import localization_table
 from planeloc.io.localization_table import metadata_value
 from planeloc.postprocessing.drift_refinement import Trajectory
 from planeloc.postprocessing.figure import write_drift
+from planeloc.postprocessing.precision import known_or_stated
 from planeloc.postprocessing.quality import drift_checks, drift_values
 from planeloc.postprocessing.sample_drift import SampleDrift, sample_drift
 from planeloc.postprocessing.settings import CorrectDriftSettings
@@ -78,15 +78,11 @@ def estimate(table: pd.DataFrame, frames: int, settings: CorrectDriftSettings) -
     rows = ~(table["probability"].to_numpy() < settings.minimum_probability)
     rows &= np.isfinite(table[_POSITION].to_numpy()).all(axis=1)
     return sample_drift(
-        table["frame"].to_numpy()[rows], table[_POSITION].to_numpy()[rows], _precision(table, settings)[rows], frames
+        table["frame"].to_numpy()[rows],
+        table[_POSITION].to_numpy()[rows],
+        known_or_stated(table[_SD].to_numpy(), settings)[rows],
+        frames,
     )
-
-
-def _precision(table: pd.DataFrame, settings: CorrectDriftSettings) -> NDArray[np.float64]:
-    """(rows, 3) nm; where it is unknown, that of the settings."""
-    sd = table[_SD].to_numpy(copy=True)
-    unknown = (settings.unknown_lateral_sd_nm, settings.unknown_lateral_sd_nm, settings.unknown_axial_sd_nm)
-    return np.where(np.isfinite(sd) & (sd > 0), sd, unknown)
 
 
 def _nothing(frames: int) -> Trajectory:

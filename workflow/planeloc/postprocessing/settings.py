@@ -1,4 +1,4 @@
-"""Settings of the `filter` and `correct-drift` stages."""
+"""Settings of the `filter`, `correct-drift` and `link` stages."""
 
 from __future__ import annotations
 
@@ -98,5 +98,49 @@ class CorrectDriftSettings:
         5.0,
         "warn above",
         "drift over its standard deviation where the table is not corrected",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """How the localizations of a blink are linked."""
+
+    mode: str = setting(
+        "auto",
+        "auto: link the localizations of a blink, if blinks are longer than a frame; never: one row per localization.",
+        choices=("auto", "never"),
+    )
+    maximum_gap_frames: int = setting(
+        4, "Frames within a blink in which the molecule is not found, at most, in succession.", minimum=0, maximum=50
+    )
+    maximum_false_links: float = setting(
+        0.3,
+        "Expected fraction of links between different molecules above which the table is not linked.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    shared_lateral: float = setting(
+        0.12,
+        "Part of the variance of x and y that all frames of a blink share, so that it does not average down.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    shared_axial: float = setting(0.06, "The same part of the variance of z.", minimum=0, maximum=1, advanced=True)
+    unknown_lateral_sd_nm: float = setting(
+        15.0, "Localization precision in x and y where the table has none.", unit="nm", minimum=0.1, advanced=True
+    )
+    unknown_axial_sd_nm: float = setting(
+        40.0, "Localization precision in z where the table has none.", unit="nm", minimum=0.1, advanced=True
+    )
+    false_links_warn: float = threshold(
+        0.05, "warn above", "expected fraction of links between different molecules", minimum=0
+    )
+    scatter_warn: float = threshold(
+        1.25,
+        "warn above",
+        "scatter of a molecule's localizations, over the stated standard deviation",
         minimum=0,
     )
