@@ -43,6 +43,9 @@ ENTRIES = {
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
+    "measure-resolution": [
+        *("planeloc.cli.options", "planeloc.cli.measure_resolution", "planeloc.resolution.measure_resolution"),
+    ],
     "render": [
         *("planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"),
         "planeloc.rendering.figure",  # its pictures are results

@@ -22,6 +22,7 @@ OUTPUTS = {
     "localize": ["output", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "provenance"],
+    "measure-resolution": ["output", "figure", "quality", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],
@@ -32,7 +33,18 @@ OUTPUTS = {
     "paper report": ["output", "provenance"],
 }
 CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
-INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
+INPUTS = (
+    "beads",
+    "microscope",
+    "movie",
+    "psf",
+    "start-from",
+    "registration",
+    "weights",
+    "localizations",
+    "linked",
+    "truth",
+)
 PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},

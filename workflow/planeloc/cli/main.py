@@ -25,6 +25,7 @@ _COMMANDS = {
     "localize": "Localize the molecules in every frame of a movie.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
+    "measure-resolution": "Measure the resolution, the precision from neighbouring frames, and what limits both.",
     "render": "Render the super-resolution images.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",

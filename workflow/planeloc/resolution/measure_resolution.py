@@ -7,7 +7,8 @@ the precision from neighbouring frames, and how much it would have flattered the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from planeloc.resolution.figure import write_resolution
 from planeloc.resolution.halves import first_and_second, random_halves, time_block_halves
 from planeloc.resolution.neighbouring_frames import (
     FramePairs,
-    Precision,
     axial_precision,
     frame_pairs,
     lateral_precision,
@@ -31,9 +31,10 @@ from planeloc.resolution.neighbouring_frames import (
 )
 from planeloc.resolution.quality import limit_of, resolution_checks, resolution_values
 from planeloc.resolution.record import resolution_record
-from planeloc.resolution.ring_sums import Resolution, RingSums, mean_of, resolution
+from planeloc.resolution.results import Measured, Slice
+from planeloc.resolution.ring_sums import mean_of, resolution
 from planeloc.resolution.settings import MeasureResolutionSettings
-from planeloc.resolution.spacing import Spacing, spacing
+from planeloc.resolution.spacing import spacing
 from planeloc.resolution.spectra import planar_sums, volume_sums
 
 _SMALLEST_PIXEL_NM, _LARGEST_PIXEL_NM, _UNKNOWN_PIXEL_NM = 2.0, 20.0, 5.0
@@ -57,38 +58,6 @@ class Rows:
         """Lateral and axial localization precision, medians; NaN if unknown."""
         lateral, axial = np.sqrt((self.sd[:, :2] ** 2).mean(axis=1)), self.sd[:, 2]
         return tuple(float(np.median(v[np.isfinite(v)])) if np.isfinite(v).any() else np.nan for v in (lateral, axial))
-
-
-@dataclass
-class Slice:
-    """One slice of depth."""
-
-    low_nm: float
-    high_nm: float
-    molecules: int = 0
-    frc: Resolution = field(default_factory=lambda: Resolution(np.nan, reason="there are too few molecules"))
-    stated: tuple[float, float] = (np.nan, np.nan)  # lateral, axial, nm, of the linked table
-    nena: tuple[float, float] = (np.nan, np.nan)
-    ratio: tuple[float, float] = (np.nan, np.nan)
-    spacing: Spacing = field(default_factory=lambda: Spacing(np.nan, np.nan, np.nan))
-
-
-@dataclass
-class Measured:
-    """Everything that was measured; sums of correlations by name, and what they say."""
-
-    pixel_nm: float
-    molecules: int = 0
-    localizations: int = 0
-    sums: dict[str, RingSums] = field(default_factory=dict)
-    resolutions: dict[str, Resolution] = field(default_factory=dict)
-    splits_nm: list[float] = field(default_factory=list)  # of every random division
-    stated: tuple[float, float] = (np.nan, np.nan)
-    linked: tuple[float, float] = (np.nan, np.nan)
-    nena: dict[str, Precision] = field(default_factory=dict)
-    ratios: dict[str, tuple[float, float]] = field(default_factory=dict)  # value and standard deviation
-    spacings: dict[str, Spacing] = field(default_factory=dict)
-    slices: list[Slice] = field(default_factory=list)
 
 
 def measure_resolution(
@@ -205,7 +174,7 @@ def _slices(molecules: Rows, metadata: dict[str, Any], settings: MeasureResoluti
     low, high = stated or (np.quantile(z, (0.01, 0.99)) if len(z) else (0.0, 0.0))
     count = int(np.clip(np.round((high - low) / settings.slice_nm), 1, _MOST_SLICES))
     edges = np.linspace(low, high, count + 1)
-    return [Slice(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [Slice(float(a), float(b)) for a, b in itertools.pairwise(edges)]
 
 
 def _slice_of(molecules: Rows, slices: list[Slice]) -> NDArray[np.int64]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from planeloc.core.checks import Check, check_at_least, check_at_most
+from planeloc.resolution.results import Measured
 from planeloc.resolution.ring_sums import Resolution
 from planeloc.resolution.settings import MeasureResolutionSettings
 from planeloc.resolution.spacing import Spacing
 
-if TYPE_CHECKING:
-    from planeloc.resolution.measure_resolution import Measured
-
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
-_UNKNOWN = (
-    "the resolution cannot be told; there are too few molecules, or they are placed without structure; record more frames"
-)
+_UNKNOWN = "the resolution cannot be told: there are too few molecules, or they show no structure; record more frames"
 _BLURRED = (
     "molecules scatter more than their stated precision; check the PSF model and the camera values, and whether the "
     "sample moves within a blink; do not filter or weight by the stated precision"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from planeloc.resolution.neighbouring_frames import Precision
 from planeloc.resolution.quality import limit_of
+from planeloc.resolution.results import Measured, Slice
 from planeloc.resolution.ring_sums import THRESHOLD, Resolution, RingSums
 from planeloc.resolution.settings import MeasureResolutionSettings
-
-if TYPE_CHECKING:
-    from planeloc.resolution.measure_resolution import Measured, Slice
 
 
 def resolution_record(

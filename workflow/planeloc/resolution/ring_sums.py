@@ -1,9 +1,9 @@
 """Sums over the rings of Fourier space, from which the correlation of two halves of a table follows.
 
 Instead of many random divisions of a table, their mean is computed. If every row belongs to either half by the toss of
-a coin, the mean of F₁F₂* over all divisions is (|F|² − N) / 4, and that of |F₁|² and |F₂|² is (|F|² + N) / 4, with F the
+a coin, the mean of F₁F₂* over all divisions is (|F|² − N) / 4, and that of |F₁|² and |F₂|² is (|F|² + N) / 4. F is the
 transform of all rows, and N the sum of their squared weights. One transform gives what infinitely many divisions do,
-and no random number is drawn (a row is independent of all others, so that it must be one molecule, not one frame of it).
+and no random number is drawn. Rows must be independent: one per molecule, not one per frame.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RingSums:
     def add_all_divisions(
         self, group: int, power: NDArray[np.float64], noise: float, count: NDArray[np.float64], weight: float
     ) -> None:
-        """Add the mean over all random divisions of a tile with ring sums `power` of |F|² and squared weights `noise`."""
+        """Add the mean over all random divisions of a tile, from its ring sums of |F|² and its squared weights."""
         self.cross[group] += weight * (power - noise * count) / 4
         self.first[group] += weight * (power + noise * count) / 4
         self.second[group] += weight * (power + noise * count) / 4

@@ -14,7 +14,7 @@ from planeloc.resolution.tiles import GROUPS, Tiling, image
 
 _LARGEST_IMAGE = (1024, 1024)
 _LARGEST_VOLUME = (256, 192, 192)
-_MOST_IMAGES, _MOST_VOLUMES = 100, 40  # tiles; of larger fields as many are drawn
+_MOST_IMAGES, _MOST_VOLUMES = 100, 24  # tiles; of larger fields as many are drawn
 _CONE = np.cos(np.pi / 6)  # least share of a frequency that is axial, in the cone about the z axis
 
 
@@ -57,9 +57,7 @@ def planar_sums(
     slices = np.zeros(len(place), dtype=np.int64) if slices is None else slices
     halves = np.zeros((0, len(place)), dtype=bool) if halves is None else halves
     count = int(slices.max(initial=0)) + 1
-    sums = PlanarSums(
-        rings.empty(), [rings.empty() for _ in range(count)], [rings.empty() for _ in range(len(halves))]
-    )
+    sums = PlanarSums(rings.empty(), [rings.empty() for _ in range(count)], [rings.empty() for _ in range(len(halves))])
     for tile in tiling.tiles(place, _MOST_IMAGES, seed):
         total, total_noise = np.zeros(rings.ring.shape, dtype=np.complex64), 0.0
         of_tile = slices[tile.rows]
@@ -139,7 +137,7 @@ class _Rings:
 
     frequency: NDArray[np.float64]  # (rings,) 1/nm
     radius: NDArray[np.float64]  # of every coefficient, 1/nm
-    ring: NDArray[np.int32]  # of every coefficient
+    ring: NDArray[np.int64]  # of every coefficient
     twice: NDArray[np.float32]  # 2 where the transform of a real image leaves out the coefficient of −q
 
     @classmethod
@@ -150,7 +148,7 @@ class _Rings:
         square = sum(values**2 for values in np.meshgrid(*axes, indexing="ij", sparse=True))
         step = 1 / (side * tiling.pixel_nm)
         radius, frequency = np.sqrt(square), np.arange(side // 2) * step
-        ring = np.minimum(np.rint(radius / step).astype(np.int32), len(frequency))
+        ring = np.minimum(np.rint(radius / step).astype(np.int64), len(frequency))
         twice = np.full(side // 2 + 1, 2.0, dtype=np.float32)
         twice[[0, -1] if side % 2 == 0 else [0]] = 1
         return cls(frequency, radius, ring, np.broadcast_to(twice, ring.shape))

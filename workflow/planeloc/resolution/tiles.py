@@ -57,7 +57,10 @@ class Tiling:
         lateral = max(extent[-2:])
         tiles = max(np.ceil(lateral / largest[-1]), 2 if lateral >= largest[-1] / 2 else 1)
         side = next_fast_len(max(16, int(np.ceil(lateral / tiles)) + 1), real=True)
-        depth = [next_fast_len(min(most, max(16, int(np.ceil(e)) + 1))) for e, most in zip(extent, largest[:-2])]
+        depth = [
+            next_fast_len(min(most, max(16, int(np.ceil(e)) + 1)))
+            for e, most in zip(extent, largest[:-2], strict=False)
+        ]
         return cls((*depth, side, side), tuple(float(v) for v in low), pixel_nm)
 
     def window(self) -> NDArray[np.float32]:
