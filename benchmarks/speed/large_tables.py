@@ -5,8 +5,9 @@
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
 stage then runs in a process of its own: `filter` with its two exports, each export on its own, `render` with 10 nm
-pixels, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The
-memory is the largest of the process, with some 0.4 GB for the program itself.
+pixels, `measure-resolution` with every row a molecule, and `evaluate` with a measured PSF, so that errors are compared
+with the Cramér–Rao bounds of all molecules. The memory is the largest of the process, with some 0.4 GB for the program
+itself.
 """
 
 from __future__ import annotations
@@ -36,13 +37,22 @@ from planeloc.psf import SplinePSF, paper_psf, write_psf
 from planeloc.psf.cubic_spline import Knots
 from planeloc.rendering.render import render
 from planeloc.rendering.settings import RenderSettings
+from planeloc.resolution.measure_resolution import measure_resolution
+from planeloc.resolution.settings import MeasureResolutionSettings
 
 SIZE_PX, PIXEL_NM = 256, paper_psf().pixel_size_nm
 DEPTHS_NM = (-600.0, 600.0)
 FILAMENTS, WIDTH_NM = 400, 20.0
 FOUND, FALSE = 0.9, 0.03  # shares of the molecules that are found, and of false positives
 PORTION = 100_000
-TABLE, TRUTH, PSF, MICROSCOPE = "localizations.h5", "truth.csv", "psf.h5", "microscope.yaml"
+RESOLUTION = ("resolution.json", "resolution.png", "resolution.quality.json")
+TABLE, LINKED, TRUTH, PSF, MICROSCOPE = (
+    "localizations.h5",
+    "localizations.linked.h5",
+    "truth.csv",
+    "psf.h5",
+    "microscope.yaml",
+)
 
 
 def write_inputs(folder: Path, rows: int, density: float) -> None:
@@ -57,11 +67,16 @@ def write_inputs(folder: Path, rows: int, density: float) -> None:
         "depth_range_nm": list(DEPTHS_NM),
         "plane_depths_nm": list(paper_psf().plane_depths_nm),
     }
-    with localization_table.LocalizationsWriter(folder / TABLE, metadata) as table, (folder / TRUTH).open("w") as file:
+    with (
+        localization_table.LocalizationsWriter(folder / TABLE, metadata) as table,
+        localization_table.LocalizationsWriter(folder / LINKED, metadata, ("last_frame", "frames")) as linked,
+        (folder / TRUTH).open("w") as file,
+    ):
         for start in range(0, molecules, PORTION):
             number = np.arange(start, min(start + PORTION, molecules))
             found, truth = portion((number / density).astype(np.int64), np.random.default_rng([1, start]))
             table.append(found)
+            linked.append(found.assign(last_frame=found["frame"], frames=1))
             truth.to_csv(file, index=False, header=start == 0, float_format="%.2f", lineterminator="\n")
     write_psf(folder / PSF, measured_psf())
     camera = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
@@ -114,6 +129,9 @@ def stages(folder: Path) -> dict[str, Callable[[], object]]:
         "export to Picasso": lambda: read_and(picasso.write, filtered, exports[0][1]),
         "export to ThunderSTORM": lambda: read_and(thunderstorm.write, filtered, exports[1][1]),
         "render, 10 nm": lambda: render(filtered, *images, RenderSettings()),
+        "measure-resolution": lambda: measure_resolution(
+            table, folder / LINKED, *(folder / name for name in RESOLUTION), MeasureResolutionSettings()
+        ),
         "evaluate, with bounds": lambda: evaluate(
             filtered, folder / TRUTH, *figures, EvaluateSettings(), folder / PSF, folder / MICROSCOPE
         ),
