@@ -32,6 +32,7 @@ SECTIONS = {
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
+    "measure_resolution": ("planeloc.resolution.settings", "MeasureResolutionSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }

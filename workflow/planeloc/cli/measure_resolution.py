@@ -20,5 +20,5 @@ from planeloc.resolution.settings import MeasureResolutionSettings
     QUALITY,
 )
 def command(localizations: Path, **given: Any) -> Used:
-    """Measure the resolution by Fourier correlation, the precision from neighbouring frames, and what limits both."""
+    """Measure the resolution, the precision from neighbouring frames, and what limits both."""
     return Used(measure_resolution(localizations, **given))
