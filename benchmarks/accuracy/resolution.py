@@ -2,7 +2,7 @@
 
     python -m benchmarks.accuracy.resolution --picasso OTHER_ENVIRONMENT/bin/python --picasso-table TABLE.hdf5
 
-Tables of blinks on straight filaments in a field of 10 µm (`tests.support.blinking_tables`). The correlation of two
+Tables of blinks on straight filaments in a field of 10 µm (`tests.support.filament_tables`). The correlation of two
 halves of linked blinks is known from their density along the filaments and from their precisions; that of two halves of
 single frames is not a resolution, since both hold the same blinks. Picasso runs on exports of the same tables: it
 divides the rows at random. The last part changes one thing at a time: the truth of the stated precision, the density,
@@ -25,7 +25,7 @@ import pandas as pd
 from benchmarks.support.record import Record, add_json_option
 from benchmarks.tables import ROOT, TABLES
 from scipy.stats import chi2
-from tests.support.blinking_tables import FRAMES, BlinkingTable, blinking_table
+from tests.support.filament_tables import FRAMES, BlinkingTable, blinking_table
 
 from planeloc.io import picasso
 from planeloc.resolution.halves import first_and_second, time_block_halves

@@ -14,7 +14,7 @@ from planeloc.resolution import measure_resolution as stage
 from planeloc.resolution.measure_resolution import measure_resolution
 from planeloc.resolution.quality import limit_of
 from planeloc.resolution.settings import MeasureResolutionSettings
-from support.blinking_tables import FRAMES, blinking_table
+from support.filament_tables import FRAMES, blinking_table
 
 METADATA = {"frames": FRAMES, "width_px": 40, "height_px": 40, "pixel_size_nm": 150.0, "depth_range_nm": [-600, 600]}
 FIELD_NM = 6_000.0

@@ -12,7 +12,7 @@ from planeloc.resolution.neighbouring_frames import (
     lateral_precision,
     precision_ratio,
 )
-from support.blinking_tables import blinking_table
+from support.filament_tables import blinking_table
 
 FEWEST = 200
 

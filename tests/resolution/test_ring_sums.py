@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 from planeloc.resolution.halves import first_and_second, random_halves, time_block_halves
 from planeloc.resolution.ring_sums import THRESHOLD, mean_of, resolution
 from planeloc.resolution.spectra import planar_sums, volume_sums
-from support.blinking_tables import blinking_table
+from support.filament_tables import blinking_table
 
 
 @pytest.mark.parametrize(("blinks", "longest"), [(3_000, 1), (12_000, 5)])
