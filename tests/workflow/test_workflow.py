@@ -26,9 +26,9 @@ from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
     *("simulate", "cameras", "calibrate", "register", "convert", "train"),
-    *("localize", "correct-drift", "filter", "render", "evaluate"),
+    *("localize", "correct-drift", "filter", "measure-resolution", "render", "evaluate"),
 ]
-QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Sample drift", "Evaluation"]
+QUALITY_TITLES = ["Cameras", "Calibration", "Registration", "Movie", "Sample drift", "Resolution", "Evaluation"]
 DEMO = "results/demo"
 
 
@@ -132,7 +132,7 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     checkout.calls()
 
     assert checkout.demo().returncode == 0
-    assert checkout.verbs() == ["correct-drift", "evaluate", "filter", "localize", "render"]
+    assert checkout.verbs() == ["correct-drift", "evaluate", "filter", "localize", "measure-resolution", "render"]
 
 
 @pytest.mark.slow
@@ -186,7 +186,9 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     calls = own_data.calls()
     assert Counter(call[0] for call in calls) == {
         **dict.fromkeys(("calibrate", "register", "train"), 2),
-        **dict.fromkeys(("convert", "localize", "correct-drift", "filter", "render", "evaluate"), 3),
+        **dict.fromkeys(
+            ("convert", "localize", "correct-drift", "filter", "measure-resolution", "render", "evaluate"), 3
+        ),
     }
     movies = {call.count("--movie") for call in calls if call[0] == "train"}
     assert movies == {1}  # the light is measured in a calibration's first sample

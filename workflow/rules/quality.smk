@@ -33,6 +33,7 @@ rule quality:
         registration=made_for_sample(rules.register.output.quality),
         movie=rules.convert.output.quality,
         sample_drift=rules.correct_drift.output.quality,
+        resolution=rules.measure_resolution.output.quality,
         evaluation=rules.evaluate.output.metrics,
     output:
         page=report(
@@ -53,4 +54,5 @@ rule quality:
     shell:
         "planeloc report quality --output {output.page:q} {params.cameras} calibration={input.calibration:q} "
         "registration={input.registration:q} movie={input.movie:q} "
-        "sample_drift={input.sample_drift:q} evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"
+        "sample_drift={input.sample_drift:q} resolution={input.resolution:q} "
+        "evaluation={input.evaluation:q} 2>&1 | tee -i {log:q}"
