@@ -248,10 +248,9 @@ TABLES = {
             Column("Picasso's NeNA", "picasso_nena_nm", ".2f"),
             Column("measured / stated", "ratio", ".3f"),
         ),
-        lambda row: row["kind"] == "known",
     ),
     "resolution_thresholds": Table(
-        "resolution",
+        "resolution_thresholds",
         (
             Column("what is changed", "kind"),
             Column("true / stated precision", "scale", ".2f"),
@@ -262,7 +261,6 @@ TABLES = {
             Column("times the best", "worse", ".2f"),
             Column("pairs lost by linking", "lost", ".1%"),
         ),
-        lambda row: row["kind"] != "known",
         once="kind",
     ),
     "whole_movie_accuracy": Table("whole_movie_accuracy", _MOVIE),

@@ -1,6 +1,7 @@
 """Is the measured resolution the true one? Against what is known, against Picasso, and where the thresholds come from.
 
     python -m benchmarks.accuracy.resolution --picasso OTHER_ENVIRONMENT/bin/python --picasso-table TABLE.hdf5
+    python -m benchmarks.accuracy.resolution --part resolution_thresholds
 
 Tables of blinks on straight filaments in a field of 10 µm (`tests.support.filament_tables`). The correlation of two
 halves of linked blinks is known from their density along the filaments and from their precisions; that of two halves of
@@ -132,16 +133,21 @@ def real(record: Record, interpreter: str | None, file: Path) -> None:
     record.add(kind="known", table=f"{file.name}, of Picasso", stated_rms_nm=stated, rows=len(table), **found, **more)
 
 
-def thresholds(record: Record) -> None:
-    blinks = 20_000
-    base = resolution_of(made(blinks)).nm
+BLINKS = 20_000
+
+
+def by_precision(record: Record) -> None:
+    base = resolution_of(made(BLINKS)).nm
     for scale in (1.0, 1.15, 1.3, 1.5, 2.0):
-        case = made(blinks, scale=scale)
+        case = made(BLINKS, scale=scale)
         lost = float(chi2.sf(LINKING_CHI2 / scale**2, 3))
         frc = resolution_of(case).nm
         record.add(
             kind="precision", scale=scale, ratio=nena(case.table)["ratio"], frc_nm=frc, worse=frc / base, lost=lost
         )
+
+
+def by_density(record: Record) -> None:
     dense = resolution_of(made(200_000, longest=3)).nm
     for number in (2_500, 5_000, 10_000, 20_000, 50_000, 100_000):
         case = made(number, longest=3)
@@ -152,8 +158,12 @@ def thresholds(record: Record) -> None:
             kind="density", molecules=number, per_nm=case.per_nm, dimension=nyquist.dimension, ratio=ratio,
             frc_nm=frc, worse=frc / dense,
         )  # fmt: skip
+
+
+def by_drift(record: Record) -> None:
+    base = resolution_of(made(BLINKS)).nm
     for drift in (0.0, 10.0, 20.0, 40.0, 80.0):
-        case = made(blinks, drift_nm=drift)
+        case = made(BLINKS, drift_nm=drift)
         frc, halves = resolution_of(case).nm, time_halves(case)
         record.add(kind="drift", drift_nm=drift, frc_nm=frc, ratio=halves / frc, worse=frc / base)
 
@@ -167,19 +177,26 @@ def time_halves(case: BlinkingTable) -> float:
     return resolution(planar_sums(case.linked[["x", "y"]].to_numpy(), 4.0, halves=first).halves[0]).nm
 
 
+THRESHOLDS = {"precision": by_precision, "density": by_density, "drift": by_drift}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picasso", help="Python of an environment with picassosr; without it, its columns are empty")
     parser.add_argument("--picasso-table", type=Path, help="a table of Picasso (HDF5)")
+    parser.add_argument("--part", choices=("resolution", "resolution_thresholds"), default="resolution")
+    parser.add_argument("--thresholds", nargs="+", default=list(THRESHOLDS), choices=THRESHOLDS)
+    parser.add_argument("--extend", action="store_true", help="keep the rows of earlier runs of the same commit")
     add_json_option(parser)
     options = parser.parse_args()
-    record = Record("resolution", options.json)
-    known(record, options.picasso)
-    if options.picasso_table:
-        real(record, options.picasso, options.picasso_table)
-    thresholds(record)
-    for name in ("resolution", "resolution_thresholds"):
-        record.show(*TABLES[name].columns)
+    record = Record(options.part, options.json, options.extend)
+    if options.part == "resolution":
+        known(record, options.picasso)
+        if options.picasso_table:
+            real(record, options.picasso, options.picasso_table)
+    for kind in options.thresholds if options.part == "resolution_thresholds" else ():
+        THRESHOLDS[kind](record)
+    record.show(*TABLES[options.part].columns)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,12 @@ def test_a_good_table_passes_and_everything_is_written(tmp_path) -> None:
     assert sum(record["nena"]["lateral"]["counts"]) == pytest.approx(sum(record["nena"]["lateral"]["fit"]), rel=1e-3)
 
 
+def test_blocks_of_a_short_movie_cut_few_blinks(tmp_path) -> None:
+    made = blinking_table(1_200, field_nm=FIELD_NM, filaments=20, longest=10, frames=600)
+    _, values, _ = run(tmp_path, made.table, made.linked)
+    assert values["frc_unlinked_nm"] > 0.9 * values["frc_nm"] > 1.3 * values["frc_naive_nm"]
+
+
 def test_the_same_tables_give_the_same_results(tmp_path) -> None:
     made = blinking_table(3_000, field_nm=FIELD_NM, filaments=8)
     assert run(tmp_path, made.table, made.linked) == run(tmp_path, made.table, made.linked)

@@ -40,6 +40,7 @@ from planeloc.resolution.spectra import planar_sums, volume_sums
 _SMALLEST_PIXEL_NM, _LARGEST_PIXEL_NM, _UNKNOWN_PIXEL_NM = 2.0, 20.0, 5.0
 _VOXEL_OVER_SD = 0.7  # edge of a voxel over the geometric mean of the three precisions
 _MOST_SLICES = 12
+_BLINKS_PER_BLOCK = 50  # length of a block of time over the mean length of a blink; of these, 2 % are cut
 _AXES, _SDS = ("x", "y", "z"), ("x_sd", "y_sd", "z_sd")
 
 
@@ -136,7 +137,7 @@ def measure_localizations(measured: Measured, rows: Rows, settings: MeasureResol
     fewest = settings.minimum_rows
     measured.localizations, measured.stated = len(rows), rows.median_sd()
     if "xy" in measured.sums and len(rows) >= fewest:
-        halves = np.array(time_block_halves(rows.frame, settings.time_blocks, settings.splits))
+        halves = time_block_halves(rows.frame, _blocks(measured, rows, settings), settings.splits)
         flat = planar_sums(rows.position[:, :2], measured.pixel_nm, halves=halves)
         measured.sums |= {"naive": flat.whole, "unlinked": mean_of(flat.halves)}
         measured.resolutions |= {name: resolution(measured.sums[name]) for name in ("naive", "unlinked")}
@@ -149,6 +150,13 @@ def measure_localizations(measured: Measured, rows: Rows, settings: MeasureResol
         lateral = lateral_precision(own, fewest).value
         each.nena = (lateral, axial_precision(own, lateral, fewest).value)
         each.ratio = tuple(value for value, _ in _ratios(own, fewest))
+
+
+def _blocks(measured: Measured, rows: Rows, settings: MeasureResolutionSettings) -> int:
+    """Blocks of time that are long for a blink, so that few blinks are cut by their ends."""
+    blink = measured.localizations / measured.molecules
+    most = int((np.ptp(rows.frame) + 1) / (_BLINKS_PER_BLOCK * blink))
+    return int(np.clip(most, 2, settings.time_blocks))
 
 
 def _ratios(pairs: FramePairs, fewest: int) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -29,7 +29,11 @@ class MeasureResolutionSettings:
         advanced=True,
     )
     time_blocks: int = setting(
-        20, "Number of blocks of time of which each half gets every other.", minimum=4, maximum=1000, advanced=True
+        20,
+        "Largest number of blocks of time of which each half gets every other.",
+        minimum=4,
+        maximum=1000,
+        advanced=True,
     )
     minimum_rows: int = setting(
         200,
