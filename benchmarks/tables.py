@@ -248,6 +248,7 @@ TABLES = {
             Column("Picasso's NeNA", "picasso_nena_nm", ".2f"),
             Column("measured / stated", "ratio", ".3f"),
         ),
+        lambda row: row["kind"] == "known",
     ),
     "resolution_thresholds": Table(
         "resolution_thresholds",

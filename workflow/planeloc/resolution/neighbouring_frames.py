@@ -206,7 +206,7 @@ def _fit(
 
     def model(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         same = middle ** (dimensions - 1) * np.exp(-((middle / np.exp(parameters[0])) ** 2) / 4)
-        parts = np.array([same / same.sum(), *others])
+        parts = np.array([same / max(same.sum(), 1e-300), *others])
         shares = np.exp(np.append(0.0, parameters[1:]) - max(0.0, *parameters[1:]))
         return parts * (shares / shares.sum())[:, None]
 
