@@ -5,7 +5,7 @@
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
 stage then runs in a process of its own: `filter` with its two exports, each export on its own and back, `render` with
-10 nm pixels, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all
+10 nm pixels, `measure-resolution` with every row a molecule, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all
 molecules. The memory is the largest of the process, with some 0.4 GB for the program itself.
 """
 
@@ -39,6 +39,8 @@ from planeloc.psf import SplinePSF, paper_psf, write_psf
 from planeloc.psf.cubic_spline import Knots
 from planeloc.rendering.render import render
 from planeloc.rendering.settings import RenderSettings
+from planeloc.resolution.measure_resolution import measure_resolution
+from planeloc.resolution.settings import MeasureResolutionSettings
 
 SIZE_PX, PIXEL_NM = 256, paper_psf().pixel_size_nm
 DEPTHS_NM = (-600.0, 600.0)
@@ -48,7 +50,14 @@ PORTION = 100_000
 PROGRAMS = {"Picasso": picasso, "ThunderSTORM": thunderstorm, "SMAP": smap}
 if find_spec("pyarrow"):
     PROGRAMS["Parquet"] = parquet
-TABLE, TRUTH, PSF, MICROSCOPE = "localizations.h5", "truth.csv", "psf.h5", "microscope.yaml"
+RESOLUTION = ("resolution.json", "resolution.png", "resolution.quality.json")
+TABLE, LINKED, TRUTH, PSF, MICROSCOPE = (
+    "localizations.h5",
+    "localizations.linked.h5",
+    "truth.csv",
+    "psf.h5",
+    "microscope.yaml",
+)
 
 
 def write_inputs(folder: Path, rows: int, density: float) -> None:
@@ -63,11 +72,16 @@ def write_inputs(folder: Path, rows: int, density: float) -> None:
         "depth_range_nm": list(DEPTHS_NM),
         "plane_depths_nm": list(paper_psf().plane_depths_nm),
     }
-    with localization_table.LocalizationsWriter(folder / TABLE, metadata) as table, (folder / TRUTH).open("w") as file:
+    with (
+        localization_table.LocalizationsWriter(folder / TABLE, metadata) as table,
+        localization_table.LocalizationsWriter(folder / LINKED, metadata, ("last_frame", "frames")) as linked,
+        (folder / TRUTH).open("w") as file,
+    ):
         for start in range(0, molecules, PORTION):
             number = np.arange(start, min(start + PORTION, molecules))
             found, truth = portion((number / density).astype(np.int64), np.random.default_rng([1, start]))
             table.append(found)
+            linked.append(found.assign(last_frame=found["frame"], frames=1))
             truth.to_csv(file, index=False, header=start == 0, float_format="%.2f", lineterminator="\n")
     write_psf(folder / PSF, measured_psf())
     camera = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
@@ -127,6 +141,9 @@ def stages(folder: Path) -> dict[str, Callable[[], object]]:
             for name, module in PROGRAMS.items()
         },
         "render, 10 nm": lambda: render(filtered, *images, RenderSettings()),
+        "measure-resolution": lambda: measure_resolution(
+            table, folder / LINKED, *(folder / name for name in RESOLUTION), MeasureResolutionSettings()
+        ),
         "evaluate, with bounds": lambda: evaluate(
             filtered, folder / TRUTH, *figures, EvaluateSettings(), folder / PSF, folder / MICROSCOPE
         ),

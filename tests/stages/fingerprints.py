@@ -46,6 +46,9 @@ ENTRIES = {
     "correct-drift": ["planeloc.cli.options", "planeloc.cli.correct_drift", "planeloc.postprocessing.correct_drift"],
     "filter": ["planeloc.cli.options", "planeloc.cli.filter", "planeloc.postprocessing.filter"],
     "link": ["planeloc.cli.options", "planeloc.cli.link", "planeloc.postprocessing.link"],
+    "measure-resolution": [
+        *("planeloc.cli.options", "planeloc.cli.measure_resolution", "planeloc.resolution.measure_resolution"),
+    ],
     "render": [
         *("planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"),
         "planeloc.rendering.figure",  # its pictures are results

@@ -25,6 +25,7 @@ OUTPUTS = {
     "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "figure", "provenance"],
+    "measure-resolution": ["output", "figure", "quality", "provenance"],
     "link": ["output", "figure", "quality", "provenance"],
     "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
     "view-3d": ["output", "provenance"],
@@ -37,7 +38,18 @@ OUTPUTS = {
     "paper report": ["output", "provenance"],
 }
 CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
-INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
+INPUTS = (
+    "beads",
+    "microscope",
+    "movie",
+    "psf",
+    "start-from",
+    "registration",
+    "weights",
+    "localizations",
+    "linked",
+    "truth",
+)
 PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},

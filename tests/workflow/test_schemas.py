@@ -34,6 +34,7 @@ SECTIONS = {
     "correct_drift": ("planeloc.postprocessing.correct_drift", "CorrectDriftSettings"),
     "filter": ("planeloc.postprocessing.filter", "FilterSettings"),
     "link": ("planeloc.postprocessing.link", "LinkSettings"),
+    "measure_resolution": ("planeloc.resolution.settings", "MeasureResolutionSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
     "view_3d": ("planeloc.rendering.view_3d.view_3d", "View3DSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),

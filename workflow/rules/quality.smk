@@ -21,6 +21,8 @@ ON_PAGE = {
     "figure:sample_drift": rules.correct_drift.output.figure,
     "linking": rules.link.output.quality,
     "figure:linking": rules.link.output.figure,
+    "resolution": rules.measure_resolution.output.quality,
+    "figure:resolution": rules.measure_resolution.output.figure,
     "figure:filtered": rules.filter.output.figure,
     "link:view_3d": rules.view_3d.output.page,
     "figure:depth": rules.render.output.depth_image,
@@ -40,6 +42,7 @@ TOLD_IF_STOPPED = {
     "sample_drift": rules.correct_drift,
     "filter": rules.filter,
     "linking": rules.link,
+    "resolution": rules.measure_resolution,
     "evaluation": rules.evaluate,
 }
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "overlay": "Draw raw frames of all cameras with the localizations found in them.",
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
+    "measure-resolution": "Measure the resolution, the precision from neighbouring frames, and what limits both.",
     "link": "Link the localizations of every blink over the frames, and merge them into one row.",
     "import": "Read a table of localizations that another program wrote or changed.",
     "render": "Render the super-resolution images.",

@@ -118,6 +118,37 @@ _LABELS = {
     "blink_scatter": "scatter within blinks / stated standard deviation",
     **{f"blink_scatter_{axis}": f"scatter in {axis} within blinks / stated standard deviation" for axis in "xyz"},
     **{f"shared_{axis}_fraction": f"variance of {axis} shared by all frames of a blink" for axis in "xyz"},
+    # measure-resolution
+    "molecules": "molecules (rows of the linked table)",
+    "localizations_per_molecule": "localizations per molecule",
+    "frc_nm": "resolution in x and y (FRC)",
+    "frc_split_spread_nm": "spread of the FRC between random halves",
+    "frc_time_nm": "FRC, first against second half of the movie",
+    "frc_time_blocks_nm": "FRC, halves of alternating blocks of time",
+    "frc_time_ratio": "FRC of both halves of the movie / of random halves",
+    "frc_naive_nm": "FRC before linking, random halves (too small)",
+    "frc_unlinked_nm": "FRC before linking, blinks kept whole",
+    "naive_frc_ratio": "FRC before linking: random halves / blinks kept whole",
+    "frc_xz_nm": "resolution in x and z (FRC)",
+    "frc_yz_nm": "resolution in y and z (FRC)",
+    "fsc_nm": "resolution in 3D (FSC)",
+    "fsc_axial_nm": "resolution along z (FSC, 30° cone)",
+    "nyquist_lateral_nm": "resolution by density in x and y (Nyquist)",
+    "nyquist_3d_nm": "resolution by density in 3D (Nyquist)",
+    "nyquist_ratio": "resolution by density / by precision",
+    "structure_dimension": "dimension of the structure in x and y",
+    "precision_fwhm_nm": "lateral precision of a molecule, FWHM",
+    "resolution_measured": "resolution measured (1: yes, 0: no)",
+    **{
+        name.format(direction): text.format(direction)
+        for direction in ("lateral", "axial")
+        for name, text in (
+            ("nena_{}_nm", "{} precision from neighbouring frames (NeNA)"),
+            ("stated_precision_{}_nm", "stated {} precision, median"),
+            ("linked_precision_{}_nm", "stated {} precision after linking, median"),
+            ("precision_ratio_{}", "measured / stated {} precision"),
+        )
+    },
     # evaluate
     "jaccard": "Jaccard index",
     "efficiency_lateral": "lateral efficiency",
