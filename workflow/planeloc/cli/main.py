@@ -26,6 +26,7 @@ _COMMANDS = {
     "correct-drift": "Estimate the drift of the sample from the localizations, and take it out of them.",
     "filter": "Filter localizations, and export them to other programs.",
     "render": "Render the super-resolution images.",
+    "view": "Draw a part of the sample: a region, from a side, coloured by a quantity.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",
 }
