@@ -47,6 +47,10 @@ ENTRIES = {
         *("planeloc.cli.options", "planeloc.cli.render", "planeloc.rendering.render"),
         "planeloc.rendering.figure",  # its pictures are results
     ],
+    "view": [
+        *("planeloc.cli.options", "planeloc.cli.view", "planeloc.rendering.view"),
+        "planeloc.rendering.figure",
+    ],
     "evaluate": ["planeloc.cli.options", "planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.

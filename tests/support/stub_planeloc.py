@@ -22,7 +22,11 @@ OUTPUTS = {
     "localize": ["output", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "provenance"],
-    "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
+    "render": [
+        *("depth-image", "voxel-image", "projections", "slices", "drift-image"),
+        *("tiff", "voxel-tiff", "zarr", "provenance"),
+    ],
+    "view": ["picture", "tiff", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],
     "paper sweep": ["output", "provenance"],
@@ -32,7 +36,18 @@ OUTPUTS = {
     "paper report": ["output", "provenance"],
 }
 CAMERA_MOVIES = ("dark", "bright", "bright-without-em")
-INPUTS = ("beads", "microscope", "movie", "psf", "start-from", "registration", "weights", "localizations", "truth")
+INPUTS = (
+    "beads",
+    "microscope",
+    "movie",
+    "psf",
+    "start-from",
+    "registration",
+    "weights",
+    "localizations",
+    "drift",
+    "truth",
+)
 PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
 QUALITY = {
     "values": {"recall": 0.5, "per_plane": [1.0, 2.0], "unknown": None},
@@ -58,7 +73,7 @@ def simulate(folder: Path) -> None:
 
 
 def write(path: Path, name: str, verb: str) -> None:
-    if name == "store":
+    if name in ("store", "zarr"):
         path.mkdir()
         (path / "zarr.json").write_text("{}")
     elif path.suffix == ".json":

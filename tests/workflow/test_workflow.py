@@ -89,6 +89,28 @@ def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
+def test_a_view_is_drawn_when_it_is_new_or_changed_and_no_other(checkout: Checkout) -> None:
+    file = "config/demo/config.yaml"
+    views = "views:\n  whole:\n  tip:\n    region: 0,900,0,900\n    samples: [filaments]\n\npathvars:"
+    checkout.edit(file, "pathvars:", views)
+    assert checkout.demo().returncode == 0
+    drawn = [call for call in checkout.calls() if call[0] == "view"]
+    assert sorted("--region=0,900,0,900" in call for call in drawn) == [False, True]
+    folder = checkout.folder / DEMO / "filaments" / "views"
+    names = ["tip.ome.tif", "tip.png", "tip.view.provenance.json"]
+    assert sorted(path.name for path in folder.glob("tip*")) == names
+
+    checkout.edit(file, "0,900,0,900", "0,800,0,900")
+    checkout.edit(file, "  whole:\n", "  whole:\n  side:\n    projection: xz\n")
+    assert checkout.demo().returncode == 0
+    calls = checkout.calls()
+    assert [call[0] for call in calls] == ["view", "view"]
+    assert {path for call in calls for path in call if path.endswith(".png")} == {
+        f"{DEMO}/filaments/views/{name}.png" for name in ("tip", "side")
+    }
+
+
+@pytest.mark.slow
 def test_an_exporter_of_another_package_is_a_setting(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     install(checkout.folder / "site", monkeypatch, "planeloc.exporters", "toy", 'endings = (".xyz", ".txt")\n')
     checkout.edit("config/demo/config.yaml", "pathvars:", "filter:\n  exports: [picasso, toy]\n\npathvars:")

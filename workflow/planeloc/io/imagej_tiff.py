@@ -33,9 +33,8 @@ def imagej_description(slices: int, voxel_nm: tuple[float, float, float], corner
         "loop": "false",
         **{key: value for key, value in origins.items() if value},
     }
-    return "".join(
-        f"{key}={value:.10g}\n" if isinstance(value, float) else f"{key}={value}\n" for key, value in lines.items()
-    )
+    texts = {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in lines.items()}
+    return "".join(f"{key}={text}\n" for key, text in texts.items())
 
 
 def add_description(path: Path, text: str) -> None:

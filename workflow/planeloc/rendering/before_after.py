@@ -16,7 +16,7 @@ from planeloc.rendering.layouts import Tone
 from planeloc.rendering.scene import Scene
 
 _SIDE_NM = 3000.0  # of the part that is shown, at most
-_PIXEL_NM, _ENLARGED = 5.0, 1
+_PIXEL_NM = 4.0
 _CELL_NM = 25.0  # localizations that share a cell belong to a structure
 _STEPS = 4  # places per side of the part that are compared
 
@@ -31,13 +31,11 @@ def read_drift(path: Path, frames: NDArray[np.int64]) -> NDArray[np.float64]:
     try:
         drift = pd.read_csv(path, usecols=["x_nm", "y_nm", "z_nm"])[["x_nm", "y_nm", "z_nm"]].to_numpy(np.float64)
     except ValueError:
-        raise PlanelocError(
-            f"{path}: not a sample drift as `planeloc correct-drift` writes it; give that file"
-        ) from None
+        raise PlanelocError(f"{path}: not the sample drift that `planeloc correct-drift` writes; give that") from None
     if len(frames) and not 0 <= frames.min() <= frames.max() < len(drift):
         raise PlanelocError(
-            f"{path}: {len(drift)} frames, but the table has frames {frames.min()} to {frames.max()}; give the drift of "
-            "the same sample"
+            f"{path}: {len(drift)} frames, but the table has frames {frames.min()} to {frames.max()}; give the drift "
+            "of the same sample"
         )
     return drift[frames] if len(frames) else np.empty((0, 3))
 
@@ -64,19 +62,14 @@ def write_before_after(
     for side in ("xy", "xz"):
         pictures = tone.pictures([each.mixture(side, (_PIXEL_NM, _PIXEL_NM), colouring) for each, _ in shown])
         for number, (picture, (_, title)) in enumerate(zip(pictures, shown, strict=True)):
-            picture = picture.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
             left = number * (picture.shape[1] + GAP_PX)
             last = number == len(shown) - 1
             text = f"{side}: {title}"
-            panels.append(Panel(picture, (_PIXEL_NM / _ENLARGED,) * 2, left, top, text, "across" if last else ""))
-        top += pictures[0].shape[0] * _ENLARGED + GAP_PX
+            panels.append(Panel(picture, (_PIXEL_NM, _PIXEL_NM), left, top, text, "across" if last else ""))
+        top += pictures[0].shape[0] + GAP_PX
     spread = np.ptp(drift_nm, axis=0) if len(drift_nm) else np.zeros(3)
-    note = (
-        "range of the drift: "
-        + ", ".join(f"{value:.0f} nm in {axis}" for value, axis in zip(spread, "xyz", strict=True))
-        if subtracted
-        else "no sample drift was subtracted"
-    )
+    ranges = ", ".join(f"{value:.0f} nm in {axis}" for value, axis in zip(spread, "xyz", strict=True))
+    note = f"range of the drift: {ranges}" if subtracted else "no sample drift was subtracted"
     write_panels(path, panels, note, ColourBar(colouring.colour_map, colouring.limits, colouring.label))
 
 
@@ -100,7 +93,5 @@ def busiest(scene: Scene) -> dict[str, tuple[float, float]]:
     sums = np.lib.stride_tricks.sliding_window_view(scores, (_STEPS, _STEPS)).sum(axis=(2, 3))
     row, column = np.unravel_index(int(sums.argmax()), sums.shape)
     corner = [min(place * side / _STEPS, size - side) for place, size in zip((column, row), sizes, strict=True)]
-    return {
-        axis: (low + scene.box[axis][0], low + scene.box[axis][0] + side)
-        for axis, low in zip("xy", corner, strict=True)
-    }
+    places = [low + scene.box[axis][0] for axis, low in zip("xy", corner, strict=True)]
+    return {axis: (place, place + side) for axis, place in zip("xy", places, strict=True)}

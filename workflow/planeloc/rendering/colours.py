@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from planeloc.core.arrays import mean_of_blocks
 
-# Hues from blue over green to orange, all of the lightness J' = 70 in CAM02-UCS: brightness shows the density alone, and
-# mixed colours are as bright. Blue against yellow remains with red-green colour deficiencies: depths a quarter of the
-# range apart keep 20 units of CIELAB chroma between them (benchmarks/accuracy/colour_maps.py).
+# Hues from blue over green to orange, all of the lightness J' = 70 in CAM02-UCS: brightness shows the density alone.
+# Blue against yellow remains with red-green colour deficiencies: depths a quarter of the range apart keep 20 units of
+# CIELAB chroma between them (benchmarks/accuracy/colour_maps.py).
 _DEPTH = (
     *("#8da0f8", "#83a6e9", "#78abdb", "#6cafd0", "#5fb3c5", "#54b6bb", "#4eb8b2", "#4db9aa", "#52b9a1"),
     *("#5fb895", "#71b588", "#84b17a", "#96ad6b", "#a8a85a", "#baa147", "#cb9931", "#df8e05"),
@@ -54,11 +54,15 @@ class ColourMixture:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield `slices` unchanged, and add each to the mixture in its colour."""
         for image, colour in zip(slices, colours, strict=True):
-            pixels = np.flatnonzero(image)  # most of a slice is empty
-            values = image.reshape(-1)[pixels]
-            self.amount.reshape(-1)[pixels] += values
-            self._colour.reshape(-1, 3)[pixels] += values[:, None] * colour
+            self.add(image, colour)
             yield image
+
+    def add(self, image: NDArray[np.float32], colour: NDArray[np.float32]) -> None:
+        """Add an image (rows, columns) in one colour."""
+        pixels = np.flatnonzero(image)  # most of an image is empty
+        values = image.reshape(-1)[pixels]
+        self.amount.reshape(-1)[pixels] += values
+        self._colour.reshape(-1, 3)[pixels] += values[:, None] * colour
 
     def add_voxels(self, voxels: NDArray[np.int64], shape: tuple[int, int, int], colours: NDArray[np.float32]) -> None:
         """Add 1 for each voxel in its colour; `voxels` are flat indices into `shape` (slices, rows, columns)."""

@@ -1,6 +1,7 @@
 """Pictures for a slide or a paper: panels on black with scale bars and a colour bar, pixel for pixel.
 
-The text is about 6 pt high where a picture of usual proportions is printed 85 mm wide, one column of a journal.
+The text is about 6 pt high where a picture of usual proportions is printed 85 mm wide, one column of a journal; that of
+a figure with many panels, where it is printed across both.
 """
 
 from __future__ import annotations
@@ -60,11 +61,16 @@ def write_picture(path: Path, picture: NDArray[np.uint8], pixel_nm: float, note:
     write_panels(path, [Panel(picture, (pixel_nm, pixel_nm))], note, bar)
 
 
-def write_panels(path: Path, panels: Sequence[Panel], note: str, bar: ColourBar | None) -> None:
-    """Write panels, each pixel as it is, with `note` below them and a colour bar beside them."""
+def write_panels(
+    path: Path, panels: Sequence[Panel], note: str, bar: ColourBar | None, printed_columns: int = 1
+) -> None:
+    """Write panels, each pixel as it is, with `note` below them and a colour bar beside them.
+
+    `printed_columns` of a journal are the width at which the text is readable.
+    """
     width = max(panel.left + panel.picture.shape[1] for panel in panels)
     height = max(panel.top + panel.picture.shape[0] for panel in panels)
-    unit = max(width / 60, min(width / 28, height / _SLIM))  # a line of text, in pixels
+    unit = max(width / 60, min(width / 28 / printed_columns, height / _SLIM))  # a line of text, in pixels
     right, bottom = round((7 if bar else 0.5) * unit), round(2.2 * unit)
     total = (width + right, height + bottom)
     figure = Figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, facecolor="black")
@@ -74,6 +80,9 @@ def write_panels(path: Path, panels: Sequence[Panel], note: str, bar: ColourBar 
         axes = figure.add_axes(tuple(value / total[number % 2] for number, value in enumerate(place)))
         axes.imshow(panel.picture, interpolation="none", aspect="auto", extent=(0, columns, rows, 0))
         axes.set_axis_off()
+        if len(panels) > 1:
+            frame = {"fill": False, "edgecolor": "0.3", "linewidth": 0.06 * _points(unit), "clip_on": False}
+            axes.add_patch(Rectangle((0, 0), columns, rows, **frame))
         _annotate(axes, panel, unit)
     if bar:
         bar_height = min(max(height - 4 * unit, 0.7 * height), 24 * unit)
@@ -109,7 +118,7 @@ def _annotate(axes: Axes, panel: Panel, unit: float) -> None:
     bar = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.5}
     style = {"color": "white", "fontsize": _points(0.95 * unit)}
     if "across" in panel.bars:
-        length_nm = nice_length(max(columns * panel.pixel_nm[0] / 6, min(columns, 3 * unit) * panel.pixel_nm[0] / 2))
+        length_nm = nice_length(max(columns / 6, min(columns / 2.5, 4 * unit)) * panel.pixel_nm[0])
         length = length_nm / panel.pixel_nm[0]
         left, top = columns - 0.8 * unit - length, rows - 1.1 * unit
         axes.add_patch(Rectangle((left, top), length, 0.35 * unit, **bar))
@@ -143,4 +152,5 @@ def _colour_bar(figure: Figure, axes: Axes, bar: ColourBar, unit: float, lines: 
     drawn.outline.set_visible(False)
     drawn.ax.yaxis.set_major_locator(MaxNLocator(max(2, min(9, int(lines / 2.2))), steps=[1, 2, 5, 10]))
     drawn.ax.tick_params(colors="white", labelsize=0.85 * points, length=0.25 * points, width=0.06 * points)
-    drawn.set_label(bar.label, color="white", fontsize=_points(_fitting(bar.label, 0.9 * unit, lines * unit)))
+    size = _fitting(bar.label, 0.9 * unit, lines * unit)
+    drawn.set_label(bar.label, color="white", fontsize=_points(size), labelpad=0.4 * points)

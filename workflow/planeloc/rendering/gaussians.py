@@ -28,6 +28,20 @@ class Widths(Protocol):
 
 def gaussian_slices(table: Mapping[str, NDArray], grid: Grid, settings: Widths) -> Iterator[NDArray[np.float32]]:
     """Density of localizations per square micrometre, slice by slice; `table` has x, y, z, x_sd, y_sd."""
+    empty = 0  # the first slice that was not given yet
+    for index, image in occupied_slices(table, grid, settings):
+        for _ in range(empty, index):
+            yield np.zeros(grid.shape[1:], dtype=np.float32)
+        yield image
+        empty = index + 1
+    for _ in range(empty, grid.shape[0]):
+        yield np.zeros(grid.shape[1:], dtype=np.float32)
+
+
+def occupied_slices(
+    table: Mapping[str, NDArray], grid: Grid, settings: Widths
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Number and density of the slices that hold localizations, as for `gaussian_slices`."""
     x, y = np.asarray(table["x"]) / grid.voxel_nm[0], np.asarray(table["y"]) / grid.voxel_nm[1]
     sigma_x = _sigma_nm(np.asarray(table["x_sd"]), settings) / grid.voxel_nm[0]
     sigma_y = _sigma_nm(np.asarray(table["y_sd"]), settings) / grid.voxel_nm[1]
@@ -35,12 +49,14 @@ def gaussian_slices(table: Mapping[str, NDArray], grid: Grid, settings: Widths) 
     order = np.argsort(index, kind="stable")
     bounds = np.searchsorted(index[order], np.arange(grid.shape[0] + 1))
     area_um2 = grid.voxel_nm[0] * grid.voxel_nm[1] / _NM_PER_UM**2
-    for low, high in itertools.pairwise(bounds):
+    for number, (low, high) in enumerate(itertools.pairwise(bounds)):
+        if low == high:
+            continue
         image = np.zeros(grid.shape[1:], dtype=np.float32)
         rows = order[low:high]
         draw_gaussians(image, x[rows], y[rows], sigma_x[rows], sigma_y[rows])
         image /= np.float32(area_um2)
-        yield image
+        yield number, image
 
 
 def _sigma_nm(sd: NDArray, settings: Widths) -> NDArray[np.float64]:

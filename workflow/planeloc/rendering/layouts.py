@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from planeloc.rendering.figure import GAP_PX, Panel
 from planeloc.rendering.scene import Scene, nice_stretch
 
 _LONGEST_PX, _LEAST_PX = 1600, 900  # of the view from the objective, where the pixels allow a choice
-_MONTAGE_PX = 2400  # width of a montage
+_MONTAGE_PX = 3200  # width of a montage
 
 
 class Tone:
@@ -34,6 +36,7 @@ def orthogonal(scene: Scene, pixel_nm: float, stretch: float, colouring: Colouri
 
     All share their scale, so that a structure is found along rows and columns.
     """
+    scene = scene.no_sharper_than(pixel_nm)
     stretch = stretch or nice_stretch(max(scene.size_nm("x"), scene.size_nm("y")), scene.size_nm("z"))
     (front,) = tone.pictures([scene.mixture("xy", (pixel_nm, pixel_nm), colouring)])
     factor = max(1, min(_LONGEST_PX // max(front.shape[:2]), -(-_LEAST_PX // min(front.shape[:2]))))
@@ -75,10 +78,10 @@ def montage(scene: Scene, pixel_nm: float, number: int, colouring: Colouring, to
     width, height = scene.size_nm("x"), scene.size_nm("y")
     columns = min(number, max(1, round((number * height / width * 4 / 3) ** 0.5)))
     pixel_nm *= max(1, int(np.ceil(width * columns / pixel_nm / _MONTAGE_PX)))
-    edges = np.linspace(*scene.box["z"], number + 1)
-    scenes = [scene.sliced((float(low), float(high))) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    edges = map(float, np.linspace(*scene.box["z"], number + 1))
+    scenes = [scene.no_sharper_than(pixel_nm).sliced(depths) for depths in itertools.pairwise(edges)]
     pictures = tone.pictures([each.mixture("xy", (pixel_nm, pixel_nm), colouring) for each in scenes])
-    factor = max(1, _MONTAGE_PX // 2 // (columns * pictures[0].shape[1]))
+    factor = max(1, _MONTAGE_PX // (columns * pictures[0].shape[1]))
     panels = []
     for index, (picture, each) in enumerate(zip(pictures, scenes, strict=True)):
         picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -174,7 +174,7 @@ def _overviews(
         write_panels(files.projections, panels, _count(table, metadata), bar)
     if files.slices:
         panels = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
-        write_panels(files.slices, panels, _count(table, metadata), bar)
+        write_panels(files.slices, panels, _count(table, metadata), bar, printed_columns=2)
     if files.drift and files.drift_image:
         drift = read_drift(files.drift, table["frame"])
         write_before_after(files.drift_image, scene, drift, colouring, tone, bool(drift.any()))

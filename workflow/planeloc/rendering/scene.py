@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from planeloc.core.errors import PlanelocError
 from planeloc.io.localization_table import field_nm, metadata_value, read_columns
 from planeloc.rendering.colouring import LEVELS, Colouring
 from planeloc.rendering.colours import ColourMixture
-from planeloc.rendering.gaussians import REACH, Widths, gaussian_slices
+from planeloc.rendering.gaussians import REACH, Widths, gaussian_slices, occupied_slices
 from planeloc.rendering.grid import Grid
 
 Interval = tuple[float, float]
@@ -26,6 +26,18 @@ COLUMNS = ("frame", "x", "y", "z", "photons", "x_sd", "y_sd", "z_sd", "frames")
 
 SIDES = {"xy": ("x", "y", "z"), "xz": ("x", "z", "y"), "yz": ("y", "z", "x"), "zy": ("z", "y", "x")}
 """Direction of view → axes to the right, downwards and into the picture. As a row, z points upwards."""
+
+
+_LEAST_SIGMA_PX = 0.6
+
+
+@dataclass(frozen=True)
+class _Wider:
+    """As `Widths`."""
+
+    sigma_nm: float
+    minimum_sigma_nm: float
+    maximum_sigma_nm: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,12 @@ class Scene:
         """The same between two depths."""
         return Scene(self.rows, {**self.box, "z": depths}, self.widths)
 
+    def no_sharper_than(self, pixel_nm: float) -> Scene:
+        """The same for a picture of large pixels, in which narrower Gaussians would be lost dots."""
+        least = max(self.widths.minimum_sigma_nm, _LEAST_SIGMA_PX * pixel_nm)
+        largest = max(self.widths.maximum_sigma_nm, least)
+        return replace(self, widths=_Wider(self.widths.sigma_nm, least, largest))
+
     def seen(self, side: str, values: NDArray | None = None) -> dict[str, NDArray]:
         """Rows in the box, in the coordinates of a picture from a side: x to the right, y downwards, nm.
 
@@ -77,9 +95,9 @@ class Scene:
         low, high = colouring.limits
         grid = self._grid(side, (*pixel_nm, (high - low) / LEVELS), colouring.limits)
         mixture = ColourMixture(grid.shape[1:])
-        planes = gaussian_slices(self.seen(side, colouring.values(self.rows)), grid, self.widths)
-        for _ in mixture.pass_through(planes, colouring.colours()):
-            pass
+        colours = colouring.colours()
+        for level, image in occupied_slices(self.seen(side, colouring.values(self.rows)), grid, self.widths):
+            mixture.add(image, colours[level])
         return mixture
 
     def stack(self, side: str, pixel_nm: float, slices: int) -> tuple[Grid, Iterator[NDArray[np.float32]]]:

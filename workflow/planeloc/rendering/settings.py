@@ -64,14 +64,26 @@ class RenderSettings:
     )
 
 
+def _numbers(count: int, hint: str) -> tuple[str, str]:
+    """Pattern of so many numbers separated by commas, or nothing, and what to write."""
+    number = r" *-?[0-9]+(\.[0-9]*)? *"
+    return f"^$|^{number}(,{number}){{{count - 1}}}$", hint
+
+
 @dataclass(frozen=True)
 class ViewSettings:
     """A picture of a part of a sample: what it shows, from which side, and by which quantity it is coloured."""
 
     region: str = setting(
-        "", "Part of the field as x0,x1,y0,y1, in nm, as in the table of localizations; empty: the whole field."
+        "",
+        "Part of the field as x0,x1,y0,y1, in nm, as in the table of localizations; empty: the whole field.",
+        pattern=_numbers(4, "give x0,x1,y0,y1 in nm, without brackets: 1000,3000,500,2500"),
     )
-    depth_range: str = setting("", "Range of depths as z0,z1, in nm; empty: that of the table.")
+    depth_range: str = setting(
+        "",
+        "Range of depths as z0,z1, in nm; empty: that of the table.",
+        pattern=_numbers(2, "give z0,z1 in nm, without brackets: -300,300"),
+    )
     pixel_nm: float = setting(5.0, "Pixel size of picture and stack.", unit="nm", minimum=0.1)
     projection: str = setting(
         "xy",
@@ -84,7 +96,9 @@ class ViewSettings:
         choices=COLOURED,
     )
     colour_range: str = setting(
-        "", "Values at both ends of the colour map, as low,high; empty: chosen from the localizations shown."
+        "",
+        "Values at both ends of the colour map, as low,high; empty: chosen from the localizations shown.",
+        pattern=_numbers(2, "give both ends of the colour map, without brackets: 0,40"),
     )
     colour_map: str = setting(
         "auto",

@@ -83,7 +83,7 @@ def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, se
         return
     else:
         panels = [side_view(scene, settings.projection, settings.pixel_nm, settings.z_stretch or 1.0, colouring, tone)]
-    write_panels(path, panels, note, bar)
+    write_panels(path, panels, note, bar, printed_columns=2 if settings.projection == "slices" else 1)
 
 
 def _write_tiff(path: Path, scene: Scene, settings: ViewSettings) -> None:
