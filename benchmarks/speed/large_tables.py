@@ -5,8 +5,9 @@
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
 stage then runs in a process of its own: `filter` with its two exports, each export on its own, `render` with 10 nm
-pixels and all its files, `view` of a part and of the whole, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The
-memory is the largest of the process, with some 0.4 GB for the program itself.
+pixels and all its files, `view` of a part and of the whole, and `evaluate` with a measured PSF, so that errors are
+compared with the Cramér–Rao bounds of all molecules. The memory is the largest of the process, with some 0.4 GB for the
+program itself.
 """
 
 from __future__ import annotations

@@ -55,15 +55,15 @@ def test_every_projection_writes_its_files(tmp_path, projection, colour_by):
 
 
 def test_depth_points_upwards_in_a_view_from_the_side(tmp_path):
-    rows = table(2, x=[500.0, 1500.0], y=[400.0, 1200.0], z=[-300.0, 300.0], z_sd=10.0)
+    rows = table(2, x=[510.0, 1510.0], y=[410.0, 1210.0], z=[-310.0, 310.0], z_sd=10.0)
     _, _, tiff = written(tmp_path, rows, projection="xz", pixel_nm=20, slices=2)
-    front, behind = tifffile.imread(tiff)  # y of 400 and of 1200 nm
+    front, behind = tifffile.imread(tiff)  # y of 410 and of 1210 nm
     assert np.unravel_index(front.argmax(), front.shape) == (35, 25)
-    assert np.unravel_index(behind.argmax(), behind.shape) == (5, 75)
+    assert np.unravel_index(behind.argmax(), behind.shape) == (4, 75)
     _, _, tiff = written(tmp_path, rows, projection="yz", pixel_nm=20, slices=2)
     left, right = tifffile.imread(tiff)
     assert np.unravel_index(left.argmax(), left.shape) == (35, 20)
-    assert np.unravel_index(right.argmax(), right.shape) == (5, 60)
+    assert np.unravel_index(right.argmax(), right.shape) == (4, 60)
 
 
 def test_a_depth_range_leaves_out_what_is_above_and_below(tmp_path):

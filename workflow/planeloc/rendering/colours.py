@@ -14,7 +14,7 @@ from planeloc.core.arrays import mean_of_blocks
 
 # Hues from blue over green to orange, all of the lightness J' = 70 in CAM02-UCS: brightness shows the density alone.
 # Blue against yellow remains with red-green colour deficiencies: depths a quarter of the range apart keep 20 units of
-# CIELAB chroma between them (benchmarks/accuracy/colour_maps.py).
+# CIELAB chroma between them (tests/rendering/test_colours.py).
 _DEPTH = (
     *("#8da0f8", "#83a6e9", "#78abdb", "#6cafd0", "#5fb3c5", "#54b6bb", "#4eb8b2", "#4db9aa", "#52b9a1"),
     *("#5fb895", "#71b588", "#84b17a", "#96ad6b", "#a8a85a", "#baa147", "#cb9931", "#df8e05"),
