@@ -90,7 +90,7 @@ def test_colours_show_the_quantity(tmp_path):
     colouring = Colouring("frame", (0.0, 10.0), "depth")
     picture = scene.mixture("xy", (10.0, 10.0), colouring).picture(np.ones((160, 200), np.float32))
     np.testing.assert_allclose(picture[80, 50], colouring.colours()[0] * 255, atol=1)
-    np.testing.assert_allclose(picture[80, 150], colouring.colours()[57] * 255, atol=1)
+    np.testing.assert_allclose(picture[80, 150], colouring.colours()[28] * 255, atol=1)
 
 
 def test_unknown_values_have_the_worst_colour():

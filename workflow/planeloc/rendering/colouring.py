@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from planeloc.rendering.colours import depth_colours
 
-LEVELS = 64  # colours of a picture; neighbours cannot be told apart
+LEVELS = 32  # colours of a picture; neighbours can hardly be told apart
 _LABELS = {
     "depth": "depth z (nm)",
     "frame": "frame",

@@ -59,10 +59,12 @@ class ColourMixture:
 
     def add(self, image: NDArray[np.float32], colour: NDArray[np.float32]) -> None:
         """Add an image (rows, columns) in one colour."""
-        pixels = np.flatnonzero(image)  # most of an image is empty
-        values = image.reshape(-1)[pixels]
-        self.amount.reshape(-1)[pixels] += values
-        self._colour.reshape(-1, 3)[pixels] += values[:, None] * colour
+        for start in range(0, len(image), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            pixels = np.flatnonzero(image[rows])  # most of an image is empty
+            values = image[rows].reshape(-1)[pixels]
+            self.amount[rows].reshape(-1)[pixels] += values
+            self._colour[rows].reshape(-1, 3)[pixels] += values[:, None] * colour
 
     def add_voxels(self, voxels: NDArray[np.int64], shape: tuple[int, int, int], colours: NDArray[np.float32]) -> None:
         """Add 1 for each voxel in its colour; `voxels` are flat indices into `shape` (slices, rows, columns)."""
