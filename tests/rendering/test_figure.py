@@ -51,6 +51,14 @@ def test_no_text_is_cut_off_or_covers_another_beside_the_picture(tmp_path, drawn
     assert all(text.get_window_extent(renderer).x1 <= figure.bbox.x1 for text in figure.texts)
 
 
+def test_a_bar_of_densities_has_the_brightness_of_the_picture(tmp_path, drawn):
+    """Half the white of a picture with gamma 0.5 has the brightness √½, on the bar as in the picture."""
+    bar = ColourBar("grey", (0.0, 400.0), "localizations per µm²", gamma=0.5)
+    write_picture(tmp_path / "p.png", np.zeros((300, 300, 3), np.uint8), 10.0, "", bar)
+    mesh = drawn[0].axes[1].collections[-1]
+    assert mesh.norm(200.0) == pytest.approx(0.5**0.5)
+
+
 def test_panels_are_drawn_pixel_for_pixel(tmp_path):
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (900, width, 3), dtype=np.uint8) for width in (400, 500)]

@@ -90,7 +90,7 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
             "config.yaml:3: views.tip.pixel_nm is 0.5: 20 × 10 µm in pixels of 0.5 nm and 32 slices are too many; give "
             "pixel_nm 2.6 or more, or a smaller region",
         ),
-        ("views:\n  tip:\n    samples: [three]\n", "views.tip.samples: unknown sample 'three'; known are one, two"),
+        ("views:\n  tip:\n    samples: [four]\n", "views.tip.samples: unknown sample 'four'; known are one, two"),
         ("views:\n  a/b:\n    pixel_nm: 2\n", "config.yaml:2: a view cannot be called 'a/b'; use letters, digits"),
         ("views:\n  tip:\n  Tip:\n", "config.yaml:3: views 'tip' and 'Tip' would be one file; rename one"),
         (

@@ -109,6 +109,9 @@ def test_a_view_is_drawn_when_it_is_new_or_changed_and_no_other(checkout: Checko
         f"{DEMO}/filaments/views/{name}.png" for name in ("tip", "side")
     }
 
+    report = checkout.demo("--report", f"{DEMO}/report.html")
+    assert report.returncode == 0, report.stderr
+
 
 @pytest.mark.slow
 def test_an_exporter_of_another_package_is_a_setting(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

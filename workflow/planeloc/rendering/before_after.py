@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.rendering.colouring import Colouring
-from planeloc.rendering.figure import GAP_PX, ColourBar, Panel, write_panels
+from planeloc.rendering.figure import GAP_PX, Panel, write_panels
 from planeloc.rendering.layouts import Tone
 from planeloc.rendering.scene import Scene
 
@@ -70,7 +70,7 @@ def write_before_after(
     spread = np.ptp(drift_nm, axis=0) if len(drift_nm) else np.zeros(3)
     ranges = ", ".join(f"{value:.0f} nm in {axis}" for value, axis in zip(spread, "xyz", strict=True))
     note = f"range of the drift: {ranges}" if subtracted else "no sample drift was subtracted"
-    write_panels(path, panels, note, ColourBar(colouring.colour_map, colouring.limits, colouring.label))
+    write_panels(path, panels, note, tone.bar())
 
 
 def busiest(scene: Scene) -> dict[str, tuple[float, float]]:

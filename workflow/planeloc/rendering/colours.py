@@ -86,11 +86,18 @@ class ColourMixture:
 
 def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: float) -> NDArray[np.float32]:
     """Density → brightness (0 … 1): the densest pixels are cut off, the rest is raised to `gamma`."""
+    white = white_of(amount, saturation_percent)
+    if white <= 0:
+        return np.zeros_like(amount)
+    return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
+
+
+def white_of(amount: NDArray[np.float32], saturation_percent: float) -> float:
+    """The density that is drawn in full brightness; 0 if there is none."""
     peak = float(amount.max(initial=0.0))
     if peak <= 0:
-        return np.zeros_like(amount)
-    white = float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
-    return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
+        return 0.0
+    return float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
 
 
 def reduction(rows: int, columns: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
@@ -48,11 +48,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class ColourBar:
-    """A colour map by name, the values at its ends, and what they are."""
+    """A colour map by name, the values at its ends, and what they are.
+
+    With a `gamma`, colours are those of (value / highest)^gamma, as densities are drawn.
+    """
 
     colours: str
     limits: tuple[float, float]
     label: str
+    gamma: float = 1.0
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8], pixel_nm: float, note: str, bar: ColourBar | None) -> None:
@@ -73,6 +77,7 @@ def write_panels(
     unit = max(width / 60, min(width / 28 / printed_columns, height / _SLIM))  # a line of text, in pixels
     right, bottom = round((7 if bar else 0.5) * unit), round(2.2 * unit)
     total = (width + right, height + bottom)
+    titles = [_fitting(panel.title, 0.85 * unit, panel.picture.shape[1] - 0.6 * unit) for panel in panels]
     figure = Figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, facecolor="black")
     for panel in panels:
         rows, columns = panel.picture.shape[:2]
@@ -83,7 +88,7 @@ def write_panels(
         if len(panels) > 1:
             frame = {"fill": False, "edgecolor": "0.3", "linewidth": 0.06 * _points(unit), "clip_on": False}
             axes.add_patch(Rectangle((0, 0), columns, rows, **frame))
-        _annotate(axes, panel, unit)
+        _annotate(axes, panel, unit, min(titles))
     if bar:
         bar_height = min(max(height - 4 * unit, 0.7 * height), 24 * unit)
         left, low = (width + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
@@ -108,12 +113,12 @@ def _fitting(text: str, size: float, room: float) -> float:
     return size * min(1.0, room / max(width, 1e-9))
 
 
-def _annotate(axes: Axes, panel: Panel, unit: float) -> None:
+def _annotate(axes: Axes, panel: Panel, unit: float, title_px: float) -> None:
+    """Title and scale bars of a panel."""
     rows, columns = panel.picture.shape[:2]
     box = {"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit}
     if panel.title:
-        size = _fitting(panel.title, 0.85 * unit, columns - 0.6 * unit)
-        text = axes.text(0.3 * unit, 0.25 * unit, panel.title, color="white", va="top", fontsize=_points(size))
+        text = axes.text(0.3 * unit, 0.25 * unit, panel.title, color="white", va="top", fontsize=_points(title_px))
         text.set_bbox(box)
     bar = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.5}
     style = {"color": "white", "fontsize": _points(0.95 * unit)}
@@ -148,7 +153,8 @@ def nice_length(about_nm: float) -> float:
 
 def _colour_bar(figure: Figure, axes: Axes, bar: ColourBar, unit: float, lines: float) -> None:
     points = _points(unit)
-    drawn = figure.colorbar(ScalarMappable(Normalize(*bar.limits), colour_map(bar.colours)), cax=axes)
+    norm = Normalize(*bar.limits) if bar.gamma == 1 else PowerNorm(bar.gamma, *bar.limits)
+    drawn = figure.colorbar(ScalarMappable(norm, colour_map(bar.colours)), cax=axes)
     drawn.outline.set_visible(False)
     drawn.ax.yaxis.set_major_locator(MaxNLocator(max(2, min(9, int(lines / 2.2))), steps=[1, 2, 5, 10]))
     drawn.ax.tick_params(colors="white", labelsize=0.85 * points, length=0.25 * points, width=0.06 * points)

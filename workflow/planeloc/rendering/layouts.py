@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.rendering.colouring import Colouring
-from planeloc.rendering.colours import ColourMixture, brightness, colour_map, sensible_size
-from planeloc.rendering.figure import GAP_PX, Panel
+from planeloc.rendering.colours import ColourMixture, brightness, colour_map, sensible_size, white_of
+from planeloc.rendering.figure import GAP_PX, ColourBar, Panel
 from planeloc.rendering.scene import Scene, nice_stretch
 
 _LONGEST_PX, _LEAST_PX = 1600, 900  # of the view from the objective, where the pixels allow a choice
@@ -21,10 +21,20 @@ class Tone:
 
     def __init__(self, saturation_percent: float, gamma: float, colouring: Colouring) -> None:
         self._saturation, self._gamma, self._colouring = saturation_percent, gamma, colouring
+        self._white = 0.0  # of the first pictures
+
+    def bar(self) -> ColourBar:
+        """The colour bar of the pictures drawn so far: of the quantity, or of the density of the first of them."""
+        name, limits = self._colouring.colour_map, self._colouring.limits
+        if not self._colouring.by_density:
+            return ColourBar(name, limits, self._colouring.label)
+        return ColourBar(name, (0.0, self._white or 1.0), "localizations per µm²", self._gamma)
 
     def pictures(self, mixtures: list[ColourMixture]) -> list[NDArray[np.uint8]]:
         """The pictures of mixtures of one size, all with the same white."""
-        bright = brightness(np.stack([mixture.amount for mixture in mixtures]), self._saturation, self._gamma)
+        amounts = np.stack([mixture.amount for mixture in mixtures])
+        self._white = self._white or white_of(amounts, self._saturation)
+        bright = brightness(amounts, self._saturation, self._gamma)
         if self._colouring.by_density:
             colours = np.rint(colour_map(self._colouring.colour_map)(np.arange(256))[:, :3] * 255).astype(np.uint8)
             return [colours[np.rint(each * 255).astype(np.uint8)] for each in bright]

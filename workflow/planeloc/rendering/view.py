@@ -18,7 +18,7 @@ from planeloc.io.ome_tiff import write_z_stack
 from planeloc.rendering import view_rules
 from planeloc.rendering.colouring import Colouring, limits_of
 from planeloc.rendering.colours import reduction
-from planeloc.rendering.figure import ColourBar, Panel, write_panels, write_picture
+from planeloc.rendering.figure import Panel, write_panels, write_picture
 from planeloc.rendering.layouts import Tone, montage, orthogonal, overview_pixel, side_view
 from planeloc.rendering.scene import SIDES, Scene, read_scene
 from planeloc.rendering.settings import ViewSettings
@@ -68,7 +68,6 @@ def _note(scene: Scene, number: int) -> str:
 
 def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, settings: ViewSettings) -> None:
     tone = Tone(settings.saturation_percent, settings.gamma, colouring)
-    bar = None if colouring.by_density else ColourBar(colouring.colour_map, colouring.limits, colouring.label)
     panels: list[Panel]
     if settings.projection == "orthogonal":
         pixel_nm = overview_pixel(scene, settings.pixel_nm)
@@ -79,11 +78,11 @@ def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, se
         (drawn,) = tone.pictures([scene.mixture("xy", (settings.pixel_nm, settings.pixel_nm), colouring)])
         reduced = reduction(*drawn.shape[:2])
         note += "" if reduced == 1 else f" · pixels of {settings.pixel_nm * reduced:g} nm"
-        write_picture(path, drawn, settings.pixel_nm, note, bar)
+        write_picture(path, drawn, settings.pixel_nm, note, tone.bar())
         return
     else:
         panels = [side_view(scene, settings.projection, settings.pixel_nm, settings.z_stretch or 1.0, colouring, tone)]
-    write_panels(path, panels, note, bar, printed_columns=2 if settings.projection == "slices" else 1)
+    write_panels(path, panels, note, tone.bar(), printed_columns=2 if settings.projection == "slices" else 1)
 
 
 def _write_tiff(path: Path, scene: Scene, settings: ViewSettings) -> None:
