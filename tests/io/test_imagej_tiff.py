@@ -47,6 +47,7 @@ def test_imagej_and_ome_readers_agree(tmp_path: Path, monkeypatch: pytest.Monkey
         assert 'PhysicalSizeZ="0.05"' in tiff.ome_metadata and 'PositionZ="-0.525"' in tiff.ome_metadata
         assert str(tiff.pages[0].tags.getall(270)[0].value).startswith("<?xml")
         assert tiff.imagej_metadata["spacing"] == 0.05
+        assert tiff.imagej_metadata["max"] == pytest.approx(STACK.max(), rel=1e-6)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

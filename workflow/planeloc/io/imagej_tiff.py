@@ -14,7 +14,12 @@ _IMAGE_DESCRIPTION, _ASCII = 270, 2
 _VERSION = "1.52i"  # whose format this is; ImageJ only asks for the word before it
 
 
-def imagej_description(slices: int, voxel_nm: tuple[float, float, float], corner_nm: tuple[float, float, float]) -> str:
+def imagej_description(
+    slices: int,
+    voxel_nm: tuple[float, float, float],
+    corner_nm: tuple[float, float, float],
+    brightest: float,
+) -> str:
     """ImageJ's text for a z-stack.
 
     Parameters
@@ -22,6 +27,7 @@ def imagej_description(slices: int, voxel_nm: tuple[float, float, float], corner
     voxel_nm : voxel size in x, y, z.
     corner_nm : place of the outer corner of the first pixel in x and y, and of the middle of the first slice in z.
         ImageJ then shows the same coordinates as a table of localizations.
+    brightest : value that is shown white; without it, ImageJ looks at the first slice, which may be empty.
     """
     origins = {f"{axis}origin": -corner / size for axis, corner, size in zip("xyz", corner_nm, voxel_nm, strict=True)}
     lines = {
@@ -31,6 +37,8 @@ def imagej_description(slices: int, voxel_nm: tuple[float, float, float], corner
         "unit": "micron",
         "spacing": voxel_nm[2] / 1000,
         "loop": "false",
+        "min": 0.0,
+        "max": brightest or 1.0,
         **{key: value for key, value in origins.items() if value},
     }
     texts = {key: f"{value:.10g}" if isinstance(value, float) else value for key, value in lines.items()}

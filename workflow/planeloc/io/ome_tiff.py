@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import uuid
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,10 +122,17 @@ def write_z_stack(
     if corner_nm is not None:
         description["Plane"] = _positions(shape[0], voxel_nm, corner_nm)
     large = math.prod(shape) * np.dtype(dtype).itemsize > _LARGEST_CLASSIC_BYTES
+    brightest = [0.0]
+
+    def prepared() -> Iterator[NDArray]:
+        for image in slices:
+            brightest.append(float(image.max(initial=0)))
+            yield np.ascontiguousarray(image, dtype=dtype)
+
     with atomic_path(path) as partial:
         with tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=large) as tiff:
             tiff.write(
-                (np.ascontiguousarray(image, dtype=dtype) for image in slices),
+                prepared(),
                 shape=shape,
                 dtype=dtype,
                 photometric="minisblack",
@@ -137,7 +144,8 @@ def write_z_stack(
                 software="planeloc",
                 metadata=_metadata(shape, "ZYX", description),
             )
-        add_description(partial, imagej_description(shape[0], voxel_nm, corner_nm or (0.0, 0.0, 0.0)))
+        text = imagej_description(shape[0], voxel_nm, corner_nm or (0.0, 0.0, 0.0), max(brightest))
+        add_description(partial, text)
 
 
 def _positions(
