@@ -9,8 +9,8 @@ give equal bytes however their rows were appended.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,8 +41,16 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 """Column → (type on disk, unit, meaning), in the order of the table."""
 
 ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
-    "goodness_of_fit": ("float32", "1", "deviance of the counts around it over its expectation; 1 if they fit"),
-    "local_density": ("float32", "1/um^2", "localizations of the whole movie around this one, per area"),
+    "goodness_of_fit": (
+        "float32",
+        "1",
+        "deviance of the counts around it over its expectation; 1 if they fit",
+    ),
+    "local_density": (
+        "float32",
+        "1/um^2",
+        "localizations of the whole movie around this one, per area",
+    ),
     "last_frame": ("int32", "1", "last frame of a linked molecule; `frame` is its first"),
     "frames": ("int32", "1", "number of frames in which a linked molecule was found"),
 }
@@ -53,7 +61,6 @@ REQUIRED = ("frame", "x", "y", "z")
 
 _FORMAT = "planeloc localizations 1"
 _CHUNK_ROWS = 1 << 16
-_ROWS_AT_ONCE = 16 * _CHUNK_ROWS  # when only some are kept
 _GROUP = "localizations"
 _STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
@@ -179,53 +186,49 @@ def read(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.DataFrame(columns), metadata
 
 
-def read_columns(
-    path: str | Path,
-    names: Collection[str] = (),
-    keep: Callable[[dict[str, NDArray], dict[str, Any]], NDArray[np.bool_]] | None = None,
-) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """Read the columns of a table, and its metadata; errors as of `read`.
+def read_columns(path: str | Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """Read the columns of a table, and its metadata; errors as of `read`."""
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items()}
+        columns = {name: group[name][:].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
+        return columns, json.loads(file.attrs["metadata"])
 
-    Parameters
-    ----------
-    names : the columns to read, of which those that the file lacks are left out; all if empty.
-    keep : given some rows (columns by name) and the metadata, which of them to keep. The table is then read in parts,
-        so that memory is that of the rows that are kept.
+
+def read_metadata(path: str | Path) -> tuple[dict[str, Any], int, tuple[str, ...]]:
+    """Read the metadata of a table, its number of rows and the names of its columns; errors as of `read`."""
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        return json.loads(file.attrs["metadata"]), len(group["frame"]), tuple(_columns(group))
+
+
+def portions(path: str | Path, only: Collection[str] | None = None) -> Iterator[dict[str, NDArray]]:
+    """Read a table of any size portion by portion: all its columns, or `only` some; errors as of `read`.
+
+    A portion is a chunk of the file, so that no chunk is read twice. A table without rows has one, which is empty.
     """
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        group = file[_GROUP]
+        kinds = {name: dtype for name, (dtype, _, _) in _columns(group).items() if only is None or name in only}
+        for start in range(0, max(len(group["frame"]), 1), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            yield {name: group[name][rows].astype(_memory_type(dtype)) for name, dtype in kinds.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file of a table, with errors as of `read`."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:
                 raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
-            group = file[_GROUP]
-            metadata = json.loads(file.attrs["metadata"])
-            kinds = {
-                name: _memory_type(dtype)
-                for name, (dtype, _, _) in _columns(group).items()
-                if name in names or not names
-            }
-            if keep is None:
-                return {name: group[name][:].astype(kind) for name, kind in kinds.items()}, metadata
-            return _rows_to_keep(group, kinds, lambda part: keep(part, metadata)), metadata
+            yield file
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
     except (OSError, KeyError, ValueError) as error:
         raise PlanelocError(
             f"{path}: not a readable localization table ({error}); create it again with `planeloc localize`"
         ) from None
-
-
-def _rows_to_keep(
-    group: h5py.Group, kinds: Mapping[str, str], keep: Callable[[dict[str, NDArray]], NDArray[np.bool_]]
-) -> dict[str, NDArray]:
-    """Columns of the rows that `keep` wants, read in parts."""
-    kept: dict[str, list[NDArray]] = {name: [np.empty(0, kind)] for name, kind in kinds.items()}
-    for start in range(0, len(group["frame"]), _ROWS_AT_ONCE):
-        part = {name: group[name][start : start + _ROWS_AT_ONCE].astype(kind) for name, kind in kinds.items()}
-        wanted = keep(part)
-        for name, values in part.items():
-            kept[name].append(values[wanted])
-    return {name: np.concatenate(kept.pop(name)) for name in kinds}
 
 
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:

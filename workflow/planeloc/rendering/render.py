@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from planeloc.core.arrays import mean_of_blocks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
-from planeloc.io.localization_table import metadata_value, read_columns
+from planeloc.io.localization_table import metadata_value, read_metadata
 from planeloc.io.ome_tiff import write_z_stack
 from planeloc.io.ome_zarr import write_pyramid
 from planeloc.rendering.before_after import read_drift, write_before_after
@@ -34,7 +34,7 @@ from planeloc.rendering.figure import ColourBar, write_panels, write_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
 from planeloc.rendering.layouts import Tone, montage, orthogonal, overview_pixel
-from planeloc.rendering.scene import COLUMNS, Scene, whole_field
+from planeloc.rendering.scene import Scene, read_rows, whole_field
 from planeloc.rendering.settings import RenderSettings
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ def render(localizations_file: Path, files: RenderedFiles, settings: RenderSetti
     check(settings)
     if (files.drift is None) != (files.drift_image is None):
         raise PlanelocError("--drift and --drift-image belong together; give both, or neither")
-    table, metadata = read_columns(localizations_file, COLUMNS)
+    metadata = read_metadata(localizations_file)[0]
+    table = read_rows(localizations_file, lambda rows: np.ones(len(rows["x"]), dtype=bool))
     fine, coarse = _grids(localizations_file, metadata, settings)
     drawn, stack = _render_density(table, metadata, fine, files, settings)
     shown, counted = _render_voxels(table, coarse, files.voxel_image, files.voxel_tiff, settings)

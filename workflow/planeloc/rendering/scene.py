@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.io.localization_table import field_nm, metadata_value, read_columns
+from planeloc.io.localization_table import field_nm, metadata_value, portions, read_metadata
 from planeloc.rendering.colouring import LEVELS, Colouring
 from planeloc.rendering.colours import ColourMixture
 from planeloc.rendering.gaussians import REACH, Widths, gaussian_slices, occupied_slices
@@ -83,6 +83,10 @@ class Scene:
         """
         across, down, through = SIDES[side]
         inside = self.within(through)
+        margin = REACH * self.widths.maximum_sigma_nm
+        for axis in (across, down):
+            low, high = self.box[axis]
+            inside &= (self.rows[axis] > low - margin) & (self.rows[axis] < high + margin)
         flipped = down == "z"
         rows = {name: self.rows[name][inside] for name in (across, down, f"{across}_sd", f"{down}_sd")}
         y = self.box[down][1] - rows[down] if flipped else rows[down] - self.box[down][0]
@@ -139,15 +143,22 @@ def read_scene(path: Path, wanted: Mapping[str, Interval], widths: Widths) -> tu
     ------
     PlanelocError : the table cannot be read, its metadata are incomplete or wrong, or the box is outside its field.
     """
+    metadata = read_metadata(path)[0]
+    box, open_depths = _box(path, metadata, wanted), "z" not in wanted
     margin = REACH * widths.maximum_sigma_nm
+    wider = {axis: (low - margin, high + margin) for axis, (low, high) in box.items()}
+    rows = read_rows(path, lambda part: Scene(part, wider, widths, open_depths).within())
+    return Scene(rows, box, widths, open_depths), metadata
 
-    def keep(part: Mapping[str, NDArray], metadata: Mapping[str, Any]) -> NDArray[np.bool_]:
-        box = _box(path, metadata, wanted)
-        wider = {axis: (low - margin, high + margin) for axis, (low, high) in box.items()}
-        return Scene(part, wider, widths, "z" not in wanted).within()
 
-    rows, metadata = read_columns(path, COLUMNS, keep)
-    return Scene(rows, _box(path, metadata, wanted), widths, "z" not in wanted), metadata
+def read_rows(path: Path, keep: Callable[[Mapping[str, NDArray]], NDArray[np.bool_]]) -> dict[str, NDArray]:
+    """Those of `COLUMNS` that a table has, of the rows that `keep` wants; memory is that of these rows."""
+    parts: dict[str, list[NDArray]] = {}
+    for portion in portions(path, COLUMNS):
+        kept = keep(portion)
+        for name, values in portion.items():
+            parts.setdefault(name, []).append(values[kept])
+    return {name: np.concatenate(parts.pop(name)) for name in list(parts)}
 
 
 def _box(path: Path, metadata: Mapping[str, Any], wanted: Mapping[str, Interval]) -> dict[str, Interval]:
