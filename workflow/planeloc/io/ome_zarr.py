@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.core.arrays import mean_of_blocks
 from planeloc.core.files import atomic_path
+from planeloc.core.image_blocks import mean_of_blocks
 
 if TYPE_CHECKING:
     import zarr

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from planeloc.core.arrays import mean_of_blocks
+from planeloc.core.image_blocks import mean_of_blocks
 
 # Hues from blue over green to orange, all of the lightness J' = 70 in CAM02-UCS: brightness shows the density alone.
 # Blue against yellow remains with red-green colour deficiencies: depths a quarter of the range apart keep 20 units of

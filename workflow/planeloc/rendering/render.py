@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.core.arrays import mean_of_blocks
 from planeloc.core.errors import PlanelocError
+from planeloc.core.image_blocks import mean_of_blocks
 from planeloc.core.settings import check
 from planeloc.io.localization_table import metadata_value, read_metadata
 from planeloc.io.ome_tiff import write_z_stack
