@@ -151,3 +151,11 @@ def test_linked_tables_have_molecules(tmp_path, monkeypatch):
 )
 def test_side_views_are_high_enough(size, depth, stretch):
     assert nice_stretch(size, depth) == stretch
+
+
+def test_rows_beside_the_picture_are_not_drawn():
+    rows = {name: np.asarray(values) for name, values in table(1000, z_sd=20.0).items()}
+    box = {"x": (900.0, 1000.0), "y": (0.0, 1600.0), "z": (-400.0, 400.0)}
+    scene = Scene(rows, box, ViewSettings(maximum_sigma_nm=50))
+    expected = (rows["x"] > 700) & (rows["x"] < 1200)
+    assert len(scene.seen("xy")["x"]) == expected.sum() < 500
