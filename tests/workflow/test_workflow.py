@@ -258,6 +258,8 @@ def test_lint() -> None:
 
 def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
     """Options in the rules exist on the command line: parsed by click, not run."""
+    view = "views:\n  tip:\n    region: 0,900,0,900\n    depth_range: -300,300\n    colour_by: frame\n\npathvars:"
+    checkout.edit("config/demo/config.yaml", "pathvars:", view)
     run = checkout.demo("--dry-run")
     commands = [line.removeprefix("Shell command: ") for line in run.stdout.splitlines() if "planeloc " in line]
     seen = set()
@@ -270,4 +272,4 @@ def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
             verb, given = verb.commands[given[0]], given[1:]
         with verb.make_context(words[1], given):
             seen.add(words[1])
-    assert seen == {*CHAIN, "report"}, run.stderr
+    assert seen == {*CHAIN, "view", "report"}, run.stderr

@@ -18,5 +18,5 @@ from planeloc.rendering.view import view
     output("--tiff", "Density in slices across the direction of view (OME-TIFF)."),
 )
 def command(localizations: Path, **given: Any) -> Used:
-    """Draw a part of the sample: a region, from a side, coloured by depth, time, precision or photons."""
+    """Draw a part of the sample: a region, from a side, coloured by a quantity."""
     return Used(view(localizations, **given))
