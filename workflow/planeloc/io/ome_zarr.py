@@ -21,7 +21,7 @@ from planeloc.core.image_blocks import mean_of_blocks
 if TYPE_CHECKING:
     import zarr
 
-_CHUNK_PX, _CHUNKS_PER_SHARD = 512, 8  # along rows and columns; a shard is one file
+_CHUNK_PX, _CHUNKS_PER_SHARD = 512, 4  # along rows and columns; a shard is one file
 _COARSEST_PX = 512  # longer side of the last resolution, at most
 _ZSTD_LEVEL = 1
 
@@ -60,7 +60,9 @@ def write_pyramid(
             index = len(brightest)
             brightest.append(float(image.max(initial=0.0)))
             for array in arrays:
-                array[index] = image
+                band = array.shards[1]  # zarr holds copies of what it is given at once
+                for row in range(0, len(image), band):
+                    array[index, row : row + band] = image[row : row + band]
                 image = _halved(image)
 
         yield add

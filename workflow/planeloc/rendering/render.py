@@ -34,7 +34,7 @@ from planeloc.rendering.figure import ColourBar, write_panels, write_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
 from planeloc.rendering.layouts import Tone, montage, orthogonal, overview_pixel
-from planeloc.rendering.scene import Scene, read_rows, whole_field
+from planeloc.rendering.scene import COLUMNS, Scene, read_rows, whole_field
 from planeloc.rendering.settings import RenderSettings
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +81,8 @@ def render(localizations_file: Path, files: RenderedFiles, settings: RenderSetti
     if (files.drift is None) != (files.drift_image is None):
         raise PlanelocError("--drift and --drift-image belong together; give both, or neither")
     metadata = read_metadata(localizations_file)[0]
-    table = read_rows(localizations_file, lambda rows: np.ones(len(rows["x"]), dtype=bool))
+    names = [name for name in COLUMNS if name != "photons"]
+    table = read_rows(localizations_file, lambda rows: np.ones(len(rows["x"]), dtype=bool), names)
     fine, coarse = _grids(localizations_file, metadata, settings)
     drawn, stack = _render_density(table, metadata, fine, files, settings)
     shown, counted = _render_voxels(table, coarse, files.voxel_image, files.voxel_tiff, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -151,10 +151,12 @@ def read_scene(path: Path, wanted: Mapping[str, Interval], widths: Widths) -> tu
     return Scene(rows, box, widths, open_depths), metadata
 
 
-def read_rows(path: Path, keep: Callable[[Mapping[str, NDArray]], NDArray[np.bool_]]) -> dict[str, NDArray]:
-    """Those of `COLUMNS` that a table has, of the rows that `keep` wants; memory is that of these rows."""
+def read_rows(
+    path: Path, keep: Callable[[Mapping[str, NDArray]], NDArray[np.bool_]], names: Sequence[str] = COLUMNS
+) -> dict[str, NDArray]:
+    """The columns `names` that a table has, of the rows that `keep` wants; memory is that of these rows."""
     parts: dict[str, list[NDArray]] = {}
-    for portion in portions(path, COLUMNS):
+    for portion in portions(path, names):
         kept = keep(portion)
         for name, values in portion.items():
             parts.setdefault(name, []).append(values[kept])
