@@ -5,8 +5,9 @@
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
 stage then runs in a process of its own: `filter` with its two exports, each export on its own and back, `render` with
-10 nm pixels, `measure-resolution` with every row a molecule, and `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all
-molecules. The memory is the largest of the process, with some 0.4 GB for the program itself.
+10 nm pixels and all its files, `view` of a part and of the whole, `measure-resolution` with every row a molecule, and
+`evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The memory is
+the largest of the process, with some 0.4 GB for the program itself.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
 from planeloc.psf import SplinePSF, paper_psf, write_psf
 from planeloc.psf.cubic_spline import Knots
-from planeloc.rendering.render import render
-from planeloc.rendering.settings import RenderSettings
+from planeloc.rendering.render import RenderedFiles, render
+from planeloc.rendering.settings import RenderSettings, ViewSettings
+from planeloc.rendering.view import view
 from planeloc.resolution.measure_resolution import measure_resolution
 from planeloc.resolution.settings import MeasureResolutionSettings
 
@@ -58,6 +60,7 @@ TABLE, LINKED, TRUTH, PSF, MICROSCOPE = (
     "psf.h5",
     "microscope.yaml",
 )
+DRIFT = "drift.csv"
 
 
 def write_inputs(folder: Path, rows: int, density: float) -> None:
@@ -83,6 +86,8 @@ def write_inputs(folder: Path, rows: int, density: float) -> None:
             table.append(found)
             linked.append(found.assign(last_frame=found["frame"], frames=1))
             truth.to_csv(file, index=False, header=start == 0, float_format="%.2f", lineterminator="\n")
+    frame = np.arange(metadata["frames"])
+    pd.DataFrame({"frame": frame, "x_nm": 0.01 * frame, "y_nm": 0.0, "z_nm": 0.0}).to_csv(folder / DRIFT, index=False)
     write_psf(folder / PSF, measured_psf())
     camera = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
     microscope = Microscope("benchmark", PIXEL_NM, cameras=(camera,) * len(paper_psf().plane_depths_nm))
@@ -128,7 +133,12 @@ def stages(folder: Path) -> dict[str, Callable[[], object]]:
     table, filtered = folder / TABLE, folder / "filtered.h5"
     exports = [("picasso", folder / "picasso.hdf5"), ("thunderstorm", folder / "thunderstorm.csv")]
     written = {name: folder / f"exported{module.endings[0]}" for name, module in PROGRAMS.items()}
-    images = [folder / name for name in ("depth.png", "voxels.png", "depth.ome.tif", "voxels.ome.tif")]
+    names = ("depth.png", "voxels.png", "depth.ome.tif", "voxels.ome.tif", "zarr", "projections.png", "slices.png")
+    drift = folder / DRIFT, folder / "before_after.png"
+    images = RenderedFiles(*(folder / name for name in names), *drift)
+    part = ViewSettings(region="20000,25000,20000,25000", pixel_nm=5)
+    whole = ViewSettings(projection="xz", colour_by="photons", pixel_nm=50)
+    viewed = folder / "view.png", folder / "view.ome.tif"
     figures = (folder / "evaluation.json", folder / "evaluation.png")
     return {
         "filter, with both exports": lambda: filter_localizations(table, filtered, exports, FilterSettings()),
@@ -140,7 +150,9 @@ def stages(folder: Path) -> dict[str, Callable[[], object]]:
             f"import from {name}": partial(import_table, written[name], module.name, folder / "back.h5", filtered)
             for name, module in PROGRAMS.items()
         },
-        "render, 10 nm": lambda: render(filtered, *images, RenderSettings()),
+        "render, 10 nm": lambda: render(filtered, images, RenderSettings()),
+        "view, 5 µm at 5 nm": lambda: view(filtered, *viewed, part),
+        "view, whole field from a side": lambda: view(filtered, *viewed, whole),
         "measure-resolution": lambda: measure_resolution(
             table, folder / LINKED, *(folder / name for name in RESOLUTION), MeasureResolutionSettings()
         ),

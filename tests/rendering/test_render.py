@@ -2,26 +2,32 @@
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
 from planeloc.rendering import colours
 from planeloc.rendering import render as render_module
 from planeloc.rendering.grid import Grid
-from planeloc.rendering.render import render
+from planeloc.rendering.render import RenderedFiles, render
 from planeloc.rendering.settings import RenderSettings
 from support.rendered_tables import DEPTHS_NM, METADATA, table
 
 OUTPUTS = ("depth.png", "voxels.png", "depth.ome.tif", "voxels.ome.tif")
+MORE = ("depth.ome.zarr", "projections.png", "slices.png")
 
 
-def run(folder, rows, **changes):
+def files(folder, names=OUTPUTS):
+    return RenderedFiles(*(folder / name for name in names))
+
+
+def run(folder, rows, names=OUTPUTS, **changes):
     localization_table.write(folder / "t.h5", rows, METADATA)
-    paths = [folder / name for name in OUTPUTS]
-    render(folder / "t.h5", *paths, RenderSettings(depth_slices=8, **changes))
-    return paths
+    render(folder / "t.h5", files(folder, names), RenderSettings(depth_slices=8, **changes))
+    return [folder / name for name in names]
 
 
 def test_files_open_with_their_sizes(tmp_path):
@@ -45,7 +51,9 @@ def test_same_table_same_bytes(tmp_path):
     contents = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        contents.append([path.read_bytes() for path in run(tmp_path / name, table())])
+        paths = [each for path in run(tmp_path / name, table(), OUTPUTS + MORE) for each in (path, *path.rglob("*"))]
+        contents.append({path.name: path.read_bytes() for path in paths if path.is_file()})
+        assert len(paths) > 7
     assert contents[0] == contents[1]
 
 
@@ -62,7 +70,7 @@ def test_a_large_field_is_drawn_with_larger_pixels(tmp_path, monkeypatch, capsys
     rows = table()
     localization_table.write(tmp_path / "t.h5", rows, METADATA)
     paths = [tmp_path / name for name in OUTPUTS]
-    sizes = render(tmp_path / "t.h5", *paths, RenderSettings(depth_slices=8))
+    sizes = render(tmp_path / "t.h5", files(tmp_path), RenderSettings(depth_slices=8))
     assert sizes == {
         "depth_image_pixel_nm": 30, "tiff_pixel_nm": 90, "voxel_image_pixel_nm": 50, "voxel_tiff_pixel_nm": 100
     }  # fmt: skip
@@ -83,7 +91,7 @@ def test_a_picture_that_is_reduced_states_its_own_pixels(tmp_path, monkeypatch, 
     notes = []
     monkeypatch.setattr(render_module, "write_picture", lambda *given: notes.append(given[3]))
     localization_table.write(tmp_path / "t.h5", table(), METADATA)
-    sizes = render(tmp_path / "t.h5", *(tmp_path / name for name in OUTPUTS), RenderSettings(depth_slices=8))
+    sizes = render(tmp_path / "t.h5", files(tmp_path), RenderSettings(depth_slices=8))
     assert sizes == {
         "depth_image_pixel_nm": 20, "tiff_pixel_nm": 10, "voxel_image_pixel_nm": 25, "voxel_tiff_pixel_nm": 25
     }  # fmt: skip
@@ -104,10 +112,51 @@ def test_default_settings_fit_a_large_sensor():
 def test_missing_metadata_are_named(tmp_path):
     localization_table.write(tmp_path / "t.h5", table(), {"frames": 1})
     with pytest.raises(PlanelocError, match=r"t\.h5: the table's metadata lack pixel_size_nm"):
-        render(tmp_path / "t.h5", *(tmp_path / name for name in OUTPUTS), RenderSettings())
+        render(tmp_path / "t.h5", files(tmp_path), RenderSettings())
 
 
 def test_a_field_of_49_um_has_the_pixels_that_were_asked():
     fine = Grid.cover((256 * 192.0, 256 * 192.0), DEPTHS_NM, (10.0, 10.0, 25.0))
     drawn = fine.limited(render_module._LARGEST_IMAGE_PX)
     assert drawn.limited(render_module._LARGEST_STACK_BYTES // (4 * drawn.shape[0])) == fine
+
+
+def test_the_zarr_volume_is_the_tiff_volume_also_where_the_field_is_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(render_module, "_LARGEST_STACK_BYTES", 8 * 4 * 500)
+    localization_table.write(tmp_path / "t.h5", table(), METADATA)
+    render(tmp_path / "t.h5", files(tmp_path, OUTPUTS + MORE), RenderSettings(depth_slices=8))
+    group = zarr.open_group(tmp_path / "depth.ome.zarr", mode="r")
+    np.testing.assert_array_equal(group["0"][:], tifffile.imread(tmp_path / "depth.ome.tif"))
+
+
+def test_linked_molecules_are_called_so_and_count_with_their_frames(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(render_module, "write_picture", lambda *given: notes.append(given[3]))
+    rows = table(3, x=500.0, y=500.0, z=0.0, frames=[1, 4, 2], last_frame=9)
+    paths = run(tmp_path, rows)
+    assert notes[0].startswith("3 molecules ·")
+    assert tifffile.imread(paths[3]).max() == 7
+
+
+def test_a_part_with_and_without_drift(tmp_path):
+    drift = pd.DataFrame({"frame": range(10), "x_nm": np.linspace(-200, 200, 10), "y_nm": 0.0, "z_nm": 0.0})
+    panels = {}
+    for name, factor in (("moved", 1), ("still", 0)):
+        (drift * [1, factor, factor, factor]).to_csv(tmp_path / f"{name}.csv", index=False)
+        made = RenderedFiles(
+            *(tmp_path / n for n in OUTPUTS), drift=tmp_path / f"{name}.csv", drift_image=tmp_path / f"{name}.png"
+        )
+        localization_table.write(tmp_path / "t.h5", table(), METADATA)
+        render(tmp_path / "t.h5", made, RenderSettings())
+        panels[name] = matplotlib.image.imread(made.drift_image).shape
+    assert panels["moved"][1] > 1.5 * panels["still"][1]  # two columns
+    short = tmp_path / "short.csv"
+    drift[:5].to_csv(short, index=False)
+    made = RenderedFiles(*(tmp_path / n for n in OUTPUTS), drift=short, drift_image=tmp_path / "d.png")
+    with pytest.raises(PlanelocError, match=r"short\.csv: 5 frames, but the table has frames 0 to 9"):
+        render(tmp_path / "t.h5", made, RenderSettings())
+    short.write_text("frame,x\n")
+    with pytest.raises(PlanelocError, match=r"short\.csv: not the sample drift"):
+        render(tmp_path / "t.h5", made, RenderSettings())
+    with pytest.raises(PlanelocError, match="--drift and --drift-image belong together"):
+        render(tmp_path / "t.h5", RenderedFiles(*(tmp_path / n for n in OUTPUTS), drift=short), RenderSettings())

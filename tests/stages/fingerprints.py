@@ -54,6 +54,10 @@ ENTRIES = {
         "planeloc.rendering.figure",  # its pictures are results
     ],
     "view-3d": ["planeloc.cli.options", "planeloc.cli.view_3d", "planeloc.rendering.view_3d.view_3d"],
+    "view": [
+        *("planeloc.cli.options", "planeloc.cli.view", "planeloc.rendering.view"),
+        "planeloc.rendering.figure",
+    ],
     "evaluate": ["planeloc.cli.options", "planeloc.cli.evaluate", "planeloc.evaluation.evaluate"],
     "report": ["planeloc.reporting.verdicts"],  # the page is for reading
     # The estimators are chosen by name: the experiments do not import them.

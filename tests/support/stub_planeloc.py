@@ -27,7 +27,11 @@ OUTPUTS = {
     "filter": ["output", "figure", "provenance"],
     "measure-resolution": ["output", "figure", "quality", "provenance"],
     "link": ["output", "figure", "quality", "provenance"],
-    "render": ["depth-image", "voxel-image", "tiff", "voxel-tiff", "provenance"],
+    "render": [
+        *("depth-image", "voxel-image", "projections", "slices", "drift-image"),
+        *("tiff", "voxel-tiff", "zarr", "provenance"),
+    ],
+    "view": ["picture", "tiff", "provenance"],
     "view-3d": ["output", "provenance"],
     "evaluate": ["output", "figure", "provenance"],
     "paper one-molecule": ["output", "seconds", "provenance"],
@@ -48,6 +52,7 @@ INPUTS = (
     "weights",
     "localizations",
     "linked",
+    "drift",
     "truth",
 )
 PAPER_INPUTS = ("structure", "structure-localizations", "architecture")
@@ -84,7 +89,7 @@ def simulate(folder: Path) -> None:
 
 
 def write(path: Path, name: str, verb: str) -> None:
-    if name == "store":
+    if name in ("store", "zarr"):
         path.mkdir()
         (path / "zarr.json").write_text("{}")
     elif path.suffix == ".json":

@@ -20,7 +20,7 @@ from planeloc.localization.settings import LocalizeSettings
 from planeloc.networks.kinds import GROUP, network_kind
 from planeloc.training.settings import TrainSettings
 from preflight.configuration import command_options, complete_configuration
-from preflight.schema import read_schema
+from preflight.schema import named_groups, read_schema
 from schemas import write_reference
 
 SECTIONS = {
@@ -36,10 +36,17 @@ SECTIONS = {
     "link": ("planeloc.postprocessing.link", "LinkSettings"),
     "measure_resolution": ("planeloc.resolution.settings", "MeasureResolutionSettings"),
     "render": ("planeloc.rendering.render", "RenderSettings"),
+    "views": ("planeloc.rendering.view", "ViewSettings"),
     "view_3d": ("planeloc.rendering.view_3d.view_3d", "View3DSettings"),
     "evaluate": ("planeloc.evaluation.evaluate", "EvaluateSettings"),
 }
-FILES = {"train": {"start_from"}, "filter": {"exports"}, "link": {"exports"}}
+FILES = {
+    "train": {"start_from"},
+    "filter": {"exports"},
+    "link": {"exports"},
+    "views": {"samples"},
+    "render": {"localizations"},
+}
 TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
@@ -56,7 +63,8 @@ def test_configuration_and_command_line_agree(section: str) -> None:
     cls = getattr(import_module(module), name)
     kinds = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if not f.metadata["command_line_only"]}
-    described = dict(read_schema("config")["properties"][section]["properties"])
+    rules = read_schema("config")["properties"][section]
+    described = dict((named_groups(rules) or rules)["properties"])
     thresholds = described.pop("thresholds", {"properties": {}})["properties"]
     assert set(described) - FILES.get(section, set()) == {name for name, f in fields.items() if not f.metadata["group"]}
     assert set(thresholds) == {name for name, f in fields.items() if f.metadata["group"]}
@@ -84,7 +92,10 @@ def test_thresholds_are_in_their_group_and_their_old_places_known() -> None:
 def test_the_reference_begins_with_the_settings_that_matter() -> None:
     text = (REPOSITORY / write_reference.REFERENCE).read_text(encoding="utf-8")
     first = text.partition("## Advanced settings")[0]
-    keys = [line.split("`")[1] for line in first.splitlines() if line.startswith("| `")]
+    before, _, after = first.partition("### `views`")  # which nobody needs who defines none
+    keys = [
+        line.split("`")[1] for line in (before + after.partition("\n###")[2]).splitlines() if line.startswith("| `")
+    ]
     assert 20 <= len(keys) <= 36, keys
     assert {"start_from", "threshold", "minimum_probability", "model"} <= set(keys)
 

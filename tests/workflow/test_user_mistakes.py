@@ -75,6 +75,32 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
         ("window_nm: 9\n", "unknown key window_nm; did you mean calibrate.window_nm or register.window_nm?"),
         ("pixel_size_nm: 100\n", "config.yaml:1: unknown key pixel_size_nm; it belongs in the microscope file"),
         ("train:\n  samples: 2.5\n", "config.yaml:2: train.samples is 2.5; give a whole number"),
+        ("views: [tip]\n", "config.yaml:1: views is ['tip']; give a group of keys, indented below it"),
+        ("views:\n  tip: xz\n", "config.yaml:2: views.tip is 'xz'; give a group of keys, indented below it"),
+        ("views:\n  tip:\n    pixel: 2\n", "config.yaml:3: unknown key views.tip.pixel; did you mean pixel_nm?"),
+        ("views:\n  tip:\n    projection: zx\n", "views.tip.projection is 'zx'; choose one of 'xy', 'xz', 'yz'"),
+        (
+            "views:\n  tip:\n    region: [0, 9, 0, 9]\n",
+            "config.yaml:3: views.tip.region is [0, 9, 0, 9]; give x0,x1,y0,y1 in nm, without brackets",
+        ),
+        ("views:\n  tip:\n    region: 1,2,3\n", "views.tip.region is '1,2,3'; give x0,x1,y0,y1 in nm"),
+        (
+            "views:\n  tip:\n    region: 0,9,9,0\n",
+            "config.yaml:3: views.tip.region is '0,9,9,0'; y0 is 9 and y1 is 0; give the smaller one first",
+        ),
+        ("views:\n  tip:\n    depth_range: 300,-300\n", "z0 is 300 and z1 is -300; give the smaller one first"),
+        (
+            "views:\n  tip:\n    pixel_nm: 0.5\n    region: 0,20000,0,10000\n",
+            "config.yaml:3: views.tip.pixel_nm is 0.5: 20 × 10 µm in pixels of 0.5 nm and 32 slices are too many; give "
+            "pixel_nm 2.6 or more, or a smaller region",
+        ),
+        ("views:\n  tip:\n    samples: [four]\n", "views.tip.samples: unknown sample 'four'; known are one, two"),
+        ("views:\n  a/b:\n    pixel_nm: 2\n", "config.yaml:2: a view cannot be called 'a/b'; use letters, digits"),
+        ("views:\n  tip:\n  Tip:\n", "config.yaml:3: views 'tip' and 'Tip' would be one file; rename one"),
+        (
+            "views:\n  tip:\n    colour_by: none\n    colour_range: 0,1\n",
+            "config.yaml:4: views.tip.colour_range is given, but colour_by is none; delete one of them",
+        ),
     ],
 )
 def test_mistakes_in_the_configuration(

@@ -27,7 +27,7 @@ from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
     *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "train"),
-    *("localize", "overlay", "correct-drift", "filter", "render", "evaluate"),
+    *("localize", "overlay", "correct-drift", "filter", "link", "measure-resolution", "render", "view-3d", "evaluate"),
 ]
 QUALITY_TITLES = [
     *(
@@ -39,6 +39,10 @@ QUALITY_TITLES = [
         "Network",
         "Localization",
         "Sample drift",
+        "Filter",
+        "Linking",
+        "Resolution",
+        "Views",
         "Evaluation",
     ),
 ]
@@ -104,6 +108,31 @@ def test_only_what_depends_on_a_change_runs_again(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
+def test_a_view_is_drawn_when_it_is_new_or_changed_and_no_other(checkout: Checkout) -> None:
+    file = "config/demo/config.yaml"
+    views = "views:\n  whole:\n  tip:\n    region: 0,900,0,900\n    samples: [filaments]\n\npathvars:"
+    checkout.edit(file, "pathvars:", views)
+    assert checkout.demo().returncode == 0
+    drawn = [call for call in checkout.calls() if call[0] == "view"]
+    assert sorted("--region=0,900,0,900" in call for call in drawn) == [False, True]
+    folder = checkout.folder / DEMO / "filaments" / "views"
+    names = ["tip.ome.tif", "tip.png", "tip.view.provenance.json"]
+    assert sorted(path.name for path in folder.glob("tip*")) == names
+
+    checkout.edit(file, "0,900,0,900", "0,800,0,900")
+    checkout.edit(file, "  whole:\n", "  whole:\n  side:\n    projection: xz\n")
+    assert checkout.demo().returncode == 0
+    calls = checkout.calls()
+    assert [call[0] for call in calls] == ["view", "view"]
+    assert {path for call in calls for path in call if path.endswith(".png")} == {
+        f"{DEMO}/filaments/views/{name}.png" for name in ("tip", "side")
+    }
+
+    report = checkout.demo("--report", f"{DEMO}/report.html")
+    assert report.returncode == 0, report.stderr
+
+
+@pytest.mark.slow
 def test_an_exporter_of_another_package_is_a_setting(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     install(checkout.folder / "site", monkeypatch, "planeloc.exporters", "toy", 'endings = (".xyz", ".txt")\n')
     checkout.edit("config/demo/config.yaml", "pathvars:", "filter:\n  exports: [picasso, toy]\n\npathvars:")
@@ -151,7 +180,19 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     checkout.calls()
 
     assert checkout.demo().returncode == 0
-    assert checkout.verbs() == ["correct-drift", "evaluate", "filter", "localize", "overlay", "render"]
+    assert checkout.verbs() == sorted(
+        (
+            "localize",
+            "overlay",
+            "correct-drift",
+            "filter",
+            "link",
+            "measure-resolution",
+            "render",
+            "view-3d",
+            "evaluate",
+        )
+    )
     assert "<strong>warn</strong>" in page.read_text()
 
 
@@ -209,7 +250,20 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     assert Counter(call[0] for call in calls) == {
         **dict.fromkeys(("calibrate", "register", "train"), 2),
         **dict.fromkeys(
-            ("convert", "synchronize", "localize", "overlay", "correct-drift", "filter", "render", "evaluate"), 3
+            (
+                "convert",
+                "synchronize",
+                "localize",
+                "overlay",
+                "correct-drift",
+                "filter",
+                "link",
+                "measure-resolution",
+                "render",
+                "view-3d",
+                "evaluate",
+            ),
+            3,
         ),
     }
     movies = {call.count("--movie") for call in calls if call[0] == "train"}
@@ -257,6 +311,8 @@ def test_lint() -> None:
 
 def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
     """Options in the rules exist on the command line: parsed by click, not run."""
+    view = "views:\n  tip:\n    region: 0,900,0,900\n    depth_range: -300,300\n    colour_by: frame\n\npathvars:"
+    checkout.edit("config/demo/config.yaml", "pathvars:", view)
     run = checkout.demo("--dry-run")
     commands = [line.removeprefix("Shell command: ") for line in run.stdout.splitlines() if "planeloc " in line]
     seen = set()
@@ -269,4 +325,4 @@ def test_every_stage_is_called_by_a_known_verb(checkout: Checkout) -> None:
             verb, given = verb.commands[given[0]], given[1:]
         with verb.make_context(words[1], given):
             seen.add(words[1])
-    assert seen == {*CHAIN, "report"}, run.stderr
+    assert seen == {*CHAIN, "view", "report"}, run.stderr

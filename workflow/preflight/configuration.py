@@ -12,6 +12,7 @@ from typing import Any
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError, Mistakes
 from preflight.experiment import Experiment, read_experiment
+from preflight.views import check_views
 
 # The condition of the filter is checked by the file of the package that reads it: see the docstring of `preflight`.
 _EXPRESSION = Path(__file__).resolve().parents[1] / "planeloc" / "postprocessing" / "filter_expression.py"
@@ -29,13 +30,16 @@ def read_all(config: Mapping[str, Any], files: Iterable[str | Path]) -> tuple[di
     ConfigurationError
         With all mistakes in the configuration and in the tables.
     """
-    mistakes, complete, experiment = Mistakes(), {}, None
+    mistakes, complete, experiment, files = Mistakes(), {}, None, list(files)
     with mistakes:
         complete = complete_configuration(config, files)
     if complete or _names_tables(config):
         places = complete or schemas.with_defaults(config, schemas.read_schema("config"))
         with mistakes:
             experiment = read_experiment(places["samples"], places["calibrations"], simulated_folder(places))
+    if complete and experiment:
+        with mistakes:
+            check_views(complete["views"], experiment.samples, schemas.YamlLines(files))
     mistakes.stop()
     return complete, experiment
 
@@ -118,19 +122,24 @@ def export_endings(config: Mapping[str, Any], stage: str = "filter") -> dict[str
 def command_options(config: Mapping[str, Any], section: str, only: tuple[str, ...] = ()) -> str:
     """The command line options for a section of a complete configuration, or `only` for these keys of it.
 
+    A section whose keys are names, such as the views, has options for each of them: ``views.NAME``.
+
     Defaults are left out, and the order is that of the names: what is written otherwise means the same, and repeats
     nothing.
     """
     words = []
-    rules = schemas.read_schema("config")["properties"][section]
-    for key, value, rule in sorted(_settings(config[section], rules), key=itemgetter(0)):
+    section, _, name = section.partition(".")
+    rules, values = schemas.read_schema("config")["properties"][section], config[section]
+    if name:
+        rules, values = schemas.named_groups(rules), values[name]
+    for key, value, rule in sorted(_settings(values, rules), key=itemgetter(0)):
         if (only and key not in only) or value == rule["default"] or not rule.get("option", True):
             continue
-        name = key.replace("_", "-")
+        option = key.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
+            words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words.append(f"--{name}={value}")
+            words.append(f"--{option}={value}")
     return shlex.join(words)
 
 

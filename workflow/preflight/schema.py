@@ -76,15 +76,30 @@ def with_defaults(values: Mapping[str, Any] | None, schema: Mapping[str, Any]) -
             given = filled.get(key)
             if given is None or isinstance(given, Mapping):
                 filled[key] = with_defaults(given, rule)
+        elif named := named_groups(rule):
+            if filled.get(key) is None or isinstance(filled[key], Mapping):
+                groups = (filled.get(key) or {}).items()
+                filled[key] = {
+                    name: with_defaults(group, named) if group is None or isinstance(group, Mapping) else group
+                    for name, group in groups
+                }
         elif "default" in rule:
             filled.setdefault(key, rule["default"])
     return filled
+
+
+def named_groups(rule: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema of every group in a section whose keys are names that the user gives; None for other sections."""
+    named = rule.get("additionalProperties")
+    return named if isinstance(named, Mapping) else None
 
 
 def with_whole_numbers(value: Any, schema: Mapping[str, Any]) -> Any:
     """`value`, or all values of a group, with numbers such as 2.0e+5 as whole numbers, where the schema has these."""
     if "properties" in schema:
         return {key: with_whole_numbers(each, schema["properties"][key]) for key, each in value.items()}
+    if named := named_groups(schema):
+        return {name: with_whole_numbers(each, named) for name, each in value.items()}
     return int(value) if schema["type"] == "integer" else value
 
 
@@ -190,6 +205,8 @@ def _remedy(error: ValidationError) -> str:
     value, limit = error.instance, error.validator_value
     unit = f" {error.schema['unit']}" if "unit" in error.schema else ""
     match error.validator:
+        case "type" if "errorHint" in error.schema:
+            return error.schema["errorHint"]
         case "type":
             return f"give {_TYPE_NAMES[limit]}{_number_hint(value, limit)}"
         case "enum":

@@ -16,6 +16,7 @@ from preflight.configuration import (
 from preflight.errors import ConfigurationError
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
+from preflight.views import views_of
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -194,3 +195,4 @@ def gpus(section):
 wildcard_constraints:
     sample="[A-Za-z0-9._-]+",
     calibration="[A-Za-z0-9._-]+",
+    view="[A-Za-z0-9._-]+",

@@ -26,6 +26,9 @@ ON_PAGE = {
     "figure:filtered": rules.filter.output.figure,
     "link:view_3d": rules.view_3d.output.page,
     "figure:depth": rules.render.output.depth_image,
+    "figure:projections": rules.render.output.projections,
+    "figure:slices": rules.render.output.slices,
+    "figure:before_after": rules.render.output.drift_image,
     "evaluation": rules.evaluate.output.metrics,
     "figure:evaluation": rules.evaluate.output.figure,
 }

@@ -1,7 +1,7 @@
-# Filtered localizations -> a page in which a browser shows them in 3D.
+# Localizations -> a page in which a browser shows them in 3D.
 rule view_3d:
     input:
-        localizations=rules.filter.output.localizations,
+        localizations=PICTURED,
     output:
         page=report(
             "<results>/{sample}/view_3d.html",

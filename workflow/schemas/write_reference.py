@@ -43,6 +43,9 @@ def config_schema() -> Schema:
     for name, section in schema["properties"].items():
         if "type" in section:
             continue
+        if "entries" in section:
+            schema["properties"][name] = _named_groups(section)
+            continue
         rules, limits = dict(section.get("properties", {})), {}
         for rule in rules.values():
             if extensions := rule.get("extensions"):
@@ -56,6 +59,14 @@ def config_schema() -> Schema:
         schema["properties"][name] = _group(section["description"], rules)
         schema["moved"] |= _moved(name, (field for field, _ in fields))
     return schema
+
+
+def _named_groups(section: Mapping[str, Any]) -> Schema:
+    """The schema of a section whose keys are names that the user gives, each of a group with the same settings."""
+    entries = section["entries"]
+    rules = dict(entries["properties"]) | {field.name: _rule(field, kind) for field, kind in _settings_of(entries)}
+    group = _group(entries["description"], rules)
+    return {"description": section["description"], "type": "object", "default": {}, "additionalProperties": group}
 
 
 def _known(group: str, attribute: str) -> dict[str, Any]:
@@ -171,8 +182,9 @@ def reference(config: Schema, scope: Schema) -> str:
     environment = Environment(loader=FileSystemLoader(REPOSITORY / SCHEMAS), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"of_rank": _of_rank, "default_of": _default_of, "range_of": _range_of}
     limits = {name: _limits(_settings_of(section)) for name, section in _base()["properties"].items()}
-    tables = {"": {key: rule for key, rule in config["properties"].items() if "properties" not in rule}}
-    tables |= {key: rule["properties"] for key, rule in config["properties"].items() if "properties" in rule}
+    groups = {key: _settings_in(rule) for key, rule in config["properties"].items()}
+    tables = {"": {key: rule for key, rule in config["properties"].items() if not groups[key]}}
+    tables |= {key: rules for key, rules in groups.items() if rules}
     return environment.get_template("configuration.md.j2").render(
         sections=config["properties"],
         tables=tables,
@@ -183,6 +195,12 @@ def reference(config: Schema, scope: Schema) -> str:
         own={key: rule for key, rule in scope["properties"].items() if "items" not in rule},
         simulation=dict(_flat(SimulationSettings)),
     )
+
+
+def _settings_in(section: Schema) -> Schema:
+    """The settings of a section, or of every group of it if their names are given by the user."""
+    named = section.get("additionalProperties")
+    return section.get("properties", named["properties"] if isinstance(named, dict) else {})
 
 
 def _limits(fields: Iterable[tuple[dataclasses.Field, type]]) -> list[dict[str, str]]:

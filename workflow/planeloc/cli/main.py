@@ -33,6 +33,7 @@ _COMMANDS = {
     "import": "Read a table of localizations that another program wrote or changed.",
     "render": "Render the super-resolution images.",
     "view-3d": "Write a page that shows the localizations in 3D.",
+    "view": "Draw a part of the sample: a region, from a side, coloured by a quantity.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",
 }

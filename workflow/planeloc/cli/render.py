@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import File, Used, output, stage_command
-from planeloc.rendering.render import render
+from planeloc.rendering.render import RenderedFiles, render
 from planeloc.rendering.settings import RenderSettings
 
 
 @stage_command(
     "render",
     RenderSettings,
-    File("--localizations", "Filtered localization table."),
+    File("--localizations", "Table of localizations, filtered or linked."),
+    File("--drift", "Sample drift that was subtracted from the table (CSV of correct-drift).", required=False),
     output("--depth-image", "Depth-coloured image (PNG)."),
     output("--voxel-image", "Image of the voxels that hold a molecule in several frames (PNG)."),
     output("--tiff", "Rendered density (OME-TIFF)."),
     output("--voxel-tiff", "Number of frames per voxel (OME-TIFF)."),
+    output("--zarr", "Rendered density in several resolutions (OME-Zarr, a folder).", required=False),
+    output("--projections", "Views from the objective and from two sides (PNG).", required=False),
+    output("--slices", "Montage of slices (PNG).", required=False),
+    output("--drift-image", "Part of the sample with and without its drift (PNG).", required=False),
 )
-def command(localizations: Path, **given: Any) -> Used:
+def command(localizations: Path, settings: RenderSettings, **files: Any) -> Used:
     """Render the super-resolution images."""
-    return Used(render(localizations, **given))
+    return Used(render(localizations, RenderedFiles(**files), settings))

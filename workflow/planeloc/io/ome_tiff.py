@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import uuid
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
+from planeloc.io.imagej_tiff import add_description, imagej_description
 
+# ImageJ's own reader opens no BigTIFF. Compressed data are hardly ever larger than this before compression.
+_LARGEST_CLASSIC_BYTES = 2**32 - 2**26
 _HEADER_BYTES = 512  # per page, an upper estimate: decides whether 32-bit offsets suffice
 
 
@@ -101,24 +104,55 @@ def write_z_stack(
     dtype: str,
     voxel_nm: tuple[float, float, float],
     description: Mapping[str, Any],
+    corner_nm: tuple[float, float, float] | None = None,
 ) -> None:
     """Write a compressed z-stack of images (rows, columns), atomically, holding one at a time.
 
-    `shape` is (slices, rows, columns), `voxel_nm` (x, y, z); `description` are OME attributes as for `OmeTiffWriter`.
+    The file states its voxel size twice: as OME metadata, and for ImageJ's own reader, which knows no OME.
+
+    Parameters
+    ----------
+    shape : (slices, rows, columns).
+    voxel_nm : size of a voxel in x, y, z.
+    description : OME attributes as for `OmeTiffWriter`.
+    corner_nm : place of the outer corner of the first pixel in x and y, and of the middle of the first slice in z;
+        without it, the file states no place.
     """
     description = {**description, **physical_sizes(X=voxel_nm[0], Y=voxel_nm[1], Z=voxel_nm[2])}
-    large = math.prod(shape) * np.dtype(dtype).itemsize > 2**31
-    with atomic_path(path) as partial, tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=large) as tiff:
-        tiff.write(
-            (np.ascontiguousarray(image, dtype=dtype) for image in slices),
-            shape=shape,
-            dtype=dtype,
-            photometric="minisblack",
-            compression="zlib",
-            compressionargs={"level": 1},
-            predictor=False,
-            resolution=(1e7 / voxel_nm[0], 1e7 / voxel_nm[1]),
-            resolutionunit="CENTIMETER",
-            software="planeloc",
-            metadata=_metadata(shape, "ZYX", description),
-        )
+    if corner_nm is not None:
+        description["Plane"] = _positions(shape[0], voxel_nm, corner_nm)
+    large = math.prod(shape) * np.dtype(dtype).itemsize > _LARGEST_CLASSIC_BYTES
+    brightest = [0.0]
+
+    def prepared() -> Iterator[NDArray]:
+        for image in slices:
+            brightest.append(float(image.max(initial=0)))
+            yield np.ascontiguousarray(image, dtype=dtype)
+
+    with atomic_path(path) as partial:
+        with tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=large) as tiff:
+            tiff.write(
+                prepared(),
+                shape=shape,
+                dtype=dtype,
+                photometric="minisblack",
+                compression="zlib",
+                compressionargs={"level": 1},
+                predictor=False,
+                resolution=(1e3 / voxel_nm[0], 1e3 / voxel_nm[1]),  # per µm, as ImageJ reads it beside its description
+                resolutionunit="NONE",
+                software="planeloc",
+                metadata=_metadata(shape, "ZYX", description),
+            )
+        text = imagej_description(shape[0], voxel_nm, corner_nm or (0.0, 0.0, 0.0), max(brightest))
+        add_description(partial, text)
+
+
+def _positions(
+    slices: int, voxel_nm: tuple[float, float, float], corner_nm: tuple[float, float, float]
+) -> dict[str, list]:
+    """OME's place of every slice, in µm."""
+    depths = [corner_nm[2] + number * voxel_nm[2] for number in range(slices)]
+    places = {"X": [corner_nm[0]] * slices, "Y": [corner_nm[1]] * slices, "Z": depths}
+    in_um = {f"Position{axis}": [round(value / 1000, 9) for value in values] for axis, values in places.items()}
+    return {**in_um, **{f"Position{axis}Unit": ["µm"] * slices for axis in places}}

@@ -10,9 +10,21 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
-# Every colour is bright on black, so that brightness shows the density alone. The steps from blue to yellow remain
-# visible with the common colour deficiencies; those from yellow to red also differ in lightness.
-_DEPTH = LinearSegmentedColormap.from_list("depth", ("#3f6bff", "#14c3ff", "#9df28b", "#ffd92e", "#ff8a1f", "#ff3b5c"))
+from planeloc.core.image_blocks import mean_of_blocks
+
+# Hues from blue over green to orange, all of the lightness J' = 70 in CAM02-UCS: brightness shows the density alone.
+# Blue against yellow remains with red-green colour deficiencies: depths a quarter of the range apart keep 20 units of
+# CIELAB chroma between them (tests/rendering/test_colours.py).
+_DEPTH = (
+    *("#8da0f8", "#83a6e9", "#78abdb", "#6cafd0", "#5fb3c5", "#54b6bb", "#4eb8b2", "#4db9aa", "#52b9a1"),
+    *("#5fb895", "#71b588", "#84b17a", "#96ad6b", "#a8a85a", "#baa147", "#cb9931", "#df8e05"),
+)
+# More hues, for readers who see all of them: yellow is twice as light as blue, and greens look like reds to the others.
+_RAINBOW = ("#3f6bff", "#14c3ff", "#9df28b", "#ffd92e", "#ff8a1f", "#ff3b5c")
+_OWN = {
+    name: LinearSegmentedColormap.from_list(name, colours)
+    for name, colours in {"depth": _DEPTH, "rainbow": _RAINBOW, "grey": ("#000000", "#ffffff")}.items()
+}
 
 SHORTEST_SIDE_PX = 900  # small fields are enlarged by a whole factor,
 _LONGEST_SIDE_PX = 4096  # large ones reduced by a whole factor
@@ -21,8 +33,8 @@ _LEAST_SHARE = 0.02  # pixels below this share of the brightest are halo, not st
 
 
 def colour_map(name: str) -> Colormap:
-    """Return the colour map with one of the names that `RenderSettings.colour_map` allows."""
-    return _DEPTH if name == "depth" else matplotlib.colormaps[name]
+    """Return the colour map with one of the names that the settings `colour_map` of this package allow."""
+    return _OWN[name] if name in _OWN else matplotlib.colormaps[name]
 
 
 def depth_colours(name: str, slices: int) -> NDArray[np.float32]:
@@ -42,10 +54,17 @@ class ColourMixture:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield `slices` unchanged, and add each to the mixture in its colour."""
         for image, colour in zip(slices, colours, strict=True):
-            self.amount += image
-            for channel in range(3):
-                self._colour[..., channel] += image * colour[channel]
+            self.add(image, colour)
             yield image
+
+    def add(self, image: NDArray[np.float32], colour: NDArray[np.float32]) -> None:
+        """Add an image (rows, columns) in one colour."""
+        for start in range(0, len(image), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            pixels = np.flatnonzero(image[rows])  # most of an image is empty
+            values = image[rows].reshape(-1)[pixels]
+            self.amount[rows].reshape(-1)[pixels] += values
+            self._colour[rows].reshape(-1, 3)[pixels] += values[:, None] * colour
 
     def add_voxels(self, voxels: NDArray[np.int64], shape: tuple[int, int, int], colours: NDArray[np.float32]) -> None:
         """Add 1 for each voxel in its colour; `voxels` are flat indices into `shape` (slices, rows, columns)."""
@@ -67,11 +86,18 @@ class ColourMixture:
 
 def brightness(amount: NDArray[np.float32], saturation_percent: float, gamma: float) -> NDArray[np.float32]:
     """Density → brightness (0 … 1): the densest pixels are cut off, the rest is raised to `gamma`."""
+    white = white_of(amount, saturation_percent)
+    if white <= 0:
+        return np.zeros_like(amount)
+    return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
+
+
+def white_of(amount: NDArray[np.float32], saturation_percent: float) -> float:
+    """The density that is drawn in full brightness; 0 if there is none."""
     peak = float(amount.max(initial=0.0))
     if peak <= 0:
-        return np.zeros_like(amount)
-    white = float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
-    return np.clip(amount / np.float32(white), 0, 1) ** np.float32(gamma)
+        return 0.0
+    return float(np.percentile(amount[amount > _LEAST_SHARE * peak], 100 - saturation_percent))
 
 
 def reduction(rows: int, columns: int) -> int:
@@ -88,10 +114,3 @@ def sensible_size(picture: NDArray[np.uint8], pixel_nm: float) -> tuple[NDArray[
     factor = max(1, round(SHORTEST_SIDE_PX / min(picture.shape[:2])))
     factor = max(1, min(factor, _LONGEST_SIDE_PX // max(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1), pixel_nm / factor
-
-
-def mean_of_blocks(image: NDArray, factor: int) -> NDArray[np.float32]:
-    """Mean of each block of `factor` × `factor` pixels of an image (rows, columns, …) that consists of whole blocks."""
-    rows, columns, *channels = image.shape
-    blocks = image.reshape(rows // factor, factor, columns // factor, factor, *channels)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)

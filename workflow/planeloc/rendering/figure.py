@@ -1,60 +1,148 @@
-"""Depth-coloured pictures: black background, scale bar, colour bar, no interpolation between pixels."""
+"""Pictures for a slide or a paper: panels on black with scale bars and a colour bar, pixel for pixel.
+
+The text is about 6 pt high where a picture of usual proportions is printed 85 mm wide, one column of a journal; that of
+a figure with many panels, where it is printed across both.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
-from planeloc.rendering.colours import SHORTEST_SIDE_PX, colour_map, sensible_size
-from planeloc.rendering.grid import Grid
+from planeloc.rendering.colours import colour_map, sensible_size
 
 _DPI = 100
+_SLIM = 12  # lines of text that a picture is high at least
+GAP_PX = 12  # between panels
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8], grid: Grid, note: str, colours: str) -> None:
-    """Write a picture (rows, columns, 3) with `note` below it, and the bar of the colour map `colours` beside it."""
-    picture, pixel_nm = sensible_size(picture, grid.voxel_nm[0])
-    height, width = picture.shape[:2]
-    unit = max(SHORTEST_SIDE_PX, min(height, width)) / 40  # a line of text, in pixels
-    right, bottom = round(6.5 * unit), round(2.2 * unit)
+@dataclass(frozen=True)
+class Panel:
+    """A picture (rows, columns, 3) and where it stands; pixel sizes to the right and downwards.
+
+    `bars` are the axes along which it has a scale bar: "", "across", "down" or "across down".
+    """
+
+    picture: NDArray[np.uint8]
+    pixel_nm: tuple[float, float]
+    left: int = 0
+    top: int = 0
+    title: str = ""
+    bars: str = "across"
+
+
+@dataclass(frozen=True)
+class ColourBar:
+    """A colour map by name, the values at its ends, and what they are.
+
+    With a `gamma`, colours are those of (value / highest)^gamma, as densities are drawn.
+    """
+
+    colours: str
+    limits: tuple[float, float]
+    label: str
+    gamma: float = 1.0
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8], pixel_nm: float, note: str, bar: ColourBar | None) -> None:
+    """Write a picture (rows, columns, 3), in a size to look at, with `note` below it and a colour bar beside it."""
+    picture, pixel_nm = sensible_size(picture, pixel_nm)
+    write_panels(path, [Panel(picture, (pixel_nm, pixel_nm))], note, bar)
+
+
+def write_panels(
+    path: Path, panels: Sequence[Panel], note: str, bar: ColourBar | None, printed_columns: int = 1
+) -> None:
+    """Write panels, each pixel as it is, with `note` below them and a colour bar beside them.
+
+    `printed_columns` of a journal are the width at which the text is readable.
+    """
+    width = max(panel.left + panel.picture.shape[1] for panel in panels)
+    height = max(panel.top + panel.picture.shape[0] for panel in panels)
+    unit = max(width / 60, min(width / 28 / printed_columns, height / _SLIM))  # a line of text, in pixels
+    right, bottom = round((7 if bar else 0.5) * unit), round(2.2 * unit)
     total = (width + right, height + bottom)
+    titles = [_fitting(panel.title, 0.85 * unit, panel.picture.shape[1] - 0.6 * unit) for panel in panels]
     figure = Figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, facecolor="black")
-    image = figure.add_axes((0, bottom / total[1], width / total[0], height / total[1]))
-    image.imshow(picture, interpolation="none", aspect="auto", extent=(0, width, height, 0))
-    image.set_axis_off()
-    _scale_bar(image, width, height, pixel_nm, unit)
-    bar_height = min(height - 4 * unit, 24 * unit)
-    left, low = (width + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
-    bar = figure.add_axes((left, low, 0.9 * unit / total[0], bar_height / total[1]))
-    _colour_bar(figure, bar, grid.depth_range_nm, colours, unit)
-    points = 0.62 * unit * 72 / _DPI
-    figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, color="0.65", fontsize=points, va="center")
+    for panel in panels:
+        rows, columns = panel.picture.shape[:2]
+        place = (panel.left, total[1] - panel.top - rows, columns, rows)
+        axes = figure.add_axes(tuple(value / total[number % 2] for number, value in enumerate(place)))
+        axes.imshow(panel.picture, interpolation="none", aspect="auto", extent=(0, columns, rows, 0))
+        axes.set_axis_off()
+        if len(panels) > 1:
+            frame = {"fill": False, "edgecolor": "0.3", "linewidth": 0.06 * _points(unit), "clip_on": False}
+            axes.add_patch(Rectangle((0, 0), columns, rows, **frame))
+        _annotate(axes, panel, unit, min(titles))
+    if bar:
+        bar_height = min(max(height - 4 * unit, 0.7 * height), 24 * unit)
+        left, low = (width + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
+        place = (left, low, 0.9 * unit / total[0], bar_height / total[1])
+        _colour_bar(figure, figure.add_axes(place), bar, unit, bar_height / unit)
+    size = _fitting(note, 0.75 * unit, total[0] - unit)
+    style = {"color": "0.75", "fontsize": _points(size), "va": "center"}
+    figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, **style)
     with atomic_path(path) as partial:
         FigureCanvasAgg(figure).print_png(
             partial, metadata={"Software": None}
         )  # pixel for pixel, whatever matplotlibrc says
 
 
-def _scale_bar(axes: Axes, width: int, height: int, pixel_nm: float, unit: float) -> None:
-    """A bar of about a sixth of the width, of 1, 2 or 5 times a power of ten, with its length."""
-    length_nm = nice_length(width * pixel_nm / 6)
-    length = length_nm / pixel_nm
-    left, top = width - unit - length, height - 1.4 * unit
-    axes.add_patch(Rectangle((left, top), length, 0.35 * unit, facecolor="white", edgecolor="black", linewidth=0.5))
-    label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
-    style = {"color": "white", "ha": "center", "va": "bottom", "fontsize": 0.85 * unit * 72 / _DPI}
-    text = axes.text(left + length / 2, top - 0.25 * unit, label, **style)
-    text.set_bbox({"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit})
+def _points(pixels: float) -> float:
+    return pixels * 72 / _DPI
+
+
+def _fitting(text: str, size: float, room: float) -> float:
+    """The font size, in pixels, with which a text is not wider than `room`; at most `size`."""
+    width = TextToPath().get_text_width_height_descent(text or " ", FontProperties(size=size), ismath=False)[0]
+    return size * min(1.0, room / max(width, 1e-9))
+
+
+def _annotate(axes: Axes, panel: Panel, unit: float, title_px: float) -> None:
+    """Title and scale bars of a panel."""
+    rows, columns = panel.picture.shape[:2]
+    box = {"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit}
+    if panel.title:
+        text = axes.text(0.3 * unit, 0.25 * unit, panel.title, color="white", va="top", fontsize=_points(title_px))
+        text.set_bbox(box)
+    bar = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.5}
+    style = {"color": "white", "fontsize": _points(0.95 * unit)}
+    if "across" in panel.bars:
+        length_nm = nice_length(max(columns / 6, min(columns / 2.5, 4 * unit)) * panel.pixel_nm[0])
+        length = length_nm / panel.pixel_nm[0]
+        left, top = columns - 0.8 * unit - length, rows - 1.1 * unit
+        axes.add_patch(Rectangle((left, top), length, 0.35 * unit, **bar))
+        middle = min(left + length / 2, columns - 1.9 * unit)
+        text = axes.text(middle, top - 0.2 * unit, length_label(length_nm), ha="center", va="bottom", **style)
+        text.set_bbox(box)
+    if "down" in panel.bars:
+        length_nm = nice_length(rows * panel.pixel_nm[1] / 2.5)
+        length = length_nm / panel.pixel_nm[1]
+        left, top = columns - 0.8 * unit, (rows - length) / 2
+        axes.add_patch(Rectangle((left, top), 0.35 * unit, length, **bar))
+        style |= {"ha": "right", "va": "center"}
+        text = axes.text(left - 0.3 * unit, rows / 2, length_label(length_nm), **style)
+        text.set_bbox(box)
+
+
+def length_label(length_nm: float) -> str:
+    """A length with its unit."""
+    return f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
 
 
 def nice_length(about_nm: float) -> float:
@@ -63,10 +151,12 @@ def nice_length(about_nm: float) -> float:
     return max(step * power for step in (1, 2, 5) if step * power <= about_nm * (1 + 1e-9))
 
 
-def _colour_bar(figure: Figure, axes: Axes, depth_range_nm: tuple[float, float], colours: str, unit: float) -> None:
-    points = unit * 72 / _DPI
-    mappable = ScalarMappable(Normalize(*depth_range_nm), colour_map(colours))
-    bar = figure.colorbar(mappable, cax=axes)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(colors="white", labelsize=0.7 * points, length=0.25 * points, width=0.06 * points)
-    bar.set_label("depth z (nm)", color="white", fontsize=0.8 * points)
+def _colour_bar(figure: Figure, axes: Axes, bar: ColourBar, unit: float, lines: float) -> None:
+    points = _points(unit)
+    norm = Normalize(*bar.limits) if bar.gamma == 1 else PowerNorm(bar.gamma, *bar.limits)
+    drawn = figure.colorbar(ScalarMappable(norm, colour_map(bar.colours)), cax=axes)
+    drawn.outline.set_visible(False)
+    drawn.ax.yaxis.set_major_locator(MaxNLocator(max(2, min(9, int(lines / 2.2))), steps=[1, 2, 5, 10]))
+    drawn.ax.tick_params(colors="white", labelsize=0.85 * points, length=0.25 * points, width=0.06 * points)
+    size = _fitting(bar.label, 0.9 * unit, lines * unit)
+    drawn.set_label(bar.label, color="white", fontsize=_points(size), labelpad=0.4 * points)

@@ -4,39 +4,62 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import erf
 
 from planeloc.rendering.grid import Grid
-from planeloc.rendering.settings import RenderSettings
 
 _BLOCK_PX = 1 << 16  # pixels changed at once: a few MB, which fit into the processor's cache
-_REACH = 4.0  # a Gaussian is cut off at this many standard deviations
+REACH = 4.0  # a Gaussian is cut off at this many standard deviations
 _NM_PER_UM = 1000.0
 
 
-def gaussian_slices(table: pd.DataFrame, grid: Grid, settings: RenderSettings) -> Iterator[NDArray[np.float32]]:
-    """Density of localizations per square micrometre, slice by slice."""
-    x, y = table["x"].to_numpy() / grid.voxel_nm[0], table["y"].to_numpy() / grid.voxel_nm[1]
-    sigma_x = _sigma_nm(table["x_sd"].to_numpy(), settings) / grid.voxel_nm[0]
-    sigma_y = _sigma_nm(table["y_sd"].to_numpy(), settings) / grid.voxel_nm[1]
-    index = grid.slices(table["z"].to_numpy())
+class Widths(Protocol):
+    """Settings of the width of a Gaussian: where the precision is unknown, the smallest and the largest, nm."""
+
+    sigma_nm: float
+    minimum_sigma_nm: float
+    maximum_sigma_nm: float
+
+
+def gaussian_slices(table: Mapping[str, NDArray], grid: Grid, settings: Widths) -> Iterator[NDArray[np.float32]]:
+    """Density of localizations per square micrometre, slice by slice; `table` has x, y, z, x_sd, y_sd."""
+    empty = 0  # the first slice that was not given yet
+    for index, image in occupied_slices(table, grid, settings):
+        for _ in range(empty, index):
+            yield np.zeros(grid.shape[1:], dtype=np.float32)
+        yield image
+        empty = index + 1
+    for _ in range(empty, grid.shape[0]):
+        yield np.zeros(grid.shape[1:], dtype=np.float32)
+
+
+def occupied_slices(
+    table: Mapping[str, NDArray], grid: Grid, settings: Widths
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Number and density of the slices that hold localizations, as for `gaussian_slices`."""
+    x, y = np.asarray(table["x"]) / grid.voxel_nm[0], np.asarray(table["y"]) / grid.voxel_nm[1]
+    sigma_x = _sigma_nm(np.asarray(table["x_sd"]), settings) / grid.voxel_nm[0]
+    sigma_y = _sigma_nm(np.asarray(table["y_sd"]), settings) / grid.voxel_nm[1]
+    index = grid.slices(np.asarray(table["z"]))
     order = np.argsort(index, kind="stable")
     bounds = np.searchsorted(index[order], np.arange(grid.shape[0] + 1))
     area_um2 = grid.voxel_nm[0] * grid.voxel_nm[1] / _NM_PER_UM**2
-    for low, high in itertools.pairwise(bounds):
+    for number, (low, high) in enumerate(itertools.pairwise(bounds)):
+        if low == high:
+            continue
         image = np.zeros(grid.shape[1:], dtype=np.float32)
         rows = order[low:high]
         draw_gaussians(image, x[rows], y[rows], sigma_x[rows], sigma_y[rows])
         image /= np.float32(area_um2)
-        yield image
+        yield number, image
 
 
-def _sigma_nm(sd: NDArray, settings: RenderSettings) -> NDArray[np.float64]:
+def _sigma_nm(sd: NDArray, settings: Widths) -> NDArray[np.float64]:
     known = np.where(np.isfinite(sd), sd, settings.sigma_nm)
     return np.clip(known, settings.minimum_sigma_nm, settings.maximum_sigma_nm)
 
@@ -53,7 +76,7 @@ def draw_gaussians(
     image : (rows, columns), changed in place.
     x_px, y_px, sigma_x_px, sigma_y_px : (n,) in pixels of `image`, from its outer corner.
     """
-    reach = np.ceil(_REACH * np.maximum(sigma_x_px, sigma_y_px)).astype(np.int64)
+    reach = np.ceil(REACH * np.maximum(sigma_x_px, sigma_y_px)).astype(np.int64)
     for radius in np.unique(reach):
         members = np.flatnonzero(reach == radius)
         rows = max(1, _BLOCK_PX // (2 * int(radius) + 1) ** 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,11 @@ class Grid:
         return self.bottom_nm + (np.arange(self.shape[0]) + 0.5) * self.voxel_nm[2]
 
     @property
+    def corner_nm(self) -> tuple[float, float, float]:
+        """Outer corner of the first pixel in x and y, and the middle of the first slice."""
+        return 0.0, 0.0, float(self.depths_nm[0])
+
+    @property
     def depth_range_nm(self) -> tuple[float, float]:
         """Lowest and highest depth."""
         return self.bottom_nm, self.bottom_nm + self.shape[0] * self.voxel_nm[2]
@@ -76,11 +81,18 @@ class FrameCounts:
             yield image.reshape(grid.shape[1:])
 
 
-def count_frames(table: pd.DataFrame, grid: Grid) -> FrameCounts:
-    """Count the frames in which each voxel has a localization; localizations outside the field are left out."""
-    column = np.floor(table["x"].to_numpy() / grid.voxel_nm[0]).astype(np.int64)
-    row = np.floor(table["y"].to_numpy() / grid.voxel_nm[1]).astype(np.int64)
+def count_frames(table: Mapping[str, NDArray], grid: Grid) -> FrameCounts:
+    """Count the frames in which each voxel has a localization; localizations outside the field are left out.
+
+    Of linked molecules, which have a column `frames`, the frames are summed.
+    """
+    column = np.floor(np.asarray(table["x"]) / grid.voxel_nm[0]).astype(np.int64)
+    row = np.floor(np.asarray(table["y"]) / grid.voxel_nm[1]).astype(np.int64)
     inside = (column >= 0) & (column < grid.shape[2]) & (row >= 0) & (row < grid.shape[1])
-    voxel = (grid.slices(table["z"].to_numpy()) * grid.shape[1] + row) * grid.shape[2] + column
-    pairs = pd.DataFrame({"voxel": voxel, "frame": table["frame"].to_numpy()})[inside].drop_duplicates()
+    voxel = (grid.slices(np.asarray(table["z"])) * grid.shape[1] + row) * grid.shape[2] + column
+    if "frames" in table:
+        voxels, which = np.unique(voxel[inside], return_inverse=True)
+        sums = np.bincount(which, weights=np.asarray(table["frames"])[inside], minlength=len(voxels))
+        return FrameCounts(voxels, sums.astype(np.int64))
+    pairs = pd.DataFrame({"voxel": voxel, "frame": np.asarray(table["frame"])})[inside].drop_duplicates()
     return FrameCounts(*np.unique(pairs["voxel"], return_counts=True))
