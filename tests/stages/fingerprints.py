@@ -39,6 +39,9 @@ ENTRIES = {
     "register": ["planeloc.cli.options", "planeloc.cli.register", "planeloc.registration.register"],
     "calibrate": ["planeloc.cli.options", "planeloc.cli.calibrate", "planeloc.calibration.calibrate"],
     "convert": ["planeloc.cli.options", "planeloc.cli.convert", "planeloc.movie.convert"],
+    "update-registration": [
+        *("planeloc.cli.options", "planeloc.cli.update_registration", "planeloc.registration.update_registration"),
+    ],
     "synchronize": ["planeloc.cli.options", "planeloc.cli.synchronize", "planeloc.synchronization.synchronize"],
     "train": ["planeloc.cli.options", "planeloc.cli.train", "planeloc.training.train", *_KINDS, *_TASKS],
     "localize": ["planeloc.cli.options", "planeloc.cli.localize", "planeloc.localization.localize", *_KINDS, *_FINDERS],

@@ -19,6 +19,7 @@ OUTPUTS = {
     "calibrate": ["output", "figure", "quality", "provenance"],
     "register": ["output", "figure", "quality", "provenance"],
     "convert": ["store", "manifest", "quality", "provenance"],
+    "update-registration": ["output", "figure", "quality", "provenance"],
     "synchronize": ["output", "figure", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
     "localize": ["output", "provenance"],

@@ -192,14 +192,13 @@ def test_the_stage_puts_a_movie_in_step(stored):
     assert first == [(folder / name).read_bytes() for name in ("out.json", "out.png", "quality.json")]
 
 
-def test_check_reports_and_never_does_nothing(stored):
+def test_check_stops_and_never_does_nothing(stored):
     folder, _ = stored
-    run(folder, mode="check")
-    assert CameraFrames.read(folder / "out.json").trivial
-    verdicts = {
-        check["name"]: check["verdict"] for check in json.loads((folder / "quality.json").read_text())["checks"]
-    }
-    assert verdicts["camera_1_lag_frames"] == "fail"
+    with pytest.raises(PlanelocError, match="1 frame late"):
+        run(folder, mode="check")
+    assert not (folder / "out.json").exists()
+    failed = json.loads((folder / "quality.failed.json").read_text())["checks"]
+    assert {check["name"] for check in failed if check["verdict"] == "fail"} == {"camera_1_lag_frames"}
     run(folder, mode="never")
     assert CameraFrames.read(folder / "out.json").trivial
     assert not json.loads((folder / "quality.json").read_text())["checks"]

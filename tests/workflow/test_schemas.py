@@ -28,6 +28,7 @@ SECTIONS = {
     "calibrate": ("planeloc.calibration.calibrate", "CalibrateSettings"),
     "register": ("planeloc.registration.register", "RegisterSettings"),
     "convert": ("planeloc.movie.convert", "ConvertSettings"),
+    "update_registration": ("planeloc.registration.update_registration", "UpdateRegistrationSettings"),
     "synchronize": ("planeloc.synchronization.synchronize", "SynchronizeSettings"),
     "train": ("planeloc.training.settings", "TrainSettings"),
     "localize": ("planeloc.localization.localize", "LocalizeSettings"),

@@ -26,7 +26,7 @@ from support.plugins import install
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
 CHAIN = [
-    *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "train"),
+    *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "update-registration", "train"),
     *("localize", "overlay", "correct-drift", "filter", "link", "measure-resolution", "render", "view-3d", "evaluate"),
 ]
 QUALITY_TITLES = [
@@ -36,6 +36,7 @@ QUALITY_TITLES = [
         "Calibration",
         "Movie",
         "Synchronization",
+        "Transforms in the movie",
         "Network",
         "Localization",
         "Sample drift",
@@ -253,6 +254,7 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
             (
                 "convert",
                 "synchronize",
+                "update-registration",
                 "localize",
                 "overlay",
                 "correct-drift",

@@ -5,7 +5,7 @@ rule localize:
         # Named only to notice that it was deleted: Snakemake cannot see inside it.
         store=rules.convert.output.store,
         synchronization=rules.synchronize.output.synchronization,
-        registration=made_for_sample(rules.register.output.registration),
+        registration=rules.update_registration.output.registration,
         psf=made_for_sample(rules.calibrate.output.psf),
         weights=made_for_sample(rules.train.output.weights),
     output:

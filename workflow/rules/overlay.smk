@@ -5,7 +5,7 @@ rule overlay:
         # Named only to notice that it was deleted: Snakemake cannot see inside it.
         store=rules.convert.output.store,
         synchronization=rules.synchronize.output.synchronization,
-        registration=made_for_sample(rules.register.output.registration),
+        registration=rules.update_registration.output.registration,
         localizations=rules.localize.output.localizations,
     output:
         figure=report(

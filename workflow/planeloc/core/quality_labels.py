@@ -91,6 +91,11 @@ _LABELS = {
     "molecules_in_focus": "isolated molecules in focus",
     "offset_x_nm": "distance from there along columns",
     "offset_y_nm": "distance from there along rows",
+    # update-registration
+    "displacement_px": "largest displacement in the movie",
+    "displacement_x_px": "displacement in the movie along x",
+    "displacement_y_px": "displacement in the movie along y",
+    "registration_significance": "agreement with the other cameras' images, standard deviations of chance",
     # correct-drift
     "sample_drift_corrected": "sample drift corrected (1: yes, 0: no)",
     "sample_drift_significance": "significance of the sample drift, standard deviations",

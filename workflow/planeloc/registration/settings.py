@@ -1,4 +1,4 @@
-"""Settings of the `register` stage."""
+"""Settings of the `register` and `update-registration` stages."""
 
 from __future__ import annotations
 
@@ -128,4 +128,28 @@ class RegisterSettings:
     )
     area_warn: float = threshold(
         0.15, "warn below", "fraction of the field that the matched beads span", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True)
+class UpdateRegistrationSettings:
+    """Whether the transforms are updated where the movie shows that they no longer hold."""
+
+    mode: str = setting(
+        "auto",
+        "auto: update the transform of a camera that is displaced in the movie; check: stop there; never: neither.",
+        choices=("auto", "check", "never"),
+    )
+    displacement_px: float = threshold(
+        0.5,
+        "warn above",
+        "displacement of a camera in the movie, from which its transform is updated",
+        unit="px",
+        minimum=0,
+    )
+    registration_significance_warn: float = threshold(
+        10.0,
+        "warn below",
+        "agreement of a camera's images with those of the others, in standard deviations of chance",
+        minimum=0,
     )

@@ -31,6 +31,9 @@ SECTIONS = {
     "calibration": Section("Calibration", "PSF and focal depth of every plane, from the bead scan."),
     "movie": Section("Movie", "Whether the noise of the raw movie is that of the declared cameras."),
     "synchronization": Section("Synchronization", "Whether all cameras show the same moment in a frame."),
+    "registration_in_movie": Section(
+        "Transforms in the movie", "Whether the transforms of the beads hold in the movie."
+    ),
     "network": Section("Network", "Whether the movie is like the images that the network was trained with."),
     "localization": Section("Localization", "Whether the localizations are where the raw frames show molecules."),
     "sample_drift": Section("Sample drift", "Drift of the sample over the movie, estimated from the localizations."),
@@ -69,6 +72,11 @@ CAPTIONS = {
         "synchronization",
         "Left: all lines should be at 0; a camera that is late or lost a frame leaves it. Right: agreement of the "
         "changes of light of each camera with the others', which should have one clear peak.",
+    ),
+    "registration_in_movie": Caption(
+        "registration_in_movie",
+        "Agreement of each camera's registered images with the others', against a displacement. The bright spot should "
+        "lie where the white lines cross.",
     ),
     "training": Caption(
         "network", "The losses should fall and level off together. Errors should be close to the Cramér–Rao bound."

@@ -57,7 +57,7 @@ def _title(
         if any(lag.frames for lag in lags)
     ]
     if late:
-        return "\n".join([*late, "put in step" if settings.mode == "auto" else "NOT put in step (mode: check)"])
+        return "\n".join([*late, "put in step" if settings.mode == "auto" else "not put in step (mode: check)"])
     unknown = measured.significance < settings.lag_significance_warn
     if unknown.any():
         return "cannot tell whether all cameras are in step"

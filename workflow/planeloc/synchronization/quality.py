@@ -48,7 +48,7 @@ def lag_checks(
         late += (
             "the images are used at their own moment; check the trigger cable and the acquisition software"
             if corrected
-            else "its images are NOT put in step (mode: check), and all results are wrong; set mode: auto"
+            else "set mode: auto to use its images at their own moment, or record the movie again"
         )
         lag = abs(values[f"{name}lag_frames"])
         checks.append(check_at_most(f"{name}lag_frames", lag, late, warn=0, fail=math.inf if corrected else 0))

@@ -13,7 +13,7 @@ class SynchronizeSettings:
 
     mode: str = setting(
         "auto",
-        "auto: images of cameras that lag are used at their own moment; check: they are only reported; never: neither.",
+        "auto: images of a camera that lags are used at their own moment; check: stop if one lags; never: neither.",
         choices=("auto", "check", "never"),
     )
     maximum_lag_frames: int = setting(

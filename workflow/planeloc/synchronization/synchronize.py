@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from planeloc.core.checks import print_warnings, write_quality
+from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
@@ -43,7 +43,9 @@ def synchronize(
 
     Raises
     ------
-    PlanelocError : a file cannot be read, or movie and transforms have different numbers of cameras.
+    PlanelocError : a file cannot be read, movie and transforms have different numbers of cameras, or with mode: check,
+        a camera is out of step. Figure and quality values are left beside `figure` and `quality`, with `.failed` in
+        their names.
     """
     check(settings)
     recorded, transforms = Movie.open(movie), Registration.read(registration)
@@ -58,8 +60,13 @@ def synchronize(
     values = lag_values(found, measured)
     cameras = recorded.microscope.cameras
     checks = lag_checks(values, found, cameras, settings) if measured else []
+
+    def draw(path: Path) -> None:
+        write_figure(path, found, measured, cameras, settings)
+
+    stop_on_failure(movie, values, checks, figure, quality, draw)
     print_warnings(checks)
-    write_figure(figure, found, measured, cameras, settings)
+    draw(figure)
     write_quality(quality, values, checks)
     used.write(output, {"mode": settings.mode, "measured": found.as_dict()})
     return {"lags": found.as_dict()["lags"], "frames_left_out": used.frames_left_out}

@@ -1,0 +1,25 @@
+"""`planeloc update-registration`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.registration.settings import UpdateRegistrationSettings
+from planeloc.registration.update_registration import update_registration
+
+
+@stage_command(
+    "update-registration",
+    UpdateRegistrationSettings,
+    File("--movie", "Manifest of the movie."),
+    File("--registration", "Transforms from register."),
+    File("--synchronization", "Frames of the cameras from synchronize.", required=False),
+    output("--output", "Transforms to use for this movie (JSON)."),
+    FIGURE,
+    QUALITY,
+)
+def command(movie: Path, registration: Path, **given: Any) -> Used:
+    """Compare the transforms of the beads with the molecules of a movie, and update those that no longer hold."""
+    return Used(update_registration(movie, registration, **given))

@@ -1,0 +1,67 @@
+"""Figure of the displacement of the cameras in a movie: where each agrees with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from planeloc.cameras.camera import Camera
+from planeloc.core.files import atomic_path
+from planeloc.registration.movie_displacement import LARGEST_PX, Displacement
+from planeloc.registration.settings import UpdateRegistrationSettings
+
+_PANEL_INCH, _DPI, _COLUMNS = 3.4, 150, 4
+
+
+def write_displacements(
+    path: Path,
+    found: Sequence[Displacement],
+    updated: Sequence[bool],
+    cameras: Sequence[Camera],
+    settings: UpdateRegistrationSettings,
+) -> None:
+    """Draw, for every camera but the reference, the correlation with the others against displacement."""
+    panels = max(len(found) - 1, 1)
+    columns = min(panels, _COLUMNS)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(max(_PANEL_INCH * columns, 7), 3.9 * rows + 0.5), dpi=_DPI, layout="constrained")
+    figure.suptitle(_title(found, updated, cameras, settings), fontsize=12, fontweight="bold")
+    for plane in range(1, len(found)):
+        axes = figure.add_subplot(rows, columns, plane)
+        _draw(axes, found[plane], cameras[plane].name)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, metadata={"Software": None})
+
+
+def _title(
+    found: Sequence[Displacement],
+    updated: Sequence[bool],
+    cameras: Sequence[Camera],
+    settings: UpdateRegistrationSettings,
+) -> str:
+    if not found:
+        return "transforms in the movie: not measured (mode: never)"
+    names = [camera.name for camera, new in zip(cameras, updated, strict=True) if new]
+    if names:
+        what = "transforms updated from the movie" if settings.mode == "auto" else "displaced in the movie"
+        return f"{what}: {', '.join(names)}"
+    if any(own.significance < settings.registration_significance_warn for own in found[1:]):
+        return "cannot tell whether all transforms hold in the movie"
+    return "the transforms of the beads hold in the movie"
+
+
+def _draw(axes: Axes, found: Displacement, name: str) -> None:
+    edge = LARGEST_PX + 0.5
+    axes.imshow(found.correlation, cmap="cividis", origin="upper", extent=(-edge, edge, edge, -edge))
+    axes.axhline(0, color="white", linewidth=0.6)
+    axes.axvline(0, color="white", linewidth=0.6)
+    axes.plot(
+        *found.shift_px, "o", markersize=13, markerfacecolor="none", markeredgecolor="#e69f00", markeredgewidth=1.5
+    )
+    (x, y), (x_sd, y_sd) = found.shift_px, found.sd_px
+    axes.set_title(f"{name}\n{x:+.2f} ± {x_sd:.2f}, {y:+.2f} ± {y_sd:.2f} px".replace("-", "−"), fontsize=10)
+    axes.set_xlabel("displacement in x (px)")
+    axes.set_ylabel("displacement in y (px)")
