@@ -112,7 +112,11 @@ class LinkSettings:
         choices=("auto", "never"),
     )
     maximum_gap_frames: int = setting(
-        4, "Frames within a blink in which the molecule is not found, at most, in succession.", minimum=0, maximum=50
+        4,
+        "Frames within a blink in which the molecule is not found, at most, in succession.",
+        minimum=0,
+        maximum=50,
+        advanced=True,
     )
     maximum_false_links: float = setting(
         0.3,

@@ -17,9 +17,10 @@ class View3DSettings:
         "Maximum number of localizations in the page; of a larger table, a random sample is shown.",
         minimum=1,
         maximum=5_000_000,
+        advanced=True,
     )
     colour_map: str = setting(
-        RenderSettings().colour_map, "Colour map of depth, time and precision.", choices=COLOUR_MAPS
+        RenderSettings().colour_map, "Colour map of depth, time and precision.", choices=COLOUR_MAPS, advanced=True
     )
     sigma_nm: float = setting(
         15.0,
