@@ -185,6 +185,17 @@ def test_merging_is_what_the_formulas_say() -> None:
     assert made["frame"].tolist() == [4, 9] and made["last_frame"].tolist() == [5, 9]
 
 
+def test_a_blink_with_a_certain_localization_is_certain() -> None:
+    columns = {
+        "frame": np.arange(5),
+        **{name: np.ones(5) for name in ("x", "y", "z", "photons", "background")},
+        "probability": np.array([1.0, 0.5, 1.0, np.nan, np.nan]),
+    }
+    sd = np.ones((5, 3))
+    made = merge(columns, np.array([0, 0, 1, 1, 2]), sd > 0, sd, None, Scatter(np.ones(3), np.zeros(3)))
+    assert np.array_equal(made["probability"], [1, 1, np.nan], equal_nan=True)
+
+
 def test_a_drift_of_fewer_frames_and_a_table_that_is_not_linked_are_refused(tmp_path: Path) -> None:
     table = blinking_table(300).table
     (tmp_path / "drift.csv").write_text("frame,x_sd_nm,y_sd_nm,z_sd_nm\n0,1,1,1\n")
