@@ -92,7 +92,12 @@ def link_localizations(
     print_warnings(checks)
     write_figure(figure, merged, values, found.links, found.reason, columns)
     write_quality(quality, values, checks)
-    record = {"linked": found.links is not None, "reason": found.reason, "settings": asdict(settings)}
+    record = {
+        "linked": found.links is not None,
+        "reason": found.reason,
+        "sd_factors": np.sqrt(found.scatter.factor).tolist(),  # by which x_sd, y_sd, z_sd were multiplied
+        "settings": asdict(settings),
+    }
     metadata = {**metadata, "link": record}
     for exporter, path in exporters:
         exporter.write(pd.DataFrame(merged), metadata, path)

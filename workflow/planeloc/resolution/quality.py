@@ -59,10 +59,23 @@ def resolution_values(measured: Measured) -> dict[str, float]:
     flat, solid = (measured.spacings.get(k, Spacing(math.nan, math.nan, math.nan)) for k in ("lateral", "3d"))
     values["nyquist_lateral_nm"], values["nyquist_3d_nm"] = flat.nyquist_nm, solid.nyquist_nm
     values["structure_dimension"] = flat.dimension
-    values["precision_fwhm_nm"] = FWHM * measured.linked[0] * _or(values["precision_ratio_lateral"], 1.0)
+    ratio = values["precision_ratio_lateral"]
+    values["precision_fwhm_nm"] = precision_fwhm_nm(measured.linked[0], ratio, measured.enlarged)
     values["nyquist_ratio"] = values["nyquist_lateral_nm"] / (values["precision_fwhm_nm"] or math.nan)
     values["resolution_measured"] = int(math.isfinite(values["frc_nm"]))
     return values
+
+
+def precision_fwhm_nm(linked_nm: float, ratio: float, enlarged: float) -> float:
+    """Full width at half maximum of a molecule's lateral position, as its blinks show it.
+
+    Parameters
+    ----------
+    linked_nm : standard deviation that the linked table states.
+    ratio : measured over stated precision of the table before linking; NaN if unknown.
+    enlarged : by which part of the ratio `link` has enlarged the standard deviation already.
+    """
+    return FWHM * linked_nm * (ratio / enlarged if math.isfinite(ratio) else 1.0)
 
 
 def limit_of(values: Mapping[str, float]) -> str:
@@ -87,7 +100,3 @@ def resolution_checks(values: Mapping[str, float], s: MeasureResolutionSettings)
         if math.isfinite(values[name]):
             checks.append(check_at_most(name, values[name], advice, warn=warn))
     return checks
-
-
-def _or(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise
