@@ -82,7 +82,7 @@ _LABELS = {
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
     # synchronize
-    "frames_out_of_step": "frames left out, because a camera has no image of the moment",
+    "frames_out_of_step": "frames of which a camera has no image, or not certainly",
     "lag_frames": "lag behind most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",
@@ -105,8 +105,8 @@ _LABELS = {
     # link
     "localizations_linked": "localizations linked (1: yes, 0: no)",
     "linked_rows": "molecules (blinks) after linking",
-    "on_time_frames": "mean length of a blink, frames",
-    "longest_blink_frames": "longest blink, frames",
+    "on_time_frames": "mean length of a blink",
+    "longest_blink_frames": "longest blink",
     "localizations_per_blink": "localizations per blink",
     "gap_fraction": "frames of the blinks without localization",
     "goes_on_probability": "probability to be localized in the next frame",
