@@ -1,6 +1,6 @@
 """SMAP's localization files: ``_sml.mat`` of MATLAB.
 
-Written as MATLAB 5 (up to 2 GiB: 25 million rows), which every MATLAB and SciPy read; read as that and as MATLAB 7.3
+Written as MATLAB 5 (up to 2 GiB: some 30 million rows), which every MATLAB and SciPy read; read as that and as MATLAB 7.3
 (HDF5). SMAP drops rows whose lateral precision is unknown or above 250 nm when it opens a file.
 """
 
