@@ -71,7 +71,7 @@ def test_both_tables_are_kept_and_fit_each_other(tmp_path: Path) -> None:
     assert np.allclose(by_row["photons"].sum(), linked["photons"], rtol=1e-5)
     assert np.allclose(1 - 0.05 ** linked["frames"], linked["probability"])
     assert (linked["x_sd"] <= by_row["x_sd"].max() * 1.5).all()
-    assert metadata["link"]["linked"] and metadata["pixel_size_nm"] == 192
+    assert metadata["link"]["linked"] and metadata["link"]["one_row_per_blink"] and metadata["pixel_size_nm"] == 192
     values = quality["values"]
     assert values["linked_rows"] == len(linked) and values["localizations_per_blink"] == len(row) / len(linked)
     assert {check["verdict"] for check in quality["checks"]} == {"pass"}
@@ -120,6 +120,7 @@ def test_where_nothing_is_linked_the_table_stays_as_it_is(tmp_path, table, setti
     pd.testing.assert_frame_equal(linked[list(before)], before)
     assert (linked["frames"] == 1).all() and (linked["last_frame"] == linked["frame"]).all()
     assert metadata["link"] == {**metadata["link"], "linked": False, "reason": reason}
+    assert metadata["link"]["one_row_per_blink"] == (reason != "mode: never" and "close" not in reason)
     assert quality["values"]["localizations_linked"] == 0
     assert [check["verdict"] for check in quality["checks"]] == (["warn"] if "close" in reason else [])
     assert np.array_equal(row, np.arange(len(table)))

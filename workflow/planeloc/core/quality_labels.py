@@ -138,6 +138,7 @@ _LABELS = {
     "nyquist_ratio": "resolution by density / by precision",
     "structure_dimension": "dimension of the structure in x and y",
     "precision_fwhm_nm": "lateral precision of a molecule, FWHM",
+    "rows_are_blinks": "rows of the linked table are blinks (1: yes, 0: no)",
     "resolution_measured": "resolution measured (1: yes, 0: no)",
     **{
         name.format(direction): text.format(direction)

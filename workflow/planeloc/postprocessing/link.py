@@ -30,6 +30,8 @@ from planeloc.postprocessing.settings import LinkSettings
 
 _LOG = logging.getLogger(__name__)
 _POSITION, _SD = ("x", "y", "z"), ("x_sd", "y_sd", "z_sd")
+_SHORT = "blinks are not longer than a frame"
+_NOTHING_TO_LINK = (_SHORT, "the localizations are all in one frame", "there are no localizations")
 _RARELY = 0.01  # probability that a blink goes on, below which there is nothing to link
 
 
@@ -95,6 +97,7 @@ def link_localizations(
     record = {
         "linked": found.links is not None,
         "reason": found.reason,
+        "one_row_per_blink": found.links is not None or found.reason in _NOTHING_TO_LINK,
         "sd_factors": np.sqrt(found.scatter.factor).tolist(),  # by which x_sd, y_sd, z_sd were multiplied
         "settings": asdict(settings),
     }
@@ -131,7 +134,7 @@ def link_columns(
     links = link(rows, lags)
     second = np.flatnonzero(links.previous >= 0)
     if links.law.goes_on < _RARELY or not len(second):
-        return replace(nothing, reason="blinks are not longer than a frame")
+        return replace(nothing, reason=_SHORT)
     if links.expected_false > settings.maximum_false_links * len(second):
         crowding = links.expected_false / len(second)
         return replace(nothing, reason="molecules are too close to each other to tell them apart", crowding=crowding)
@@ -146,7 +149,7 @@ def _no_reason_to_try(frame: NDArray[np.int64], settings: LinkSettings) -> str:
     if settings.mode == "never":
         return "mode: never"
     if not len(frame) or frame[0] == frame[-1]:
-        return "the localizations are all in one frame" if len(frame) else "there are no localizations"
+        return _NOTHING_TO_LINK[1 if len(frame) else 2]
     return ""
 
 

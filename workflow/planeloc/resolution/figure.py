@@ -66,6 +66,8 @@ def _title(values: Mapping[str, float]) -> str:
     parts = [f"resolution {_nm(values['frc_nm'])} in x and y"]
     if math.isfinite(values["fsc_nm"]):
         parts.append(f"{_nm(values['fsc_nm'])} in 3D")
+    if not values["rows_are_blinks"]:
+        return ", ".join(parts) + "; too small, since the table is not linked"
     limit = limit_of(values)
     return ", ".join(parts) + (f"; {_LIMITS[limit]}" if limit in _LIMITS else "")
 

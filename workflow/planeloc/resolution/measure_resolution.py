@@ -88,6 +88,7 @@ def measure_resolution(
     molecules = _rows(linked, columns, metadata)
     measured = measure_molecules(molecules, _slices(molecules, metadata, settings), settings)
     measured.enlarged = _enlarged(metadata)
+    measured.linked_rows = metadata.get("link", {}).get("one_row_per_blink", True)
     del columns, molecules
     measure_localizations(measured, _rows(localizations, *localization_table.read_columns(localizations)), settings)
     values = resolution_values(measured)

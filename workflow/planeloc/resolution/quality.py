@@ -16,6 +16,10 @@ from planeloc.resolution.spacing import Spacing
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 _UNKNOWN = "the resolution cannot be told: there are too few molecules, or they show no structure; record more frames"
+_UNLINKED = (
+    "the table is not linked (linking.png says why), so that halves share the blinks and the resolution comes out too "
+    "small; rely on the FRC before linking with blinks kept whole"
+)
 _BLURRED = (
     "molecules scatter more than their stated precision; check the PSF model and the camera values, and whether the "
     "sample moves within a blink; do not filter or weight by the stated precision"
@@ -62,6 +66,7 @@ def resolution_values(measured: Measured) -> dict[str, float]:
     ratio = values["precision_ratio_lateral"]
     values["precision_fwhm_nm"] = precision_fwhm_nm(measured.linked[0], ratio, measured.enlarged)
     values["nyquist_ratio"] = values["nyquist_lateral_nm"] / (values["precision_fwhm_nm"] or math.nan)
+    values["rows_are_blinks"] = int(measured.linked_rows)
     values["resolution_measured"] = int(math.isfinite(values["frc_nm"]))
     return values
 
@@ -89,6 +94,8 @@ def limit_of(values: Mapping[str, float]) -> str:
 def resolution_checks(values: Mapping[str, float], s: MeasureResolutionSettings) -> list[Check]:
     """Verdicts; what cannot be told is not judged, except that nothing can be told of the resolution."""
     checks = [check_at_least("resolution_measured", values["resolution_measured"], _UNKNOWN, warn=1)]
+    if not values["rows_are_blinks"]:
+        checks.append(check_at_least("rows_are_blinks", values["rows_are_blinks"], _UNLINKED, warn=1))
     for direction in ("lateral", "axial"):
         name = f"precision_ratio_{direction}"
         if values[name] < s.precision_ratio_low_warn:
