@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from planeloc.core.checks import print_warnings, write_quality
-from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.exporters import EXPORTERS
+from planeloc.io.sample_drift import DRIFT_SD, sample_drift_at
 from planeloc.postprocessing.link_figure import write_figure
 from planeloc.postprocessing.link_quality import link_checks, link_values
 from planeloc.postprocessing.linking import Links, Localizations, link, normalised_differences, too_dense
@@ -82,7 +82,7 @@ def link_localizations(
     check(settings)
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     columns, metadata = localization_table.read_columns(localizations_file)
-    drift_sd = _drift_sd(sample_drift, columns["frame"]) if sample_drift else None
+    drift_sd = sample_drift_at(sample_drift, DRIFT_SD, columns["frame"]).astype(np.float32) if sample_drift else None
     found = link_columns(columns, settings, drift_sd)
     if found.reason:
         _LOG.info("nothing is linked: %s", found.reason)
@@ -173,17 +173,3 @@ def _matrix(columns: Mapping[str, NDArray], names: tuple[str, ...]) -> NDArray[n
 def _known(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     sd = _matrix(columns, _SD)
     return np.isfinite(sd) & (sd > 0)
-
-
-def _drift_sd(path: Path, frame: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(rows, 3) nm, standard deviation of the sample drift at every localization."""
-    names = ["x_sd_nm", "y_sd_nm", "z_sd_nm"]
-    try:
-        table = pd.read_csv(path, usecols=names)[names].to_numpy(np.float32)
-    except FileNotFoundError:
-        raise PlanelocError(f"{path}: no such file; create it with `planeloc correct-drift`") from None
-    except ValueError as error:
-        raise PlanelocError(f"{path}: not a table of sample drift ({error})") from None
-    if len(frame) and not 0 <= frame.min() <= frame.max() < len(table):
-        raise PlanelocError(f"{path}: {len(table)} frames do not fit localizations up to frame {frame.max()}")
-    return table[frame]
