@@ -11,7 +11,7 @@ from planeloc.core.settings import setting, threshold
 class MeasureResolutionSettings:
     """How the resolution is measured, and from which values on there is a warning."""
 
-    slice_nm: float = setting(200.0, "Thickness of the slices of depth.", unit="nm", minimum=10)
+    slice_nm: float = setting(200.0, "Thickness of the slices of depth.", unit="nm", minimum=10, advanced=True)
     pixel_nm: float = setting(
         0.0,
         "Pixel of the images that are correlated; 0: half of the localization precision.",

@@ -19,7 +19,7 @@ class View3DSettings:
         maximum=5_000_000,
     )
     colour_map: str = setting(
-        RenderSettings().colour_map, "Colour map of depth, time and precision.", choices=COLOUR_MAPS
+        RenderSettings().colour_map, "Colour map of depth, time and precision.", choices=COLOUR_MAPS, advanced=True
     )
     sigma_nm: float = setting(
         15.0,
