@@ -22,6 +22,7 @@ from planeloc.synchronization.synchronize import synchronize
 def command(movie: Path, registration: Path, **given: Any) -> Used:
     """Check that all cameras show the same moment in a frame, and put them in step.
 
-    From the first frame to the last. The counts of the movie stay as they are; `localize --synchronization` uses the result.
+    From the first frame to the last. The counts of the movie stay as they are; `localize --synchronization` uses the
+    result.
     """
     return Used(synchronize(movie, registration, **given))
