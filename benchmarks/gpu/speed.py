@@ -120,7 +120,7 @@ def _whole_command(machine: Machine, record: Record, files: InputPaths, what: st
     """`localize`, with the start of its worker, its checks and the table on disk."""
     settings = LocalizeSettings(workers=1, threshold=0.3, device=machine.device.type)
     start = time.perf_counter()
-    done = localize(*files, machine.scratch / "localizations.h5", settings)
+    done = localize(*files[:4], machine.scratch / "localizations.h5", settings)
     record.add(quantity=f"localize, {what}", value=done["frames_per_s"], unit="frames/s", target=2000.0)
     record.add(quantity=f"localize, {what}, with start and table", value=time.perf_counter() - start, unit="s",
                frames=frames)  # fmt: skip

@@ -33,7 +33,7 @@ def run(machine: Machine, stage: str) -> bool:
     tables = []
     for name, own in clusters.items():
         start = time.perf_counter()
-        done = localize(*files, machine.scratch / "table.h5", own)
+        done = localize(*files[:4], machine.scratch / "table.h5", own)
         tables.append(localization_table.read(machine.scratch / "table.h5")[0])
         record.add(
             cluster=name, seconds=time.perf_counter() - start, frames_per_s=done["frames_per_s"], device=done["device"],

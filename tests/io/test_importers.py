@@ -81,11 +81,12 @@ def test_a_model_of_another_movie_is_refused(tmp_path: Path, changes: dict, mess
     assert not (tmp_path / "back.h5").exists()
 
 
-def test_rows_without_a_position_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("which", "value"), [(3, np.nan), (slice(None), np.nan), (3, np.inf)])
+def test_rows_without_a_position_are_refused(tmp_path: Path, which: int | slice, value: float) -> None:
     picasso.write(table(), WHOLE, tmp_path / "a.hdf5")
     with h5py.File(tmp_path / "a.hdf5", "r+") as file:
         rows = file["locs"][:]
-        rows["x"][3] = np.nan
+        rows["x"][which] = value
         file["locs"][:] = rows
     with pytest.raises(PlanelocError, match="rows without a position"):
         import_table(tmp_path / "a.hdf5", "picasso", tmp_path / "back.h5")

@@ -71,7 +71,7 @@ def test_both_tables_are_kept_and_fit_each_other(tmp_path: Path) -> None:
     assert np.allclose(by_row["photons"].sum(), linked["photons"], rtol=1e-5)
     assert np.allclose(1 - 0.05 ** linked["frames"], linked["probability"])
     assert (linked["x_sd"] <= by_row["x_sd"].max() * 1.5).all()
-    assert metadata["link"]["linked"] and metadata["pixel_size_nm"] == 192
+    assert metadata["link"]["linked"] and metadata["link"]["one_row_per_blink"] and metadata["pixel_size_nm"] == 192
     values = quality["values"]
     assert values["linked_rows"] == len(linked) and values["localizations_per_blink"] == len(row) / len(linked)
     assert {check["verdict"] for check in quality["checks"]} == {"pass"}
@@ -120,6 +120,7 @@ def test_where_nothing_is_linked_the_table_stays_as_it_is(tmp_path, table, setti
     pd.testing.assert_frame_equal(linked[list(before)], before)
     assert (linked["frames"] == 1).all() and (linked["last_frame"] == linked["frame"]).all()
     assert metadata["link"] == {**metadata["link"], "linked": False, "reason": reason}
+    assert metadata["link"]["one_row_per_blink"] == (reason != "mode: never" and "close" not in reason)
     assert quality["values"]["localizations_linked"] == 0
     assert [check["verdict"] for check in quality["checks"]] == (["warn"] if "close" in reason else [])
     assert np.array_equal(row, np.arange(len(table)))
@@ -183,6 +184,17 @@ def test_merging_is_what_the_formulas_say() -> None:
     assert np.allclose(made["photons"], [400, np.nan], equal_nan=True)
     assert np.allclose(made["background"], [3.5, 8]) and np.allclose(made["probability"], [0.9, 0.3])
     assert made["frame"].tolist() == [4, 9] and made["last_frame"].tolist() == [5, 9]
+
+
+def test_a_blink_with_a_certain_localization_is_certain() -> None:
+    columns = {
+        "frame": np.arange(5),
+        **{name: np.ones(5) for name in ("x", "y", "z", "photons", "background")},
+        "probability": np.array([1.0, 0.5, 1.0, np.nan, np.nan]),
+    }
+    sd = np.ones((5, 3))
+    made = merge(columns, np.array([0, 0, 1, 1, 2]), sd > 0, sd, None, Scatter(np.ones(3), np.zeros(3)))
+    assert np.array_equal(made["probability"], [1, 1, np.nan], equal_nan=True)
 
 
 def test_a_drift_of_fewer_frames_and_a_table_that_is_not_linked_are_refused(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_typical_and_a_crowded_frame_are_drawn() -> None:
     assert chosen_frames(np.empty(0, dtype=np.int64), 10) == [5]
 
 
+def test_few_frames_of_a_large_sensor_are_read() -> None:
+    assert stage.stretch_frames(4 * 512 * 512) == 50
+    assert 2 * stage.stretch_frames(4 * 2048 * 2048) * 4 * 2048 * 2048 * 2 <= 1 << 29
+    assert stage.stretch_frames(10**12) == 1
+
+
 def test_of_a_large_field_the_part_with_most_molecules_is_drawn() -> None:
     points = np.array([[10.0, 10.0], [300.0, 420.0], [310.0, 430.0]])
     x, y = densest_region(points, (512, 512), 64)

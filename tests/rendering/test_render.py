@@ -153,10 +153,10 @@ def test_a_part_with_and_without_drift(tmp_path):
     short = tmp_path / "short.csv"
     drift[:5].to_csv(short, index=False)
     made = RenderedFiles(*(tmp_path / n for n in OUTPUTS), drift=short, drift_image=tmp_path / "d.png")
-    with pytest.raises(PlanelocError, match=r"short\.csv: 5 frames, but the table has frames 0 to 9"):
+    with pytest.raises(PlanelocError, match=r"short\.csv: 5 frames do not fit localizations up to frame 9"):
         render(tmp_path / "t.h5", made, RenderSettings())
     short.write_text("frame,x\n")
-    with pytest.raises(PlanelocError, match=r"short\.csv: not the sample drift"):
+    with pytest.raises(PlanelocError, match=r"short\.csv: not a table of sample drift"):
         render(tmp_path / "t.h5", made, RenderSettings())
     with pytest.raises(PlanelocError, match="--drift and --drift-image belong together"):
         render(tmp_path / "t.h5", RenderedFiles(*(tmp_path / n for n in OUTPUTS), drift=short), RenderSettings())

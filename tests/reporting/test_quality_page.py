@@ -276,6 +276,7 @@ def test_linking_and_resolution() -> None:
     assert numbers(resolution=measured) == {"Resolution": ("31 nm lateral", "Fourier correlation")}
     assert numbers(resolution={**measured, "fsc_axial_nm": 58.0})["Resolution"][0] == "31 nm lateral, 58 nm axial"
     assert numbers(resolution={"frc_nm": None})["Resolution"][0] == "not known"
+    assert "not linked" in numbers(resolution={**measured, "rows_are_blinks": 0})["Resolution"][1]
 
 
 def test_command(tmp_path: Path) -> None:

@@ -86,6 +86,27 @@ def test_a_stated_precision_that_is_not_true_warns(tmp_path, scale: float, verdi
     assert values["precision_ratio_lateral"] == pytest.approx(scale, rel=0.05)
 
 
+def test_what_linking_corrected_is_not_corrected_again(tmp_path) -> None:
+    made = blinking_table(3_000, field_nm=FIELD_NM, filaments=8, scale=1.5)
+    _, stated, _ = run(tmp_path, made.table, made.linked)
+    linked = made.linked.assign(**{name: 1.5 * made.linked[name] for name in ("x_sd", "y_sd", "z_sd")})
+    _, corrected, _ = run(tmp_path, made.table, linked, metadata=METADATA | {"link": {"sd_factors": [1.5, 1.5, 1.5]}})
+    assert corrected["precision_fwhm_nm"] == pytest.approx(stated["precision_fwhm_nm"], rel=1e-6)
+    assert stated["precision_fwhm_nm"] == pytest.approx(1.5 * 2.355 * made.linked["x_sd"].median(), rel=0.05)
+
+
+def test_a_table_whose_blinks_could_not_be_linked_warns(tmp_path) -> None:
+    made = blinking_table(3_000, field_nm=FIELD_NM, filaments=8)
+    unlinked = made.table.assign(frames=1, last_frame=made.table["frame"])
+    metadata = METADATA | {"link": {"one_row_per_blink": False}}
+    _, values, verdicts = run(tmp_path, made.table, unlinked, metadata=metadata)
+    assert verdicts["rows_are_blinks"] == "warn"
+    assert values["frc_nm"] == pytest.approx(values["frc_naive_nm"], rel=1e-6)
+    assert values["frc_nm"] < values["frc_unlinked_nm"]
+    _, values, verdicts = run(tmp_path, made.table, made.linked)
+    assert values["rows_are_blinks"] == 1 and "rows_are_blinks" not in verdicts
+
+
 def test_a_sparse_table_is_limited_by_its_density_and_a_dense_one_is_not(tmp_path) -> None:
     sparse, dense = (blinking_table(n, field_nm=FIELD_NM, filaments=6) for n in (700, 30_000))
     record, _, verdicts = run(tmp_path, sparse.table, sparse.linked)

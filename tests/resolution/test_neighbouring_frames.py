@@ -57,6 +57,16 @@ def test_molecules_nearby_do_not_count_as_the_same(monkeypatch) -> None:
     assert precision_ratio(pairs, 0, FEWEST).value == pytest.approx(1, abs=0.1)
 
 
+def test_of_many_pairs_those_that_are_kept_cover_the_movie(monkeypatch) -> None:
+    table = blinking_table(2_000).table
+    table["z"] = 0.01 * table["frame"]
+    every = pairs_of(table)
+    monkeypatch.setattr(neighbouring_frames, "_MOST_PAIRS", 200)
+    some = pairs_of(table)
+    assert 100 <= len(some) <= 200 and some.depth.min() < 0.1 * every.depth.max()
+    assert some.depth.max() > 0.9 * every.depth.max()
+
+
 def test_single_frames_and_few_rows_tell_nothing() -> None:
     for made in (blinking_table(3_000, longest=1), blinking_table(20, longest=5)):
         pairs = pairs_of(made.table)

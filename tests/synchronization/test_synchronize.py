@@ -1,6 +1,7 @@
 """Cameras that are late, or lose or repeat frames, are found and put in step; cameras in step are left alone."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
 from planeloc.synchronization.block_changes import BlockGrid, changes
+from planeloc.synchronization.lags import MeasuredLags, Slip
 from planeloc.synchronization.quality import in_words
 from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.synchronization.synchronize import camera_frames, find_lags, synchronize
@@ -97,6 +99,26 @@ def test_what_is_told_is_right(planes, molecules, on, photons, late, lag, slip, 
         assert len(moments_in_error(movie, frames)) <= 10  # of a slip that the light of a few molecules shows late
     else:
         assert frames.lags[int(significance.argmin())] == (Lag(0, 0),)
+
+
+@pytest.mark.parametrize(
+    ("slips", "lags"),
+    [
+        ([(30, -1), (30, -2)], (Lag(0, 0), Lag(30, -2))),  # in the same frame, as far as can be told
+        ([(30, -1), (28, -2)], (Lag(0, 0), Lag(28, -2))),
+        ([(30, -1), (100, -2)], (Lag(0, 0), Lag(30, -1))),  # after the last frame
+        ([(0, -1), (30, -2)], (Lag(0, -1), Lag(30, -2))),
+    ],
+)
+def test_slips_close_to_each_other_give_a_file_that_can_be_read(tmp_path, slips, lags):
+    movie = SimpleNamespace(frames=100, planes=2)
+    (first, one), (second, other) = slips
+    found = MeasuredLags(None, np.zeros((2, 3), int), np.array([50.0, 50.0]), np.zeros((2, 3)))
+    path = [Slip(1, 0, one, first, first), Slip(1, one, other, second, second)]
+    frames = camera_frames(movie, found, path, SETTINGS)
+    assert frames.lags[1] == lags
+    frames.write(tmp_path / "synchronization.json", {})
+    assert CameraFrames.read(tmp_path / "synchronization.json") == frames
 
 
 def test_noise_tells_nothing():

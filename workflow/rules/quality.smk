@@ -45,10 +45,12 @@ TOLD_IF_STOPPED = {
     "registration_in_movie": rules.update_registration,
     "network": rules.train,
     "localization": rules.localize,
+    "overlay": rules.overlay,
     "sample_drift": rules.correct_drift,
     "filter": rules.filter,
     "linking": rules.link,
     "resolution": rules.measure_resolution,
+    "views": rules.render,
     "evaluation": rules.evaluate,
 }
 

@@ -20,8 +20,9 @@ from planeloc.synchronization.synchronize import synchronize
     QUALITY,
 )
 def command(movie: Path, registration: Path, **given: Any) -> Used:
-    """Check that all cameras show the same moment in a frame, from the first to the last, and put them in step.
+    """Check that all cameras show the same moment in a frame, and put them in step.
 
-    The counts of the movie stay as they are; `localize --synchronization` uses the result.
+    From the first frame to the last. The counts of the movie stay as they are; `localize --synchronization` uses the
+    result.
     """
     return Used(synchronize(movie, registration, **given))

@@ -17,8 +17,8 @@ from planeloc.rendering.view_3d.view_3d import view_3d
     output("--output", "Page with the 3D view (HTML)."),
 )
 def command(localizations: Path, **given: Any) -> Used:
-    """Write a page in which a browser shows the localizations in 3D.
+    """Write a page that shows the localizations in 3D.
 
-    The page is one file and needs no network.
+    The page is one file, for any browser, and needs no network.
     """
     return Used(view_3d(localizations, **given))

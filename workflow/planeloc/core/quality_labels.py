@@ -82,7 +82,7 @@ _LABELS = {
     "darkest_above_offset_counts": "darkest background above the offset",
     "duplicate_frames_fraction": "repeated frames",
     # synchronize
-    "frames_out_of_step": "frames left out, because a camera has no image of the moment",
+    "frames_out_of_step": "frames of which a camera has no image, or not certainly",
     "lag_frames": "lag behind most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",
@@ -110,8 +110,8 @@ _LABELS = {
     # link
     "localizations_linked": "localizations linked (1: yes, 0: no)",
     "linked_rows": "molecules (blinks) after linking",
-    "on_time_frames": "mean length of a blink, frames",
-    "longest_blink_frames": "longest blink, frames",
+    "on_time_frames": "mean length of a blink",
+    "longest_blink_frames": "longest blink",
     "localizations_per_blink": "localizations per blink",
     "gap_fraction": "frames of the blinks without localization",
     "goes_on_probability": "probability to be localized in the next frame",
@@ -143,6 +143,7 @@ _LABELS = {
     "nyquist_ratio": "resolution by density / by precision",
     "structure_dimension": "dimension of the structure in x and y",
     "precision_fwhm_nm": "lateral precision of a molecule, FWHM",
+    "rows_are_blinks": "rows of the linked table are blinks (1: yes, 0: no)",
     "resolution_measured": "resolution measured (1: yes, 0: no)",
     **{
         name.format(direction): text.format(direction)

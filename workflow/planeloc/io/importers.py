@@ -93,8 +93,9 @@ def import_table(
     importer = IMPORTERS.load(format_name)
     model = localization_table.read_metadata(like)[0] if like else {}
     table, said = importer.read(path, pixel_size_nm or model.get("pixel_size_nm"))
-    metadata = _metadata(path, table, said, model, like, pixel_size_nm)
     _check_positions(path, table)
+    metadata = _metadata(path, table, said, model, like, pixel_size_nm)
+    _add_depths(path, table)
     metadata["import"] = {"format": format_name, "file": path.name, "sha256": sha256(path), "rows": len(table)}
     if not table["frame"].is_monotonic_increasing:
         table = table.sort_values("frame", kind="stable", ignore_index=True)
@@ -104,12 +105,17 @@ def import_table(
 
 
 def _check_positions(path: Path, table: pd.DataFrame) -> None:
-    """A table without depths gets the depth 0, in place; rows without a position are refused."""
+    """Raise an error if a row has no position; a table may have no depths at all."""
+    axes = "xy" if table["z"].isna().all() else "xyz"
+    if not all(np.isfinite(table[axis].to_numpy(dtype=np.float64)).all() for axis in axes):
+        raise PlanelocError(f"{path}: rows without a position; remove them in the other program")
+
+
+def _add_depths(path: Path, table: pd.DataFrame) -> None:
+    """A table without depths gets the depth 0, in place."""
     if len(table) and table["z"].isna().all():
         table["z"] = 0.0
         _LOG.warning(f"{path}: has no depths; all localizations are at z = 0, with unknown standard deviation")
-    if not all(np.isfinite(table[axis].to_numpy(dtype=np.float64)).all() for axis in "xyz"):
-        raise PlanelocError(f"{path}: rows without a position; remove them in the other program")
 
 
 def _metadata(

@@ -63,7 +63,9 @@ def read_points(path: str | Path, over_movie: bool = False) -> list[Layer]:
     """
     table, _ = localization_table.read(path)
     first = table["frame"] if over_movie else table["z"].fillna(0) / 1000
-    sd = np.nanmedian([*table["x_sd"], *table["y_sd"], *([_UNKNOWN_SD_NM] if table["x_sd"].isna().all() else [])])
+    known = table[["x_sd", "y_sd"]].to_numpy()
+    known = known[np.isfinite(known)]
+    sd = np.median(known) if len(known) else _UNKNOWN_SD_NM
     colour = "orange" if over_movie else "z" if np.isfinite(table["z"].to_numpy()).any() else "white"
     keywords = {
         "name": Path(path).stem,

@@ -1,7 +1,7 @@
 """SMAP's localization files: ``_sml.mat`` of MATLAB.
 
-Written as MATLAB 5 (up to 2 GiB: 25 million rows), which every MATLAB and SciPy read; read as that and as MATLAB 7.3
-(HDF5). SMAP drops rows whose lateral precision is unknown or above 250 nm when it opens a file.
+Written as MATLAB 5 (up to 2 GiB, some 30 million rows), which every MATLAB and SciPy read; read as that and as MATLAB
+7.3 (HDF5). SMAP drops rows whose lateral precision is unknown or above 250 nm when it opens a file.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ QUANTITIES = {
     "edge_distance": "nm",
     "last_frame": "",
     "frames": "",
+    "group": "",
 }
 """What a condition can name → its unit: the columns of a table, and what is derived from them."""
 

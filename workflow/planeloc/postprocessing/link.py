@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from planeloc.core.checks import print_warnings, write_quality
-from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.exporters import EXPORTERS
+from planeloc.io.sample_drift import DRIFT_SD, sample_drift_at
 from planeloc.postprocessing.link_figure import write_figure
 from planeloc.postprocessing.link_quality import link_checks, link_values
 from planeloc.postprocessing.linking import Links, Localizations, link, normalised_differences, too_dense
@@ -30,6 +30,8 @@ from planeloc.postprocessing.settings import LinkSettings
 
 _LOG = logging.getLogger(__name__)
 _POSITION, _SD = ("x", "y", "z"), ("x_sd", "y_sd", "z_sd")
+_SHORT = "blinks are not longer than a frame"
+_NOTHING_TO_LINK = (_SHORT, "the localizations are all in one frame", "there are no localizations")
 _RARELY = 0.01  # probability that a blink goes on, below which there is nothing to link
 
 
@@ -80,7 +82,7 @@ def link_localizations(
     check(settings)
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     columns, metadata = localization_table.read_columns(localizations_file)
-    drift_sd = _drift_sd(sample_drift, columns["frame"]) if sample_drift else None
+    drift_sd = sample_drift_at(sample_drift, DRIFT_SD, columns["frame"]).astype(np.float32) if sample_drift else None
     found = link_columns(columns, settings, drift_sd)
     if found.reason:
         _LOG.info("nothing is linked: %s", found.reason)
@@ -92,7 +94,13 @@ def link_localizations(
     print_warnings(checks)
     write_figure(figure, merged, values, found.links, found.reason, columns)
     write_quality(quality, values, checks)
-    record = {"linked": found.links is not None, "reason": found.reason, "settings": asdict(settings)}
+    record = {
+        "linked": found.links is not None,
+        "reason": found.reason,
+        "one_row_per_blink": found.links is not None or found.reason in _NOTHING_TO_LINK,
+        "sd_factors": np.sqrt(found.scatter.factor).tolist(),  # by which x_sd, y_sd, z_sd were multiplied
+        "settings": asdict(settings),
+    }
     metadata = {**metadata, "link": record}
     for exporter, path in exporters:
         exporter.write(pd.DataFrame(merged), metadata, path)
@@ -126,7 +134,7 @@ def link_columns(
     links = link(rows, lags)
     second = np.flatnonzero(links.previous >= 0)
     if links.law.goes_on < _RARELY or not len(second):
-        return replace(nothing, reason="blinks are not longer than a frame")
+        return replace(nothing, reason=_SHORT)
     if links.expected_false > settings.maximum_false_links * len(second):
         crowding = links.expected_false / len(second)
         return replace(nothing, reason="molecules are too close to each other to tell them apart", crowding=crowding)
@@ -141,7 +149,7 @@ def _no_reason_to_try(frame: NDArray[np.int64], settings: LinkSettings) -> str:
     if settings.mode == "never":
         return "mode: never"
     if not len(frame) or frame[0] == frame[-1]:
-        return "the localizations are all in one frame" if len(frame) else "there are no localizations"
+        return _NOTHING_TO_LINK[1 if len(frame) else 2]
     return ""
 
 
@@ -165,17 +173,3 @@ def _matrix(columns: Mapping[str, NDArray], names: tuple[str, ...]) -> NDArray[n
 def _known(columns: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     sd = _matrix(columns, _SD)
     return np.isfinite(sd) & (sd > 0)
-
-
-def _drift_sd(path: Path, frame: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(rows, 3) nm, standard deviation of the sample drift at every localization."""
-    names = ["x_sd_nm", "y_sd_nm", "z_sd_nm"]
-    try:
-        table = pd.read_csv(path, usecols=names)[names].to_numpy(np.float32)
-    except FileNotFoundError:
-        raise PlanelocError(f"{path}: no such file; create it with `planeloc correct-drift`") from None
-    except ValueError as error:
-        raise PlanelocError(f"{path}: not a table of sample drift ({error})") from None
-    if len(frame) and not 0 <= frame.min() <= frame.max() < len(table):
-        raise PlanelocError(f"{path}: {len(table)} frames do not fit localizations up to frame {frame.max()}")
-    return table[frame]

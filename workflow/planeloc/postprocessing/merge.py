@@ -153,5 +153,8 @@ def _mean(value: NDArray, blink: NDArray[np.integer], blinks: int, weight: NDArr
 
 def _any(probability: NDArray, blink: NDArray[np.integer], blinks: int) -> NDArray[np.float64]:
     """Probability that at least one of independent localizations is right."""
-    with np.errstate(divide="ignore"):
-        return 1 - np.exp(_sum(np.log1p(-np.clip(probability, 0.0, 1.0)), blink, blinks))
+    known = np.isfinite(probability)
+    with np.errstate(divide="ignore"):  # a certain localization gives minus infinity
+        log_wrong = np.where(known, np.log1p(-np.clip(probability, 0.0, 1.0)), 0.0)
+    found = 1 - np.exp(np.bincount(blink, log_wrong, blinks))
+    return np.where(np.bincount(blink, known, blinks) > 0, found, np.nan)

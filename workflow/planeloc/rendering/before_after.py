@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from planeloc.core.errors import PlanelocError
 from planeloc.rendering.colouring import Colouring
 from planeloc.rendering.figure import GAP_PX, Panel, write_panels
 from planeloc.rendering.layouts import Tone
@@ -19,25 +17,6 @@ _SIDE_NM = 3000.0  # of the part that is shown, at most
 _PIXEL_NM = 4.0
 _CELL_NM = 25.0  # localizations that share a cell belong to a structure
 _STEPS = 4  # places per side of the part that are compared
-
-
-def read_drift(path: Path, frames: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The drift that `correct-drift` subtracted from every row, (rows, 3) nm, from its CSV file.
-
-    Raises
-    ------
-    PlanelocError : the file is another one, or the movie that it belongs to is shorter.
-    """
-    try:
-        drift = pd.read_csv(path, usecols=["x_nm", "y_nm", "z_nm"])[["x_nm", "y_nm", "z_nm"]].to_numpy(np.float64)
-    except ValueError:
-        raise PlanelocError(f"{path}: not the sample drift that `planeloc correct-drift` writes; give that") from None
-    if len(frames) and not 0 <= frames.min() <= frames.max() < len(drift):
-        raise PlanelocError(
-            f"{path}: {len(drift)} frames, but the table has frames {frames.min()} to {frames.max()}; give the drift "
-            "of the same sample"
-        )
-    return drift[frames] if len(frames) else np.empty((0, 3))
 
 
 def write_before_after(

@@ -56,7 +56,7 @@ def quantity(name: str, rows: Mapping[str, NDArray]) -> NDArray[np.float64]:
         case "depth":
             return np.asarray(rows["z"], dtype=np.float64)
         case "precision":
-            return np.sqrt(np.asarray(rows["x_sd"]) * np.asarray(rows["y_sd"]))
+            return np.sqrt((np.asarray(rows["x_sd"]) ** 2 + np.asarray(rows["y_sd"]) ** 2) / 2)
         case "none":
             return np.zeros(len(rows["x"]))
     return np.asarray(rows[name], dtype=np.float64)

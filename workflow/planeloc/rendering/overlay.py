@@ -30,6 +30,7 @@ from planeloc.transforms.camera_transform import Registration
 
 _CROWDED = 95  # percentile of the molecules per frame; the very last percent may be flashes
 _STRETCH = 50  # frames about each frame that is drawn, from which mean images are taken
+_MOST_BYTES = 1 << 29  # of the frames of both stretches in memory
 _MOST_SPOTS = 2000  # per plane
 _IN_FOCUS_NM = 150.0
 
@@ -206,8 +207,9 @@ def _mean_spots(
     frames: list[int],
 ) -> list[MeanSpot]:
     """The mean image of the molecules in focus, per plane, from stretches of the movie about `frames`."""
-    starts = [min(max(frame - _STRETCH // 2, 0), max(movie.frames - _STRETCH, 0)) for frame in frames]
-    read = sorted({number for start in starts for number in range(start, min(start + _STRETCH, movie.frames))})
+    stretch = stretch_frames(math.prod(movie.shape[1:]))
+    starts = [min(max(frame - stretch // 2, 0), max(movie.frames - stretch, 0)) for frame in frames]
+    read = sorted({number for start in starts for number in range(start, min(start + stretch, movie.frames))})
     counts = np.concatenate([movie.read(number, number + 1) for number in read])
     place = np.full(movie.frames, -1)
     place[read] = np.arange(len(read))
@@ -220,6 +222,11 @@ def _mean_spots(
         image = place[table["frame"][use]]
         spots.append(mean_spot(counts[:, plane], image, transform(points[use]).reshape(-1, 2), camera.photons))
     return spots
+
+
+def stretch_frames(pixels: int) -> int:
+    """Frames of a stretch, by the pixels of a frame on all planes: fewer of large sensors."""
+    return min(_STRETCH, max(1, _MOST_BYTES // (2 * 2 * pixels)))
 
 
 def _crowded(frame: NDArray[np.int64], points: NDArray[np.float64]) -> NDArray[np.bool_]:

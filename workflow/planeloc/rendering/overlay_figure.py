@@ -18,7 +18,7 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.files import atomic_path
 from planeloc.core.quality_labels import number
 from planeloc.rendering.colours import colour_map
-from planeloc.rendering.figure import nice_length
+from planeloc.rendering.figure import length_label, nice_length
 from planeloc.rendering.mean_spot import REACH_PX, MeanSpot
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _scale_bar(axes: Axes, pixel_nm: float) -> None:
     length, unit = length_nm / pixel_nm, (right - left) / 40
     corner = (right - unit - length, bottom - 1.8 * unit)
     axes.add_patch(Rectangle(corner, length, 0.6 * unit, facecolor="white", edgecolor="black", linewidth=0.6))
-    label = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
-    text = axes.text(corner[0] + length / 2, corner[1] - 0.4 * unit, label, color="white", ha="center", va="bottom")
+    style = {"color": "white", "ha": "center", "va": "bottom"}
+    text = axes.text(corner[0] + length / 2, corner[1] - 0.4 * unit, length_label(length_nm), **style)
     text.set_bbox({"facecolor": "black", "alpha": 0.5, "edgecolor": "none", "pad": 1.0})
 
 

@@ -27,7 +27,8 @@ from planeloc.core.settings import check
 from planeloc.io.localization_table import metadata_value, read_metadata
 from planeloc.io.ome_tiff import write_z_stack
 from planeloc.io.ome_zarr import write_pyramid
-from planeloc.rendering.before_after import read_drift, write_before_after
+from planeloc.io.sample_drift import DRIFT, sample_drift_at
+from planeloc.rendering.before_after import write_before_after
 from planeloc.rendering.colouring import Colouring
 from planeloc.rendering.colours import ColourMixture, brightness, depth_colours, reduction
 from planeloc.rendering.figure import ColourBar, write_panels, write_picture
@@ -178,7 +179,7 @@ def _overviews(
         panels = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
         write_panels(files.slices, panels, _count(table, metadata), bar, printed_columns=2)
     if files.drift and files.drift_image:
-        drift = read_drift(files.drift, table["frame"])
+        drift = sample_drift_at(files.drift, DRIFT, table["frame"])
         write_before_after(files.drift_image, scene, drift, colouring, tone, bool(drift.any()))
 
 

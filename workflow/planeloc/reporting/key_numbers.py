@@ -56,7 +56,10 @@ def _resolution(values: Values) -> tuple[str, str] | None:
     known = [
         f"{_nm(found[0])} {text}" for name, text in directions.items() if (found := _of(values, "resolution", name))
     ]
-    return (", ".join(known), "Fourier correlation") if known else ("not known", "too few localizations to tell")
+    if not known:
+        return "not known", "too few localizations to tell"
+    linked = values["resolution"].get("rows_are_blinks", 1)
+    return ", ".join(known), "Fourier correlation" if linked else "Fourier correlation; too small, since not linked"
 
 
 def _drift(values: Values) -> tuple[str, str] | None:

@@ -15,8 +15,8 @@ from planeloc.core.figure_style import checks_height, draw_checks
 from planeloc.core.files import atomic_path
 from planeloc.core.quality_labels import quantity
 from planeloc.resolution.neighbouring_frames import Precision
-from planeloc.resolution.quality import FWHM, limit_of
-from planeloc.resolution.results import Measured, Slice
+from planeloc.resolution.quality import limit_of, precision_fwhm_nm
+from planeloc.resolution.results import Measured
 from planeloc.resolution.ring_sums import THRESHOLD
 
 _WIDTH, _HEIGHT, _DPI = 11.5, 7.6, 150
@@ -66,6 +66,8 @@ def _title(values: Mapping[str, float]) -> str:
     parts = [f"resolution {_nm(values['frc_nm'])} in x and y"]
     if math.isfinite(values["fsc_nm"]):
         parts.append(f"{_nm(values['fsc_nm'])} in 3D")
+    if not values["rows_are_blinks"]:
+        return ", ".join(parts) + "; too small, since the table is not linked"
     limit = limit_of(values)
     return ", ".join(parts) + (f"; {_LIMITS[limit]}" if limit in _LIMITS else "")
 
@@ -129,13 +131,14 @@ def _depth(axes: Axes, measured: Measured) -> None:
     axes.set_xlabel("depth z (nm)")
     axes.set_ylabel("resolution (nm)")
     slices = measured.slices
+    # a slice's molecules are as precise as its pairs of frames say, relative to what the table states
+    precision = [precision_fwhm_nm(each.stated[0], each.ratio[0], measured.enlarged) for each in slices]
     depth = np.array([(each.low_nm + each.high_nm) / 2 for each in slices])
     frc, sd = np.array([each.frc.nm for each in slices]), np.array([each.frc.sd_nm for each in slices])
-    # a slice's molecules are as precise as its pairs of frames say, relative to what the table states
     axes.errorbar(
         depth, frc, np.nan_to_num(sd), fmt="o-", color=_LATERAL, markersize=5, capsize=3, label="measured (FRC)"
     )
-    axes.plot(depth, [_fwhm(each) for each in slices], "s--", color=_AXIAL, markersize=4, label="precision, FWHM")
+    axes.plot(depth, precision, "s--", color=_AXIAL, markersize=4, label="precision, FWHM")
     nyquist = [each.spacing.nyquist_nm for each in slices]
     axes.plot(depth, nyquist, "^:", color=_DENSITY, markersize=5, label="density, Nyquist")
     limits = [slices[0].low_nm, slices[-1].high_nm]
@@ -143,7 +146,3 @@ def _depth(axes: Axes, measured: Measured) -> None:
         axes.set_xlim(*limits)
     axes.set_ylim(bottom=0)
     axes.legend(loc="best", frameon=False, fontsize=8)
-
-
-def _fwhm(each: Slice) -> float:
-    return FWHM * each.stated[0] * (each.ratio[0] if math.isfinite(each.ratio[0]) else 1.0)

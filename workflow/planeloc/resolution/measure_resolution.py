@@ -87,6 +87,8 @@ def measure_resolution(
         raise PlanelocError(f"{linked}: its rows are not linked; create it with `planeloc link`")
     molecules = _rows(linked, columns, metadata)
     measured = measure_molecules(molecules, _slices(molecules, metadata, settings), settings)
+    measured.enlarged = _enlarged(metadata)
+    measured.linked_rows = metadata.get("link", {}).get("one_row_per_blink", True)
     del columns, molecules
     measure_localizations(measured, _rows(localizations, *localization_table.read_columns(localizations)), settings)
     values = resolution_values(measured)
@@ -173,6 +175,12 @@ def _rows(path: Path, columns: dict[str, NDArray], metadata: dict[str, Any]) -> 
     keep = np.isfinite(position).all(axis=1)
     keep &= (position[:, :2] >= 0).all(axis=1) & (position[:, 0] <= width) & (position[:, 1] <= height)
     return Rows(columns["frame"][keep].astype(np.int64), position[keep], np.where(sd > 0, sd, np.nan)[keep])
+
+
+def _enlarged(metadata: dict[str, Any]) -> float:
+    """By which factor `link` has enlarged the stated lateral standard deviations (rms of x and y)."""
+    x, y, _ = metadata.get("link", {}).get("sd_factors", (1.0, 1.0, 1.0))
+    return float(np.hypot(x, y) / np.sqrt(2))
 
 
 def _slices(molecules: Rows, metadata: dict[str, Any], settings: MeasureResolutionSettings) -> list[Slice]:

@@ -111,7 +111,8 @@ def _pairs(
         )
         later = order[bounds[0] : bounds[1]]
         found.append(_close(earlier, later, frame, scaled, lag))
-    first, second = np.concatenate(found)[:_MOST_PAIRS].T
+    pairs = np.concatenate(found)
+    first, second = pairs[:: max(1, -(-len(pairs) // _MOST_PAIRS))].T  # evenly: they are in the order of frames
     return first, second
 
 

@@ -16,6 +16,10 @@ from planeloc.resolution.spacing import Spacing
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 _UNKNOWN = "the resolution cannot be told: there are too few molecules, or they show no structure; record more frames"
+_UNLINKED = (
+    "the table is not linked (linking.png says why), so that halves share the blinks and the resolution comes out too "
+    "small; rely on the FRC before linking with blinks kept whole"
+)
 _BLURRED = (
     "molecules scatter more than their stated precision; check the PSF model and the camera values, and whether the "
     "sample moves within a blink; do not filter or weight by the stated precision"
@@ -59,10 +63,24 @@ def resolution_values(measured: Measured) -> dict[str, float]:
     flat, solid = (measured.spacings.get(k, Spacing(math.nan, math.nan, math.nan)) for k in ("lateral", "3d"))
     values["nyquist_lateral_nm"], values["nyquist_3d_nm"] = flat.nyquist_nm, solid.nyquist_nm
     values["structure_dimension"] = flat.dimension
-    values["precision_fwhm_nm"] = FWHM * measured.linked[0] * _or(values["precision_ratio_lateral"], 1.0)
+    ratio = values["precision_ratio_lateral"]
+    values["precision_fwhm_nm"] = precision_fwhm_nm(measured.linked[0], ratio, measured.enlarged)
     values["nyquist_ratio"] = values["nyquist_lateral_nm"] / (values["precision_fwhm_nm"] or math.nan)
+    values["rows_are_blinks"] = int(measured.linked_rows)
     values["resolution_measured"] = int(math.isfinite(values["frc_nm"]))
     return values
+
+
+def precision_fwhm_nm(linked_nm: float, ratio: float, enlarged: float) -> float:
+    """Full width at half maximum of a molecule's lateral position, as its blinks show it.
+
+    Parameters
+    ----------
+    linked_nm : standard deviation that the linked table states.
+    ratio : measured over stated precision of the table before linking; NaN if unknown.
+    enlarged : by which part of the ratio `link` has enlarged the standard deviation already.
+    """
+    return FWHM * linked_nm * (ratio / enlarged if math.isfinite(ratio) else 1.0)
 
 
 def limit_of(values: Mapping[str, float]) -> str:
@@ -76,6 +94,8 @@ def limit_of(values: Mapping[str, float]) -> str:
 def resolution_checks(values: Mapping[str, float], s: MeasureResolutionSettings) -> list[Check]:
     """Verdicts; what cannot be told is not judged, except that nothing can be told of the resolution."""
     checks = [check_at_least("resolution_measured", values["resolution_measured"], _UNKNOWN, warn=1)]
+    if not values["rows_are_blinks"]:
+        checks.append(check_at_least("rows_are_blinks", values["rows_are_blinks"], _UNLINKED, warn=1))
     for direction in ("lateral", "axial"):
         name = f"precision_ratio_{direction}"
         if values[name] < s.precision_ratio_low_warn:
@@ -87,7 +107,3 @@ def resolution_checks(values: Mapping[str, float], s: MeasureResolutionSettings)
         if math.isfinite(values[name]):
             checks.append(check_at_most(name, values[name], advice, warn=warn))
     return checks
-
-
-def _or(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise

@@ -37,6 +37,8 @@ class Measured:
     splits_nm: list[float] = field(default_factory=list)  # of every random division
     stated: tuple[float, float] = (np.nan, np.nan)
     linked: tuple[float, float] = (np.nan, np.nan)
+    linked_rows: bool = True  # whether a row is a blink: `link` joined the frames of each, or nothing was to be joined
+    enlarged: float = 1.0  # factor by which `link` has enlarged the stated lateral standard deviations
     nena: dict[str, Precision] = field(default_factory=dict)
     ratios: dict[str, tuple[float, float]] = field(default_factory=dict)  # value and standard deviation
     spacings: dict[str, Spacing] = field(default_factory=dict)

@@ -51,5 +51,5 @@ class MeasureResolutionSettings:
         2.0, "warn above", "resolution by density over resolution by precision", minimum=0
     )
     time_ratio_warn: float = threshold(
-        1.2, "warn above", "resolution between blocks of time over resolution between random halves", minimum=1
+        1.2, "warn above", "resolution between both halves of the movie over that between random halves", minimum=1
     )

@@ -80,7 +80,7 @@ def _draw_lags(panel: Axes, found: CameraFrames, cameras: Sequence[Camera]) -> N
     panel.set_ylabel("lag (frames)")
     panel.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
     if found.left_out:
-        panel.set_title("red: left out, a camera has no image of that moment", loc="left", fontsize=9)
+        panel.set_title("red: a camera has no image of that moment", loc="left", fontsize=9)
 
 
 def _draw_agreement(panel: Axes, measured: MeasuredLags, cameras: Sequence[Camera]) -> None:

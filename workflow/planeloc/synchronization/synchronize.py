@@ -147,11 +147,23 @@ def camera_frames(
     gaps: list[range] = []
     for plane in np.flatnonzero(measured.significance >= settings.lag_significance_warn).tolist():
         own = [slip for slip in slips if slip.plane == plane]
-        lags[plane] = (Lag(0, int(measured.lags[plane, 0])), *(Lag(slip.latest, slip.after) for slip in own))
+        lags[plane] = _lags_of(int(measured.lags[plane, 0]), own, movie.frames)
         gaps += [_missing(slip) for slip in own]
         first, last = lags[plane][0].frames, lags[plane][-1].frames
         gaps += [range(0, max(-first, 0)), range(movie.frames - max(last, 0), movie.frames)]
     return CameraFrames(movie.frames, tuple(lags), _joined(gaps))
+
+
+def _lags_of(first: int, slips: Sequence[Slip], frames: int) -> tuple[Lag, ...]:
+    """The lags of a plane in order; one that lasts for no certain moment is none."""
+    lags = [Lag(0, first)]
+    for slip in slips:
+        if slip.latest >= frames:
+            break
+        while lags and slip.latest <= lags[-1].first:
+            lags.pop()
+        lags.append(Lag(slip.latest if lags else 0, slip.after))
+    return tuple(lags)
 
 
 def _missing(slip: Slip) -> range:
