@@ -118,7 +118,13 @@ def measure_molecules(molecules: Rows, slices: list[Slice], settings: MeasureRes
         *time_block_halves(molecules.frame, settings.time_blocks, settings.splits),
         first_and_second(molecules.frame),
     ]
-    flat = planar_sums(molecules.position[:, :2], measured.pixel_nm, slices=number, halves=np.array(halves))
+    flat = planar_sums(
+        molecules.position[:, :2],
+        measured.pixel_nm,
+        slices=number,
+        slice_count=len(slices),
+        halves=np.array(halves),
+    )
     measured.sums["xy"] = flat.whole
     measured.sums["time blocks"] = mean_of(flat.halves[settings.splits : -1])
     measured.sums["time"] = flat.halves[-1]
