@@ -42,10 +42,13 @@ TOLD_IF_STOPPED = {
     "synchronization": rules.synchronize,
     "network": rules.train,
     "localization": rules.localize,
+    "overlay": rules.overlay,
     "sample_drift": rules.correct_drift,
     "filter": rules.filter,
     "linking": rules.link,
     "resolution": rules.measure_resolution,
+    "views": rules.render,
+    "view_3d": rules.view_3d,
     "evaluation": rules.evaluate,
 }
 
