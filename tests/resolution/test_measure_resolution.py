@@ -106,6 +106,7 @@ def test_a_table_of_one_depth_has_a_resolution(tmp_path) -> None:
     metadata = {key: value for key, value in METADATA.items() if key != "depth_range_nm"}
     record, values, _ = run(tmp_path, table, linked, metadata=metadata)
     assert values["frc_nm"] > 0 and values["nena_axial_nm"] is None
+    assert [values[name] for name in ("fsc_nm", "fsc_axial_nm", "frc_xz_nm", "frc_yz_nm")] == [None] * 4
     assert len(record["depth"]) == 1 and record["depth"][0]["frc_nm"] == values["frc_nm"]
 
 
