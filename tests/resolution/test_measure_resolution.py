@@ -127,7 +127,20 @@ def test_a_table_of_one_depth_has_a_resolution(tmp_path) -> None:
     metadata = {key: value for key, value in METADATA.items() if key != "depth_range_nm"}
     record, values, _ = run(tmp_path, table, linked, metadata=metadata)
     assert values["frc_nm"] > 0 and values["nena_axial_nm"] is None
+    assert [values[name] for name in ("fsc_nm", "fsc_axial_nm", "frc_xz_nm", "frc_yz_nm")] == [None] * 4
     assert len(record["depth"]) == 1 and record["depth"][0]["frc_nm"] == values["frc_nm"]
+
+
+@pytest.mark.parametrize("depths", [(-500.0, -450.0), (-10.0, 10.0), (450.0, 500.0)])
+def test_a_sample_that_is_thinner_than_the_depth_range_has_a_resolution(tmp_path, depths) -> None:
+    made = blinking_table(4_000, field_nm=FIELD_NM, filaments=8)
+    table, linked = (
+        rows.assign(z=np.random.default_rng(0).uniform(*depths, len(rows))) for rows in (made.table, made.linked)
+    )
+    record, values, verdicts = run(tmp_path, table, linked)
+    assert verdicts["resolution_measured"] == "pass" and values["frc_nm"] > 0
+    assert sum(each["molecules"] for each in record["depth"]) == len(linked)
+    assert all(each["frc_nm"] is None for each in record["depth"] if not each["molecules"])
 
 
 def test_unknown_precisions_are_no_error(tmp_path) -> None:

@@ -131,8 +131,11 @@ def main() -> None:
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(f"planeloc: {verb} was interrupted")
+    if verb == os.environ.get("STUB_CRASH"):
+        print("planeloc: note: a message before it", file=sys.stderr)
+        raise ZeroDivisionError(f"nobody expected this of {verb}")
     if verb == os.environ.get("STUB_FAIL"):
-        Path(values["output"][0]).write_text("half")
+        Path(values[OUTPUTS[verb][0]][0]).write_text("half")
         for path in values.get("quality", []):
             checks = [{**QUALITY["checks"][0], "verdict": "fail"}]
             Path(path).with_suffix(".failed.json").write_text(json.dumps({**QUALITY, "checks": checks}))

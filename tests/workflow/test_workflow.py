@@ -198,6 +198,30 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
 
 
 @pytest.mark.slow
+def test_a_stage_that_crashes_is_on_the_page_of_an_earlier_run(checkout: Checkout) -> None:
+    assert checkout.demo().returncode == 0
+    page = checkout.folder / DEMO / "filaments" / "quality.html"
+    assert "<strong>warn</strong>" in page.read_text()
+    run = checkout.demo("--forcerun", "measure_resolution", STUB_CRASH="measure-resolution")
+    assert run.returncode != 0
+    assert "<strong>fail</strong>" in page.read_text()
+    assert "It said: ZeroDivisionError: nobody expected this of measure-resolution." in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "file"), [("render", "depth.png"), ("overlay", "overlay.png"), ("view-3d", "view_3d.html")]
+)
+def test_a_picture_that_fails_is_on_the_page(checkout: Checkout, verb: str, file: str) -> None:
+    assert checkout.demo().returncode == 0
+    folder = checkout.folder / DEMO / "filaments"
+    (folder / file).unlink()
+    assert checkout.demo("--forcerun", verb.replace("-", "_"), STUB_FAIL=verb).returncode != 0
+    page = (folder / "quality.html").read_text()
+    assert "<strong>fail</strong>" in page and f"It said: {verb} went wrong; correct it." in page
+
+
+@pytest.mark.slow
 def test_a_stage_that_ctrl_c_interrupts_can_still_say_so(checkout: Checkout) -> None:
     run = checkout.demo(STUB_CTRL_C="simulate")
     assert run.returncode != 0

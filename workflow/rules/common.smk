@@ -166,9 +166,11 @@ def log_of_error(rule, sample):
     if Path(of_one_sample(rule.output[0], sample)).exists() or not log.is_file():
         return None
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = [line for line in lines if line.strip()][-1:]
-    said = last and last[0].startswith("planeloc: ")
-    return log if said and "planeloc: interrupted" not in last[0] else None
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    stopped = last.startswith("planeloc: ") or any(
+        line.startswith("Traceback ") for line in lines
+    )
+    return log if stopped and "planeloc: interrupted" not in last else None
 
 
 def report_failure(kind, output, files):

@@ -51,6 +51,7 @@ TOLD_IF_STOPPED = {
     "linking": rules.link,
     "resolution": rules.measure_resolution,
     "views": rules.render,
+    "view_3d": rules.view_3d,
     "evaluation": rules.evaluate,
 }
 

@@ -98,10 +98,12 @@ def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapp
 
 
 def _last_words(log: Path) -> str:
-    """The error in the log of a stage that stopped."""
+    """The error in the log of a stage that stopped: its last message, or that of Python where it was not expected."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    said = [line.removeprefix("planeloc: ") for line in lines if line.startswith("planeloc: ")]
-    return said[-1].rstrip(".") if said else f"nothing; see {log}"
+    unexpected = any(line.startswith("Traceback ") for line in lines)
+    said = [line.removeprefix("planeloc: ") for line in lines if line.startswith("planeloc: ") or unexpected]
+    last = next((line.strip() for line in reversed(said) if line.strip()), "")
+    return last.rstrip(".") or f"nothing; see {log}"
 
 
 def _figure(path: Path, caption: Caption | None) -> dict[str, str]:

@@ -36,11 +36,13 @@ SECTIONS = {
     ),
     "network": Section("Network", "Whether the movie is like the images that the network was trained with."),
     "localization": Section("Localization", "Whether the localizations are where the raw frames show molecules."),
+    "overlay": Section("Overlay", "Raw frames with the localizations found in them."),
     "sample_drift": Section("Sample drift", "Drift of the sample over the movie, estimated from the localizations."),
     "filter": Section("Filter", "Which localizations were kept."),
     "linking": Section("Linking", "Blinks of one molecule in several frames, joined."),
     "resolution": Section("Resolution", "The resolution of the result, estimated from the localizations."),
     "views": Section("Views", "The result from other sides."),
+    "view_3d": Section("3D view", "The localizations in 3D, on a page of their own."),
     "evaluation": Section("Evaluation", "Statistics of the localizations; errors where the ground truth is known."),
 }
 """Stages by name, in the order of the page."""

@@ -120,13 +120,21 @@ def measure_molecules(molecules: Rows, slices: list[Slice], settings: MeasureRes
         *time_block_halves(molecules.frame, settings.time_blocks, settings.splits),
         first_and_second(molecules.frame),
     ]
-    flat = planar_sums(molecules.position[:, :2], measured.pixel_nm, slices=number, halves=np.array(halves))
+    flat = planar_sums(
+        molecules.position[:, :2],
+        measured.pixel_nm,
+        slices=number,
+        slice_count=len(slices),
+        halves=np.array(halves),
+    )
     measured.sums["xy"] = flat.whole
     measured.sums["time blocks"] = mean_of(flat.halves[settings.splits : -1])
     measured.sums["time"] = flat.halves[-1]
     measured.splits_nm = [resolution(sums).nm for sums in flat.halves[: settings.splits]]
-    volume = volume_sums(molecules.position, _voxel_nm(sd, measured.pixel_nm))
-    measured.sums |= {"3d": volume.shells, "axial": volume.axial, "xz": volume.xz, "yz": volume.yz}
+    voxel = _voxel_nm(sd, measured.pixel_nm)
+    if np.ptp(molecules.position[:, 2]) > voxel:  # in one layer of voxels there is nothing to resolve in 3D
+        volume = volume_sums(molecules.position, voxel)
+        measured.sums |= {"3d": volume.shells, "axial": volume.axial, "xz": volume.xz, "yz": volume.yz}
     measured.resolutions = {name: resolution(sums) for name, sums in measured.sums.items()}
     for each, sums in zip(slices, flat.slices if len(slices) > 1 else [flat.whole], strict=True):
         if each.molecules >= settings.minimum_rows:

@@ -39,6 +39,7 @@ def planar_sums(
     pixel_nm: float,
     *,
     slices: NDArray[np.int64] | None = None,
+    slice_count: int = 1,
     halves: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> PlanarSums:
@@ -47,7 +48,7 @@ def planar_sums(
     Parameters
     ----------
     position : (rows, 2) x, y in nm, finite.
-    slices : (rows,) number of each row's slice of depth; none: no slices.
+    slices : (rows,) number of each row's slice of depth, below `slice_count`; none: no slices. Slices may be empty.
     halves : (divisions, rows) which rows are in the first half; none: no divisions but the mean of all random ones.
     seed : random seed of the draw of tiles from a large field.
     """
@@ -56,8 +57,8 @@ def planar_sums(
     window, rings = tiling.window(), _Rings.of(tiling)
     slices = np.zeros(len(place), dtype=np.int64) if slices is None else slices
     halves = np.zeros((0, len(place)), dtype=bool) if halves is None else halves
-    count = int(slices.max(initial=0)) + 1
-    sums = PlanarSums(rings.empty(), [rings.empty() for _ in range(count)], [rings.empty() for _ in range(len(halves))])
+    parts, divisions = ([rings.empty() for _ in range(number)] for number in (slice_count, len(halves)))
+    sums = PlanarSums(rings.empty(), parts, divisions)
     for tile in tiling.tiles(place, _MOST_IMAGES, seed):
         total, total_noise = np.zeros(rings.ring.shape, dtype=np.complex64), 0.0
         of_tile = slices[tile.rows]
@@ -66,7 +67,7 @@ def planar_sums(
             transform = rfft2(picture)
             total += transform
             total_noise += noise
-            if count > 1:
+            if slice_count > 1:
                 power = rings.sum(_power(transform))
                 sums.slices[number].add_all_divisions(tile.group, power, noise, rings.count, tile.weight)
         power = rings.sum(_power(total))
