@@ -242,6 +242,30 @@ def test_a_half_of_the_movie_without_localizations_is_no_problem() -> None:
     assert found.significance < SIGNIFICANT and np.isfinite(found.trajectory.drift_nm).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("total_nm", [60, 300])
+def test_a_lattice_is_not_moved_by_its_period(total_nm: float) -> None:
+    """Molecules on a square lattice of 200 nm: trajectories a period apart are almost equally likely."""
+    random, frames = np.random.default_rng(3), 5000
+    sites = np.stack(np.meshgrid(*[np.arange(2000.0, 10_000.0, 200.0)] * 2), axis=-1).reshape(-1, 2)
+    site = np.repeat(np.arange(len(sites)), random.poisson(3, len(sites)))
+    start, length = random.integers(0, frames, len(site)), random.geometric(1 / 3, len(site))
+    blink = np.repeat(np.arange(len(site)), length)
+    frame = start[blink] + np.arange(len(blink)) - np.repeat(np.cumsum(length) - length, length)
+    keep = frame < frames
+    blink, frame = blink[keep], frame[keep]
+    drift = np.linspace(-0.5, 0.5, frames)[:, None] * np.array([1.0, -0.6, 0.4]) * total_nm
+    sd = np.tile([10.0, 10.0, 25.0], (len(frame), 1))
+    position = (
+        np.column_stack([sites[site[blink]], np.zeros(len(frame))]) + drift[frame] + random.normal(size=sd.shape) * sd
+    )
+    found = sample_drift(frame, position, sd, frames)
+    corrected = found.beyond_doubt(CorrectDriftSettings().minimum_significance)
+    left = drift - (found.trajectory.drift_nm if corrected else 0)
+    before, after = (np.sqrt(((path - path[frame].mean(axis=0))[frame] ** 2).mean(axis=0)) for path in (drift, left))
+    assert (after <= before + 1).all()
+
+
 def test_points_without_neighbours_show_nothing() -> None:
     frame, position, sd = repeated(900, 5000, 0.0)
     position = np.random.default_rng(1).uniform(0, 1e5, (900, 3)) * [1, 1, 1e-2]

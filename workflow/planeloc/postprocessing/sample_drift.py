@@ -51,6 +51,8 @@ class SampleDrift:
     entropy_reduction : of a blink, by the trajectory, nats.
     blinks : number of blinks.
     alike : whether both halves, before they knew of each other, show the same drift, and one far from zero.
+    consistent : whether the halves, and the trajectory, do not contradict each other by far; on a periodic structure
+        they may be periods apart.
     """
 
     trajectory: Trajectory
@@ -61,10 +63,11 @@ class SampleDrift:
     entropy_reduction: float
     blinks: int
     alike: bool = False
+    consistent: bool = True
 
     def beyond_doubt(self, minimum_significance: float) -> bool:
         """Whether the drift is to be corrected; half the significance is enough if both halves are alike."""
-        return self.significance > minimum_significance * (0.5 if self.alike else 1.0)
+        return self.consistent and self.significance > minimum_significance * (0.5 if self.alike else 1.0)
 
 
 def sample_drift(
@@ -94,6 +97,7 @@ def sample_drift(
         if better is not None:
             of_halves[number] = _refine(half, better.drift_nm, levels[1:])
     disagreement = _disagreement(blinks, *of_halves)
+    apart = [*disagreement, *(_far_apart(blinks, whole, half) for half in of_halves)]
     whole = Trajectory(whole.drift_nm, whole.sd_nm * np.maximum(disagreement, 1.0))
     return SampleDrift(
         whole,
@@ -104,6 +108,7 @@ def sample_drift(
         float(gain.sum() / sum(map(len, halves))),
         len(blinks),
         alike,
+        bool(np.max(apart) <= _FAR),
     )
 
 
@@ -140,6 +145,11 @@ def _refine(blinks: Blinks, drift: NDArray[np.float64], levels: tuple[Level, ...
         trajectory = Refinement(blinks, drift, level).run()
         drift = trajectory.drift_nm
     return trajectory
+
+
+def _far_apart(blinks: Blinks, one: Trajectory, other: Trajectory) -> float:
+    """Rms difference of two trajectories, in standard deviations, along the axis where it is largest."""
+    return float(_rms_over_sd(blinks, one.drift_nm - other.drift_nm, one, other).max())
 
 
 def _better(blinks: Blinks, found: Trajectory, others: Sequence[Trajectory]) -> Trajectory | None:
