@@ -23,7 +23,7 @@ _COMMANDS = {
     "calibrate": "Fit the PSF of every plane to bead scans.",
     "convert": "Convert camera files to one compressed movie of raw counts, with checksums.",
     "synchronize": "Check that all cameras show the same moment in a frame, and put them in step.",
-    "update-registration": "Compare the transforms of the beads with the molecules of a movie, and update those that no longer hold.",
+    "update-registration": "Compare the transforms of the beads with a movie, and update those that no longer hold.",
     "train": "Use the given network if it fits the microscope; otherwise train one.",
     "localize": "Localize the molecules in every frame of a movie.",
     "overlay": "Draw raw frames of all cameras with the localizations found in them.",

@@ -21,5 +21,5 @@ from planeloc.registration.update_registration import update_registration
     QUALITY,
 )
 def command(movie: Path, registration: Path, **given: Any) -> Used:
-    """Compare the transforms of the beads with the molecules of a movie, and update those that no longer hold."""
+    """Compare the transforms of the beads with a movie, and update those that no longer hold."""
     return Used(update_registration(movie, registration, **given))
