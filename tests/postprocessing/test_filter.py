@@ -111,6 +111,13 @@ def test_a_mistake_in_the_expression_is_said_before_anything_is_written(tmp_path
     assert not (tmp_path / "out.h5").exists()
 
 
+def test_a_condition_on_a_column_of_other_tables_is_refused(tmp_path):
+    localization_table.write(tmp_path / "in.h5", rows({}), METADATA)
+    with pytest.raises(PlanelocError, match="no column frames, which only other tables have"):
+        filter_localizations(tmp_path / "in.h5", tmp_path / "out.h5", [], FilterSettings(expression="frames >= 2"))
+    assert not (tmp_path / "out.h5").exists()
+
+
 def large(tmp_path, count=2500):
     random = np.random.default_rng(0)
     table = pd.DataFrame({name: np.full(count, value) for name, value in (GOOD | SD).items()})

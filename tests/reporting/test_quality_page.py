@@ -263,6 +263,8 @@ def test_drift_and_truth() -> None:
     assert numbers(sample_drift={"sample_drift_corrected": 0})["Sample drift"][1] == "not looked for"
     still = {"sample_drift_corrected": 0, "sample_drift_significance": -2.3}
     assert numbers(sample_drift=still)["Sample drift"] == ("none removed", "no significant drift found")
+    assert "not confirmed" in numbers(sample_drift={**still, "unconfirmed_drift": 2082.0})["Sample drift"][1]
+    assert numbers(sample_drift={**still, "unconfirmed_drift": 1.2})["Sample drift"][1] == "no significant drift found"
     truth = numbers(evaluation={"recall": 0.938, "precision": 0.9991, "rmse_lateral_nm": 19.7, "rmse_axial_nm": 30.2})
     assert truth["Molecules of the ground truth"] == ("93.8 % found", "99.9 % of the localizations are true")
     assert truth["Error"][0] == "20 nm lateral, 30 nm axial"

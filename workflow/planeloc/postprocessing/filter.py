@@ -158,12 +158,14 @@ def filter_localizations(
 
     Raises
     ------
-    PlanelocError : the table cannot be read, or a setting has a mistake.
+    PlanelocError : the table cannot be read, a setting has a mistake, or the condition names a column that the table
+        does not have.
     """
     check(settings)
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     metadata, rows, names = localization_table.read_metadata(localizations_file)
     criteria = Criteria(settings, localization_table.field_nm(localizations_file, metadata))
+    _check_columns(localizations_file, criteria.expression, names)
     density = _density(localizations_file, rows, criteria, settings.density_radius_nm)
     histograms = Histograms(_sample(localizations_file, rows, density, criteria), criteria.limits()) if figure else None
     counts = Counts()
@@ -185,6 +187,16 @@ def filter_localizations(
         kept, metadata = localization_table.read(output)
         for exporter, path in exporters:
             exporter.write(kept, metadata, path)
+
+
+def _check_columns(path: Path, expression: Expression | None, names: Sequence[str]) -> None:
+    """Refuse a condition on a column that only other tables have: it would remove nothing."""
+    later = set(localization_table.ADDED_COLUMNS) - {"local_density", *names}
+    if missing := sorted(later & expression.names) if expression else []:
+        raise PlanelocError(
+            f"{path}: setting expression: this table has no column {missing[0]}, which only other tables have (such as "
+            "those of linked blinks); remove it from the condition"
+        )
 
 
 def _density(path: Path, rows: int, criteria: Criteria, radius_nm: float) -> NDArray[np.float32]:

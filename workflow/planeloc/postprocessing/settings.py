@@ -44,7 +44,7 @@ class FilterSettings:
         250.0,
         "Radius of the circle in which the column local_density counts localizations.",
         unit="nm",
-        minimum=1,
+        minimum=10,
         advanced=True,
     )
 
