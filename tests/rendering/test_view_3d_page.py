@@ -58,7 +58,7 @@ def page(browser, pages):
 def start(browser, path) -> None:
     browser.leave()
     browser.open(path)
-    browser.wait(VIEW)
+    browser.wait(f"window.{VIEW}")
     browser.run(f"{VIEW}.settled()")
 
 

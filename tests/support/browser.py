@@ -70,7 +70,7 @@ class Page:
         return message
 
     def _note(self, event: str | None, about: dict) -> None:
-        if event == "Network.requestWillBeSent":
+        if event == "Network.requestWillBeSent" and about["request"]["url"] != "about:blank":
             self.requests.append(about["request"]["url"])
         elif event == "Runtime.exceptionThrown":
             self.complaints.append(about["exceptionDetails"].get("exception", about["exceptionDetails"])["description"])
