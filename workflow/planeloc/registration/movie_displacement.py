@@ -31,6 +31,7 @@ _LARGEST_FIELD_PX = 512  # of larger fields, the middle is looked at
 _MOST_SIGMAS = 15.0  # a change counts at most so many standard deviations of the noise: no single molecule decides
 _PEAK_PX = 3  # about the highest value, from which the place of the peak is found
 _BESIDE_PX = 6  # further away, correlation is chance
+_LEAST_SIGNIFICANCE = 6.0  # of a peak that a camera is shifted by
 _TILE_PX = 24  # parts of the field are at least so large
 _MOST_TILES = 6  # along a side
 _LOCAL_ROUNDS = 2
@@ -71,46 +72,46 @@ def measure_displacements(movie: Movie, registration: Registration) -> list[Disp
     Cameras are corrected one after the other, the most displaced first: a displaced camera blurs what the others are
     compared with.
     """
-    stretches = list(_stretches(movie))
-    corner, size = _field(movie)
-    current = list(registration.transforms)
-    images = _Images(stretches, registration, corner, size)
-    first = [images.correlation(plane) for plane in range(movie.planes)]
-    total = np.zeros((movie.planes, 2))
-    for _ in range(3 * movie.planes):
-        found = [peak_of(images.correlation(plane).sum(axis=0)) for plane in range(movie.planes)]
-        known = [np.hypot(*shift) if significance > _BESIDE_PX else 0.0 for shift, significance in found]
-        plane = int(np.argmax(known))
-        if known[plane] < _SMALL_PX:
-            break
-        shift = found[plane][0]
-        total[plane] += shift
-        current[plane] = moved(current[plane], shift, np.zeros((2, 2)), np.zeros(2))
-        images.register(plane, current[plane])
-    centre = np.array(corner, float) + np.array(size[::-1]) / 2
-    centre = np.array(corner, float) + np.array(size[::-1]) / 2
-    slope = np.zeros((movie.planes, 2, 2))
+    images = _Images(list(_stretches(movie)), registration, *_field(movie))
+    before = [images.correlation(plane).sum(axis=0) for plane in range(movie.planes)]
+    total, slope = _put_in_place(images), np.zeros((movie.planes, 2, 2))
+    local = [_local(images, plane) for plane in range(movie.planes)]
     for _ in range(_LOCAL_ROUNDS):  # parts of the field blur each other where a slope is left
-        local = [_local(images, plane, corner, size, centre) for plane in range(movie.planes)]
-        for plane, part in enumerate(local):
-            if part.slope.any():
-                slope[plane] += part.slope
-                total[plane] += part.shift
-                current[plane] = moved(current[plane], part.shift, part.slope, centre)
-                images.register(plane, current[plane])
-    local = [_local(images, plane, corner, size, centre) for plane in range(movie.planes)]
+        turned = [plane for plane, part in enumerate(local) if part.slope.any()]
+        if not turned:
+            break
+        for plane in turned:
+            slope[plane] += local[plane].slope
+            total[plane] += local[plane].shift
+            images.move(plane, local[plane].shift, local[plane].slope)
+        local = [_local(images, plane) for plane in range(movie.planes)]
     return [
         Displacement(
             total[plane] + local[plane].shift - total[0] - local[0].shift if plane else np.zeros(2),
             local[plane].sd,
             slope[plane] - slope[0],
             local[plane].slope_sd,
-            centre,
-            peak_of(first[plane].sum(axis=0))[1],
-            first[plane].sum(axis=0).astype(np.float32),
+            images.centre,
+            peak_of(before[plane])[1],
+            before[plane].astype(np.float32),
         )
         for plane in range(movie.planes)
     ]
+
+
+def _put_in_place(images: _Images) -> Array:
+    """Shift every camera, the most displaced first, until none is displaced; returns the shifts (planes, 2)."""
+    planes = len(images.transforms)
+    total = np.zeros((planes, 2))
+    for _ in range(3 * planes):
+        found = [peak_of(images.correlation(plane).sum(axis=0)) for plane in range(planes)]
+        known = [np.hypot(*shift) if significance > _LEAST_SIGNIFICANCE else 0.0 for shift, significance in found]
+        plane = int(np.argmax(known))
+        if known[plane] < _SMALL_PX:
+            break
+        total[plane] += found[plane][0]
+        images.move(plane, found[plane][0], np.zeros((2, 2)))
+    return total
 
 
 def moved(transform: CameraTransform, shift: Array, slope: Array, centre: Array) -> CameraTransform:
@@ -169,21 +170,27 @@ class _Images:
         corner: tuple[int, int],
         size: tuple[int, int],
     ) -> None:
-        self._stretches, self._corner, self._size = stretches, corner, size
+        self._stretches, self.corner, self.size = stretches, corner, size
+        self.centre = np.array(corner, float) + np.array(size[::-1]) / 2
+        self.transforms = list(registration.transforms)
         self._padded = [fft.next_fast_len(length + 2 * LARGEST_PX, real=True) for length in size]
         planes = registration.planes
         self.registered: list[list[NDArray[np.float32]]] = [[None] * planes for _ in stretches]
         self._spectra: list[list[NDArray[np.complex64]]] = [[None] * planes for _ in stretches]
-        for plane, transform in enumerate(registration.transforms):
-            self.register(plane, transform)
+        for plane in range(planes):
+            self._register(plane)
 
-    def register(self, plane: int, transform: CameraTransform) -> None:
-        """Register a plane by another transform."""
+    def move(self, plane: int, shift: Array, slope: Array) -> None:
+        """Register a plane by its transform of points displaced by shift + slope @ (x − centre)."""
+        self.transforms[plane] = moved(self.transforms[plane], shift, slope, self.centre)
+        self._register(plane)
+
+    def _register(self, plane: int) -> None:
         if not self._stretches:
             return
         rows, columns = self._stretches[0].shape[2:]
-        (x, y), (height, width) = self._corner, self._size
-        resampler = Resampler(Registration((transform,), (0.0,)), rows, columns, torch.device("cpu"))
+        (x, y), (height, width) = self.corner, self.size
+        resampler = Resampler(Registration((self.transforms[plane],), (0.0,)), rows, columns, torch.device("cpu"))
         for number, changes in enumerate(self._stretches):
             image = resampler(torch.from_numpy(changes[:, plane : plane + 1])).numpy()[:, 0]
             image = np.ascontiguousarray(image[:, y : y + height, x : x + width])
@@ -238,20 +245,20 @@ def peak_of(correlation: Array, largest_px: int = LARGEST_PX) -> tuple[Array, fl
     return np.array([column, row]) - middle + place, significance
 
 
-def _local(images: _Images, plane: int, corner: tuple[int, int], size: tuple[int, int], centre: Array) -> _Local:
+def _local(images: _Images, plane: int) -> _Local:
     shift, sd = _over_stretches(images.correlation(plane), LARGEST_PX)
     none = np.zeros((2, 2))
-    tiles = [int(np.clip(length // _TILE_PX, 1, _MOST_TILES)) for length in size]
+    tiles = [int(np.clip(length // _TILE_PX, 1, _MOST_TILES)) for length in images.size]
     if min(tiles) < 2:
         return _Local(shift, sd, none, 0.0)
     places, shifts, sds = [], [], []
-    for place, weight in _tiles(corner, size, tiles):
+    for place, weight in _tiles(images.corner, images.size, tiles):
         own, own_sd = _over_stretches(images.correlation(plane, weight), _LOCAL_PX)
         if np.isfinite(own_sd).all():
             places.append(place), shifts.append(own), sds.append(own_sd)
     if len(places) < 4:
         return _Local(shift, sd, none, 0.0)
-    terms = np.column_stack([np.ones(len(places)), np.array(places) - centre])
+    terms = np.column_stack([np.ones(len(places)), np.array(places) - images.centre])
     weights = 1 / np.maximum(np.array(sds), _SMALL_PX) ** 2
     fits = [_weighted(terms, np.array(shifts)[:, axis], weights[:, axis]) for axis in (0, 1)]
     fitted, covariance, gain = zip(*fits, strict=True)
