@@ -25,10 +25,11 @@ from support.checkout import SNAKEMAKE_TIMEOUT_S, Checkout
 from support.plugins import install
 from support.repository import REGRESSION_WEIGHTS, REPOSITORY
 
-CHAIN = [
-    *("simulate", "cameras", "calibrate", "register", "convert", "synchronize", "update-registration", "train"),
+BEFORE_TRAINING = ("convert", "synchronize", "update-registration")  # of a movie
+FROM_LOCALIZE = (
     *("localize", "overlay", "correct-drift", "filter", "link", "measure-resolution", "render", "view-3d", "evaluate"),
-]
+)
+CHAIN = ["simulate", "cameras", "calibrate", "register", *BEFORE_TRAINING, "train", *FROM_LOCALIZE]
 QUALITY_TITLES = [
     *(
         "Cameras",
@@ -181,19 +182,7 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     checkout.calls()
 
     assert checkout.demo().returncode == 0
-    assert checkout.verbs() == sorted(
-        (
-            "localize",
-            "overlay",
-            "correct-drift",
-            "filter",
-            "link",
-            "measure-resolution",
-            "render",
-            "view-3d",
-            "evaluate",
-        )
-    )
+    assert checkout.verbs() == sorted(FROM_LOCALIZE)
     assert "<strong>warn</strong>" in page.read_text()
 
 
@@ -274,23 +263,7 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
     calls = own_data.calls()
     assert Counter(call[0] for call in calls) == {
         **dict.fromkeys(("calibrate", "register", "train"), 2),
-        **dict.fromkeys(
-            (
-                "convert",
-                "synchronize",
-                "update-registration",
-                "localize",
-                "overlay",
-                "correct-drift",
-                "filter",
-                "link",
-                "measure-resolution",
-                "render",
-                "view-3d",
-                "evaluate",
-            ),
-            3,
-        ),
+        **dict.fromkeys((*BEFORE_TRAINING, *FROM_LOCALIZE), 3),
     }
     movies = {call.count("--movie") for call in calls if call[0] == "train"}
     assert movies == {1}  # the light is measured in a calibration's first sample

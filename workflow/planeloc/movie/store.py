@@ -110,6 +110,14 @@ class Movie:
             )
         return Movie(self.manifest, self.content, frames)
 
+    def check_cameras(self, registration: Path, cameras: int) -> None:
+        """Raise a `PlanelocError` if a file of transforms has those of another number of cameras."""
+        if cameras != self.planes:
+            raise PlanelocError(
+                f"{registration}: {cameras} cameras, but {self.manifest} has {self.planes}; register the cameras of "
+                "this movie"
+            )
+
     @property
     def chunks(self) -> int:
         """Number of chunks."""

@@ -17,7 +17,6 @@ import numpy as np
 
 from planeloc.core.arrays import Array
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
-from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
 from planeloc.core.settings import check
 from planeloc.movie.store import Movie
@@ -58,11 +57,7 @@ def update_registration(
     """
     check(settings)
     recorded, transforms = Movie.open(movie, synchronization), Registration.read(registration)
-    if recorded.planes != transforms.planes:
-        raise PlanelocError(
-            f"{registration}: {transforms.planes} cameras, but {movie} has {recorded.planes}; register the cameras of "
-            "this movie"
-        )
+    recorded.check_cameras(registration, transforms.planes)
     found = [] if settings.mode == "never" else measure_displacements(recorded, transforms)
     field = recorded.shape[2:]
     updated = [is_displaced(each, field, settings) for each in found]

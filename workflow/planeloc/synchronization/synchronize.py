@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
-from planeloc.core.errors import PlanelocError
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
 from planeloc.movie.camera_frames import CameraFrames, Lag
@@ -49,11 +48,7 @@ def synchronize(
     """
     check(settings)
     recorded, transforms = Movie.open(movie), Registration.read(registration)
-    if recorded.planes != transforms.planes:
-        raise PlanelocError(
-            f"{registration}: {transforms.planes} cameras, but {movie} has {recorded.planes}; register the cameras of "
-            "this movie"
-        )
+    recorded.check_cameras(registration, transforms.planes)
     measured, slips = (None, []) if settings.mode == "never" else find_lags(recorded, transforms, settings)
     found = camera_frames(recorded, measured, slips, settings)
     used = found if settings.mode == "auto" else CameraFrames.in_step(recorded.frames, recorded.planes)
