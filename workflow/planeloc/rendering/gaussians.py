@@ -5,28 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
 from planeloc.rendering.grid import Grid
+from planeloc.rendering.settings import GaussianWidths
 
 _BLOCK_PX = 1 << 16  # pixels changed at once: a few MB, which fit into the processor's cache
 REACH = 4.0  # a Gaussian is cut off at this many standard deviations
 _NM_PER_UM = 1000.0
 
 
-class Widths(Protocol):
-    """Settings of the width of a Gaussian: where the precision is unknown, the smallest and the largest, nm."""
-
-    sigma_nm: float
-    minimum_sigma_nm: float
-    maximum_sigma_nm: float
-
-
-def gaussian_slices(table: Mapping[str, NDArray], grid: Grid, settings: Widths) -> Iterator[NDArray[np.float32]]:
+def gaussian_slices(
+    table: Mapping[str, NDArray], grid: Grid, settings: GaussianWidths
+) -> Iterator[NDArray[np.float32]]:
     """Density of localizations per square micrometre, slice by slice; `table` has x, y, z, x_sd, y_sd."""
     empty = 0  # the first slice that was not given yet
     for index, image in occupied_slices(table, grid, settings):
@@ -39,7 +33,7 @@ def gaussian_slices(table: Mapping[str, NDArray], grid: Grid, settings: Widths) 
 
 
 def occupied_slices(
-    table: Mapping[str, NDArray], grid: Grid, settings: Widths
+    table: Mapping[str, NDArray], grid: Grid, settings: GaussianWidths
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Number and density of the slices that hold localizations, as for `gaussian_slices`."""
     x, y = np.asarray(table["x"]) / grid.voxel_nm[0], np.asarray(table["y"]) / grid.voxel_nm[1]
@@ -59,7 +53,7 @@ def occupied_slices(
         yield number, image
 
 
-def _sigma_nm(sd: NDArray, settings: Widths) -> NDArray[np.float64]:
+def _sigma_nm(sd: NDArray, settings: GaussianWidths) -> NDArray[np.float64]:
     known = np.where(np.isfinite(sd), sd, settings.sigma_nm)
     return np.clip(known, settings.minimum_sigma_nm, settings.maximum_sigma_nm)
 

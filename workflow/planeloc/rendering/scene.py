@@ -15,8 +15,9 @@ from planeloc.core.errors import PlanelocError
 from planeloc.io.localization_table import field_nm, metadata_value, portions, read_metadata
 from planeloc.rendering.colouring import LEVELS, Colouring
 from planeloc.rendering.colours import ColourMixture
-from planeloc.rendering.gaussians import REACH, Widths, gaussian_slices, occupied_slices
+from planeloc.rendering.gaussians import REACH, gaussian_slices, occupied_slices
 from planeloc.rendering.grid import Grid
+from planeloc.rendering.settings import GaussianWidths
 
 Interval = tuple[float, float]
 Box = Mapping[str, Interval]
@@ -32,15 +33,6 @@ _LEAST_SIGMA_PX = 0.6
 
 
 @dataclass(frozen=True)
-class _Wider:
-    """As `Widths`."""
-
-    sigma_nm: float
-    minimum_sigma_nm: float
-    maximum_sigma_nm: float
-
-
-@dataclass(frozen=True)
 class Scene:
     """Localizations, and the box of the sample that is looked at (nm along x, y, z).
 
@@ -50,7 +42,7 @@ class Scene:
 
     rows: Mapping[str, NDArray]
     box: Box
-    widths: Widths
+    widths: GaussianWidths
     open_depths: bool = False
 
     def within(self, axes: str = "xyz") -> NDArray[np.bool_]:
@@ -74,7 +66,7 @@ class Scene:
         """The same for a picture of large pixels, in which narrower Gaussians would be lost dots."""
         least = max(self.widths.minimum_sigma_nm, _LEAST_SIGMA_PX * pixel_nm)
         largest = max(self.widths.maximum_sigma_nm, least)
-        return replace(self, widths=_Wider(self.widths.sigma_nm, least, largest))
+        return replace(self, widths=GaussianWidths(self.widths.sigma_nm, least, largest))
 
     def seen(self, side: str, values: NDArray | None = None) -> dict[str, NDArray]:
         """Rows in the box, in the coordinates of a picture from a side: x to the right, y downwards, nm.
@@ -132,7 +124,7 @@ def whole_field(path: Path, metadata: Mapping[str, Any]) -> dict[str, Interval]:
     return {"x": (0.0, width), "y": (0.0, height), "z": (low, high)}
 
 
-def read_scene(path: Path, wanted: Mapping[str, Interval], widths: Widths) -> tuple[Scene, dict[str, Any]]:
+def read_scene(path: Path, wanted: Mapping[str, Interval], widths: GaussianWidths) -> tuple[Scene, dict[str, Any]]:
     """Read the part of a table that is in a box, and the table's metadata.
 
     Parameters

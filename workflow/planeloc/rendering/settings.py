@@ -17,11 +17,9 @@ COLOURED = ("depth", "frame", "precision", "photons", "none")
 
 
 @dataclass(frozen=True)
-class RenderSettings:
-    """How localizations are rendered."""
+class GaussianWidths:
+    """How wide a localization is drawn: as its standard deviation, within limits."""
 
-    pixel_nm: float = setting(10.0, "Pixel size of the rendered images.", unit="nm", minimum=0.1)
-    depth_slices: int = setting(32, "Number of z slices.", minimum=1, maximum=1024, advanced=True)
     sigma_nm: float = setting(
         15.0,
         "Standard deviation of the Gaussian for a localization of unknown precision.",
@@ -35,6 +33,14 @@ class RenderSettings:
     maximum_sigma_nm: float = setting(
         100.0, "Largest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
     )
+
+
+@dataclass(frozen=True)
+class RenderSettings(GaussianWidths):
+    """How localizations are rendered."""
+
+    pixel_nm: float = setting(10.0, "Pixel size of the rendered images.", unit="nm", minimum=0.1)
+    depth_slices: int = setting(32, "Number of z slices.", minimum=1, maximum=1024, advanced=True)
     minimum_frames: int = setting(
         2, "Minimum number of frames in which a voxel must hold a molecule to be shown.", minimum=1, advanced=True
     )
@@ -71,7 +77,7 @@ def _numbers(count: int, hint: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(GaussianWidths):
     """A picture of a part of a sample: what it shows, from which side, and by which quantity it is coloured."""
 
     region: str = setting(
@@ -121,19 +127,6 @@ class ViewSettings:
         minimum=0,
         maximum=100,
         advanced=True,
-    )
-    sigma_nm: float = setting(
-        15.0,
-        "Standard deviation of the Gaussian for a localization of unknown precision.",
-        unit="nm",
-        minimum=0.1,
-        advanced=True,
-    )
-    minimum_sigma_nm: float = setting(
-        5.0, "Smallest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
-    )
-    maximum_sigma_nm: float = setting(
-        100.0, "Largest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
     )
     saturation_percent: float = setting(
         5.0,
