@@ -99,10 +99,7 @@ def fit_frames(
         **{name.lower(): value for name, value in vars(limits).items() if name.isupper()},
     )
     found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
-    result = _Result(**{name: values.data_ptr() for name, values in found.items()})
-    run = getattr(library(), f"planeloc_fit_frames_{_REAL[images.dtype]}")
-    if run(ctypes.byref(problem), ctypes.byref(result)):
-        raise MemoryError("not enough memory for the fit")
+    _run(problem, found, images.dtype)
     information = (found[name] for name in ("own", "between", "with_drift", "about_drift"))
     return Maximum(
         Unknowns(found["unknowns"], found["drift"]),
@@ -116,6 +113,14 @@ def fit_frames(
         found["residual"],
         found["weight"],
     )
+
+
+def _run(problem: Problem, found: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Let the library fill the arrays of the result."""
+    result = _Result(**{name: values.data_ptr() for name, values in found.items()})
+    run = getattr(library(), f"planeloc_fit_frames_{_REAL[dtype]}")
+    if run(ctypes.byref(problem), ctypes.byref(result)):
+        raise MemoryError("not enough memory for the fit")
 
 
 def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[str, Tensor]:
