@@ -11,9 +11,9 @@ import tifffile
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.errors import PlanelocError
+from planeloc.io.camera_files.tiff import TiffStack
 from planeloc.io.camera_formats import open_camera_file
 from planeloc.io.camera_source import open_cameras
-from planeloc.io.tiff import TiffStack
 from support.plugins import install
 
 TOY = """
@@ -72,12 +72,14 @@ def test_a_format_from_outside_comes_before_tiff(tmp_path: Path, monkeypatch: py
 
 def test_an_unknown_file_is_one_line_with_the_known_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "movie.dat").write_bytes(b"\x00\x01\x02")
-    expected = r"movie\.dat: not a camera format that planeloc can read: TIFF \(\.tif, \.tiff, \.btf\); export it"
+    expected = (
+        r"movie\.dat: not a camera format that planeloc can read: TIFF \(\.tif, \.tiff, \.btf\), NDTiff .*; export"
+    )
     with pytest.raises(PlanelocError, match=expected) as caught:
         open_camera_file(tmp_path / "movie.dat")
     assert "\n" not in str(caught.value)
     install(tmp_path / "site", monkeypatch, "planeloc.camera_formats", "toy", TOY)
-    with pytest.raises(PlanelocError, match=r"btf\), toy \(\.toy\)"):
+    with pytest.raises(PlanelocError, match=r"toy \(\.toy\), TIFF"):
         open_camera_file(tmp_path / "movie.dat")
 
 

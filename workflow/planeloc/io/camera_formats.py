@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from glob import has_magic
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +21,13 @@ from planeloc.core.registry import Registry
 
 
 class CameraStack(Protocol):
-    """The frames of one camera file, opened for reading."""
+    """The frames of one camera file, opened for reading.
 
-    path: Path
+    It may have three attributes more: `files`, all files that hold its images (else: `path` alone); `remarks`,
+    sentences about what is odd with the file but was settled; `pixel_size_nm`, that the file states, or None.
+    """
+
+    path: Path  # a file, a folder or a pattern, as it was named
     frames: int
     channels: int  # cameras that share the file
     height: int
@@ -55,7 +60,24 @@ class CameraFormat(Protocol):
 
 _LOG = logging.getLogger(__name__)
 
-CAMERA_FORMATS = Registry("camera format", "planeloc.camera_formats", {"TIFF": "planeloc.io.tiff"})
+_BUILT_IN = {  # formats that recognize more files come first
+    "TIFF sequence": "tiff_sequence",
+    "Picasso raw": "picasso_raw",
+    "DAX": "dax",
+    "NumPy": "numpy_array",
+    "HDF5": "hdf5_dataset",
+    "Zarr": "zarr_array",
+    "Hamamatsu DCIMG": "hamamatsu_dcimg",
+    "Nikon ND2": "nikon_nd2",
+    "Andor SIF": "andor_sif",
+    "NDTiff": "ndtiff",
+    "TIFF": "tiff",
+}
+CAMERA_FORMATS = Registry(
+    "camera format",
+    "planeloc.camera_formats",
+    {name: f"planeloc.io.camera_files.{module}" for name, module in _BUILT_IN.items()},
+)
 
 
 def open_camera_file(path: str | Path, channels: int | None = None) -> CameraStack:
@@ -67,17 +89,28 @@ def open_camera_file(path: str | Path, channels: int | None = None) -> CameraSta
     ------
     PlanelocError : the file is missing, of no registered format, or cannot be read as its format.
     """
-    path = require_file(path, "camera file")
+    path = _existing(Path(path))
     formats = list(_formats())
     named = [known for known in formats if path.name.lower().endswith(tuple(known.suffixes))]
     recognized = [known for known in formats if known.opens(path)]
     for known in (*recognized, *named):
         return known.open(path, channels)
-    described = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in reversed(formats))
+    described = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in formats)
     raise PlanelocError(
         f"{path}: not a camera format that planeloc can read: {described}; export it as TIFF, or install a package "
         "that reads it (entry-point group planeloc.camera_formats)"
     )
+
+
+def _existing(path: Path) -> Path:
+    """The path, if it is a readable file, a folder, or a pattern of file names."""
+    if path.is_dir():
+        return path
+    if has_magic(path.name) and not path.exists():
+        if not any(path.parent.glob(path.name)):
+            raise PlanelocError(f"{path}: no file fits this pattern; check the folder and the names")
+        return path
+    return require_file(path, "camera file")
 
 
 def _formats() -> Iterator[CameraFormat]:

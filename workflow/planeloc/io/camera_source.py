@@ -34,6 +34,8 @@ class CameraSource(AbstractContextManager):
     ----------
     shape : (frames, planes, height, width).
     files : paths, in the order in which they were given.
+    all_files : for each of them, all files that hold its images.
+    remarks : what is odd about the files but was settled, one sentence each.
     largest_counts : largest number that a pixel of each plane can hold: 255 or 65535.
     """
 
@@ -41,6 +43,8 @@ class CameraSource(AbstractContextManager):
         self._stacks = tuple(stacks)
         self._planes = tuple(planes)
         self.files = [stack.path for stack in stacks]
+        self.all_files = [tuple(getattr(stack, "files", (stack.path,))) for stack in stacks]
+        self.remarks = [remark for stack in stacks for remark in getattr(stack, "remarks", ())]
         region = planes[0].region
         self.shape = (stacks[0].frames, len(planes), region.height, region.width)
         self.largest_counts = tuple(plane.stack.largest_count for plane in planes)

@@ -29,22 +29,74 @@ _HEADER_BYTES = 512  # per page, an upper estimate: decides whether 32-bit offse
 
 @dataclass(frozen=True)
 class OmeHeader:
-    """What an OME header announces."""
+    """What an OME header announces.
 
-    frames: int  # times × depths
-    channels: int
-    files: frozenset[str]  # names of all files that hold its images
+    Attributes
+    ----------
+    sizes : numbers of times, depths and channels.
+    planes : (time, depth, channel) → name of the file, "" if none is named, and the page in it.
+    own_name : the name that the file itself had when it was written; "" if the header does not say it.
+    elsewhere : name of the file that has the header in the place of this one; "" if this one has it.
+    pixel_size_nm : None if it is not stated, or in another unit.
+    """
+
+    sizes: tuple[int, int, int]
+    planes: Mapping[tuple[int, int, int], tuple[str, int]]
+    own_name: str = ""
+    elsewhere: str = ""
+    pixel_size_nm: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Times × depths."""
+        return self.sizes[0] * self.sizes[1]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.sizes[2]
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Names of all files that hold its images."""
+        return frozenset(name for name, _ in self.planes.values() if name)
 
     @classmethod
     def parse(cls, xml: str | None) -> OmeHeader | None:
-        """Read OME-XML; None where it describes no pixels because another file holds the header."""
+        """Read OME-XML; None where it describes no pixels."""
         root = ElementTree.fromstring(xml or "<none/>")
-        pixels = root.find(".//{*}Pixels")
+        pixels, part = root.find(".//{*}Pixels"), root.find(".//{*}BinaryOnly")
         if pixels is None:
-            return None
-        times, depths, channels = (int(pixels.get(f"Size{axis}", 1)) for axis in "TZC")
-        names = (identifier.get("FileName") for identifier in root.iterfind(".//{*}UUID"))
-        return cls(times * depths, channels, frozenset(name for name in names if name))
+            elsewhere = part.get("MetadataFile", "") if part is not None else ""
+            return cls((0, 0, 0), {}, elsewhere=elsewhere) if elsewhere else None
+        sizes = tuple(int(pixels.get(f"Size{axis}", 1)) for axis in "TZC")
+        named = {e.text: e.get("FileName", "") for e in root.iterfind(".//{*}UUID")}
+        size, unit = pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm")
+        pixel_nm = float(size) * _UNITS_NM[unit] if size and unit in _UNITS_NM else None
+        return cls(sizes, _planes(pixels, sizes), named.get(root.get("UUID"), ""), "", pixel_nm)
+
+
+_UNITS_NM = {"µm": 1000.0, "um": 1000.0, "nm": 1.0, "mm": 1e6}
+
+
+def _planes(pixels: ElementTree.Element, sizes: tuple[int, ...]) -> dict[tuple[int, int, int], tuple[str, int]]:
+    """File and page of every image, from the ``TiffData`` elements."""
+    planes: dict[tuple[int, int, int], tuple[str, int]] = {}
+    length = dict(zip("TZC", sizes, strict=True))
+    order = [axis for axis in pixels.get("DimensionOrder", "XYZCT") if axis in length]  # fastest first
+    for block in pixels.iterfind("{*}TiffData"):
+        place, page = {axis: int(block.get(f"First{axis}", 0)) for axis in order}, int(block.get("IFD", 0))
+        count = block.get("PlaneCount")  # by default one if a page is given, else all
+        number = sum(place[axis] * math.prod(length[a] for a in order[:k]) for k, axis in enumerate(order))
+        total = math.prod(sizes)
+        identifier = block.find("{*}UUID")
+        name = "" if identifier is None else identifier.get("FileName", "")
+        for k in range(int(count) if count else 1 if block.get("IFD") else total - number):
+            rest, at = number + k, {}
+            for axis in order:
+                rest, at[axis] = divmod(rest, max(length[axis], 1))
+            planes[at["T"], at["Z"], at["C"]] = (name, page + k)
+    return planes
 
 
 def physical_sizes(**sizes_nm: float) -> dict[str, Any]:
