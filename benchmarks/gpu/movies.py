@@ -29,6 +29,7 @@ class Repeated:
     counts: np.ndarray
     frames: int
     files: tuple = ()
+    all_files: tuple = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

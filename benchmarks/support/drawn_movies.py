@@ -28,6 +28,7 @@ class Frames:
 
     counts: np.ndarray
     files: tuple = ()
+    all_files: tuple = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

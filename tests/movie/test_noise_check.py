@@ -30,6 +30,7 @@ class Counts:
         self.counts, self.most, self.total = counts, 0, 0
         self.shape = (len(counts), 1, *counts.shape[1:])
         self.files: list[Path] = []
+        self.all_files: list[tuple[Path, ...]] = []
 
     def read(self, start: int, stop: int) -> np.ndarray:
         self.most, self.total = max(self.most, stop - start), self.total + stop - start

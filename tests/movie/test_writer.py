@@ -76,7 +76,7 @@ def test_bad_input_leaves_nothing(folder: Folder) -> None:
 def test_a_source_that_changes_meanwhile_is_refused(folder: Folder) -> None:
     class Growing:
         shape = (4, 2, 14, 18)
-        files = (folder.files[0],)
+        files, all_files = (folder.files[0],), ((folder.files[0],),)
 
         def read(self, start: int, stop: int) -> np.ndarray:
             with folder.files[0].open("ab") as file:

@@ -88,7 +88,7 @@ def test_localizations_are_as_uncertain_as_their_maps(tmp_path: Path) -> None:
     counts = np.stack([camera.expose(light[:, p], random) for p, camera in enumerate(cameras)], axis=1)
 
     class Source:
-        files, shape = (), counts.shape
+        files, all_files, shape = (), (), counts.shape
 
         def read(self, start: int, stop: int) -> np.ndarray:
             return counts[start:stop]

@@ -38,6 +38,7 @@ MAPS = Registration(
 class Source:
     counts: np.ndarray
     files: tuple = ()
+    all_files: tuple = ()
 
     @property
     def shape(self):

@@ -123,6 +123,8 @@ def test_mistakes_in_the_configuration(
         ("samples", "movie", "film", "samples.tsv:1: unknown column 'film'"),
         ("samples", "sample\tcalibration", "sample calibration", "samples.tsv:1: unknown column 'sample calibration'"),
         ("samples", "two.0.tif", "too.0.tif", "too.0.tif not found; did you mean two.0.tif?"),
+        ("samples", "two.0.tif", "tow.*.tif", "no file fits the pattern my data/tow.*.tif; check the folder"),
+        ("calibrations", "my data/microscope.yaml", "my data", "my data is a folder; name the file in it"),
         ("samples", "two.0.tif;", "two.0.tif, my data/two.1.tif;", "separate several files by ';', not by ','"),
         ("samples", "my data/two.0.tif", "mine/two.0.tif", "there is no folder mine"),
         (

@@ -272,6 +272,21 @@ def test_samples_share_a_calibration_and_calibrations_share_a_run(own_data: Chec
 
 
 @pytest.mark.slow
+def test_a_recording_may_be_a_folder_or_a_pattern(own_data: Checkout) -> None:
+    data = own_data.folder / "my data"
+    (data / "two").mkdir()
+    (data / "two.0.tif").rename(data / "two" / "0001.tif")
+    own_data.edit("config/samples.tsv", "my data/two.0.tif;my data/two.1.tif", "my data/two;my data/two.1.*")
+    run = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
+    assert run.returncode == 0, run.stderr
+    (call,) = (call for call in own_data.calls() if call[0] == "convert")
+    given = [call[k + 1] for k, word in enumerate(call) if word == "--movie"]
+    assert given == ["my data/two", "my data/two.1.*"]
+    again = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
 def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own_data: Checkout) -> None:
     own_data.give_camera_movies()
     run = own_data.snakemake("--cores", "2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from glob import has_magic
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -17,6 +18,9 @@ from preflight.sample_tables import Row, read_table
 
 # Columns of the calibrations from which the cameras are measured.
 _CAMERA_MOVIES = ("dark", "bright", "bright_without_em")
+
+# Columns of images, which may be folders or patterns of file names.
+_RECORDINGS = ("beads", "registration_beads", *_CAMERA_MOVIES, "movie")
 
 _SIMULATED = "<simulated>/"
 
@@ -246,7 +250,7 @@ class _Checks:
                     raise ConfigurationError(
                         f"{row.where}: column {column} names {path} twice; give one file per camera"
                     )
-                if not Path(path).is_file() and not self._will_be_made(path):
+                if not _is_recording(path, column) and not self._will_be_made(path):
                     raise ConfigurationError(f"{row.where}: column {column}: {_missing(path)}")
 
     def _counts(self, row: Row, columns: Iterable[str], path: str) -> None:
@@ -261,8 +265,27 @@ class _Checks:
                     _check_count(row, column, path, microscope)
 
 
+def _is_recording(path: str, column: str) -> bool:
+    """Whether a path is a file; for images also a folder, or a pattern that some files fit."""
+    if Path(path).is_file():
+        return True
+    return column in _RECORDINGS and (Path(path).is_dir() or bool(_pattern_files(path)))
+
+
+def watched_path(path: str) -> str:
+    """The file or folder that a recording is; the folder of a pattern."""
+    return str(Path(path).parent) if has_magic(Path(path).name) and not Path(path).exists() else path
+
+
+def _pattern_files(path: str) -> list[Path]:
+    name = Path(path).name
+    return list(Path(path).parent.glob(name)) if has_magic(name) else []
+
+
 def _missing(path: str) -> str:
     """Why a path is no file, with the closest name in its folder."""
+    if has_magic(Path(path).name) and Path(path).parent.is_dir():
+        return f"no file fits the pattern {path}; check the folder and the names"
     if Path(path).is_dir():
         return f"{path} is a folder; name the file in it"
     if "," in path and any(Path(part.strip()).is_file() for part in path.split(",")):

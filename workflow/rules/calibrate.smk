@@ -1,7 +1,7 @@
 # Bead scans -> depth and PSF of every plane, and how the photons are divided among the planes.
 rule calibrate:
     input:
-        beads=of_calibration("beads"),
+        beads=watched(of_calibration("beads")),
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
         registration=rules.register.output.registration,
     output:
@@ -20,7 +20,7 @@ rule calibrate:
         "<benchmarks>/calibrate/{calibration}.tsv"
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
-        beads=repeated("--beads", "beads"),
+        beads=recordings("--beads", of_calibration("beads")),
         z_step=of_calibration("z_step_nm"),
         scan=of_calibration("scan"),
         options=options("calibrate"),

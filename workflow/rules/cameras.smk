@@ -1,9 +1,9 @@
 # Dark and bright movies, where the calibration table names them -> the microscope file with the cameras as measured.
 rule cameras:
     input:
-        dark=of_calibration("dark"),
-        bright=of_calibration("bright"),
-        bright_without_em=of_calibration("bright_without_em"),
+        dark=watched(of_calibration("dark")),
+        bright=watched(of_calibration("bright")),
+        bright_without_em=watched(of_calibration("bright_without_em")),
         microscope=of_calibration("microscope"),
     output:
         microscope="<results>/calibration/{calibration}/microscope.yaml",
@@ -21,9 +21,11 @@ rule cameras:
         "<benchmarks>/cameras/{calibration}.tsv"
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
-        dark=repeated("--dark", "dark"),
-        bright=repeated("--bright", "bright"),
-        bright_without_em=repeated("--bright-without-em", "bright_without_em"),
+        dark=recordings("--dark", of_calibration("dark")),
+        bright=recordings("--bright", of_calibration("bright")),
+        bright_without_em=recordings(
+            "--bright-without-em", of_calibration("bright_without_em")
+        ),
         options=options("cameras"),
         version=stage_version("cameras"),
     shell:

@@ -13,6 +13,7 @@ from preflight.configuration import (
     read_all,
     simulated_folder,
 )
+from preflight.experiment import watched_path
 from preflight.errors import ConfigurationError
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
@@ -67,6 +68,18 @@ def repeated(option, name):
         return " ".join(f"{option} {shlex.quote(file)}" for file in files)
 
     return arguments
+
+
+def recordings(option, paths):
+    """A function for `params:` that gives every recording, as the tables name it, with `option` before it."""
+    return lambda wildcards: " ".join(
+        f"{option} {shlex.quote(path)}" for path in paths(wildcards)
+    )
+
+
+def watched(paths):
+    """An input function: what of recordings has a date: the file or folder, and of a pattern the folder."""
+    return lambda wildcards: [watched_path(path) for path in paths(wildcards)]
 
 
 def of_calibration(field):

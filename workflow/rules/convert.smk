@@ -1,7 +1,7 @@
 # Camera files -> one compressed movie of raw counts, and the manifest with its checksums.
 rule convert:
     input:
-        movie=of_sample("movie"),
+        movie=watched(of_sample("movie")),
         microscope=lambda wildcards: microscope_of(
             experiment.samples[wildcards.sample].calibration
         ),
@@ -16,7 +16,7 @@ rule convert:
         "<benchmarks>/convert/{sample}.tsv"
     threads: 2
     params:
-        movie=repeated("--movie", "movie"),
+        movie=recordings("--movie", of_sample("movie")),
         options=options("convert"),
         version=stage_version("convert"),
     shell:

@@ -1,7 +1,7 @@
 # Bead images of all cameras -> the transform from the reference camera to every other.
 rule register:
     input:
-        beads=of_calibration("registration_beads"),
+        beads=watched(of_calibration("registration_beads")),
         microscope=lambda wildcards: microscope_of(wildcards.calibration),
     output:
         registration="<results>/calibration/{calibration}/registration.json",
@@ -19,7 +19,7 @@ rule register:
         "<benchmarks>/register/{calibration}.tsv"
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
-        beads=repeated("--beads", "beads"),
+        beads=recordings("--beads", of_calibration("registration_beads")),
         options=options("register"),
         version=stage_version("register"),
     shell:

@@ -5,6 +5,7 @@ The order of the cameras in the microscope file is the order of the planes. The 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
 from planeloc.io.camera_formats import CameraStack, open_camera_file
+
+_LOG = logging.getLogger(__name__)
+
+_SAME_PIXEL_SIZE = 0.02  # relative difference: less is rounding in a header
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,28 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
         stacks = [on_error.enter_context(closing(open_camera_file(path, channels))) for path in paths]
         source = CameraSource(stacks, _planes(stacks, microscope))
         on_error.pop_all()
+    source.remarks += _other_pixel_sizes(stacks, microscope)
+    for remark in source.remarks:
+        _LOG.warning(remark)
     return source
+
+
+def _other_pixel_sizes(stacks: Sequence[CameraStack], microscope: Microscope) -> list[str]:
+    """Says which files state another pixel size than the microscope file."""
+    stated = {stack.path: getattr(stack, "pixel_size_nm", None) for stack in stacks}
+    wrong = {path: size for path, size in stated.items() if size and not _like(size, microscope.pixel_size_nm)}
+    if not wrong:
+        return []
+    path, size = next(iter(wrong.items()))
+    files = f"{len(wrong)} files state" if len(wrong) > 1 else "the file states"
+    return [
+        f"{path}: {files} a pixel size of {size:.4g} nm, the microscope file {microscope.pixel_size_nm:.4g} nm, which "
+        "is used: check the magnification; a wrong size scales all positions"
+    ]
+
+
+def _like(size_nm: float, other_nm: float) -> bool:
+    return abs(size_nm / other_nm - 1) < _SAME_PIXEL_SIZE
 
 
 def _planes(stacks: list[CameraStack], microscope: Microscope) -> list[_Plane]:

@@ -38,7 +38,7 @@ def convert(
 
     Parameters
     ----------
-    files : as for `planeloc.io.camera_source.open_cameras`.
+    files : recordings as for `planeloc.io.camera_source.open_cameras`, whose remarks about them are kept, too.
     store : Zarr folder of the movie, to write.
     manifest, quality : JSON files to write.
 
@@ -58,7 +58,7 @@ def convert(
             checks.extend(judged)
             warnings.extend(check.advice for check in judged if check.verdict != "pass")
             warnings.extend(dropped_frames(whole, plane, camera))
-        return {"statistics": statistics, "warnings": warnings}
+        return {"statistics": statistics, "warnings": [*source.remarks, *warnings]}
 
     with open_cameras(files, microscope) as source, ThreadPoolExecutor(1) as pool:
         noise_task = pool.submit(measure_noise, source, microscope.cameras)

@@ -34,6 +34,7 @@ class Source(Protocol):
 
     shape: tuple[int, int, int, int]
     files: list[Path]
+    all_files: list[tuple[Path, ...]]  # for each of `files`, all that hold its images
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Counts (frames, planes, rows, columns) of the frames [start, stop)."""

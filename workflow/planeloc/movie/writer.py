@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -111,34 +111,51 @@ class _Written:
     survey: Any
 
 
-class _SourceFile:
-    """Hashes a source file in step with the conversion, while its bytes are in the file system's cache."""
+class _Recording:
+    """Hashes the files of a recording, one after the other, in step with the conversion.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Their bytes are in the file system's cache then.
+    """
+
+    def __init__(self, path: Path, files: Sequence[Path]) -> None:
+        self._path, self._files = path, tuple(files)
         self._state = self._now()
-        self._file = path.open("rb", buffering=0)
+        self._size = sum(size for size, _ in self._state)
+        self._waiting = iter(self._files)
+        self._file = next(self._waiting).open("rb", buffering=0)
         self._block = memoryview(bytearray(_HASH_BLOCK_BYTES))
-        self._hash = hashlib.sha256()
+        self._hash, self._done = hashlib.sha256(), 0
 
-    def _now(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_size, status.st_mtime_ns
+    def _now(self) -> list[tuple[int, int]]:
+        return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in self._files)]
 
     def advance(self, fraction: float) -> None:
-        """Continue the hash up to this fraction of the file."""
-        end = int(self._state[0] * fraction)
-        while count := self._file.readinto(self._block[: max(0, end - self._file.tell())]):
+        """Continue the hash up to this fraction of all bytes."""
+        end = int(self._size * fraction)
+        while self._done < end:
+            count = self._file.readinto(self._block[: end - self._done])
             self._hash.update(self._block[:count])
+            self._done += count
+            if not count:
+                self._file.close()
+                following = next(self._waiting, None)
+                if following is None:
+                    return
+                self._file = following.open("rb", buffering=0)
 
     def record(self) -> dict[str, Any]:
-        """Path, size and SHA-256; raises `PlanelocError` if the file has changed."""
+        """Path, size and SHA-256, and the number of files if there are several.
+
+        Raises
+        ------
+        PlanelocError : a file has changed.
+        """
         self.advance(1.0)
-        if self._now() != self._state:
-            raise PlanelocError(
-                f"{self._path}: changed during the conversion; convert it when the acquisition has ended"
-            )
-        return {"path": str(self._path), "bytes": self._state[0], "sha256": self._hash.hexdigest()}
+        for file, before, now in zip(self._files, self._state, self._now(), strict=True):
+            if before != now:
+                raise PlanelocError(f"{file}: changed during the conversion; convert it when the acquisition has ended")
+        several = {"files": len(self._files)} if len(self._files) > 1 else {}
+        return {"path": str(self._path), "bytes": self._size, "sha256": self._hash.hexdigest(), **several}
 
     def close(self) -> None:
         self._file.close()
@@ -154,7 +171,10 @@ def _hash_sources(source: Source, writing: Iterator[_Written]) -> tuple[list[_Wr
     written: list[_Written] = []
     done = 0
     with ExitStack() as stack:
-        files = [stack.enter_context(closing(_SourceFile(path))) for path in source.files]
+        files = [
+            stack.enter_context(closing(_Recording(path, every)))
+            for path, every in zip(source.files, source.all_files, strict=True)
+        ]
         hashing = stack.enter_context(ThreadPoolExecutor(1))
         bar = stack.enter_context(progress_bar(source.shape[0], "convert", "frame"))
         hashed = hashing.submit(advance, 0.0)
