@@ -1,9 +1,9 @@
 """What the molecules of a frame say of its inter-camera drift, and how their positions follow from it.
 
 About the maximum of a frame's posterior, the logarithm of the likelihood is quadratic in the unknowns of the molecules
-and in the drift d. With the molecules eliminated (Schur complement) it is −½ dᵀ J d + hᵀ d; the prior of d is not in it,
-so that another can take its place, for example what other frames say. Whatever d is found to be, a molecule moves by
-its response, S (d − d of the fit), and its covariance becomes that of a known drift, plus S cov(d) Sᵀ.
+and in the drift d. With the molecules eliminated (Schur complement) it is −½ dᵀ J d + hᵀ d. The prior of d is not in
+it, so that another can take its place, for example what other frames say. Whatever d is found to be, a molecule moves
+by its response, S (d − d of the fit), and its covariance becomes that of a known drift, plus S cov(d) Sᵀ.
 
 Molecules whose windows overlap are eliminated together, by conjugate gradients whose preconditioner takes every
 molecule alone.

@@ -100,7 +100,6 @@ class NormalEquations:
         known = self.own, self.between, self.with_drift_alone, self.drift_alone
         return covariance_of_molecules(self.frame, self.pairs, *known)
 
-
     def about_drift(self) -> tuple[OverlappingPairs, Likelihood]:
         """What `planeloc.fitting.drift_information` needs."""
         known = self.own, self.between, self.with_drift, self.gradient.molecules, self.drift_gradient

@@ -35,6 +35,13 @@ def listed_frames(frames: int) -> NDArray[np.int64]:
     return np.arange(0, frames, max(1, -(-frames // MOST_FRAMES)))
 
 
+def unknown(frames: int, planes: int) -> CameraDrift:
+    """Of a movie whose drift was not estimated: 0, with standard deviations that are not known (NaN)."""
+    frame = listed_frames(frames)
+    nothing = np.zeros((len(frame), planes - 1, 2))
+    return CameraDrift(frame, nothing, np.full_like(nothing, np.nan))
+
+
 def write_camera_drift(path: Path, drift: CameraDrift) -> None:
     """Write the file."""
     count, planes = drift.drift_nm.shape[:2]

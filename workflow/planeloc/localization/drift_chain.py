@@ -51,9 +51,7 @@ def marginals(own: Array, with_next: Array, moment: Array) -> Marginals:
     return _with_odd(left, inverse, seen, from_before, from_after)
 
 
-def _with_odd(
-    left: Marginals, inverse: Array, seen: Array, from_before: Array, from_after: Array
-) -> Marginals:
+def _with_odd(left: Marginals, inverse: Array, seen: Array, from_before: Array, from_after: Array) -> Marginals:
     """Put the eliminated links back between those that are left."""
     inner = len(from_after)
     count, q = len(left.mean) + len(inverse), left.mean.shape[1]

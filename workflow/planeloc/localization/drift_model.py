@@ -57,7 +57,7 @@ class Posterior(NamedTuple):
 def posterior(frames: FrameInformation, process: Process) -> Posterior:
     """The drift of all frames, and how probable what they say is."""
     precision, moment = frames
-    n, q = moment.shape
+    q = moment.shape[1]
     each = np.eye(q)
     # (I + J R)⁻¹: what is left of the information when the white part is unknown
     kept = np.linalg.inv(each + precision * process.white[:, None, :])
