@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from planeloc.io import localization_table
 from planeloc.io.camera_drift import CameraDrift, listed_frames
 from planeloc.localization.checkpoints import Checkpoint
-from planeloc.localization.drift_model import FrameInformation, Posterior
+from planeloc.localization.drift_model import FrameInformation, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
 
 Array = NDArray[np.float64]
@@ -63,13 +63,15 @@ class DriftOfMovie:
 def drift_of_movie(checkpoints: Sequence[Checkpoint], frames: int) -> DriftOfMovie | None:
     """The drift of a movie from its checkpoints; None where nothing was fitted."""
     known = _frames_of(checkpoints, frames)
-    if known is None or not known.precision.any():
+    return None if known is None else estimate_drift(known)
+
+
+def estimate_drift(known: FrameInformation) -> DriftOfMovie | None:
+    """The drift of a movie from what its frames say; None where they say nothing."""
+    known = sound(known)
+    if not known.precision.any():
         return None
     strengths, found = estimate_strengths(known)
-    return _of_posterior(strengths, found)
-
-
-def _of_posterior(strengths: Strengths, found: Posterior) -> DriftOfMovie:
     return DriftOfMovie(strengths, found.drift, found.covariance, found.level)
 
 

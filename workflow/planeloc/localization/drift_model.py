@@ -23,8 +23,11 @@ Array = NDArray[np.float64]
 LEVEL_SD_NM = 200.0
 """Of the first frame, before the movie is seen: the transforms' own error, and what moved since."""
 
-FREE_SD_NM = 1000.0
+FREE_SD_NM = 500.0
 """Of jumps and loose frames."""
+
+_LEAST_INFORMATION = 1e-7  # 1/nm², along a direction of the drift; less is rounding
+_FARTHEST_SDS = 3.0  # of a first frame's drift: what a frame says of a larger one is no drift
 
 
 class FrameInformation(NamedTuple):
@@ -52,6 +55,18 @@ class Posterior(NamedTuple):
     step_covariance: Array  # (n − 1, q, q)
     white: Array  # (n, q) mean of the part that is new in every frame
     white_covariance: Array  # (n, q, q)
+
+
+def sound(frames: FrameInformation) -> FrameInformation:
+    """Without directions of which a frame says next to nothing, and without frames that speak of impossible drift."""
+    values, axes = np.linalg.eigh(frames.precision)
+    kept = np.where(values > _LEAST_INFORMATION, values, 0.0)
+    precision = (axes * kept[:, None]) @ axes.transpose(0, 2, 1)
+    along = (axes.transpose(0, 2, 1) @ frames.moment[..., None])[..., 0] * (kept > 0)
+    drift = (axes @ (along / (kept + LEVEL_SD_NM**-2))[..., None])[..., 0]
+    possible = (abs(drift) < _FARTHEST_SDS * LEVEL_SD_NM).all(axis=1)
+    moment = (axes @ along[..., None])[..., 0]
+    return FrameInformation(precision * possible[:, None, None], moment * possible[:, None])
 
 
 def posterior(frames: FrameInformation, process: Process) -> Posterior:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,9 @@ _APART = 20  # frames between two places that are set free at once
 _ROUNDS = 12
 _MOST_FREE = 200  # of a movie
 _LEAST_INFORMATION = 1e-4  # 1/nm², of a plane in a frame that may be loose
-_TOLERANCE = 1e-3  # of the logarithm of the probability
+_TOLERANCE = 0.01  # of the logarithm of the probability
+_STEPS = 60
+_STRETCHES, _STRETCH_FRAMES = 8, 400  # of a long movie, that give the strengths to start from
 
 
 @dataclass(frozen=True)
@@ -52,60 +55,90 @@ class Strengths:
 
 
 def estimate_strengths(frames: FrameInformation) -> tuple[Strengths, Posterior]:
-    """The strengths of a movie, and its drift with them."""
+    """The strengths of a movie, and its drift with them.
+
+    x and y of a plane, or all planes, have the same strengths unless the movie says clearly that they have not: those
+    of a short movie are uncertain.
+    """
     n, q = frames.moment.shape
     first, white = (np.full(q, sd**2) for sd in _FIRST_SD_NM)
-    found, best = most_probable(frames, Strengths(first, white))
+    of_planes = np.arange(q) // 2
+    found, best = most_probable(frames, _of_stretches(frames, Strengths(first, white), of_planes), of_planes)
     for _ in range(_ROUNDS):
         jumps, loose = _contradictions(frames, found, best)
         free = len(found.jumps) + len(found.loose) + len(jumps) + len(loose)
         if not (jumps or loose) or free > _MOST_FREE:
             break
         more = replace(found, jumps=(*found.jumps, *jumps), loose=(*found.loose, *loose))
-        found, best = most_probable(frames, more)
+        found, best = most_probable(frames, more, of_planes)
     kept = tuple(jump for jump in sorted(found.jumps) if _is_jump(best, *jump, n, q))
     if len(kept) < len(found.jumps):
-        found, best = most_probable(frames, replace(found, jumps=kept))
-    return replace(found, jumps=tuple(sorted(found.jumps)), loose=tuple(sorted(found.loose))), best
+        found, best = most_probable(frames, replace(found, jumps=kept), of_planes)
+    found, best = _least_strengths(frames, found, best)
+    return replace(found, loose=tuple(sorted(found.loose))), best
 
 
-def most_probable(frames: FrameInformation, start: Strengths) -> tuple[Strengths, Posterior]:
-    """The most probable variances, with jumps and loose frames where `start` has them."""
+def _least_strengths(frames: FrameInformation, found: Strengths, best: Posterior) -> tuple[Strengths, Posterior]:
+    """The strengths with as few different ones as the movie allows (Bayesian information criterion, Schwarz 1978)."""
     n, q = frames.moment.shape
+    choices = [(best.log_likelihood - q / 2 * math.log(n), found, best)]
+    for groups in (np.zeros(q, np.int64), np.arange(q)):
+        tried, there = most_probable(frames, found, groups)
+        choices.append((there.log_likelihood - (groups.max() + 1) * math.log(n), tried, there))
+    return max(choices, key=lambda choice: choice[0])[1:]
+
+
+def _of_stretches(frames: FrameInformation, start: Strengths, groups: NDArray[np.int64]) -> Strengths:
+    """Strengths of a few stretches of a long movie, to start from."""
+    n, q = frames.moment.shape
+    if n <= 2 * _STRETCHES * _STRETCH_FRAMES:
+        return start
+    starts = np.linspace(0, n - _STRETCH_FRAMES, _STRETCHES).round().astype(int)
+    rows = (starts[:, None] + np.arange(_STRETCH_FRAMES)).ravel()
+    ends = range(_STRETCH_FRAMES, len(rows), _STRETCH_FRAMES)
+    apart = tuple((end, plane) for end in ends for plane in range(q // 2))
+    some = FrameInformation(frames.precision[rows], frames.moment[rows])
+    return replace(most_probable(some, replace(start, jumps=apart), groups)[0], jumps=())
+
+
+def most_probable(frames: FrameInformation, start: Strengths, groups: NDArray[np.int64]) -> tuple[Strengths, Posterior]:
+    """The most probable variances, with jumps and loose frames where `start` has them.
+
+    `groups` (q,): numbers of drift with the same number have the same variances.
+    """
+    n = len(frames.moment)
     free = start.process(n)
     steady, tight = free.step < FREE_SD_NM**2, free.white < FREE_SD_NM**2
-    known = {}
+    tried: list[tuple[Strengths, Posterior]] = []
 
     def cost(logarithms: Array) -> tuple[float, Array]:
-        step, white = np.exp(logarithms).reshape(2, q)
-        tried = replace(start, step=step, white=white)
-        there = posterior(frames, tried.process(n))
-        known["last"] = tried, there
-        squares = (
-            there.step**2 + np.einsum("nii->ni", there.step_covariance),
-            there.white**2 + np.einsum("nii->ni", there.white_covariance),
-        )
+        step, white = np.exp(logarithms).reshape(2, -1)[:, groups]
+        strengths = replace(start, step=step, white=white)
+        there = posterior(frames, strengths.process(n))
+        tried[:] = [max([*tried, (strengths, there)], key=lambda one: one[1].log_likelihood)]
         slopes = [
-            np.where(mask, square / variance - 1, 0.0).sum(axis=0) / 2
-            for mask, square, variance in zip((steady, tight), squares, (step, white), strict=True)
+            np.where(mask, (mean**2 + np.einsum("nii->ni", covariance)) / variance - 1, 0.0).sum(axis=0) / 2
+            for mask, mean, covariance, variance in (
+                (steady, there.step, there.step_covariance, step),
+                (tight, there.white, there.white_covariance, white),
+            )
         ]
-        if "best" not in known or there.log_likelihood > known["best"][1].log_likelihood:
-            known["best"] = tried, there
-        return -there.log_likelihood, -np.concatenate(slopes)
+        return -there.log_likelihood, -np.concatenate([np.bincount(groups, slope) for slope in slopes])
 
-    bounds = [_log_bounds(_STEP_SD_NM)] * q + [_log_bounds(_WHITE_SD_NM)] * q
-    first = np.clip(np.log(np.concatenate((start.step, start.white))), *np.transpose(bounds))
-    options = {"maxiter": 60, "ftol": 0.0, "gtol": 0.0}
+    count = np.bincount(groups)
+    means = [np.bincount(groups, np.log(variance)) / count for variance in (start.step, start.white)]
+    bounds = [_log_bounds(_STEP_SD_NM)] * len(count) + [_log_bounds(_WHITE_SD_NM)] * len(count)
+    first = np.clip(np.concatenate(means), *np.transpose(bounds))
     last = [math.inf]
 
-    def enough(intermediate_result: object) -> None:
-        now = float(intermediate_result.fun)
-        if last[0] - now < _TOLERANCE:
+    def stop_when_flat(intermediate_result: Any) -> None:
+        gain, last[0] = last[0] - float(intermediate_result.fun), float(intermediate_result.fun)
+        if gain < _TOLERANCE:
             raise StopIteration
-        last[0] = now
 
-    minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=enough)
-    return known["best"]
+    options = {"maxiter": _STEPS, "ftol": 0.0, "gtol": 0.0}
+    minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=stop_when_flat)
+    return tried[0]
 
 
 def _log_bounds(sd_nm: tuple[float, float]) -> tuple[float, float]:
@@ -122,14 +155,18 @@ def _contradictions(
     whites = _significance(best.white, best.white_covariance, process.white)
     own = np.einsum("nii->ni", frames.precision)
     whites[(own[:, 0::2] < _LEAST_INFORMATION) | (own[:, 1::2] < _LEAST_INFORMATION)] = 0
-    jumps, loose = [], []
+    known = {"jumps": set(found.jumps), "loose": set(found.loose)}
+    jumps: list[tuple[int, int]] = []
+    loose: list[tuple[int, int]] = []
     least = 2 * math.log(2 * n * (q // 2) / _FALSE_ALARMS)
     for plane in range(q // 2):
         both = np.concatenate((steps[:, plane], whites[:, plane]))
         at = np.concatenate((np.arange(1, n), np.arange(n)))
         while len(both) and both.max() > least:
             place = int(both.argmax())
-            (jumps if place < n - 1 else loose).append((int(at[place]), plane))
+            kind, places = ("jumps", jumps) if place < n - 1 else ("loose", loose)
+            if (int(at[place]), plane) not in known[kind]:
+                places.append((int(at[place]), plane))
             both[abs(at - at[place]) < _APART] = 0
     return jumps, loose
 
