@@ -48,7 +48,7 @@ from planeloc.transforms.camera_transform import Registration
 
 Array = NDArray[np.float64]
 
-DEPTH_NM, BORDER_PX, WINDOW_PX = 700.0, 2, 25
+DEPTH_NM, BORDER_PX, WINDOW_PX = 800.0, 2, 25
 WALK_NM, JUMP_NM, JUMP_FRAMES, NEAR_FRAMES = 1.5, 150.0, 100, 10
 STEPS_NM = 24.0 * np.arange(-2, 3)
 MATCH_NM = (250.0, 500.0)
