@@ -80,7 +80,7 @@ def test_every_limit_is_found_without_a_setting(name):
     drift, known = movie(800, **made)
     found = estimate_drift(known)
     record = found.record()
-    walk, white = (np.sqrt(values.mean()) for values in (found.strengths.step, found.strengths.white))
+    walk, white = (np.sqrt(values.mean()) for values in (found.strengths[0].step, found.strengths[0].white))
     assert walk == pytest.approx(made.get("walk", 0.0), rel=0.25, abs=0.1)
     assert white == pytest.approx(made.get("white", 0.0), rel=0.15, abs=2.0)
     truth = Strengths(np.full(Q, made.get("walk", 0.0) ** 2 + 1e-6), np.full(Q, made.get("white", 0.0) ** 2))
@@ -143,8 +143,22 @@ def test_long_movies_are_estimated_from_all_their_frames():
     """A walk that a stretch of the movie does not show."""
     drift, known = movie(8000, walk=0.05, molecules=3)
     found = estimate_drift(known)
-    assert np.sqrt(found.strengths.step.mean()) == pytest.approx(0.05, rel=0.35)
+    assert np.sqrt(found.strengths[0].step.mean()) == pytest.approx(0.05, rel=0.35)
     assert pulls(drift, found) == pytest.approx(1, abs=0.15)
+
+
+def test_very_long_movies_are_estimated_in_stretches_that_overlap(monkeypatch):
+    drift, known = movie(900, walk=1.0, jump=((500, 2, 150.0),))
+    whole = estimate_drift(known)
+    monkeypatch.setattr(camera_drift, "_FRAMES_AT_ONCE", 300)
+    monkeypatch.setattr(camera_drift, "_OVERLAP", 150)
+    parts = estimate_drift(known)
+    assert len(parts.strengths) == 3
+    assert [(jump["frame"], jump["plane"]) for jump in parts.record()["jumps"]] == [(500, 2)]
+    assert parts.record()["jumps"][0]["x_nm"] == pytest.approx(whole.record()["jumps"][0]["x_nm"], abs=5)
+    assert (parts.drift_nm - drift).std() < 1.1 * (whole.drift_nm - drift).std()
+    sd = np.sqrt(np.einsum("nii->ni", whole.covariance))
+    assert (abs(parts.drift_nm - whole.drift_nm) < sd).mean() > 0.95
 
 
 @pytest.fixture(scope="module")

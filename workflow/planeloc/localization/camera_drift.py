@@ -7,9 +7,10 @@ that is found, by its response: no second fit is needed, and the table does not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,22 @@ _OF_ROWS = ("response", "at_rest", "variance")
 ARRAYS = (*_OF_FRAMES, *_OF_ROWS)
 """In a checkpoint, beside the table."""
 
+_FRAMES_AT_ONCE = 50_000  # some 7 kB each
+_OVERLAP = 1_000  # frames on either side of a stretch: what is farther away says nothing more
+
+
+class Stretch(NamedTuple):
+    """A stretch of frames that is estimated at once."""
+
+    own: range  # frames that the result is taken for
+    read: range  # frames that are looked at: some before and after, too
+
 
 @dataclass(frozen=True)
 class DriftOfMovie:
     """Drift of planes 1… in every frame of a movie, x and y of each plane in turn."""
 
-    strengths: Strengths
+    strengths: tuple[Strengths, ...]  # of the stretches of the movie; nearly always one
     drift_nm: Array  # (frames, q)
     covariance: Array  # (frames, q, q)
     level_nm: Array  # (frames, q) without the part that is new in every frame
@@ -47,46 +58,93 @@ class DriftOfMovie:
 
     def record(self) -> dict[str, Any]:
         """For metadata and records: strengths, how far each plane moved, jumps and loose frames."""
-        found, planes = self.strengths, self.drift_nm.shape[1] // 2
+        planes = self.drift_nm.shape[1] // 2
         level = self.level_nm.reshape(-1, planes, 2)
         moved = np.hypot(*np.moveaxis(level - level[:1], -1, 0)).max(axis=0)
-        steps = [(frame, plane, level[frame, plane] - level[frame - 1, plane]) for frame, plane in found.jumps]
+        walk, white = (
+            np.sqrt(np.mean([getattr(each, name) for each in self.strengths], axis=0)).reshape(planes, 2)
+            for name in ("step", "white")
+        )
+        jumps = [jump for each in self.strengths for jump in each.jumps]
+        steps = [_rounded(level[frame, plane] - level[frame - 1, plane]) for frame, plane in jumps]
+        loose = [one for each in self.strengths for one in each.loose]
         return {
-            "walk_nm": _rounded(np.sqrt(found.step).reshape(planes, 2)),
-            "white_nm": _rounded(np.sqrt(found.white).reshape(planes, 2)),
+            "walk_nm": _rounded(walk),
+            "white_nm": _rounded(white),
             "moved_nm": _rounded(moved),
-            "jumps": [{"frame": f, "plane": p + 1, "x_nm": x, "y_nm": y} for f, p, (x, y) in _plain(steps)],
-            "loose_frames": [{"frame": frame, "plane": plane + 1} for frame, plane in found.loose],
+            "jumps": [
+                {"frame": frame, "plane": plane + 1, "x_nm": x, "y_nm": y}
+                for (frame, plane), (x, y) in zip(jumps, steps, strict=True)
+            ],
+            "loose_frames": [{"frame": frame, "plane": plane + 1} for frame, plane in loose],
         }
 
 
 def drift_of_movie(checkpoints: Sequence[Checkpoint], frames: int) -> DriftOfMovie | None:
     """The drift of a movie from its checkpoints; None where nothing was fitted."""
-    known = _frames_of(checkpoints, frames)
-    return None if known is None else estimate_drift(known)
+    return _in_stretches(lambda read: _frames_of(checkpoints, read), frames)
 
 
 def estimate_drift(known: FrameInformation) -> DriftOfMovie | None:
     """The drift of a movie from what its frames say; None where they say nothing."""
-    known = sound(known)
-    if not known.precision.any():
+
+    def read(frames: range) -> FrameInformation:
+        return FrameInformation(*(each[frames.start : frames.stop] for each in known))
+
+    return _in_stretches(read, len(known.moment))
+
+
+def stretches(frames: int) -> list[Stretch]:
+    """The stretches of a movie: very long ones are estimated piece by piece, so that memory suffices."""
+    count = max(1, -(-frames // _FRAMES_AT_ONCE))
+    ends = [round(number * frames / count) for number in range(count + 1)]
+    return [
+        Stretch(range(start, stop), range(max(0, start - _OVERLAP), min(frames, stop + _OVERLAP)))
+        for start, stop in pairwise(ends)
+    ]
+
+
+def _in_stretches(read: Callable[[range], FrameInformation | None], frames: int) -> DriftOfMovie | None:
+    found, spoke = [], False
+    for own, wide in stretches(frames):
+        known = read(wide)
+        if known is None:
+            return None
+        known = sound(known)
+        spoke = spoke or bool(known.precision.any())
+        strengths, best = estimate_strengths(known)
+        rows = slice(own.start - wide.start, own.stop - wide.start)
+        values = (each[rows] for each in (best.drift, best.covariance, best.level))
+        found.append(DriftOfMovie((_within(strengths, own, wide.start),), *values))
+    if not spoke:
         return None
-    strengths, found = estimate_strengths(known)
-    return DriftOfMovie(strengths, found.drift, found.covariance, found.level)
+    names = ("drift_nm", "covariance", "level_nm")
+    together = (np.concatenate([getattr(each, name) for each in found]) for name in names)
+    return DriftOfMovie(tuple(each.strengths[0] for each in found), *together)
 
 
-def _frames_of(checkpoints: Sequence[Checkpoint], frames: int) -> FrameInformation | None:
-    """What all frames say of the drift."""
+def _within(strengths: Strengths, own: range, first: int) -> Strengths:
+    """Jumps and loose frames of some frames, where those of `strengths` are counted from the `first`."""
+    places = ([(f + first, p) for f, p in each if f + first in own] for each in (strengths.jumps, strengths.loose))
+    jumps, loose = map(tuple, places)
+    return replace(strengths, jumps=jumps, loose=loose)
+
+
+def _frames_of(checkpoints: Sequence[Checkpoint], read: range) -> FrameInformation | None:
+    """What some frames say of the drift."""
     known: FrameInformation | None = None
     for checkpoint in checkpoints:
+        start, stop = max(read.start, checkpoint.frames.start), min(read.stop, checkpoint.frames.stop)
+        if start >= stop:
+            continue
         arrays = localization_table.read_arrays(checkpoint.path, _OF_FRAMES)
         if len(arrays) < len(_OF_FRAMES):
-            continue
+            return None
         if known is None:
             q = arrays["moment"].shape[1]
-            known = FrameInformation(np.zeros((frames, q, q)), np.zeros((frames, q)))
-        here = slice(checkpoint.frames.start, checkpoint.frames.stop)
-        known.precision[here], known.moment[here] = arrays["precision"], arrays["moment"]
+            known = FrameInformation(np.zeros((len(read), q, q)), np.zeros((len(read), q)))
+        there, here = (slice(start - first, stop - first) for first in (checkpoint.frames.start, read.start))
+        known.precision[here], known.moment[here] = arrays["precision"][there], arrays["moment"][there]
     return known
 
 
@@ -114,7 +172,3 @@ def follow(columns: dict[str, NDArray], arrays: Mapping[str, NDArray], drift: Dr
 
 def _rounded(values: Array) -> list[Any]:
     return np.round(values, 3).tolist()
-
-
-def _plain(steps: list[tuple[int, int, Array]]) -> list[tuple[int, int, list[float]]]:
-    return [(int(frame), int(plane), _rounded(step)) for frame, plane, step in steps]
