@@ -116,6 +116,14 @@ def test_planes_have_strengths_of_their_own_where_the_movie_says_so():
     assert step[:4].max() < 0.3
 
 
+def test_the_drift_in_words():
+    _, known = movie(200, jump=((100, 2, 150.0),))
+    line = camera_drift.in_words(estimate_drift(known).record(), ["a", "b", "c", "d"])
+    assert line.startswith("moved during the movie, against a: b 0 nm, c 1")
+    assert "; jumps: c by 1" in line
+    assert line.endswith("nm at frame 100")
+
+
 def test_frames_that_contradict_all_others_are_loose():
     drift, known = movie(400, walk=0.5)
     wild = np.zeros(Q)

@@ -7,6 +7,7 @@ that is found, by its response: no second fit is needed, and the table does not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,6 +30,7 @@ _OF_ROWS = ("response", "at_rest", "variance")
 ARRAYS = (*_OF_FRAMES, *_OF_ROWS)
 """In a checkpoint, beside the table."""
 
+_LISTED = 3  # jumps
 _FRAMES_AT_ONCE = 50_000  # some 7 kB each
 _OVERLAP = 1_000  # frames on either side of a stretch: what is farther away says nothing more
 
@@ -78,6 +80,17 @@ class DriftOfMovie:
             ],
             "loose_frames": [{"frame": frame, "plane": plane + 1} for frame, plane in loose],
         }
+
+
+def in_words(record: Mapping[str, Any], names: Sequence[str]) -> str:
+    """How far the cameras moved against the first, in a line; `names` of all cameras."""
+    moved = ", ".join(f"{name} {size:.0f} nm" for name, size in zip(names[1:], record["moved_nm"], strict=True))
+    jumps = ", ".join(
+        f"{names[jump['plane']]} by {math.hypot(jump['x_nm'], jump['y_nm']):.0f} nm at frame {jump['frame']}"
+        for jump in record["jumps"][:_LISTED]
+    )
+    more = f" and {len(record['jumps']) - _LISTED} more" if len(record["jumps"]) > _LISTED else ""
+    return f"moved during the movie, against {names[0]}: {moved}" + (f"; jumps: {jumps}{more}" if jumps else "")
 
 
 def drift_of_movie(checkpoints: Sequence[Checkpoint], frames: int) -> DriftOfMovie | None:

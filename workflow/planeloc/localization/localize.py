@@ -32,7 +32,7 @@ from planeloc.core.stage_versions import stage_version
 from planeloc.fitting import compiled_fit, compiled_library
 from planeloc.io.camera_drift import unknown, write_camera_drift
 from planeloc.localization import checkpoints, movie_check, scheduler, this_process
-from planeloc.localization.camera_drift import drift_of_movie
+from planeloc.localization.camera_drift import drift_of_movie, in_words
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import InputPaths, Inputs
 from planeloc.localization.localize_frames import Job, Localizer, compute_frames, group_frames
@@ -114,6 +114,8 @@ def localize(
     left_out = inputs.movie.camera_frames.frames_left_out
     summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}
     _LOG.info(summary_line(summary))
+    if known:
+        _LOG.info(in_words(known, [camera.name for camera in inputs.movie.microscope.cameras]))
     decided = {"device": description, "precision": precision, "refinement": refinement}
     return {**decided, **summary, "distribution_check": checked, "camera_drift": known}
 
