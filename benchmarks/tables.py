@@ -222,6 +222,20 @@ TABLES = {
         ),
         once="rows",
     ),
+    "camera_drift": Table(
+        "camera_drift",
+        (
+            Column("molecules", "molecules"),
+            Column("drift", "drift"),
+            Column("bound", "bound_lateral_nm", ".1f"),
+            Column("every frame alone", "today_lateral_nm", ".1f"),
+            Column("whole movie", "movie_lateral_nm", ".1f"),
+            Column("rms normalised error x, y", "movie_normalised_error_x movie_normalised_error_y", ".2f"),
+            Column("of most", "movie_normalised_error_of_most", ".2f"),
+            Column("ten frames around a jump, elsewhere", "movie_near_jump_nm movie_far_from_jump_nm", ".1f"),
+        ),
+        once="molecules",
+    ),
     "sample_drift": Table(
         "sample_drift",
         (

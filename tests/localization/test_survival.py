@@ -230,7 +230,7 @@ def test_a_damaged_chunk(files, whole, tmp_path, monkeypatch):
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
 )
 def test_too_little_memory_for_a_block(files, whole, tmp_path, monkeypatch, in_process, error):
-    real, sizes = localize_module.localize_frames, []
+    real, sizes = localize_module.compute_frames, []
 
     def work(localizer, start, stop):
         sizes.append(stop - start)
@@ -238,7 +238,7 @@ def test_too_little_memory_for_a_block(files, whole, tmp_path, monkeypatch, in_p
             raise error
         return real(localizer, start, stop)
 
-    monkeypatch.setattr(localize_module, "localize_frames", work)
+    monkeypatch.setattr(localize_module, "compute_frames", work)
     monkeypatch.setattr(localize_module, "group_frames", lambda movie, device: 3)
     run(files, tmp_path / "o.h5", block_frames=12)
     assert max(sizes) == 12 and sizes[-1] <= 3
@@ -327,7 +327,7 @@ def test_a_run_that_goes_on_tells_all_localizations_and_todays_speed(files, tmp_
 
 def test_a_worker_uses_its_localizer_for_one_block_at_a_time(files, whole, tmp_path, monkeypatch):
     """Workers of a running cluster may have several threads."""
-    real, inside, most = localize_module.localize_frames, threading.Semaphore(1), []
+    real, inside, most = localize_module.compute_frames, threading.Semaphore(1), []
 
     def work(*arguments):
         most.append(inside.acquire(blocking=False))
@@ -337,7 +337,7 @@ def test_a_worker_uses_its_localizer_for_one_block_at_a_time(files, whole, tmp_p
         finally:
             inside.release()
 
-    monkeypatch.setattr(localize_module, "localize_frames", work)
+    monkeypatch.setattr(localize_module, "compute_frames", work)
     with Client(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as client:
         monkeypatch.setattr(localize_module, "_connect", lambda *_: nullcontext(client))
         again(files, tmp_path / "o.h5")

@@ -10,6 +10,7 @@ rule localize:
         weights=made_for_sample(rules.train.output.weights),
     output:
         localizations="<results>/{sample}/localizations.h5",
+        camera_drift="<results>/{sample}/camera_drift.csv",
         provenance="<results>/{sample}/localize.provenance.json",
     log:
         "<logs>/localize/{sample}.log",
@@ -24,5 +25,5 @@ rule localize:
     shell:
         "planeloc localize --movie {input.movie:q} --synchronization {input.synchronization:q} --registration {input.registration:q} "
         "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "
-        "--output {output.localizations:q} "
+        "--output {output.localizations:q} --camera-drift {output.camera_drift:q} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -20,6 +20,7 @@ from planeloc.training.advice import training_advice
     File("--weights", "Network from train."),
     output("--output", "Localization table (HDF5)."),
     File("--synchronization", "Frames of the cameras from synchronize.", required=False),
+    output("--camera-drift", "Drift of the cameras through the movie (CSV).", required=False),
 )
 def command(
     movie: Path,
@@ -29,8 +30,9 @@ def command(
     output: Path,
     settings: LocalizeSettings,
     synchronization: Path | None,
+    camera_drift: Path | None,
 ) -> Used:
     """Localize the molecules in every frame of a movie."""
     files = {"movie": movie, "registration": registration, "calibration": psf, "weights": weights, "output": output}
     advise = partial(training_advice, **files)
-    return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization))
+    return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization, camera_drift))
