@@ -38,16 +38,19 @@ class CameraFrames:
     frames : length of the movie, as recorded.
     lags : for every plane, in order of their first frame; the first begins at 0.
     left_out : ranges of moments that are not localized, because one camera's image is missing or uncertain.
+    recorded : number of frames that every camera recorded; empty if all recorded all.
     """
 
     frames: int
     lags: tuple[tuple[Lag, ...], ...]
     left_out: tuple[range, ...] = ()
+    recorded: tuple[int, ...] = ()
 
     @classmethod
-    def in_step(cls, frames: int, planes: int) -> CameraFrames:
-        """Cameras that are in step."""
-        return cls(frames, ((Lag(0, 0),),) * planes)
+    def in_step(cls, frames: int, planes: int, recorded: Sequence[int] = ()) -> CameraFrames:
+        """Cameras that are in step; frames that one of them did not record are left out."""
+        missing = (range(min(recorded), frames),) if recorded and min(recorded) < frames else ()
+        return cls(frames, ((Lag(0, 0),),) * planes, missing, tuple(recorded))
 
     @property
     def trivial(self) -> bool:
@@ -71,7 +74,8 @@ class CameraFrames:
         """
         moments = np.arange(start, stop)
         frames = np.stack([moments + self.lag_of(plane, moments) for plane in range(len(self.lags))])
-        return frames.clip(0, self.frames - 1)
+        last = np.array(self.recorded or (self.frames,) * len(self.lags)) - 1
+        return frames.clip(0, last[:, None])
 
     def whole(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether all cameras have an image of some moments, and it is certain which."""
@@ -91,6 +95,7 @@ class CameraFrames:
             "frames": self.frames,
             "lags": [[lag._asdict() for lag in plane] for plane in self.lags],
             "left_out": [[gap.start, gap.stop] for gap in self.left_out],
+            **({"recorded": list(self.recorded)} if self.recorded else {}),
         }
 
     def write(self, path: Path, details: Mapping[str, Any]) -> None:
@@ -112,9 +117,12 @@ class CameraFrames:
                 raise ValueError(content["format"])
             lags = tuple(tuple(Lag(int(e["first"]), int(e["frames"])) for e in plane) for plane in content["lags"])
             left_out = tuple(range(int(start), int(stop)) for start, stop in content["left_out"])
-            found = cls(int(content["frames"]), lags, left_out)
+            recorded = tuple(map(int, content.get("recorded", ())))
+            found = cls(int(content["frames"]), lags, left_out, recorded)
             if not lags or not all(_in_order(plane, found.frames) for plane in lags):
                 raise ValueError("lags")
+            if recorded and (len(recorded) != len(lags) or not 1 <= min(recorded) <= max(recorded) == found.frames):
+                raise ValueError("recorded")
         except (KeyError, TypeError, ValueError):
             raise PlanelocError(
                 f"{path}: not a planeloc synchronization; make it with `planeloc synchronize`"

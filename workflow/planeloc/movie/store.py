@@ -26,6 +26,7 @@ from planeloc.movie.camera_frames import CameraFrames
 
 FORMAT = "planeloc movie 2"
 ARRAY = "counts"
+RECORDED = "recorded_frames"  # entry of the manifest of a movie whose cameras differ in length
 _CONVERT_AGAIN = "convert it again with `planeloc convert`"
 
 
@@ -49,6 +50,8 @@ class Movie:
         Frames per chunk; reading whole chunks decodes nothing twice.
     digest : str
         SHA-256 of the shape and of all counts in order, independent of the chunks: it identifies the data as recorded.
+    recorded : tuple of int
+        Frames that every camera recorded, if their lengths differ; later frames are zero in the store, and not read.
     camera_frames : CameraFrames
         Which frame of every camera shows a moment: `read` counts moments.
     microscope : Microscope
@@ -66,7 +69,8 @@ class Movie:
         self.digest: str = content["digest"]
         self.microscope = _microscope(content["microscope"])
         self.content = content
-        self.camera_frames = camera_frames or CameraFrames.in_step(self.frames, self.planes)
+        self.recorded: tuple[int, ...] = tuple(content.get(RECORDED, ()))
+        self.camera_frames = camera_frames or CameraFrames.in_step(self.frames, self.planes, self.recorded)
         self._checksums = [bytes.fromhex(text) for text in content["chunk_crc32c"]]
         self._latest: tuple[int, NDArray[np.uint16]] | None = None
 
@@ -103,7 +107,7 @@ class Movie:
         PlanelocError : the file cannot be read, or is of another movie.
         """
         frames = CameraFrames.read(synchronization)
-        if (frames.frames, len(frames.lags)) != (self.frames, self.planes):
+        if (frames.frames, len(frames.lags), frames.recorded) != (self.frames, self.planes, self.recorded):
             raise PlanelocError(
                 f"{synchronization}: of a movie of {frames.frames} frames and {len(frames.lags)} cameras, but "
                 f"{self.manifest} has {self.frames} and {self.planes}; make it again with `planeloc synchronize`"
