@@ -32,5 +32,5 @@ def command(
 ) -> Used:
     """Localize the molecules in every frame of a movie."""
     files = {"movie": movie, "registration": registration, "calibration": psf, "weights": weights, "output": output}
-    advise = partial(training_advice, **files)
+    advise = partial(training_advice, **files, synchronization=synchronization)
     return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization))

@@ -70,9 +70,10 @@ class CameraFrames:
     def of(self, start: int, stop: int) -> NDArray[np.int64]:
         """(planes, stop − start): frame of every camera at the moments [start, stop).
 
-        Where a camera has no image of a moment, it is its nearest frame; `whole` says where.
+        A moment that is left out has the frames of its mirror image beyond the nearer end of the gap, so that it does
+        not spoil what is computed over neighbouring frames, such as the background; `whole` says where.
         """
-        moments = np.arange(start, stop)
+        moments = self._mirrored(np.arange(start, stop))
         frames = np.stack([moments + self.lag_of(plane, moments) for plane in range(len(self.lags))])
         last = np.array(self.recorded or (self.frames,) * len(self.lags)) - 1
         return frames.clip(0, last[:, None])
@@ -83,6 +84,20 @@ class CameraFrames:
         for gap in self.left_out:
             known &= (moments < gap.start) | (moments >= gap.stop)
         return known
+
+    def _mirrored(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Moments, with those that are left out replaced by others that are not."""
+        mirrored = moments.copy()
+        edges = [0, *(edge for gap in self.left_out for edge in (gap.start, gap.stop)), self.frames]
+        for number, gap in enumerate(self.left_out):
+            first, last = edges[2 * number], edges[2 * number + 3] - 1  # of what is kept on both sides
+            inside = moments[(moments >= gap.start) & (moments < gap.stop)]
+            before = np.maximum(2 * gap.start - 1 - inside, first)
+            after = np.minimum(2 * gap.stop - 1 - inside, last)
+            nearer = (inside - gap.start < gap.stop - 1 - inside) | (last < gap.stop)
+            chosen = np.where(nearer & (first < gap.start), before, after)
+            mirrored[(moments >= gap.start) & (moments < gap.stop)] = chosen
+        return mirrored.clip(0, max(self.frames - 1, 0))
 
     @property
     def frames_left_out(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -144,12 +145,23 @@ class Movie:
         """
         if not 0 <= start <= stop <= self.frames:
             raise IndexError(f"frames {start}:{stop} of {self.frames}")
-        if self.camera_frames.trivial or start == stop:
+        if (self.camera_frames.trivial and not self.camera_frames.recorded) or start == stop:
             return self._recorded(start, stop)
         frames = self.camera_frames.of(start, stop)
-        first = int(frames.min())
-        recorded = self._recorded(first, int(frames.max()) + 1)
-        return np.stack([recorded[own - first, plane] for plane, own in enumerate(frames)], axis=1)
+        counts = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
+        needed = np.unique(frames)
+        for part in np.split(needed, np.flatnonzero(np.diff(needed) > self.chunk_frames) + 1):  # moments left out: far
+            first, last = int(part[0]), int(part[-1])
+            recorded = self._recorded(first, last + 1)
+            for plane, own in enumerate(frames):
+                here = (own >= first) & (own <= last)
+                counts[here, plane] = recorded[own[here] - first, plane]
+        return counts
+
+    def every_frame(self) -> Movie:
+        """The movie as recorded, with nothing left out."""
+        in_step = CameraFrames.in_step(self.frames, self.planes)
+        return Movie(self.manifest, self.content, replace(in_step, recorded=self.recorded))
 
     def _recorded(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 of all cameras, as they were recorded."""

@@ -50,7 +50,7 @@ def synchronize(
         their names.
     """
     check(settings)
-    recorded, transforms = Movie.open(movie), Registration.read(registration)
+    recorded, transforms = Movie.open(movie).every_frame(), Registration.read(registration)
     recorded.check_cameras(registration, transforms.planes)
     looked = None if settings.mode == "never" else look(recorded, transforms, settings)
     in_step = CameraFrames.in_step(recorded.frames, recorded.planes, recorded.recorded)
@@ -91,15 +91,24 @@ def look(movie: Movie, registration: Registration, settings: SynchronizeSettings
     reader = _Reader(movie, registration, _largest_lag(movie, settings))
     for most in _LOOKED_AT:
         stretches, lights = reader.read(_spread(movie.frames, most))
-        measured = measure_lags(stretches)
+        measured = _measured(stretches, lights)
         if movie.frames <= most or (measured.significance >= settings.lag_significance_warn).all():
             break
     while gaps := _gaps_with_a_slip(stretches, measured) or _cut_all(gaps_with_an_end(lights, dark_frames(lights))):
         more, lit = reader.read(gaps)
         stretches = sorted([*stretches, *more], key=lambda part: part.start)
         lights = sorted([*lights, *lit], key=lambda part: part.start)
-        measured = measure_lags(stretches)
+        measured = _measured(stretches, lights)
     return Looked(measured, locate_slips(stretches, measured), dark_frames(lights))
+
+
+def _measured(stretches: Sequence[Stretch], lights: Sequence[Light]) -> MeasuredLags:
+    """The lags, from frames in which no camera is dark: noise alone must not look like a slip."""
+    for plane, dark in enumerate(dark_frames(lights)):
+        for part in stretches:
+            for own in dark:
+                part.blank(plane, own)
+    return measure_lags(stretches)
 
 
 def _largest_lag(movie: Movie, settings: SynchronizeSettings) -> int:
