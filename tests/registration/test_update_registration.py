@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from planeloc.core.errors import PlanelocError
+from planeloc.diagnostics.registered_changes import moved
 from planeloc.movie.writer import write_movie
-from planeloc.registration.movie_displacement import measure_displacements, moved
+from planeloc.registration.movie_displacement import measure_displacements
 from planeloc.registration.settings import UpdateRegistrationSettings
 from planeloc.registration.update_registration import update_registration
 from planeloc.transforms.camera_transform import Affine, Quadratic, Registration

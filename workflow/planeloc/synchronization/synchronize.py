@@ -8,6 +8,7 @@ reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
+from planeloc.diagnostics.registered_changes import RegisteredChanges
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
 from planeloc.synchronization.block_changes import BlockGrid, changes
@@ -27,6 +29,8 @@ from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.transforms.camera_transform import Registration
 
 _STRETCH_FRAMES = 100
+_PARTS = 4  # of a movie in which a displaced camera is looked for
+_FEWEST_FRAMES = 20  # of such a part, beyond the largest lags
 _ROWS = 64  # in which the light of a camera is measured
 _BEYOND_LENGTH, _MOST_FOR_LENGTH = 10, 200  # frames: lags looked for beyond a difference in length, at most
 _LOOKED_AT = (4_000, 16_000)  # frames; more of them only where the first do not tell
@@ -88,11 +92,18 @@ class Looked(NamedTuple):
 
 def look(movie: Movie, registration: Registration, settings: SynchronizeSettings) -> Looked:
     """The lags of all cameras through a movie, where they change, and frames in which a camera is dark."""
-    reader = _Reader(movie, registration, _largest_lag(movie, settings))
+    largest = _largest_lag(movie, settings)
+    reader = _Reader(movie, registration, largest)
     for most in _LOOKED_AT:
         stretches, lights = reader.read(_spread(movie.frames, most))
         measured = _measured(stretches, lights)
-        if movie.frames <= most or (measured.significance >= settings.lag_significance_warn).all():
+        if (measured.significance >= settings.lag_significance_warn).all():
+            break
+        if in_place := _in_place(movie, registration, measured, lights, largest, settings):
+            reader = _Reader(movie, in_place, largest)
+            stretches, lights = reader.read(_spread(movie.frames, most))
+            measured = _measured(stretches, lights)
+        if movie.frames <= most:
             break
     while gaps := _gaps_with_a_slip(stretches, measured) or _cut_all(gaps_with_an_end(lights, dark_frames(lights))):
         more, lit = reader.read(gaps)
@@ -100,6 +111,38 @@ def look(movie: Movie, registration: Registration, settings: SynchronizeSettings
         lights = sorted([*lights, *lit], key=lambda part: part.start)
         measured = _measured(stretches, lights)
     return Looked(measured, locate_slips(stretches, measured), dark_frames(lights))
+
+
+def _in_place(
+    movie: Movie,
+    registration: Registration,
+    measured: MeasuredLags,
+    lights: Sequence[Light],
+    largest_lag: int,
+    settings: SynchronizeSettings,
+) -> Registration | None:
+    """Transforms with which cameras agree that see another part of the sample than theirs say; None if none is found.
+
+    They are for this measurement alone: `update-registration` finds the displacement when the cameras are in step.
+    """
+    dark = [sum(map(len, own)) for own in dark_frames(lights)]
+    lost = measured.significance < settings.lag_significance_warn
+    planes = [plane for plane in np.flatnonzero(lost).tolist() if dark[plane] < movie.frames / 2]
+    if not planes or movie.frames < _FEWEST_FRAMES:
+        return None
+    lags = range(-largest_lag, largest_lag + 1)
+    images, found = RegisteredChanges(movie, registration, _PARTS, 2 * largest_lag + _FEWEST_FRAMES), False
+    while planes:
+        seen = {plane: images.far(plane, lags) for plane in planes}
+        clearest = max(planes, key=lambda plane: seen[plane][2])
+        if seen[clearest][2] < settings.lag_significance_warn:
+            break
+        images.move(clearest, seen[clearest][0], np.zeros((2, 2)))
+        planes.remove(clearest)
+        found = True
+        if movie.planes == 2:
+            break
+    return replace(registration, transforms=tuple(images.transforms)) if found else None
 
 
 def _measured(stretches: Sequence[Stretch], lights: Sequence[Light]) -> MeasuredLags:
