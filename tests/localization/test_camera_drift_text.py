@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planeloc.localization.camera_drift_figure import write_camera_drift
+from planeloc.localization.camera_drift_figure import draw_camera_drift
 from planeloc.localization.camera_drift_text import Movement, drift_checks, drift_values, in_words, movement
 
 FRAMES = np.arange(0, 6000, 3)
@@ -65,7 +65,7 @@ def test_unknown_drift_is_not_told():
     part = sd()
     part[:1000] = np.nan
     assert movement(FRAMES, path("jump", 100, at=0.2), part).kind == "still"
-    assert "too few molecules" in in_words("camera 2", Movement("unknown", math.nan), 6000)
+    assert "not known" in in_words("camera 2", Movement("unknown", math.nan), 6000)
 
 
 def test_sentences():
@@ -97,7 +97,7 @@ def test_the_figure(tmp_path, seconds):
     drift = np.stack([path("settling", 41, seed=1), path("jump", 60, 0.6, 2), path("still", 0)], axis=1)
     errors = np.stack([sd(4), sd(2), sd(np.nan)], axis=1)
     names = ("camera 1", "camera 2", "camera 3")
-    write_camera_drift(tmp_path / "a.png", FRAMES, drift, errors, names, seconds)
-    write_camera_drift(tmp_path / "b.png", FRAMES, drift, errors, names, seconds)
+    draw_camera_drift(tmp_path / "a.png", FRAMES, drift, errors, names, seconds)
+    draw_camera_drift(tmp_path / "b.png", FRAMES, drift, errors, names, seconds)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert matplotlib.image.imread(tmp_path / "a.png").shape[1] > 1500

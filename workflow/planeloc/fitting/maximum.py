@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from planeloc.fitting.drift_information import Likelihood
 from planeloc.fitting.normal_equations import Unknowns
+from planeloc.fitting.windows import OverlappingPairs
 
 
 class Maximum(NamedTuple):
@@ -19,6 +21,9 @@ class Maximum(NamedTuple):
     used_pixels: Tensor  # (n,) of every window, on all planes
     goodness: Tensor  # (n,) deviance around the molecule over its expectation; NaN without pixels
     covariance: Tensor  # (n, 4 + planes, 4 + planes)
+    of_known_drift: Tensor  # (n, 4 + planes, 4 + planes) covariance with the drift known
+    pairs: OverlappingPairs
+    likelihood: Likelihood
     corner: Tensor  # (n, planes, 2) column and row of every window's first pixel
     residual: Tensor  # (n, planes, pixels) photons
     weight: Tensor  # (n, planes, pixels) inverse variance; 0 for pixels that are not used

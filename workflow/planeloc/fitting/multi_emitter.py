@@ -18,6 +18,7 @@ from torch import Tensor
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import in_large_groups
 from planeloc.fitting import compiled_fit
+from planeloc.fitting.drift_information import DriftInformation, drift_information
 from planeloc.fitting.frame_model import drift_on_planes, in_window_nm
 from planeloc.fitting.maximum import Maximum, Residuals
 from planeloc.fitting.tensor_fit import TensorFit
@@ -41,10 +42,13 @@ class MoleculeFits(NamedTuple):
     fitted: Tensor
     suspect: Tensor  # (n,) bool: the window's residual is larger than others', as if a molecule had been missed
     drift_nm: Tensor  # (frames, planes, 2) inter-camera drift along the axes of the reference camera
+    drift_known: DriftInformation  # with responses of molecules that were fitted; 0 for others
 
     def at(self, rows: Tensor) -> MoleculeFits:
         """Return some of the molecules, with the inter-camera drift of all frames."""
-        return MoleculeFits(*(values[rows] for values in self[:-1]), self.drift_nm)
+        known = self.drift_known
+        known = known._replace(response=known.response[rows], variance=known.variance[rows])
+        return MoleculeFits(*(values[rows] for values in self[:-2]), self.drift_nm, known)
 
 
 class MultiEmitterFit:
@@ -103,7 +107,8 @@ class MultiEmitterFit:
         seen = freedom > 0
         reduced = found.deviance / freedom.clamp(min=1)
         explained = reduced <= _EXCESS_DEVIANCE * reduced[seen].median() if seen.any() else seen
-        covariance = found.covariance[:, :4, :4] * reduced.clamp(min=1)[:, None, None]
+        scale = reduced.clamp(min=1)
+        covariance = found.covariance[:, :4, :4] * scale[:, None, None]
         variance = torch.diagonal(covariance, dim1=1, dim2=2)
         known = (variance > 0).all(dim=1) & covariance.isfinite().flatten(1).all(dim=1)
         fitted = self._usable & seen & ~found.held & explained & known
@@ -116,7 +121,16 @@ class MultiEmitterFit:
             fitted,
             seen & ~explained,
             drift_on_planes(found.at.drift),
+            self._drift_information(found, fitted, scale),
         )
+
+    def _drift_information(self, found: Maximum, fitted: Tensor, scale: Tensor) -> DriftInformation:
+        """Molecules that were not fitted say nothing of the drift, and do not follow it."""
+        variance = torch.diagonal(found.of_known_drift, dim1=1, dim2=2)[:, :3] * scale[:, None]
+        known = drift_information(
+            self._given.frame, found.pairs, found.likelihood, found.at.drift, fitted | ~self._usable, variance
+        )
+        return known._replace(response=torch.where(fitted[:, None, None], known.response, 0.0))
 
 
 def _usable(start: InitialMolecules) -> Tensor:

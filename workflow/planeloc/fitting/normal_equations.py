@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from planeloc.fitting.conjugate_gradients import FrameSystem, Information, Neighbourhood, inverse
+from planeloc.fitting.drift_information import Likelihood
 from planeloc.fitting.windows import InitialMolecules, OverlappingPairs
 
 PER_PLANE = 5  # numbers that describe a molecule on a plane: x, y and defocus there, photons, background
@@ -53,6 +54,7 @@ class NormalEquations:
     drift: Tensor  # (frames, q, q), with what overlaps add
     drift_alone: Tensor  # (frames, q, q), without
     gradient: Unknowns
+    drift_gradient: Tensor  # (n, q) each molecule's part of the likelihood's
 
     def with_prior(self, precision: Unknowns, offset: Unknowns) -> NormalEquations:
         """Add normal priors, diagonal `precision` (drift: (q,)), at an `offset` from their means."""
@@ -81,6 +83,7 @@ class NormalEquations:
             "with_drift": rows,
             "with_drift_alone": rows,
             "between": rows[self.pairs.first],
+            "drift_gradient": rows[:, 0],
             "drift": frames,
             "drift_alone": frames,
         }
@@ -92,16 +95,21 @@ class NormalEquations:
         information = Information(*(getattr(self, name) for name in Information._fields))
         return Unknowns(*FrameSystem(information, self.near).solve(*self.gradient))
 
-    def covariance(self) -> Tensor:
-        """(n, p, p) of each molecule; see `covariance_of_molecules`."""
+    def covariance(self) -> tuple[Tensor, Tensor]:
+        """(n, p, p) of each molecule, and with the drift known; see `covariance_of_molecules`."""
         known = self.own, self.between, self.with_drift_alone, self.drift_alone
         return covariance_of_molecules(self.frame, self.pairs, *known)
+
+    def about_drift(self) -> tuple[OverlappingPairs, Likelihood]:
+        """What `planeloc.fitting.drift_information` needs."""
+        known = self.own, self.between, self.with_drift, self.gradient.molecules, self.drift_gradient
+        return self.pairs, Likelihood(*known)
 
 
 def covariance_of_molecules(
     frame: Tensor, pairs: OverlappingPairs, own: Tensor, between: Tensor, with_drift: Tensor, drift: Tensor
-) -> Tensor:
-    """(n, p, p) covariance of each molecule, with the remaining uncertainty of the drift.
+) -> tuple[Tensor, Tensor]:
+    """(n, p, p) covariance of each molecule, with the remaining uncertainty of the drift and with the drift known.
 
     The information that an overlapping neighbour takes is exact for one neighbour, and for several that do not overlap
     with each other. The drift is estimated as if nothing overlapped.
@@ -117,7 +125,7 @@ def covariance_of_molecules(
     of_drift = torch.linalg.inv_ex(drift - known).inverse
     if len(between):
         alone = _beside_neighbours(alone, between, pairs)
-    return alone + gain @ of_drift[frame] @ gain.transpose(1, 2)
+    return alone + gain @ of_drift[frame] @ gain.transpose(1, 2), alone
 
 
 def _beside_neighbours(inverse: Tensor, between: Tensor, pairs: OverlappingPairs) -> Tensor:
@@ -181,6 +189,7 @@ class Assembly:
         own_gradient = torch.cat((gradient[..., :4].sum(dim=1), gradient[..., 4]), dim=1)
         about_drift = torch.stack((moving[:, 1:, :2], alone[:, 1:, :2, :2]), dim=1).flatten(2)
         about_drift = table.sums(about_drift) @ self._of_drift
+        drift_gradient = gradient[:, 1:, :2].flatten(1)
         with_drift, with_drift_alone = (each.flatten(1) @ self._with_drift for each in (moving, alone[..., :2]))
         return NormalEquations(
             self._frame,
@@ -192,7 +201,8 @@ class Assembly:
             with_drift_alone.view(n, p, drifts),
             about_drift[:, 0].reshape(-1, drifts, drifts),
             about_drift[:, 1].reshape(-1, drifts, drifts),
-            Unknowns(own_gradient, table.sums(gradient[:, 1:, :2].flatten(1))),
+            Unknowns(own_gradient, table.sums(drift_gradient)),
+            drift_gradient,
         )
 
 

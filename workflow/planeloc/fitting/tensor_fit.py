@@ -64,7 +64,8 @@ class TensorFit:
             now.deviance,
             windows.use.sum(dim=(1, 2)),
             self._model.goodness_of_fit(now, self._expected_deviance),
-            now.equations.covariance(),
+            *now.equations.covariance(),
+            *now.equations.about_drift(),
             windows.corner,
             *self._model.residuals(now.at),
         )

@@ -90,6 +90,11 @@ def _memory_type(disk_type: str) -> str:
     return "int64" if disk_type.startswith("int") else "float64"
 
 
+def order(columns: Table) -> NDArray[np.int64]:
+    """The rows by frame, y, x, z, as `localize` writes them."""
+    return np.lexsort((columns["z"], columns["x"], columns["y"], columns["frame"]))
+
+
 class LocalizationsWriter:
     """Append rows to a file, holding at most one chunk in memory.
 
@@ -127,6 +132,11 @@ class LocalizationsWriter:
         rows = np.asarray(linked_row, "int32")
         column = self._file.create_dataset(_LINKED_ROW, data=rows, maxshape=(None,), **_STORAGE)
         column.attrs["meaning"] = "row of this table to which each row of the filtered table belongs"
+
+    def add_array(self, name: str, values: NDArray) -> None:
+        """Add an array that belongs to the rows or frames of the table but not to its columns."""
+        checked = {"chunks": values.shape, "fletcher32": True} if values.size else {}
+        self._file.create_dataset(name, data=values, **checked)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is not None:
@@ -259,6 +269,13 @@ def read_linked_row(path: str | Path) -> NDArray[np.int64]:
         raise PlanelocError(
             f"{path}: not a table of linked molecules ({error}); create it with `planeloc link`"
         ) from None
+
+
+def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, NDArray]:
+    """The arrays beside the table that the file has, or some of them; errors as of `read`."""
+    with _opened(Path(path)) as file:
+        here = [name for name in file if name != _GROUP]
+        return {name: file[name][:] for name in here if names is None or name in names}
 
 
 def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> Any:

@@ -20,7 +20,7 @@ _MOST_POINTS = 4000
 _LEAST_RANGE_NM = 10.0  # so that drift of a nanometre does not fill the panel
 
 
-def write_camera_drift(
+def draw_camera_drift(
     path: Path,
     frames: NDArray[np.int64],
     drift_nm: NDArray[np.float64],

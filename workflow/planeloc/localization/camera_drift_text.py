@@ -80,7 +80,7 @@ def in_words(name: str, found: Movement, frames: int, seconds_per_frame: float |
     """One sentence on a camera: what it did, and what to do about it."""
     size = f"{found.size_nm:.0f} nm"
     if found.kind == "unknown":
-        return f"{name}: too few molecules to tell its drift"
+        return f"{name}: its drift is not known"
     if found.kind == "still":
         return f"{name} stayed in place within {size}"
     if found.kind == "jump":

@@ -93,12 +93,23 @@ def path_of(folder: Path, start: int, stop: int) -> Path:
     return folder / f"{start:09d}-{stop:09d}.h5"
 
 
-def write(folder: Path, fingerprint: str, start: int, stop: int, columns: Mapping[str, NDArray]) -> None:
-    """Write the localizations of the frames [start, stop) atomically."""
+def write(
+    folder: Path,
+    fingerprint: str,
+    start: int,
+    stop: int,
+    columns: Mapping[str, NDArray],
+    arrays: Mapping[str, NDArray] | None = None,
+) -> None:
+    """Write the localizations of the frames [start, stop) atomically, with arrays of their rows or frames."""
     if not folder.is_dir():  # the run has ended, and its folder must not come back
         raise PlanelocError(f"{folder}: the folder of partial results was removed; run again")
     metadata = {"fingerprint": fingerprint, "frames": [start, stop]}
-    localization_table.write(path_of(folder, start, stop), columns, metadata)
+    path = path_of(folder, start, stop)
+    with localization_table.LocalizationsWriter(path, metadata, added=list(columns)) as writer:
+        writer.append(columns)
+        for name, values in (arrays or {}).items():
+            writer.add_array(name, values)
 
 
 def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
@@ -122,6 +133,7 @@ def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
 def _check(path: Path, fingerprint: str) -> Checkpoint | None:
     try:
         columns, metadata = localization_table.read_columns(path)
+        localization_table.read_arrays(path)
     except PlanelocError:
         return None
     if metadata.get("fingerprint") != fingerprint:

@@ -17,6 +17,10 @@ class _Columns(NamedTuple):
     photons: Tensor  # (n,)
     background: Tensor  # (n,), per pixel, on the plane in best focus
     goodness_of_fit: Tensor  # (n,) deviance of the counts around it over its expectation, NaN where nothing was fitted
+    # How a fitted molecule follows the inter-camera drift of its frame; those of others do not.
+    response: Tensor  # (n, 3, q) derivatives of its position by the drift of planes 1…, x and y; q 0 without a fit
+    at_rest: Tensor  # (n, 3) nm, what its position would change by if that drift were 0
+    variance: Tensor  # (n, 3) nm² of its position with the drift known, NaN where nothing was fitted
 
 
 class Detections(_Columns):
@@ -33,11 +37,17 @@ class Detections(_Columns):
         photons: Tensor,
         background: Tensor,
         goodness_of_fit: Tensor | None = None,
+        *of_drift: Tensor,
     ) -> Detections:
         """What finds molecules says nothing of their fit."""
         if goodness_of_fit is None:
             goodness_of_fit = torch.full_like(probability, torch.nan)
-        return super().__new__(cls, frame, position, deviation, probability, photons, background, goodness_of_fit)
+        known = frame, position, deviation, probability, photons, background, goodness_of_fit
+        return super().__new__(cls, *known, *(of_drift or _unmoved(position, 0)))
+
+    def unmoved(self, drifts: int) -> Detections:
+        """Return detections that do not follow the drift, for as many numbers as it has."""
+        return Detections(*self[:7], *_unmoved(self.position, drifts))
 
     def at(self, rows: Tensor) -> Detections:
         """Return some of the rows, by number or mask."""
@@ -55,6 +65,11 @@ class Detections(_Columns):
     def joined(cls, detections: Sequence[Detections]) -> Detections:
         """Concatenate detections."""
         return cls(*(torch.cat(values) for values in zip(*detections, strict=True)))
+
+
+def _unmoved(position: Tensor, drifts: int) -> tuple[Tensor, Tensor, Tensor]:
+    still = torch.zeros_like(position)
+    return position.new_zeros(len(position), 3, drifts), still, torch.full_like(position, torch.nan)
 
 
 class Finder(Protocol):

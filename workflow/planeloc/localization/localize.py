@@ -30,10 +30,13 @@ from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
 from planeloc.core.stage_versions import stage_version
 from planeloc.fitting import compiled_fit, compiled_library
+from planeloc.io.camera_drift import unknown
 from planeloc.localization import checkpoints, movie_check, scheduler, this_process
+from planeloc.localization.camera_drift import drift_of_movie
+from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import InputPaths, Inputs
-from planeloc.localization.localize_frames import Job, Localizer, group_frames, localize_frames
+from planeloc.localization.localize_frames import Job, Localizer, compute_frames, group_frames
 from planeloc.localization.results import summary_line, table_metadata, write_table
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.movie.background import BACKGROUND_FRAMES
@@ -64,6 +67,7 @@ def localize(
     settings: LocalizeSettings,
     advise: movie_check.Advise | None = None,
     synchronization: Path | None = None,
+    drift_files: DriftFiles | None = None,
 ) -> dict[str, Any]:
     """Localize the molecules in every frame of a movie and write the table.
 
@@ -75,6 +79,7 @@ def localize(
     output : table to write.
     advise : writes how to train for a movie that the network was not trained for; see `movie_check`.
     synchronization : file of the `synchronize` stage; moments without an image of every camera are left out.
+    drift_files : to write, of the cameras' drift through the movie.
 
     Returns
     -------
@@ -99,13 +104,18 @@ def localize(
             refinement = _on_worker(client, refinement_code, settings.refine, device, inputs.psf)
             job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
-        rows = write_table(output, finished, table_metadata(inputs, settings, checked))
+        drift = drift_of_movie(finished, inputs.movie.frames) if settings.inter_camera_drift_nm < 0 else None
+        known = drift.record() if drift else None
+        rows = write_table(output, finished, table_metadata(inputs, settings, checked, known), drift)
+        if drift_files:
+            listed = drift.listed() if drift else unknown(inputs.movie.frames, inputs.psf.planes)
+            drift_files.write(listed, inputs)
         checkpoints.remove(folder)
     left_out = inputs.movie.camera_frames.frames_left_out
     summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}
     _LOG.info(summary_line(summary))
     decided = {"device": description, "precision": precision, "refinement": refinement}
-    return {**decided, **summary, "distribution_check": checked}
+    return {**decided, **summary, "distribution_check": checked, "camera_drift": known}
 
 
 def _connect(settings: LocalizeSettings, folder: Path) -> AbstractContextManager[scheduler.Executor]:
@@ -148,13 +158,14 @@ def localize_block(job: Job, version: int, folder: str, start: int, stop: int) -
     with _ONE_AT_A_TIME:
         try:
             localizer = _localizer(job, _device_index())
-            columns = localize_frames(localizer, start, stop)
+            block = compute_frames(localizer, start, stop)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise MemoryError(str(error)) from None
             raise
         with localizer.stopwatch("writing"):
-            checkpoints.write(Path(folder), job.fingerprint, start, stop, columns)
+            columns, arrays = block.parts()
+            checkpoints.write(Path(folder), job.fingerprint, start, stop, columns, arrays)
         return len(columns["frame"]), localizer.stopwatch.take()
 
 

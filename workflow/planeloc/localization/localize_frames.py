@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from planeloc.core.memory import keep_freed_memory, out_of_memory
 from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
-from planeloc.localization.refine import Refinement
+from planeloc.localization.refine import KnownOfDrift, Refinement
 from planeloc.localization.settings import LocalizeSettings
-from planeloc.localization.transform_uncertainty import PlaneShares
+from planeloc.localization.transform_uncertainty import PlaneShares, common_sd_nm
 from planeloc.movie.background import (
     BACKGROUND_FRAMES,
     background_of_photons,
@@ -46,6 +46,7 @@ _FEW_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one ba
 _GROUP_FRAMES = {"cpu": _FEW_FRAMES, "cuda": (1600, 800, 400, 200, 100, 50, *_FEW_FRAMES)}
 _GROUP_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}
 _SHARE_OF_GPU = 1 / 40  # of a group's images, so that a GPU of little memory takes smaller groups
+FOLLOWING = ("response", "at_rest", "variance")  # columns of a block that its table lacks; see `Detections`
 _READERS = 8  # threads, of a large group
 _READ_AHEAD = ThreadPoolExecutor(1)  # starts its thread when it is first used
 
@@ -57,6 +58,45 @@ class Job:
     paths: InputPaths
     settings: LocalizeSettings  # with a threshold
     fingerprint: str = ""  # of the files' contents: a worker that stays alive must notice a file that was replaced
+
+
+class Found(NamedTuple):
+    """What is in some frames, of which the first is 0."""
+
+    detections: list[Detections]
+    known: KnownOfDrift | None  # of their inter-camera drift; None: nothing was fitted
+
+    @classmethod
+    def joined(cls, earlier: Found, later: Found, frames: int) -> Found:
+        """Put `later` behind the `frames` of `earlier`."""
+        detections = [*earlier.detections, *(found._replace(frame=found.frame + frames) for found in later.detections)]
+        if earlier.known is None or later.known is None:
+            return cls(detections, None)
+        return cls(detections, KnownOfDrift(*map(torch.cat, zip(earlier.known, later.known, strict=True))))
+
+
+class Block(NamedTuple):
+    """Localizations of some frames, each fitted on its own, and what is needed to fit the drift of all frames."""
+
+    columns: dict[str, NDArray]  # of the table, and those of `FOLLOWING`
+    precision: NDArray[np.float64] | None = None  # (frames, q, q) of the drift; None: nothing was fitted
+    moment: NDArray[np.float64] | None = None  # (frames, q)
+
+    def parts(self) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+        """The columns of the table, and the arrays beside it."""
+        columns = {name: values for name, values in self.columns.items() if name not in FOLLOWING}
+        if self.moment is None:
+            return columns, {}
+        following = {name: self.columns[name].astype(np.float32) for name in FOLLOWING}
+        return columns, {**following, "precision": self.precision, "moment": self.moment}
+
+    @classmethod
+    def joined(cls, blocks: list[Block]) -> Block:
+        """Put blocks behind each other."""
+        columns = _joined([block.columns for block in blocks])
+        if any(block.moment is None for block in blocks):
+            return cls(columns)
+        return cls(columns, *(np.concatenate(values) for values in list(zip(*blocks, strict=True))[1:]))
 
 
 class Localizer:
@@ -79,6 +119,7 @@ class Localizer:
         scene = context.record.scene
         typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
+        self._common_sd_nm = common_sd_nm(context.registration, context.field_px)
         self._readers = ThreadPoolExecutor(_READERS) if in_large_groups(context.device) else None
         self._ahead: tuple[int, Future] | None = None  # first frame of the group that is being read
         self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
@@ -133,9 +174,9 @@ class Localizer:
 
     def __call__(self, counts: Tensor, background: Tensor) -> dict[str, NDArray]:
         """Localize frames as `read` returns them; here the first is frame 0."""
-        return self.table(self.detect(counts, background))
+        return self.table(self.detect(counts, background).detections)
 
-    def detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
+    def detect(self, counts: Tensor, background: Tensor) -> Found:
         """Molecules of frames as `read` returns them, on the CPU; what needs too much memory of a GPU, in halves."""
         try:
             return self._detect(counts, background)
@@ -150,10 +191,10 @@ class Localizer:
             self.detect(counts[:frames], background[:half]),
             self.detect(counts[frames:], background[half:]),
         )
-        return [*earlier, *(found._replace(frame=found.frame + frames) for found in later)]
+        return Found.joined(earlier, later, frames)
 
     @torch.inference_mode()
-    def _detect(self, counts: Tensor, background: Tensor) -> list[Detections]:
+    def _detect(self, counts: Tensor, background: Tensor) -> Found:
         context = self.context
         large = in_large_groups(context.device)
         with self.stopwatch("registration"):
@@ -171,9 +212,11 @@ class Localizer:
             detections = self._find_in_stretches(images, registered, background)
         else:
             detections = self.finder(images, registered, background)
+        known = KnownOfDrift.nothing(len(images), 2 * (images.shape[1] - 1), "cpu") if self.refinement else None
         if self.refinement and detections:
-            detections = [self.refinement(images, level, Detections.joined(detections))]
-        return [Detections(*(values.cpu() for values in found)) for found in detections]
+            refined, known = self.refinement(images, level, Detections.joined(detections))
+            detections, known = [refined], KnownOfDrift(*(values.cpu() for values in known))
+        return Found([Detections(*(values.cpu() for values in found)) for found in detections], known)
 
     def _find_in_stretches(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
         """Detections of a large group, each stretch with its own background."""
@@ -205,10 +248,15 @@ class Localizer:
             **dict(zip(("x_sd", "y_sd", "z_sd"), found.deviation.unbind(1), strict=True)),
             "goodness_of_fit": found.goodness_of_fit,
         }
+        columns |= {name: getattr(found, name) for name in FOLLOWING}
         values = {name: tensor.numpy() for name, tensor in columns.items()}
-        of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.numpy())
+        registration = self.context.registration
+        of_transforms = self._shares.transform_sd_nm(registration, found.position.numpy())
         for axis, name in enumerate(("x_sd", "y_sd")):
             values[name] = np.hypot(values[name], of_transforms[:, axis]).astype(values[name].dtype)
+        # Of the transforms' errors, a shift of a whole plane is known with the drift.
+        left = self._shares.transform_sd_nm(registration, found.position.numpy(), self._common_sd_nm)
+        values["variance"] = values["variance"] + np.pad(left**2, ((0, 0), (0, 1)))
         return values
 
 
@@ -228,7 +276,12 @@ def _group_that_fits(movie: Movie, device: torch.device) -> int:
 
 
 def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, NDArray]:
-    """Localize the frames [start, stop); returns the columns of the table.
+    """Localize the frames [start, stop), each on its own; returns the columns of the table."""
+    return compute_frames(localizer, start, stop).parts()[0]
+
+
+def compute_frames(localizer: Localizer, start: int, stop: int) -> Block:
+    """Localize the frames [start, stop), and say what they know of the inter-camera drift.
 
     Frames are always computed in the same groups, from multiples of `group`, even if only some of a group are asked
     for: other groups might be rounded differently.
@@ -236,12 +289,18 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
     firsts = range(start - start % localizer.group, stop, localizer.group)
     groups = localizer.groups(firsts)
 
-    def finished(first: int, detections: list[Detections]) -> dict[str, NDArray]:
-        columns = localizer.table(detections)
+    def finished(first: int, found: Found) -> Block:
+        columns = localizer.table(found.detections)
         columns["frame"] += first
         asked = (columns["frame"] >= start) & (columns["frame"] < stop)
-        asked &= localizer.context.movie.camera_frames.whole(columns["frame"])
-        return {name: values[asked] for name, values in columns.items()}
+        whole = localizer.context.movie.camera_frames.whole
+        asked &= whole(columns["frame"])
+        columns = {name: values[asked] for name, values in columns.items()}
+        if found.known is None:
+            return Block(columns)
+        frames = np.arange(first, first + len(found.known.moment))
+        frames = frames[(frames >= start) & (frames < stop)]
+        return Block(columns, *(_where(whole(frames), known.numpy()[frames - first]) for known in found.known))
 
     with ThreadPoolExecutor(1) as writer:
         # Beside a GPU the tables of the last group are made while the next one is computed.
@@ -251,7 +310,7 @@ def localize_frames(localizer: Localizer, start: int, stop: int) -> dict[str, ND
             with localizer.stopwatch("reading"):
                 counts, background = next(groups)
             computed.append(finish(finished, first, localizer.detect(counts, background)))
-        return _joined([columns.result() for columns in computed])
+        return Block.joined([block.result() for block in computed])
 
 
 def _at_once(function: Callable[..., Any], *arguments: Any) -> Future:
@@ -301,11 +360,18 @@ def _device(name: str, index: int) -> torch.device:
 
 def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
     """Sort as the table is: by frame, y, x, z."""
-    order = np.lexsort((columns["z"], columns["x"], columns["y"], columns["frame"]))
+    order = localization_table.order(columns)
     return {name: column[order] for name, column in columns.items()}
+
+
+def _where(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
+    """Values (frames, …) of chosen frames, 0 elsewhere."""
+    return np.where(chosen.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
 
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
-        return localization_table.empty_columns(added=("goodness_of_fit",))
+        following = {"response": np.empty((0, 3, 0)), "at_rest": np.empty((0, 3)), "variance": np.empty((0, 3))}
+        return localization_table.empty_columns(added=("goodness_of_fit",)) | following
+    tables = [table for table in tables if len(table["frame"])] or tables[:1]
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

@@ -8,6 +8,7 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from planeloc.cameras.expected_deviance import expected_deviances
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.devices import in_large_groups, rounded_up, share_of_memory
+from planeloc.fitting.drift_information import DriftInformation
 from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
 from planeloc.fitting.windows import InitialMolecules
@@ -30,6 +32,27 @@ _MOLECULES_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}  # unless one frame has more
 _BYTES_OF_MOLECULE, _SHARE_OF_GPU = 1 << 17, 1 / 4
 
 
+class KnownOfDrift(NamedTuple):
+    """What molecules say of the inter-camera drift of frames; see `planeloc.fitting.drift_information`."""
+
+    precision: Tensor  # (frames, q, q)
+    moment: Tensor  # (frames, q)
+
+    @classmethod
+    def nothing(cls, frames: int, drifts: int, device: torch.device | str) -> KnownOfDrift:
+        """Of frames without molecules."""
+        moment = torch.zeros(frames, drifts, dtype=torch.float64, device=device)
+        return cls(moment.new_zeros(frames, drifts, drifts), moment)
+
+    def update(self, frames: slice, found: DriftInformation, of_frames: Tensor | None = None) -> None:
+        """Write what a fit of `frames` found, or only that of the frames that some molecules are in."""
+        chosen = torch.ones(len(found.moment), dtype=torch.bool, device=found.moment.device)
+        if of_frames is not None:
+            chosen = torch.zeros_like(chosen).index_fill(0, of_frames - frames.start, True)
+        for own, new in zip(self, (found.precision, found.moment), strict=True):
+            own[frames] = torch.where(chosen.view(-1, *[1] * (new.dim() - 1)), new, own[frames])
+
+
 class Refinement:
     """Fits the detections of one movie."""
 
@@ -40,28 +63,31 @@ class Refinement:
         self._expected_deviance = expected_deviances(cameras).to(context.device)
         self._ceiling = torch.tensor([camera.saturated_photons for camera in cameras], device=context.device)
 
-    def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
+    def __call__(self, images: Tensor, background: Tensor, found: Detections) -> tuple[Detections, KnownOfDrift]:
         """Refine the detections that can be fitted, and add molecules that were missed.
 
         `images` (frames, planes, y, x) are the cameras' photons above `background` (planes, y, x), or that of every
-        frame.
+        frame. Also returns what the molecules say of every frame's inter-camera drift.
         """
         with self._context.stopwatch("refinement"):
-            found = found.at(torch.argsort(found.frame, stable=True)).double()
+            drifts = 2 * (images.shape[1] - 1)
+            found = found.at(torch.argsort(found.frame, stable=True)).double().unmoved(drifts)
+            known = KnownOfDrift.nothing(len(images), drifts, images.device)
             probable = torch.nonzero(found.probability >= _LEAST_PROBABILITY)[:, 0]
             added = []
             for frames, rows in self._batches(found.frame[probable], len(images)):
-                refined, missed = self._refined(images, background, found.at(probable[rows]), frames)
+                refined, missed = self._refined(images, background, found.at(probable[rows]), frames, known)
                 found = found.replaced(probable[rows], refined)
                 added.append(missed)
-        return Detections.joined([found, *added])
+        return Detections.joined([found, *added]), known
 
     def _refined(
-        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+        self, images: Tensor, background: Tensor, found: Detections, frames: slice, known: KnownOfDrift
     ) -> tuple[Detections, Detections]:
-        """The refined molecules of some frames, and those that were missed."""
+        """The refined molecules of some frames, and those that were missed; writes what is known of the drift."""
         problem, fits = self._fit(images, background, found, frames)
-        refined = self._updated(found, fits, background)
+        known.update(frames, fits.drift_known)
+        refined = self._updated(found, fits, background, frames)
         missed = self._missed(problem, fits, refined)
         if not len(missed.frame):
             return refined, missed
@@ -71,7 +97,8 @@ class Refinement:
         order = torch.argsort(together.frame, stable=True)
         new = order >= len(order) - len(missed.frame)
         _, fits = self._fit(images, background, together.at(order), frames)
-        together = self._updated(together.at(order), fits, background)
+        known.update(frames, fits.drift_known, of_frames=together.frame)
+        together = self._updated(together.at(order), fits, background, frames)
         refined = refined.replaced(torch.nonzero(here)[:, 0], together.at(~new))
         # A candidate that is no molecule has hardly any photons: another fit without it would change nothing.
         real = new & self._is_molecule(fits)
@@ -100,14 +127,24 @@ class Refinement:
         )
         return problem, problem.fit().at(slice(0, len(photons)))
 
-    def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
+    def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor, frames: slice) -> Detections:
         """Detections with the values of successful fits; how well the model explains the pixels is said of all."""
         deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
         level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
         judged = found._replace(goodness_of_fit=fits.goodness)
-        fitted = judged._replace(position=fits.position, deviation=deviation, photons=fits.photons, background=level)
+        response = fits.drift_known.response
+        drift = fits.drift_nm[found.frame - frames.start, 1:].flatten(1)
+        fitted = judged._replace(
+            position=fits.position,
+            deviation=deviation,
+            photons=fits.photons,
+            background=level,
+            response=response,
+            at_rest=-(response @ drift[..., None])[..., 0],
+            variance=fits.drift_known.variance,
+        )
         return judged.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
     def _missed(self, problem: MultiEmitterFit, fits: MoleculeFits, refined: Detections) -> Detections:

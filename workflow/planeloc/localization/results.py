@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.io import localization_table
+from planeloc.localization.camera_drift import ARRAYS, DriftOfMovie, follow
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import Inputs
 from planeloc.localization.settings import LocalizeSettings
@@ -15,16 +16,26 @@ from planeloc.localization.settings import LocalizeSettings
 _ADDED = ("goodness_of_fit",)
 
 
-def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[str, Any]) -> int:
-    """Join checkpoints into one table, one at a time in memory; returns the number of rows."""
+def write_table(
+    output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[str, Any], drift: DriftOfMovie | None = None
+) -> int:
+    """Join checkpoints into one table, one at a time in memory; returns the number of rows.
+
+    Where the drift of the cameras through the movie is known, molecules follow it.
+    """
     with localization_table.LocalizationsWriter(output, metadata, added=_ADDED) as writer:
         for checkpoint in checkpoints:
-            writer.append(localization_table.read_columns(checkpoint.path)[0])
+            columns = localization_table.read_columns(checkpoint.path)[0]
+            if drift is not None:
+                columns = follow(columns, localization_table.read_arrays(checkpoint.path, ARRAYS), drift)
+            writer.append(columns)
     return sum(checkpoint.rows for checkpoint in checkpoints)
 
 
-def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str, Any]) -> dict[str, Any]:
-    """Metadata of the table; `checked` is the record of the distribution check."""
+def table_metadata(
+    inputs: Inputs, settings: LocalizeSettings, checked: dict[str, Any], drift: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Metadata of the table; `checked` is the record of the distribution check, `drift` that of the cameras' drift."""
     movie, registration, psf, scene = inputs.movie, inputs.registration, inputs.psf, inputs.record.scene
     trained_nm = scene.drift_sd_nm(psf.pixel_size_nm)
     field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
@@ -44,6 +55,7 @@ def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str
         "registration_sd_nm": [sd if math.isfinite(sd) else None for sd in field_sds],
         "network": list(inputs.record.architecture.channels),
         "distribution_check": checked,
+        "camera_drift": drift,
     }
 
 

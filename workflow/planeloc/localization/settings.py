@@ -83,7 +83,8 @@ class LocalizeSettings(ClusterSettings):
     )
     inter_camera_drift_nm: float = setting(
         -1.0,
-        "Standard deviation of the inter-camera drift per frame along one axis. -1: as in the network's training.",
+        "Standard deviation of the inter-camera drift along one axis, new in every frame. -1: the drift is estimated"
+        " from all of the movie.",
         unit="nm",
         minimum=0,
         automatic=-1,

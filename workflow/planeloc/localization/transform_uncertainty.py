@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _WINDOW_PX = 25
 _DEPTH_STEP_NM = 25.0
+_COMMON_POINTS = 9  # along each side of the field
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,25 @@ class PlaneShares:
         """Shares (n, planes) at depths (n,); beyond the table, those of its ends."""
         return np.stack([np.interp(z_nm, self.depths_nm, column) for column in self.shares.T], axis=-1)
 
-    def transform_sd_nm(self, registration: Registration, position_nm: Array) -> Array:
+    def transform_sd_nm(self, registration: Registration, position_nm: Array, known_nm: Array | None = None) -> Array:
         """Standard deviations (n, 2) of x and y from the transforms alone, for molecules at x, y, z (n, 3).
 
         The transforms' errors are taken to be fully correlated, since the noise of the reference camera's beads is in
         all of them: an upper bound. Plane 0 is the reference and exact; unknown uncertainties count as 0.
+        `known_nm` (planes, 2) is a part of them that is known, and is left out.
         """
         shares = self.at(position_nm[:, 2])
         points_px = position_nm[:, :2] / self.pixel_size_nm
         of_planes = [np.nan_to_num(registration.sd_nm(plane, points_px)) for plane in range(registration.planes)]
-        return np.einsum("np,pna->na", shares, np.stack(of_planes))
+        sds = np.stack(of_planes)
+        if known_nm is not None:
+            sds = np.sqrt(np.maximum(sds**2 - known_nm[:, None] ** 2, 0))
+        return np.einsum("np,pna->na", shares, sds)
+
+
+def common_sd_nm(registration: Registration, field_px: tuple[int, int]) -> Array:
+    """(planes, 2) The part of the transforms' uncertainty that all of the field shares: a shift of the plane."""
+    rows, columns = (np.linspace(0, side, _COMMON_POINTS) for side in field_px)
+    points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    sds = [np.nan_to_num(registration.sd_nm(plane, points)) for plane in range(registration.planes)]
+    return np.stack(sds).min(axis=1)

@@ -96,6 +96,9 @@ class FrameFit {
     std::copy(equations.between.begin(), equations.between.end(), out_.between + first_pair * size * size);
     std::copy(equations.with_drift_alone.begin(), equations.with_drift_alone.end(), out_.with_drift + first * size * drifts);
     std::copy(equations.about_drift_alone.begin(), equations.about_drift_alone.end(), out_.about_drift + frame * drifts * drifts);
+    std::copy(equations.with_drift.begin(), equations.with_drift.end(), out_.moved + first * size * drifts);
+    std::copy(equations.gradient.molecules.begin(), equations.gradient.molecules.end(), out_.gradient + first * size);
+    std::copy(equations.drift_gradient.begin(), equations.drift_gradient.end(), out_.drift_gradient + first * drifts);
     for (int64_t i = 0; i < count; ++i) out_.pixels[first + i] = model_.used_pixels(i);
     const int64_t window = first * p_.planes * p_.side * p_.side;
     model_.write_residuals(now_.at, accepted_, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);

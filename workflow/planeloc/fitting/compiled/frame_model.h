@@ -221,8 +221,11 @@ class FrameModel {
     gradient[4 + plane] += turned[4 * (PER_PLANE + 1) + PER_PLANE];
     if (!plane) return;
     const int64_t column = 2 * (plane - 1);
-    for (int axis = 0; axis < 2; ++axis)
-      out.equations.gradient.drift[column + axis] += turned[axis * (PER_PLANE + 1) + PER_PLANE];
+    for (int axis = 0; axis < 2; ++axis) {
+      const double of_drift = turned[axis * (PER_PLANE + 1) + PER_PLANE];
+      out.equations.gradient.drift[column + axis] += of_drift;
+      out.equations.drift_gradient[i * drifts_ + column + axis] += of_drift;
+    }
     add_moving(blocks, false, i, plane, out.equations.with_drift, out.equations.about_drift);
     add_moving(blocks, false, i, plane, out.equations.with_drift_alone, out.equations.about_drift_alone);
   }

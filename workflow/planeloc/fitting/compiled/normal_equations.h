@@ -40,6 +40,7 @@ struct Equations {
   Numbers between;                          // (pairs, size, size)
   Numbers with_drift, with_drift_alone;     // (count, size, drifts) with what overlaps add, and without
   Numbers about_drift, about_drift_alone;   // (drifts, drifts)
+  Numbers drift_gradient;                   // (count, drifts) each molecule's part of the likelihood's
   Unknowns gradient;
 
   void clear(int64_t molecules, int64_t unknowns, int64_t of_drift, int64_t pairs) {
@@ -47,6 +48,7 @@ struct Equations {
     own.assign(count * size * size, 0.0), between.assign(pairs * size * size, 0.0);
     with_drift.assign(count * size * drifts, 0.0), with_drift_alone.assign(count * size * drifts, 0.0);
     about_drift.assign(drifts * drifts, 0.0), about_drift_alone.assign(drifts * drifts, 0.0);
+    drift_gradient.assign(count * drifts, 0.0);
     gradient.resize(count * size, drifts);
   }
 };

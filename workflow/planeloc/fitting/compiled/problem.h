@@ -61,6 +61,9 @@ struct Result {
   double *between;             // (pair_count, 4 + planes, 4 + planes)
   double *with_drift;          // (molecules, 4 + planes, 2 · (planes - 1)) as if nothing overlapped
   double *about_drift;         // (frames, 2 · (planes - 1), 2 · (planes - 1)) as if nothing overlapped
+  double *moved;               // (molecules, 4 + planes, 2 · (planes - 1)) as `with_drift`, with what overlaps add
+  double *gradient;            // (molecules, 4 + planes) of the posterior
+  double *drift_gradient;      // (molecules, 2 · (planes - 1)) each molecule's part of that of the likelihood
   void *residual, *weight;     // (molecules, planes, side, side) real
 };
 
