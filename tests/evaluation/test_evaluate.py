@@ -55,6 +55,28 @@ def test_the_stage_with_truth(tmp_path):
     assert matplotlib.image.imread(tmp_path / "m.png").shape[1] > 1500
 
 
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_frames_that_are_left_out_are_no_frames_at_all(tmp_path, with_truth):
+    """Their molecules are not missed, and they are not empty."""
+    example(tmp_path)
+    table, metadata = localization_table.read(tmp_path / "t.h5")
+    kept = table[(table["frame"] < 10) | (table["frame"] >= 40)]
+    truth = tmp_path / "truth.csv" if with_truth else None
+
+    def values(metadata):
+        localization_table.write(tmp_path / "t.h5", kept, metadata)
+        evaluate(tmp_path / "t.h5", truth, tmp_path / "m.json", tmp_path / "m.png", EvaluateSettings())
+        return json.loads((tmp_path / "m.json").read_text())["values"]
+
+    missed, left_out = values(metadata), values(metadata | {"frames_left_out": [[10, 40]]})
+    assert (missed["frames"], left_out["frames"]) == (50, 20)
+    assert missed["empty_frames_fraction"] == pytest.approx(0.6) and left_out["empty_frames_fraction"] == 0
+    assert left_out["localizations_per_frame"] == pytest.approx(2.5 * missed["localizations_per_frame"])
+    if with_truth:
+        assert missed["recall"] < 0.5
+        assert left_out["recall"] == pytest.approx(0.9, abs=0.05)
+
+
 @pytest.mark.parametrize("corrected", [False, True])
 def test_ground_truth_beside_a_table_without_drift_warns(tmp_path, caplog, corrected):
     example(tmp_path)

@@ -6,6 +6,7 @@ import pytest
 from planeloc.io import localization_table
 from planeloc.io.camera_drift import read_camera_drift
 from planeloc.localization import camera_drift
+from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.camera_drift import estimate_drift
 from planeloc.localization.drift_model import LEVEL_SD_NM, FrameInformation, Process, posterior, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
@@ -210,7 +211,7 @@ def test_the_drift_is_written_beside_the_table(files, tmp_path):
     ]
     for refine, known in (("likelihood", True), ("none", False)):
         settings = LocalizeSettings(workers=1, device="cpu", refine=refine)
-        localize(*paths, tmp_path / "a.h5", settings, camera_drift=tmp_path / "drift.csv")
+        localize(*paths, tmp_path / "a.h5", settings, drift_files=DriftFiles(tmp_path / "drift.csv"))
         found = read_camera_drift(tmp_path / "drift.csv")
         assert found.drift_nm.shape == (22, 3, 2)
         assert np.isfinite(found.sd_nm).all() == known

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from planeloc.core.errors import PlanelocError
-from planeloc.movie.camera_frames import CameraFrames
+from planeloc.diagnostics.registered_changes import moved
 from planeloc.movie.writer import write_movie
-from planeloc.registration.movie_displacement import measure_displacements, moved
+from planeloc.registration.movie_displacement import measure_displacements
 from planeloc.registration.settings import UpdateRegistrationSettings
 from planeloc.registration.update_registration import update_registration
 from planeloc.transforms.camera_transform import Affine, Quadratic, Registration
@@ -23,10 +23,7 @@ MIDDLE = np.full(2, SIDE / 2)
 @pytest.fixture(scope="module")
 def movie() -> Recorded:
     """Four molecules of 4,000 photons in a frame, on for two frames, seen through `transforms`."""
-    recorded = out_of_step(blinking_counts(340, 4, 4, 4000, 2, seed=1), {})
-    recorded.camera_frames = CameraFrames.in_step(recorded.frames, recorded.planes)
-    recorded.shape = recorded.counts.shape
-    return recorded
+    return out_of_step(blinking_counts(340, 4, 4, 4000, 2, seed=1), {})
 
 
 def displaced(plane: int, shift, slope=NONE) -> Registration:
@@ -66,7 +63,6 @@ def test_a_moved_reference_displaces_all_others_alike(movie):
     """Positions are those of the reference camera."""
     rolled = replace(movie, counts=movie.counts.copy())
     rolled.counts[:, 0] = np.roll(movie.counts[:, 0], 2, axis=2)
-    rolled.camera_frames, rolled.shape = movie.camera_frames, movie.shape
     found = measure_displacements(rolled, transforms(4))
     for own in found[1:]:
         assert own.shift_px == pytest.approx((-2, 0), abs=0.15)
@@ -170,7 +166,6 @@ def replace_camera(folder, plane, shift):
 def test_a_dark_camera_cannot_be_told(movie):
     dark = replace(movie, counts=movie.counts.copy())
     dark.counts[:, 2] = 0
-    dark.camera_frames, dark.shape = movie.camera_frames, movie.shape
     found = measure_displacements(dark, transforms(4))
     assert found[2].significance == 0
     assert found[1].significance > 30
@@ -180,5 +175,4 @@ def test_a_dark_camera_cannot_be_told(movie):
 def test_a_movie_of_few_frames_tells_nothing(frames):
     counts = np.random.default_rng(0).poisson(10, (frames, 4, SIDE, SIDE)).astype(np.uint16)
     recorded = Recorded(counts, np.zeros((4, frames), int))
-    recorded.camera_frames, recorded.shape = CameraFrames.in_step(frames, 4), counts.shape
     assert all(own.significance < 10 for own in measure_displacements(recorded, transforms(4)))

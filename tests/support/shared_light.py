@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planeloc.cameras.camera import Camera
+from planeloc.cameras.microscope import Microscope
+from planeloc.movie.camera_frames import CameraFrames
 from planeloc.transforms.camera_transform import Affine, Registration
 
 SIDE = 48
@@ -28,7 +31,12 @@ class Recorded:
     moments: np.ndarray
 
     def __post_init__(self):
-        self.frames, self.planes, self.height, self.width = self.counts.shape
+        self.shape = self.counts.shape
+        self.frames, self.planes, self.height, self.width = self.shape
+        self.recorded = ()
+        self.camera_frames = CameraFrames.in_step(self.frames, self.planes)
+        cameras = (Camera(f"camera {p}", 100, 0.5, read_noise_electrons=1) for p in range(self.planes))
+        self.microscope = Microscope("test", 192.0, "files", tuple(cameras), ())
 
     def read(self, start, stop):
         return self.counts[start:stop]

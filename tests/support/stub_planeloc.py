@@ -22,7 +22,10 @@ OUTPUTS = {
     "update-registration": ["output", "figure", "quality", "provenance"],
     "synchronize": ["output", "figure", "quality", "provenance"],
     "train": ["output", "record", "figure", "provenance"],
-    "localize": ["output", "provenance"],
+    "localize": [
+        *("output", "camera-drift", "camera-drift-figure", "camera-drift-quality"),
+        "provenance",
+    ],
     "overlay": ["figure", "quality", "provenance"],
     "correct-drift": ["output", "trajectory", "figure", "quality", "provenance"],
     "filter": ["output", "figure", "provenance"],

@@ -16,7 +16,7 @@ from planeloc.synchronization.block_changes import BlockGrid, changes
 from planeloc.synchronization.lags import MeasuredLags, Slip
 from planeloc.synchronization.quality import in_words
 from planeloc.synchronization.settings import SynchronizeSettings
-from planeloc.synchronization.synchronize import camera_frames, find_lags, synchronize
+from planeloc.synchronization.synchronize import Looked, camera_frames, look, synchronize
 from support.movies import CAMERAS, MICROSCOPE, Source
 from support.shared_light import SIDE, Recorded, blinking_counts, out_of_step, transforms
 
@@ -24,8 +24,8 @@ SETTINGS = SynchronizeSettings()
 
 
 def measured(movie: Recorded, settings: SynchronizeSettings = SETTINGS) -> tuple[CameraFrames, np.ndarray]:
-    found, slips = find_lags(movie, transforms(movie.planes), settings)
-    return camera_frames(movie, found, slips, settings), found.significance
+    found = look(movie, transforms(movie.planes), settings)
+    return camera_frames(movie, found, settings), found.measured.significance
 
 
 def moments_in_error(movie: Recorded, frames: CameraFrames) -> np.ndarray:
@@ -111,11 +111,11 @@ def test_what_is_told_is_right(planes, molecules, on, photons, late, lag, slip, 
     ],
 )
 def test_slips_close_to_each_other_give_a_file_that_can_be_read(tmp_path, slips, lags):
-    movie = SimpleNamespace(frames=100, planes=2)
+    movie = SimpleNamespace(frames=100, planes=2, recorded=())
     (first, one), (second, other) = slips
     found = MeasuredLags(None, np.zeros((2, 3), int), np.array([50.0, 50.0]), np.zeros((2, 3)))
     path = [Slip(1, 0, one, first, first), Slip(1, one, other, second, second)]
-    frames = camera_frames(movie, found, path, SETTINGS)
+    frames = camera_frames(movie, Looked(found, path, ((), ())), SETTINGS)
     assert frames.lags[1] == lags
     frames.write(tmp_path / "synchronization.json", {})
     assert CameraFrames.read(tmp_path / "synchronization.json") == frames

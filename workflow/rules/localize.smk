@@ -11,6 +11,13 @@ rule localize:
     output:
         localizations="<results>/{sample}/localizations.h5",
         camera_drift="<results>/{sample}/camera_drift.csv",
+        figure=report(
+            "<results>/{sample}/camera_drift.png",
+            caption="../report/camera_drift.rst",
+            category="Sample {sample}",
+            labels={"figure": "Drift of the cameras"},
+        ),
+        quality="<results>/{sample}/camera_drift.quality.json",
         provenance="<results>/{sample}/localize.provenance.json",
     log:
         "<logs>/localize/{sample}.log",
@@ -26,4 +33,5 @@ rule localize:
         "planeloc localize --movie {input.movie:q} --synchronization {input.synchronization:q} --registration {input.registration:q} "
         "--psf {input.psf:q} --weights {input.weights:q} {params.options} --workers {threads} "
         "--output {output.localizations:q} --camera-drift {output.camera_drift:q} "
+        "--camera-drift-figure {output.figure:q} --camera-drift-quality {output.quality:q} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -17,6 +17,8 @@ ON_PAGE = {
     "figure:registration_in_movie": rules.update_registration.output.figure,
     "network": rules.localize.output.localizations,
     "figure:training": rules.train.output.figure,
+    "camera_drift": rules.localize.output.quality,
+    "figure:camera_drift": rules.localize.output.figure,
     "localization": rules.overlay.output.quality,
     "figure:overlay": rules.overlay.output.figure,
     "sample_drift": rules.correct_drift.output.quality,

@@ -13,6 +13,12 @@ rule train:
                 sample=experiment.samples_of(wildcards.calibration)[:1],
             )
         ),
+        synchronization=lambda wildcards: ancient(
+            expand(
+                rules.synchronize.output.synchronization,
+                sample=experiment.samples_of(wildcards.calibration)[:1],
+            )
+        ),
         start_from=config["train"]["start_from"] or [],
     output:
         weights="<results>/networks/{calibration}/weights.safetensors",
@@ -33,11 +39,12 @@ rule train:
         gpu=gpus("train"),
     params:
         movies=repeated("--movie", "movies"),
+        synchronization=repeated("--synchronization", "synchronization"),
         start_from=repeated("--start-from", "start_from"),
         options=options("train"),
         version=stage_version("train"),
     shell:
         "planeloc train --psf {input.psf:q} --microscope {input.microscope:q} "
-        "--registration {input.registration:q} {params.movies} {params.start_from} {params.options} "
+        "--registration {input.registration:q} {params.movies} {params.synchronization} {params.start_from} {params.options} "
         "--threads {threads} --output {output.weights:q} --record {output.record:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from planeloc.cli.options import File, Used, output, stage_command
+from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.training.advice import training_advice
@@ -21,6 +22,8 @@ from planeloc.training.advice import training_advice
     output("--output", "Localization table (HDF5)."),
     File("--synchronization", "Frames of the cameras from synchronize.", required=False),
     output("--camera-drift", "Drift of the cameras through the movie (CSV).", required=False),
+    output("--camera-drift-figure", "Figure of it (PNG).", required=False),
+    output("--camera-drift-quality", "Quality values of it (JSON).", required=False),
 )
 def command(
     movie: Path,
@@ -31,8 +34,11 @@ def command(
     settings: LocalizeSettings,
     synchronization: Path | None,
     camera_drift: Path | None,
+    camera_drift_figure: Path | None,
+    camera_drift_quality: Path | None,
 ) -> Used:
     """Localize the molecules in every frame of a movie."""
     files = {"movie": movie, "registration": registration, "calibration": psf, "weights": weights, "output": output}
-    advise = partial(training_advice, **files)
-    return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization, camera_drift))
+    advise = partial(training_advice, **files, synchronization=synchronization)
+    drift_files = DriftFiles(camera_drift, camera_drift_figure, camera_drift_quality)
+    return Used(localize(movie, registration, psf, weights, output, settings, advise, synchronization, drift_files))

@@ -25,10 +25,16 @@ from planeloc.training.train import train
         required=False,
         multiple=True,
     ),
+    File(
+        "--synchronization",
+        "Frames of the cameras from synchronize, of every movie in the same order.",
+        required=False,
+        multiple=True,
+    ),
     output("--output", "Weights (safetensors)."),
     output("--record", "Record of the training (JSON)."),
     FIGURE,
 )
-def command(movie: tuple[Path, ...], **given: Any) -> Used:
+def command(movie: tuple[Path, ...], synchronization: tuple[Path, ...], **given: Any) -> Used:
     """Use the given network if it fits the microscope; otherwise train one."""
-    return Used(train(movies=list(movie), **given))
+    return Used(train(movies=list(movie), synchronization=synchronization, **given))

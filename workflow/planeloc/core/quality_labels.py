@@ -83,6 +83,9 @@ _LABELS = {
     "duplicate_frames_fraction": "repeated frames",
     # synchronize
     "frames_out_of_step": "frames of which a camera has no image, or not certainly",
+    "drift_rms_nm": "drift against the reference camera (rms)",
+    "drift_sd_nm": "standard deviation of the drift",
+    "dark_fraction": "part of the movie in which the camera is dark",
     "lag_frames": "lag behind most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",

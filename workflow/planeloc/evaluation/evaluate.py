@@ -24,7 +24,7 @@ from planeloc.evaluation.ground_truth import read_ground_truth
 from planeloc.evaluation.quality import accuracy_checks, statistics, statistics_checks
 from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table
-from planeloc.io.localization_table import field_nm, metadata_value
+from planeloc.io.localization_table import field_nm, kept_frames, metadata_value
 from planeloc.psf import read_psf
 from planeloc.psf.bound_table import many_position_bounds
 
@@ -98,7 +98,8 @@ def _compare(
             f"{truth}: frames {molecules['frame'].min()} to {last} (counted from 0) do not fit a movie of "
             f"{metadata['frames']} frames; is it the ground truth of this movie?"
         )
-    return metrics.compare(table, molecules, size, settings)
+    kept = kept_frames(metadata)  # without an image of every camera, a molecule is not missed
+    return metrics.compare(table, molecules[kept[molecules["frame"]]], size, settings)
 
 
 def _bounds(comparison: metrics.Comparison, background: float, psf: Path, microscope: Path) -> NDArray[np.float64]:

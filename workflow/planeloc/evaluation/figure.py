@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from planeloc.core.files import atomic_path
 from planeloc.evaluation.metrics import Comparison
 from planeloc.evaluation.quality import lateral_sd
+from planeloc.io.localization_table import kept_frames
 
 _SIZE_INCH = (13.0, 7.6)
 _DPI = 150
@@ -47,8 +48,8 @@ def write_comparison(
 
 def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Localizations over time and the distributions of depth, photons, background, probability and precision."""
-    figure, axes = _panels(f"{len(table):,} localizations in {metadata['frames']:,} frames, no ground truth")
-    _rate(axes[0], table["frame"].to_numpy(), int(metadata["frames"]))
+    figure, axes = _panels(f"{len(table):,} localizations in {np.count_nonzero(kept_frames(metadata)):,} frames, no ground truth")
+    _rate(axes[0], table["frame"].to_numpy(), kept_frames(metadata))
     low, high = metadata["depth_range_nm"]
     _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z (nm)", (low, high))
     for depth in metadata.get("plane_depths_nm") or ():
@@ -129,9 +130,10 @@ def _recall_by_photons(axes: Axes, comparison: Comparison) -> None:
     axes.errorbar(centre[in_bin > 0], recall[in_bin > 0], error[in_bin > 0], fmt="o-", color=_NEUTRAL, capsize=2)
 
 
-def _rate(axes: Axes, frame: NDArray[np.int64], frames: int) -> None:
-    edges = np.unique(np.linspace(0, max(frames, 1), 101).astype(int))
-    count = np.histogram(frame, edges)[0] / np.diff(edges)
+def _rate(axes: Axes, frame: NDArray[np.int64], kept: NDArray[np.bool_]) -> None:
+    edges = np.unique(np.linspace(0, max(len(kept), 1), 101).astype(int))
+    frames = np.histogram(np.flatnonzero(kept), edges)[0]
+    count = np.histogram(frame, edges)[0] / np.where(frames, frames, np.nan)
     axes.stairs(count, edges, baseline=None, color=_NEUTRAL, linewidth=1.5)
     axes.set(xlabel="frame", ylabel="localizations per frame")
     axes.set_ylim(bottom=0)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.evaluation.settings import EvaluateSettings
+from planeloc.io.localization_table import kept_frames
 
 _DEPTH_ENDS = 0.1  # the outermost tenth of the depth range on either side
 _FIT = "check that PSF, registration and network belong to this movie"
@@ -19,8 +20,9 @@ _SHIFT = "a constant shift; check that ground truth and movie have the same orig
 
 def statistics(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, float]:
     """Quality values of a table that need no ground truth; medians of unknown values are NaN."""
-    frames = int(metadata["frames"])
-    per_frame = np.bincount(table["frame"], minlength=frames)
+    kept = kept_frames(metadata)
+    frames = int(np.count_nonzero(kept))
+    per_frame = np.bincount(table["frame"], minlength=len(kept))[: len(kept)][kept]
     low, high = metadata["depth_range_nm"]
     end = _DEPTH_ENDS * (high - low)
     z = table["z"].to_numpy()

@@ -37,7 +37,8 @@ class CameraSource(AbstractContextManager):
 
     Attributes
     ----------
-    shape : (frames, planes, height, width).
+    shape : (frames, planes, height, width), with the frames of the longest camera.
+    recorded : frames of every camera. Later ones are read as zeros.
     files : paths, in the order in which they were given.
     all_files : for each of them, all files that hold its images.
     remarks : what is odd about the files but was settled, one sentence each.
@@ -51,7 +52,8 @@ class CameraSource(AbstractContextManager):
         self.all_files = [tuple(getattr(stack, "files", (stack.path,))) for stack in stacks]
         self.remarks = [remark for stack in stacks for remark in getattr(stack, "remarks", ())]
         region = planes[0].region
-        self.shape = (stacks[0].frames, len(planes), region.height, region.width)
+        self.recorded = tuple(plane.stack.frames for plane in planes)
+        self.shape = (max(self.recorded), len(planes), region.height, region.width)
         self.largest_counts = tuple(plane.stack.largest_count for plane in planes)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
@@ -66,11 +68,15 @@ class CameraSource(AbstractContextManager):
             raise IndexError(f"frames {start}:{stop} of {self.shape[0]}")
         frames = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
         for stack in self._stacks:
-            counts = stack.read(start, stop)
+            last = max(min(stop, stack.frames), start)
+            counts = stack.read(start, last) if last > start else None
             for index, plane in enumerate(self._planes):
                 if plane.stack is stack:
                     r = plane.region
-                    frames[:, index] = counts[:, plane.channel, r.y : r.y + r.height, r.x : r.x + r.width]
+                    if counts is not None:
+                        rows, columns = slice(r.y, r.y + r.height), slice(r.x, r.x + r.width)
+                        frames[: last - start, index] = counts[:, plane.channel, rows, columns]
+                    frames[last - start :, index] = 0
         return frames
 
     def close(self) -> None:
@@ -82,13 +88,15 @@ class CameraSource(AbstractContextManager):
         self.close()
 
 
-def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
+def open_cameras(paths: Sequence[Path], microscope: Microscope, unequal_lengths: str = "stop") -> CameraSource:
     """Open the camera files of one acquisition, by the microscope's layout.
 
     - files: one file per camera, in the order of the planes;
     - channels: one file with a channel axis (OME, ImageJ hyperstack, an array frames × cameras), or, where the file
       names no axes, with alternating pages of the cameras: a0 b0 a1 b1 …;
     - regions: one file; every camera is a rectangle that the microscope file defines.
+
+    With `unequal_lengths` "fill", frames that a camera lacks at its end are read as zeros.
 
     Raises
     ------
@@ -101,7 +109,7 @@ def open_cameras(paths: Sequence[Path], microscope: Microscope) -> CameraSource:
     channels = microscope.planes if microscope.layout == "channels" else None
     with ExitStack() as on_error:
         stacks = [on_error.enter_context(closing(open_camera_file(path, channels))) for path in paths]
-        source = CameraSource(stacks, _planes(stacks, microscope))
+        source = CameraSource(stacks, _planes(stacks, microscope, unequal_lengths))
         on_error.pop_all()
     source.remarks += _other_pixel_sizes(stacks, microscope)
     for remark in source.remarks:
@@ -127,11 +135,11 @@ def _like(size_nm: float, other_nm: float) -> bool:
     return abs(size_nm / other_nm - 1) < _SAME_PIXEL_SIZE
 
 
-def _planes(stacks: list[CameraStack], microscope: Microscope) -> list[_Plane]:
+def _planes(stacks: list[CameraStack], microscope: Microscope, unequal_lengths: str) -> list[_Plane]:
     """The plane of every camera; checks that the cameras agree with each other and with the microscope file."""
     whole = Region(0, 0, stacks[0].width, stacks[0].height)
     if microscope.layout == "files":
-        _check_equal(stacks, microscope)
+        _check_equal(stacks, microscope, unequal_lengths)
         return [_Plane(stack, 0, whole) for stack in stacks]
     stack = stacks[0]
     if microscope.layout == "channels":
@@ -146,20 +154,21 @@ def _planes(stacks: list[CameraStack], microscope: Microscope) -> list[_Plane]:
     return [_Plane(stack, 0, region) for region in microscope.regions]
 
 
-def _check_equal(stacks: list[CameraStack], microscope: Microscope) -> None:
+def _check_equal(stacks: list[CameraStack], microscope: Microscope, unequal_lengths: str) -> None:
     seen: set[Path] = set()
     for stack in stacks:
         if stack.path.resolve() in seen:
             raise PlanelocError(f"{stack.path}: given for two cameras; give one file per camera, in plane order")
         seen.add(stack.path.resolve())
     named = list(zip((camera.name for camera in microscope.cameras), stacks, strict=True))
-    if len({stack.frames for stack in stacks}) > 1:
+    if unequal_lengths == "stop" and len({stack.frames for stack in stacks}) > 1:
         shortest = min(named, key=lambda pair: pair[1].frames)
         longest = max(named, key=lambda pair: pair[1].frames)
         counts = ", ".join(f"{name} {stack.frames}" for name, stack in named)
         raise PlanelocError(
             f"{shortest[1].path}: the cameras differ in length (frames: {counts}): {shortest[0]} is the shortest, "
-            f"{longest[0]} the longest; give files of one acquisition, none of them cut short"
+            f"{longest[0]} the longest; give files of one acquisition, none of them cut short; if a camera started late "
+            "or ended early, set convert: unequal_lengths: fill"
         )
     for name, stack in named[1:]:
         reference_name, reference = named[0]

@@ -290,6 +290,14 @@ def metadata_value(path: str | Path, metadata: Mapping[str, Any], key: str) -> A
     return metadata[key]
 
 
+def kept_frames(metadata: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """(frames,): whether a frame was localized; of some, a camera has no image."""
+    kept = np.ones(int(metadata["frames"]), dtype=bool)
+    for start, stop in metadata.get("frames_left_out") or ():
+        kept[start:stop] = False
+    return kept
+
+
 def field_nm(path: str | Path, metadata: Mapping[str, Any]) -> tuple[float, float]:
     """Width and height of the field of view, nm."""
     pixel = metadata_value(path, metadata, "pixel_size_nm")

@@ -30,9 +30,10 @@ from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
 from planeloc.core.stage_versions import stage_version
 from planeloc.fitting import compiled_fit, compiled_library
-from planeloc.io.camera_drift import unknown, write_camera_drift
+from planeloc.io.camera_drift import unknown
 from planeloc.localization import checkpoints, movie_check, scheduler, this_process
 from planeloc.localization.camera_drift import drift_of_movie, in_words
+from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import InputPaths, Inputs
 from planeloc.localization.localize_frames import Job, Localizer, compute_frames, group_frames
@@ -66,7 +67,7 @@ def localize(
     settings: LocalizeSettings,
     advise: movie_check.Advise | None = None,
     synchronization: Path | None = None,
-    camera_drift: Path | None = None,
+    drift_files: DriftFiles | None = None,
 ) -> dict[str, Any]:
     """Localize the molecules in every frame of a movie and write the table.
 
@@ -78,7 +79,7 @@ def localize(
     output : table to write.
     advise : writes how to train for a movie that the network was not trained for; see `movie_check`.
     synchronization : file of the `synchronize` stage; moments without an image of every camera are left out.
-    camera_drift : file to write, of the cameras' drift through the movie.
+    drift_files : to write, of the cameras' drift through the movie.
 
     Returns
     -------
@@ -106,10 +107,9 @@ def localize(
         drift = drift_of_movie(finished, inputs.movie.frames) if settings.inter_camera_drift_nm < 0 else None
         known = drift.record() if drift else None
         rows = write_table(output, finished, table_metadata(inputs, settings, checked, known), drift)
-        if camera_drift:
-            write_camera_drift(
-                camera_drift, drift.listed() if drift else unknown(inputs.movie.frames, inputs.psf.planes)
-            )
+        if drift_files:
+            listed = drift.listed() if drift else unknown(inputs.movie.frames, inputs.psf.planes)
+            drift_files.write(listed, inputs)
         checkpoints.remove(folder)
     left_out = inputs.movie.camera_frames.frames_left_out
     summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}

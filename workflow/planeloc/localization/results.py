@@ -39,8 +39,10 @@ def table_metadata(
     movie, registration, psf, scene = inputs.movie, inputs.registration, inputs.psf, inputs.record.scene
     trained_nm = scene.drift_sd_nm(psf.pixel_size_nm)
     field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
+    left_out = [[gap.start, gap.stop] for gap in movie.camera_frames.left_out]
     return {
         "frames": movie.frames,
+        **({"frames_left_out": left_out} if left_out else {}),
         "height_px": movie.height,
         "width_px": movie.width,
         "pixel_size_nm": psf.pixel_size_nm,

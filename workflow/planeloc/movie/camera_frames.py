@@ -38,16 +38,19 @@ class CameraFrames:
     frames : length of the movie, as recorded.
     lags : for every plane, in order of their first frame; the first begins at 0.
     left_out : ranges of moments that are not localized, because one camera's image is missing or uncertain.
+    recorded : number of frames that every camera recorded; empty if all recorded all.
     """
 
     frames: int
     lags: tuple[tuple[Lag, ...], ...]
     left_out: tuple[range, ...] = ()
+    recorded: tuple[int, ...] = ()
 
     @classmethod
-    def in_step(cls, frames: int, planes: int) -> CameraFrames:
-        """Cameras that are in step."""
-        return cls(frames, ((Lag(0, 0),),) * planes)
+    def in_step(cls, frames: int, planes: int, recorded: Sequence[int] = ()) -> CameraFrames:
+        """Cameras that are in step; frames that one of them did not record are left out."""
+        missing = (range(min(recorded), frames),) if recorded and min(recorded) < frames else ()
+        return cls(frames, ((Lag(0, 0),),) * planes, missing, tuple(recorded))
 
     @property
     def trivial(self) -> bool:
@@ -67,11 +70,13 @@ class CameraFrames:
     def of(self, start: int, stop: int) -> NDArray[np.int64]:
         """(planes, stop − start): frame of every camera at the moments [start, stop).
 
-        Where a camera has no image of a moment, it is its nearest frame; `whole` says where.
+        A moment that is left out has the frames of its mirror image beyond the nearer end of the gap, so that it does
+        not spoil what is computed over neighbouring frames, such as the background; `whole` says where.
         """
-        moments = np.arange(start, stop)
+        moments = self._mirrored(np.arange(start, stop))
         frames = np.stack([moments + self.lag_of(plane, moments) for plane in range(len(self.lags))])
-        return frames.clip(0, self.frames - 1)
+        last = np.array(self.recorded or (self.frames,) * len(self.lags)) - 1
+        return frames.clip(0, last[:, None])
 
     def whole(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether all cameras have an image of some moments, and it is certain which."""
@@ -79,6 +84,20 @@ class CameraFrames:
         for gap in self.left_out:
             known &= (moments < gap.start) | (moments >= gap.stop)
         return known
+
+    def _mirrored(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Moments, with those that are left out replaced by others that are not."""
+        mirrored = moments.copy()
+        edges = [0, *(edge for gap in self.left_out for edge in (gap.start, gap.stop)), self.frames]
+        for number, gap in enumerate(self.left_out):
+            first, last = edges[2 * number], edges[2 * number + 3] - 1  # of what is kept on both sides
+            inside = moments[(moments >= gap.start) & (moments < gap.stop)]
+            before = np.maximum(2 * gap.start - 1 - inside, first)
+            after = np.minimum(2 * gap.stop - 1 - inside, last)
+            nearer = (inside - gap.start < gap.stop - 1 - inside) | (last < gap.stop)
+            chosen = np.where(nearer & (first < gap.start), before, after)
+            mirrored[(moments >= gap.start) & (moments < gap.stop)] = chosen
+        return mirrored.clip(0, max(self.frames - 1, 0))
 
     @property
     def frames_left_out(self) -> int:
@@ -91,6 +110,7 @@ class CameraFrames:
             "frames": self.frames,
             "lags": [[lag._asdict() for lag in plane] for plane in self.lags],
             "left_out": [[gap.start, gap.stop] for gap in self.left_out],
+            **({"recorded": list(self.recorded)} if self.recorded else {}),
         }
 
     def write(self, path: Path, details: Mapping[str, Any]) -> None:
@@ -112,9 +132,12 @@ class CameraFrames:
                 raise ValueError(content["format"])
             lags = tuple(tuple(Lag(int(e["first"]), int(e["frames"])) for e in plane) for plane in content["lags"])
             left_out = tuple(range(int(start), int(stop)) for start, stop in content["left_out"])
-            found = cls(int(content["frames"]), lags, left_out)
+            recorded = tuple(map(int, content.get("recorded", ())))
+            found = cls(int(content["frames"]), lags, left_out, recorded)
             if not lags or not all(_in_order(plane, found.frames) for plane in lags):
                 raise ValueError("lags")
+            if recorded and (len(recorded) != len(lags) or not 1 <= min(recorded) <= max(recorded) == found.frames):
+                raise ValueError("recorded")
         except (KeyError, TypeError, ValueError):
             raise PlanelocError(
                 f"{path}: not a planeloc synchronization; make it with `planeloc synchronize`"

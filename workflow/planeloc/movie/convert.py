@@ -17,8 +17,16 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
 from planeloc.io.camera_source import open_cameras
 from planeloc.movie.noise_check import measure_noise
-from planeloc.movie.quality import Survey, camera_statistics, dropped_frames, noise_values, plane_checks
+from planeloc.movie.quality import (
+    Survey,
+    camera_statistics,
+    dropped_frames,
+    noise_values,
+    plane_checks,
+    shorter_cameras,
+)
 from planeloc.movie.settings import ConvertSettings
+from planeloc.movie.store import RECORDED
 from planeloc.movie.writer import write_movie
 
 _LOG = logging.getLogger(__name__)
@@ -52,16 +60,20 @@ def convert(
 
     def report(surveys: list[Survey]) -> dict[str, Any]:
         whole = Survey.join(surveys)
-        statistics = camera_statistics(whole, microscope, source.shape[2] * source.shape[3])
+        statistics = camera_statistics(whole, microscope, source.shape[2] * source.shape[3], source.recorded)
         for plane, (camera, noise) in enumerate(zip(microscope.cameras, noise_task.result(), strict=True)):
             judged = plane_checks(statistics[plane]["saturated_fraction"], noise, camera, plane, settings)
             checks.extend(judged)
             warnings.extend(check.advice for check in judged if check.verdict != "pass")
-            warnings.extend(dropped_frames(whole, plane, camera))
-        return {"statistics": statistics, "warnings": [*source.remarks, *warnings]}
+            warnings.extend(dropped_frames(whole.of_plane(plane, source.recorded[plane]), camera))
+        if len(set(source.recorded)) == 1:
+            return {"statistics": statistics, "warnings": [*source.remarks, *warnings]}
+        warnings.extend(shorter_cameras(source.recorded, microscope))
+        kept = [*source.remarks, *warnings]
+        return {"statistics": statistics, "warnings": kept, RECORDED: list(source.recorded)}
 
-    with open_cameras(files, microscope) as source, ThreadPoolExecutor(1) as pool:
-        noise_task = pool.submit(measure_noise, source, microscope.cameras)
+    with open_cameras(files, microscope, settings.unequal_lengths) as source, ThreadPoolExecutor(1) as pool:
+        noise_task = pool.submit(measure_noise, source, microscope.cameras, min(source.recorded))
         write_movie(
             source,
             store,

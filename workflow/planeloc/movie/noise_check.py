@@ -43,9 +43,13 @@ class PlaneNoise:
     duplicates: float  # fraction of frames that repeat the previous one
 
 
-def measure_noise(source: Source, cameras: Sequence[Camera]) -> list[PlaneNoise]:
-    """Measure the noise in a few stretches of a movie; memory is that of one stretch of a part of the field."""
-    frames, _, height, width = source.shape
+def measure_noise(source: Source, cameras: Sequence[Camera], frames: int | None = None) -> list[PlaneNoise]:
+    """Measure the noise in a few stretches of a movie; memory is that of one stretch of a part of the field.
+
+    `frames` is the number of those that all cameras recorded; None: all.
+    """
+    height, width = source.shape[2:]
+    frames = frames or source.shape[0]
     length = min(_STRETCH_FRAMES, frames)
     count = max(1, min(_STRETCHES, frames // length))
     rows, columns = min(height, _WINDOW_PX), min(width, _WINDOW_PX)

@@ -41,31 +41,42 @@ class Survey:
             saturated[*at] = np.count_nonzero(images[*at] >= limits[at[1]])
         return cls(images.min(axis=2), highest, images.sum(axis=2, dtype=np.uint64), saturated)
 
+    def of_plane(self, plane: int, frames: int) -> Survey:
+        """One camera's first frames."""
+        return Survey(*(vars(self)[f.name][:frames, plane, None] for f in fields(self)))
+
     @classmethod
     def join(cls, surveys: list[Survey]) -> Survey:
         """The survey of all frames, from those of consecutive frames in order."""
         return cls(*(np.concatenate([vars(survey)[f.name] for survey in surveys]) for f in fields(cls)))
 
 
-def camera_statistics(survey: Survey, microscope: Microscope, frame_pixels: int) -> list[dict[str, Any]]:
-    """Statistics of every camera for the manifest; `frame_pixels` is the number of pixels of a frame."""
-    pixels = len(survey.total) * frame_pixels
-    return [
-        {
-            "camera": camera.name,
-            "lowest_counts": int(survey.lowest[:, plane].min()),
-            "mean_counts": round(float(survey.total[:, plane].sum() / pixels), 3),
-            "highest_counts": int(survey.highest[:, plane].max()),
-            "saturated_fraction": float(survey.saturated[:, plane].sum() / pixels),
-            "frames_without_contrast": len(_flat_frames(survey, plane)),
-        }
-        for plane, camera in enumerate(microscope.cameras)
-    ]
+def camera_statistics(
+    survey: Survey, microscope: Microscope, frame_pixels: int, recorded: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Statistics of every camera for the manifest.
+
+    `frame_pixels` is the number of pixels of a frame, `recorded` the number of frames of every camera.
+    """
+    statistics = []
+    for plane, camera in enumerate(microscope.cameras):
+        own, pixels = survey.of_plane(plane, recorded[plane]), recorded[plane] * frame_pixels
+        statistics.append(
+            {
+                "camera": camera.name,
+                "lowest_counts": int(own.lowest.min()),
+                "mean_counts": round(float(own.total.sum() / pixels), 3),
+                "highest_counts": int(own.highest.max()),
+                "saturated_fraction": float(own.saturated.sum() / pixels),
+                "frames_without_contrast": len(_flat_frames(own)),
+            }
+        )
+    return statistics
 
 
-def _flat_frames(survey: Survey, plane: int) -> NDArray[np.int64]:
-    """Frames of a camera without any contrast."""
-    return np.flatnonzero(survey.lowest[:, plane] == survey.highest[:, plane])
+def _flat_frames(survey: Survey) -> NDArray[np.int64]:
+    """Frames of the survey of one camera without any contrast."""
+    return np.flatnonzero(survey.lowest[:, 0] == survey.highest[:, 0])
 
 
 def noise_values(found: Sequence[PlaneNoise]) -> dict[str, float]:
@@ -125,9 +136,20 @@ def plane_checks(
     return checks
 
 
-def dropped_frames(survey: Survey, plane: int, camera: Camera) -> list[str]:
-    """A warning if frames of a camera have no contrast."""
-    flat = _flat_frames(survey, plane)
+def shorter_cameras(recorded: Sequence[int], microscope: Microscope) -> list[str]:
+    """A warning for every camera that recorded fewer frames than the longest."""
+    longest = max(recorded)
+    return [
+        f"camera {camera.name}: {frames} frames, {longest - frames} fewer than the longest; moments without an image of "
+        "every camera are left out, and synchronize finds whether it started late or ended early"
+        for camera, frames in zip(microscope.cameras, recorded, strict=True)
+        if frames < longest
+    ]
+
+
+def dropped_frames(survey: Survey, camera: Camera) -> list[str]:
+    """A warning if frames of a camera, of which this is the survey, have no contrast."""
+    flat = _flat_frames(survey)
     if not len(flat):
         return []
     return [

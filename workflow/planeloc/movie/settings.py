@@ -27,6 +27,13 @@ class ConvertSettings:
         minimum=1,
         command_line_only=True,
     )
+    unequal_lengths: str = setting(
+        "stop",
+        "Cameras of different length. stop: refuse them; fill: the movie is as long as the longest, and what another "
+        "camera lacks is left out.",
+        choices=("stop", "fill"),
+        advanced=True,
+    )
     noise_warn: float = threshold(
         1.3, "warn above", "factor between the movie's noise variance and the declared one", minimum=1
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +27,7 @@ from planeloc.movie.camera_frames import CameraFrames
 
 FORMAT = "planeloc movie 2"
 ARRAY = "counts"
+RECORDED = "recorded_frames"  # entry of the manifest of a movie whose cameras differ in length
 _CONVERT_AGAIN = "convert it again with `planeloc convert`"
 
 
@@ -50,6 +52,8 @@ class Movie:
         Frames per chunk; reading whole chunks decodes nothing twice.
     digest : str
         SHA-256 of the shape and of all counts in order, independent of the chunks: it identifies the data as recorded.
+    recorded : tuple of int
+        Frames that every camera recorded, if their lengths differ; later frames are zero in the store, and not read.
     camera_frames : CameraFrames
         Which frame of every camera shows a moment: `read` counts moments.
     microscope : Microscope
@@ -67,7 +71,8 @@ class Movie:
         self.digest: str = content["digest"]
         self.microscope = _microscope(content["microscope"])
         self.content = content
-        self.camera_frames = camera_frames or CameraFrames.in_step(self.frames, self.planes)
+        self.recorded: tuple[int, ...] = tuple(content.get(RECORDED, ()))
+        self.camera_frames = camera_frames or CameraFrames.in_step(self.frames, self.planes, self.recorded)
         self._checksums = [bytes.fromhex(text) for text in content["chunk_crc32c"]]
         self._latest: tuple[int, NDArray[np.uint16]] | None = None
 
@@ -104,7 +109,7 @@ class Movie:
         PlanelocError : the file cannot be read, or is of another movie.
         """
         frames = CameraFrames.read(synchronization)
-        if (frames.frames, len(frames.lags)) != (self.frames, self.planes):
+        if (frames.frames, len(frames.lags), frames.recorded) != (self.frames, self.planes, self.recorded):
             raise PlanelocError(
                 f"{synchronization}: of a movie of {frames.frames} frames and {len(frames.lags)} cameras, but "
                 f"{self.manifest} has {self.frames} and {self.planes}; make it again with `planeloc synchronize`"
@@ -141,12 +146,23 @@ class Movie:
         """
         if not 0 <= start <= stop <= self.frames:
             raise IndexError(f"frames {start}:{stop} of {self.frames}")
-        if self.camera_frames.trivial or start == stop:
+        if (self.camera_frames.trivial and not self.camera_frames.recorded) or start == stop:
             return self._recorded(start, stop)
         frames = self.camera_frames.of(start, stop)
-        first = int(frames.min())
-        recorded = self._recorded(first, int(frames.max()) + 1)
-        return np.stack([recorded[own - first, plane] for plane, own in enumerate(frames)], axis=1)
+        counts = np.empty((stop - start, *self.shape[1:]), dtype=np.uint16)
+        needed = np.unique(frames)
+        for part in np.split(needed, np.flatnonzero(np.diff(needed) > self.chunk_frames) + 1):  # moments left out: far
+            first, last = int(part[0]), int(part[-1])
+            recorded = self._recorded(first, last + 1)
+            for plane, own in enumerate(frames):
+                here = (own >= first) & (own <= last)
+                counts[here, plane] = recorded[own[here] - first, plane]
+        return counts
+
+    def every_frame(self) -> Movie:
+        """The movie as recorded, with nothing left out."""
+        in_step = CameraFrames.in_step(self.frames, self.planes)
+        return Movie(self.manifest, self.content, replace(in_step, recorded=self.recorded))
 
     def _recorded(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames start … stop−1 of all cameras, as they were recorded."""

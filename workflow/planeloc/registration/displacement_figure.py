@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from planeloc.cameras.camera import Camera
 from planeloc.core.files import atomic_path
-from planeloc.registration.movie_displacement import LARGEST_PX, Displacement
+from planeloc.registration.movie_displacement import Displacement
 from planeloc.registration.settings import UpdateRegistrationSettings
 
 _PANEL_INCH, _DPI, _COLUMNS = 3.4, 150, 4
@@ -54,7 +54,7 @@ def _title(
 
 
 def _draw(axes: Axes, found: Displacement, name: str) -> None:
-    edge = LARGEST_PX + 0.5
+    edge = found.correlation.shape[0] / 2
     axes.imshow(found.correlation, cmap="cividis", origin="upper", extent=(-edge, edge, edge, -edge))
     axes.axhline(0, color="white", linewidth=0.6)
     axes.axvline(0, color="white", linewidth=0.6)

@@ -42,7 +42,7 @@ def displacement_checks(
                 f"{name}registration_significance",
                 values[f"{name}registration_significance"],
                 f"camera {camera.name}: cannot tell whether its transform holds in this movie: too few molecules turn "
-                "on and off, it sees another sample, or it is displaced by more than 20 pixels",
+                "on and off, it sees another sample, or it is displaced by more than half of the field",
                 warn=settings.registration_significance_warn,
             )
         )

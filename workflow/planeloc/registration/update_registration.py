@@ -19,10 +19,11 @@ from planeloc.core.arrays import Array
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.files import read_json
 from planeloc.core.settings import check
+from planeloc.diagnostics.registered_changes import moved
 from planeloc.movie.store import Movie
 from planeloc.registration.displacement_figure import write_displacements
 from planeloc.registration.displacement_quality import displacement_checks, displacement_values
-from planeloc.registration.movie_displacement import Displacement, measure_displacements, moved
+from planeloc.registration.movie_displacement import Displacement, measure_displacements
 from planeloc.registration.settings import UpdateRegistrationSettings
 from planeloc.transforms.camera_transform import Registration, TransformUncertainty
 

@@ -35,6 +35,7 @@ SECTIONS = {
         "Transforms in the movie", "Whether the transforms of the beads hold in the movie."
     ),
     "network": Section("Network", "Whether the movie is like the images that the network was trained with."),
+    "camera_drift": Section("Drift of the cameras", "How the cameras moved against each other through the movie."),
     "localization": Section("Localization", "Whether the localizations are where the raw frames show molecules."),
     "overlay": Section("Overlay", "Raw frames with the localizations found in them."),
     "sample_drift": Section("Sample drift", "Drift of the sample over the movie, estimated from the localizations."),
@@ -82,6 +83,11 @@ CAPTIONS = {
     ),
     "training": Caption(
         "network", "The losses should fall and level off together. Errors should be close to the Cramér–Rao bound."
+    ),
+    "camera_drift": Caption(
+        "camera_drift",
+        "Drift of each camera against the reference camera, with a band of one standard deviation. The localizations "
+        "follow it; a camera that settles, jumps or trembles still costs precision.",
     ),
     "overlay": Caption(
         "localization",

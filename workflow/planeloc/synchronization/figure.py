@@ -14,8 +14,9 @@ from planeloc.cameras.camera import Camera
 from planeloc.core.figure_style import plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.movie.camera_frames import CameraFrames
+from planeloc.synchronization.dark_cameras import Dark
 from planeloc.synchronization.lags import MeasuredLags
-from planeloc.synchronization.quality import in_words
+from planeloc.synchronization.quality import in_ranges, in_words
 from planeloc.synchronization.settings import SynchronizeSettings
 
 _SIZE_INCH, _DPI = (10.5, 4.2), 150
@@ -29,10 +30,11 @@ def write_figure(
     measured: MeasuredLags | None,
     cameras: Sequence[Camera],
     settings: SynchronizeSettings,
+    dark: Dark = (),
 ) -> None:
     """Draw lag against frame, and agreement of every camera with the others against lag."""
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
-    figure.suptitle(_title(found, measured, cameras, settings), fontsize=12, fontweight="bold")
+    figure.suptitle(_title(found, measured, cameras, settings, dark), fontsize=12, fontweight="bold")
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     for panel in (left, right):
         panel.spines[["top", "right"]].set_visible(False)
@@ -47,7 +49,11 @@ def write_figure(
 
 
 def _title(
-    found: CameraFrames, measured: MeasuredLags | None, cameras: Sequence[Camera], settings: SynchronizeSettings
+    found: CameraFrames,
+    measured: MeasuredLags | None,
+    cameras: Sequence[Camera],
+    settings: SynchronizeSettings,
+    dark: Dark,
 ) -> str:
     if measured is None:
         return "synchronization of the cameras: not measured (mode: never)"
@@ -56,8 +62,11 @@ def _title(
         for camera, lags in zip(cameras, found.lags, strict=True)
         if any(lag.frames for lag in lags)
     ]
+    unlit = [f"{camera.name}: dark in frames {in_ranges(own)}" for camera, own in zip(cameras, dark, strict=True) if own]
     if late:
-        return "\n".join([*late, "put in step" if settings.mode == "auto" else "not put in step (mode: check)"])
+        late.append("put in step" if settings.mode == "auto" else "not put in step (mode: check)")
+    if late or unlit:
+        return "\n".join([*unlit, *late])
     unknown = measured.significance < settings.lag_significance_warn
     if unknown.any():
         return "cannot tell whether all cameras are in step"

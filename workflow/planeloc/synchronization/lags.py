@@ -23,6 +23,7 @@ Lags = NDArray[np.int64]
 BIN_FRAMES = 10  # successive frames whose agreement is summed
 _CHANGE_COST = 25.0  # nats, of a lag that changes: one in 10^10 by chance
 _MOST_SIGMAS = 10.0  # a bin's agreement counts at most so many standard deviations
+_BLIND = 0.05  # part of the bins in which a camera may agree at no lag
 _BESIDE = 1  # lags beside the best one that are not taken as chance
 _LEAST_GAIN = 5.0  # nats, for the lags of a camera to be changed in a round
 _MOST_ROUNDS = 40
@@ -45,6 +46,11 @@ class Stretch:
     def largest(self) -> int:
         """Largest lag that can be measured."""
         return (len(self.changes) - (self.stop - self.start)) // 2
+
+    def blank(self, plane: int, frames: range) -> None:
+        """Set the changes of some frames of a plane to zero, and the one after them."""
+        first, stop = (edge - self.start + self.largest for edge in (frames.start, frames.stop + 1))
+        self.changes[max(first, 0) : max(stop, 0), plane] = 0
 
     def _cut(self, start: int, stop: int) -> Stretch:
         """A part of it."""
@@ -168,9 +174,12 @@ def _standardised(scores: Array) -> Array:
 
 
 def _log_likelihood(z: Array) -> Array:
-    """Of every lag in every bin, against chance: agreement is normal about a common mean at the true one."""
+    """Of every lag in every bin, against chance: agreement is normal about a common mean at the true one.
+
+    In some bins nothing agrees, as where a camera has no frame at the true lag: there, chance must not choose another.
+    """
     mean = max(float(z.mean(axis=0).max()), 0.0)
-    return mean * z - mean**2 / 2
+    return np.logaddexp(np.log(1 - _BLIND) + mean * z - mean**2 / 2, np.log(_BLIND))
 
 
 def _most_likely_path(likelihood: Array) -> Lags:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from planeloc.cameras.camera import Camera
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.movie.camera_frames import CameraFrames, Lag
+from planeloc.synchronization.dark_cameras import Dark
 from planeloc.synchronization.lags import MeasuredLags
 from planeloc.synchronization.settings import SynchronizeSettings
 
@@ -25,6 +26,37 @@ def lag_values(found: CameraFrames, measured: MeasuredLags | None) -> dict[str, 
         values[f"camera_{plane}_slips"] = len(lags) - 1
         values[f"camera_{plane}_lag_significance"] = float(measured.significance[plane])
     return values
+
+
+def dark_values(dark: Dark, frames: int) -> dict[str, float]:
+    """Of every camera, the fraction of the movie in which it is dark."""
+    return {f"camera_{plane}_dark_fraction": sum(map(len, own)) / max(frames, 1) for plane, own in enumerate(dark)}
+
+
+def dark_checks(
+    values: Mapping[str, float], dark: Dark, cameras: Sequence[Camera], settings: SynchronizeSettings
+) -> list[Check]:
+    """Verdicts on every camera: does it see light where the others see molecules?"""
+    most = settings.dark_fraction_fail if settings.mode == "auto" else 0.0
+    checks = []
+    for plane, (camera, own) in enumerate(zip(cameras, dark, strict=True)):
+        value = values[f"camera_{plane}_dark_fraction"]
+        advice = f"camera {camera.name}: dark in frames {in_ranges(own)}, where the others see light; "
+        advice += (
+            "the frames are left out; check its shutter, filter and connection"
+            if value <= most
+            else "every plane is needed to localize: check shutter, filter and connection, and record the movie again; "
+            "to go on without this camera, leave it out of the microscope file and of all tables, and calibrate again"
+        )
+        checks.append(check_at_most(f"camera_{plane}_dark_fraction", value, advice, warn=0, fail=most))
+    return checks
+
+
+def in_ranges(ranges: Sequence[range]) -> str:
+    """Frames in words: "0 to 99, 200"."""
+    named = [f"{each.start} to {each.stop - 1}" if len(each) > 1 else f"{each.start}" for each in ranges]
+    more = len(named) - _MOST_NAMED
+    return ", ".join(named[:_MOST_NAMED]) + (f" and {more} more ranges" if more > 0 else "")
 
 
 def lag_checks(

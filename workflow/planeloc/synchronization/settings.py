@@ -19,6 +19,13 @@ class SynchronizeSettings:
     maximum_lag_frames: int = setting(
         10, "Largest lag between two cameras that is looked for.", unit="frames", minimum=1, maximum=1000, advanced=True
     )
+    dark_fraction_fail: float = threshold(
+        0.9,
+        "stop above",
+        "fraction of the movie in which a camera sees no light while the others see molecules",
+        minimum=0,
+        maximum=1,
+    )
     lag_significance_warn: float = threshold(
         10.0,
         "warn below",

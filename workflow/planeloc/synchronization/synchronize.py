@@ -8,24 +8,31 @@ reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
+from planeloc.diagnostics.registered_changes import RegisteredChanges
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
 from planeloc.synchronization.block_changes import BlockGrid, changes
+from planeloc.synchronization.dark_cameras import Dark, Light, dark_frames, gaps_with_an_end
 from planeloc.synchronization.figure import write_figure
 from planeloc.synchronization.lags import MeasuredLags, Slip, Stretch, locate_slips, measure_lags
-from planeloc.synchronization.quality import lag_checks, lag_values
+from planeloc.synchronization.quality import dark_checks, dark_values, lag_checks, lag_values
 from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.transforms.camera_transform import Registration
 
 _STRETCH_FRAMES = 100
+_PARTS = 4  # of a movie in which a displaced camera is looked for
+_FEWEST_FRAMES = 20  # of such a part, beyond the largest lags
+_ROWS = 64  # in which the light of a camera is measured
+_BEYOND_LENGTH, _MOST_FOR_LENGTH = 10, 200  # frames: lags looked for beyond a difference in length, at most
 _LOOKED_AT = (4_000, 16_000)  # frames; more of them only where the first do not tell
 
 
@@ -47,17 +54,25 @@ def synchronize(
         their names.
     """
     check(settings)
-    recorded, transforms = Movie.open(movie), Registration.read(registration)
+    recorded, transforms = Movie.open(movie).every_frame(), Registration.read(registration)
     recorded.check_cameras(registration, transforms.planes)
-    measured, slips = (None, []) if settings.mode == "never" else find_lags(recorded, transforms, settings)
-    found = camera_frames(recorded, measured, slips, settings)
-    used = found if settings.mode == "auto" else CameraFrames.in_step(recorded.frames, recorded.planes)
-    values = lag_values(found, measured)
+    looked = None if settings.mode == "never" else look(recorded, transforms, settings)
+    in_step = CameraFrames.in_step(recorded.frames, recorded.planes, recorded.recorded)
+    found = camera_frames(recorded, looked, settings) if looked else in_step
+    used = found if settings.mode == "auto" else in_step
+    values = lag_values(found, looked and looked.measured)
     cameras = recorded.microscope.cameras
-    checks = lag_checks(values, found, cameras, settings) if measured else []
+    checks = []
+    if looked:
+        values |= dark_values(looked.dark, recorded.frames)
+        checks = [
+            *dark_checks(values, looked.dark, cameras, settings),
+            *lag_checks(values, found, cameras, settings),
+        ]
 
     def draw(path: Path) -> None:
-        write_figure(path, found, measured, cameras, settings)
+        of_figure = (looked.measured, cameras, settings, looked.dark) if looked else (None, cameras, settings)
+        write_figure(path, found, *of_figure)
 
     stop_on_failure(movie, values, checks, figure, quality, draw)
     print_warnings(checks)
@@ -67,20 +82,83 @@ def synchronize(
     return {"lags": found.as_dict()["lags"], "frames_left_out": used.frames_left_out}
 
 
-def find_lags(
-    movie: Movie, registration: Registration, settings: SynchronizeSettings
-) -> tuple[MeasuredLags, list[Slip]]:
-    """The lags of all cameras through a movie, and where they change."""
-    reader = _Reader(movie, registration, min(settings.maximum_lag_frames, max(1, movie.frames // 4)))
+class Looked(NamedTuple):
+    """What the cameras show through a movie."""
+
+    measured: MeasuredLags
+    slips: list[Slip]  # where lags change
+    dark: Dark
+
+
+def look(movie: Movie, registration: Registration, settings: SynchronizeSettings) -> Looked:
+    """The lags of all cameras through a movie, where they change, and frames in which a camera is dark."""
+    largest = _largest_lag(movie, settings)
+    reader = _Reader(movie, registration, largest)
     for most in _LOOKED_AT:
-        stretches = reader.read(_spread(movie.frames, most))
-        measured = measure_lags(stretches)
-        if movie.frames <= most or (measured.significance >= settings.lag_significance_warn).all():
+        stretches, lights = reader.read(_spread(movie.frames, most))
+        measured = _measured(stretches, lights)
+        if (measured.significance >= settings.lag_significance_warn).all():
             break
-    while gaps := _gaps_with_a_slip(stretches, measured):
-        stretches = sorted([*stretches, *reader.read(gaps)], key=lambda stretch: stretch.start)
-        measured = measure_lags(stretches)
-    return measured, locate_slips(stretches, measured)
+        if in_place := _in_place(movie, registration, measured, lights, largest, settings):
+            reader = _Reader(movie, in_place, largest)
+            stretches, lights = reader.read(_spread(movie.frames, most))
+            measured = _measured(stretches, lights)
+        if movie.frames <= most:
+            break
+    while gaps := _gaps_with_a_slip(stretches, measured) or _cut_all(gaps_with_an_end(lights, dark_frames(lights))):
+        more, lit = reader.read(gaps)
+        stretches = sorted([*stretches, *more], key=lambda part: part.start)
+        lights = sorted([*lights, *lit], key=lambda part: part.start)
+        measured = _measured(stretches, lights)
+    return Looked(measured, locate_slips(stretches, measured), dark_frames(lights))
+
+
+def _in_place(
+    movie: Movie,
+    registration: Registration,
+    measured: MeasuredLags,
+    lights: Sequence[Light],
+    largest_lag: int,
+    settings: SynchronizeSettings,
+) -> Registration | None:
+    """Transforms with which cameras agree that see another part of the sample than theirs say; None if none is found.
+
+    They are for this measurement alone: `update-registration` finds the displacement when the cameras are in step.
+    """
+    dark = [sum(map(len, own)) for own in dark_frames(lights)]
+    lost = measured.significance < settings.lag_significance_warn
+    planes = [plane for plane in np.flatnonzero(lost).tolist() if dark[plane] < movie.frames / 2]
+    if not planes or movie.frames < _FEWEST_FRAMES:
+        return None
+    lags = range(-largest_lag, largest_lag + 1)
+    images, found = RegisteredChanges(movie, registration, _PARTS, 2 * largest_lag + _FEWEST_FRAMES), False
+    while planes:
+        seen = {plane: images.far(plane, lags) for plane in planes}
+        clearest = max(planes, key=lambda plane: seen[plane][2])
+        if seen[clearest][2] < settings.lag_significance_warn:
+            break
+        images.move(clearest, seen[clearest][0], np.zeros((2, 2)))
+        planes.remove(clearest)
+        found = True
+        if movie.planes == 2:
+            break
+    return replace(registration, transforms=tuple(images.transforms)) if found else None
+
+
+def _measured(stretches: Sequence[Stretch], lights: Sequence[Light]) -> MeasuredLags:
+    """The lags, from frames in which no camera is dark: noise alone must not look like a slip."""
+    for plane, dark in enumerate(dark_frames(lights)):
+        for part in stretches:
+            for own in dark:
+                part.blank(plane, own)
+    return measure_lags(stretches)
+
+
+def _largest_lag(movie: Movie, settings: SynchronizeSettings) -> int:
+    """The largest lag to look for: that of the settings, and what cameras of different length allow."""
+    missing = movie.frames - min(movie.recorded) if movie.recorded else 0
+    largest = max(settings.maximum_lag_frames, min(missing + _BEYOND_LENGTH, _MOST_FOR_LENGTH))
+    return min(largest, max(1, movie.frames // 4))
 
 
 class _Reader:
@@ -90,22 +168,26 @@ class _Reader:
         self._movie, self._largest = movie, largest_lag
         self._grid = BlockGrid.of(registration, movie.height, movie.width)
 
-    def read(self, parts: Sequence[range]) -> list[Stretch]:
-        """The changes in some parts of the movie."""
+    def read(self, parts: Sequence[range]) -> tuple[list[Stretch], list[Light]]:
+        """The changes in some parts of the movie, and what every camera sees there."""
         with progress_bar(sum(map(len, parts)), "synchronizing", "frame", log_every_s=10) as bar:
-            stretches = []
+            stretches, lights = [], []
             for part in parts:
-                stretches.append(self._read(part.start, part.stop))
+                stretch, light = self._read(part.start, part.stop)
+                stretches.append(stretch), lights.append(light)
                 bar.update(len(part))
-        return stretches
+        return stretches, lights
 
-    def _read(self, start: int, stop: int) -> Stretch:
+    def _read(self, start: int, stop: int) -> tuple[Stretch, Light]:
         first = max(start - self._largest - 1, 0)
-        found = changes(self._grid.light(self._movie.read(first, min(stop + self._largest, self._movie.frames))))
+        counts = self._movie.read(first, min(stop + self._largest, self._movie.frames))
+        found = changes(self._grid.light(counts))
         padded = np.zeros((stop - start + 2 * self._largest, *found.shape[1:]), np.float32)
         place = first + 1 - (start - self._largest)
         padded[place : place + len(found)] = found
-        return Stretch(start, stop, padded)
+        own = padded[self._largest : self._largest + stop - start]
+        some_rows = counts[start - first : stop - first, :, :: max(1, self._movie.height // _ROWS)]
+        return Stretch(start, stop, padded), Light.of(start, some_rows, own, self._movie.microscope.cameras)
 
 
 def _spread(frames: int, most: int) -> list[range]:
@@ -120,6 +202,10 @@ def _cut(start: int, stop: int) -> list[range]:
     return [range(first, min(first + _STRETCH_FRAMES, stop)) for first in range(start, stop, _STRETCH_FRAMES)]
 
 
+def _cut_all(gaps: Sequence[range]) -> list[range]:
+    return [part for gap in gaps for part in _cut(gap.start, gap.stop)]
+
+
 def _gaps_with_a_slip(stretches: Sequence[Stretch], measured: MeasuredLags) -> list[range]:
     """What was not read between two parts whose lags differ."""
     gaps: list[range] = []
@@ -131,22 +217,23 @@ def _gaps_with_a_slip(stretches: Sequence[Stretch], measured: MeasuredLags) -> l
     return gaps
 
 
-def camera_frames(
-    movie: Movie, measured: MeasuredLags | None, slips: Sequence[Slip], settings: SynchronizeSettings
-) -> CameraFrames:
+def camera_frames(movie: Movie, looked: Looked, settings: SynchronizeSettings) -> CameraFrames:
     """Which frame of every camera to use; a camera of which nothing can be told is taken to be in step."""
-    in_step = CameraFrames.in_step(movie.frames, movie.planes)
-    if measured is None:
-        return in_step
-    lags = list(in_step.lags)
+    measured = looked.measured
+    recorded = movie.recorded or (movie.frames,) * movie.planes
+    lags = list(CameraFrames.in_step(movie.frames, movie.planes).lags)
     gaps: list[range] = []
-    for plane in np.flatnonzero(measured.significance >= settings.lag_significance_warn).tolist():
-        own = [slip for slip in slips if slip.plane == plane]
-        lags[plane] = _lags_of(int(measured.lags[plane, 0]), own, movie.frames)
-        gaps += [_missing(slip) for slip in own]
+    for plane, significance in enumerate(measured.significance):
+        if significance >= settings.lag_significance_warn:
+            own = [slip for slip in looked.slips if slip.plane == plane]
+            lags[plane] = _lags_of(int(measured.lags[plane, 0]), own, movie.frames)
+            gaps += [_missing(slip) for slip in own]
         first, last = lags[plane][0].frames, lags[plane][-1].frames
-        gaps += [range(0, max(-first, 0)), range(movie.frames - max(last, 0), movie.frames)]
-    return CameraFrames(movie.frames, tuple(lags), _joined(gaps))
+        gaps += [range(0, max(-first, 0)), range(min(recorded[plane] - last, movie.frames), movie.frames)]
+        of_plane = [lag.frames for lag in lags[plane]]
+        gaps += [range(max(each.start - max(of_plane), 0), each.stop - min(of_plane)) for each in looked.dark[plane]]
+    kept = [range(max(gap.start, 0), min(gap.stop, movie.frames)) for gap in gaps]
+    return CameraFrames(movie.frames, tuple(lags), _joined(kept), movie.recorded)
 
 
 def _lags_of(first: int, slips: Sequence[Slip], frames: int) -> tuple[Lag, ...]:

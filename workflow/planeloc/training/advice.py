@@ -27,6 +27,7 @@ def training_advice(
     calibration: Path,
     weights: Path,
     output: Path,
+    synchronization: Path | None = None,
 ) -> str:
     """Return one line that says how to train a network for a movie.
 
@@ -36,10 +37,11 @@ def training_advice(
     spot_width_differs : the movie's spots have another width than those of the network's PSF.
     record : of the network.
     psf : the calibration in the frame of the reference camera.
-    movie, registration, calibration, weights, output : of `planeloc localize`; new weights go beside `output`.
+    movie, registration, calibration, weights, output, synchronization : of `planeloc localize`; new weights go beside `output`.
     """
     settings = {**_own_training(record), **remedy}
     files = {"psf": calibration, "registration": registration, "movie": movie, "start-from": weights}
+    files |= {"synchronization": synchronization} if synchronization else {}
     made = {"output": "weights.safetensors", "record": "training.json", "figure": "training.png"}
     files |= {name: output.with_name(file) for name, file in made.items()}
     command = ["planeloc", "train", *(word for name, path in files.items() for word in (f"--{name}", str(path)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def train(
     figure: Path,
     settings: TrainSettings,
     registration: Path | None = None,
+    synchronization: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Provide the network for a microscope: adopt given weights if they fit it, else train.
 
@@ -52,6 +54,7 @@ def train(
     output, record, figure : weights, training record (JSON) and its figure, to write.
     settings : how to train.
     registration : transforms of the cameras, whose standard deviations the network learns.
+    synchronization : files of the `synchronize` stage, one for every movie, in the same order; none: all in step.
 
     Returns
     -------
@@ -65,7 +68,11 @@ def train(
     check_scene_settings(settings)
     measured, transforms = _optics(psf, registration)
     start, made_for = load_network(start_from) if start_from else (None, None)
-    opened = [Movie.open(path) for path in movies]
+    if synchronization and len(synchronization) != len(movies):
+        raise PlanelocError(
+            f"{len(synchronization)} files of synchronize for {len(movies)} movies; give one for every movie, or none"
+        )
+    opened = [Movie.open(*paths) for paths in zip(movies, synchronization or [None] * len(movies), strict=True)]
     of_movie = opened[0].microscope if opened else None
     cameras = read_microscope(microscope) if microscope else of_movie
     usual = made_for.scene if made_for else None
