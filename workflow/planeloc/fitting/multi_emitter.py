@@ -20,8 +20,9 @@ from planeloc.core.devices import in_large_groups
 from planeloc.fitting import compiled_fit
 from planeloc.fitting.frame_model import drift_on_planes, in_window_nm
 from planeloc.fitting.maximum import Maximum, Residuals
+from planeloc.fitting.normal_equations import Unknowns
 from planeloc.fitting.tensor_fit import TensorFit
-from planeloc.fitting.windows import InitialMolecules
+from planeloc.fitting.windows import InitialMolecules, pixels_in_other
 from planeloc.psf import PSF
 
 _EXCESS_DEVIANCE = 1.3  # of a window over the median of the windows that are fitted together
@@ -45,6 +46,11 @@ class MoleculeFits(NamedTuple):
     def at(self, rows: Tensor) -> MoleculeFits:
         """Return some of the molecules, with the inter-camera drift of all frames."""
         return MoleculeFits(*(values[rows] for values in self[:-1]), self.drift_nm)
+
+    def replaced(self, rows: Tensor, others: MoleculeFits) -> MoleculeFits:
+        """Return the fits with those of others in some rows, by number; the inter-camera drift stays."""
+        values = (a.index_copy(0, rows, b) for a, b in zip(self[:-1], others[:-1], strict=True))
+        return MoleculeFits(*values, self.drift_nm)
 
 
 class MultiEmitterFit:
@@ -95,6 +101,30 @@ class MultiEmitterFit:
         place = in_window_nm(start, found.at, (start.mapped_px - found.corner) * self._pixel_nm)
         position = found.at.molecules[:, :3]
         return Residuals(start.frame, position, place, start.axes, found.residual, found.weight).at(rows)
+
+    def excess_over(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> Tensor:
+        """By how much the squared residuals of some rows (n,) exceed those that another fit leaves in some of its rows.
+
+        In units of the variance, over the pixels that are in both windows.
+        """
+        own, there = self._found, other._found
+        place, known = pixels_in_other(own.corner[rows], there.corner[others], round(own.residual.shape[2] ** 0.5))
+        residual, weight = own.residual[rows], own.weight[rows]
+        before, its_weight = (values[others].gather(2, place) for values in (there.residual, there.weight))
+        both = known & (weight > 0) & (its_weight > 0)
+        variance = torch.where(both, (1 / weight + 1 / its_weight) / 2, torch.inf)
+        return ((residual.square() - before.square()) / variance).sum(dim=(1, 2), dtype=torch.float64)
+
+    def adopt(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> None:
+        """Take some rows, by number, and their frames' inter-camera drift from another fit of the same images."""
+        own, new, frames = self._found, other._found, self._start.frame[rows]
+        drift = own.at.drift.index_copy(0, frames, new.at.drift[frames])
+        molecules = own.at.molecules.index_copy(0, rows, new.at.molecules[others])
+        names = ("corner", "residual", "weight")
+        values = {name: getattr(own, name).index_copy(0, rows, getattr(new, name)[others]) for name in names}
+        self._found = own._replace(at=Unknowns(molecules, drift), **values)
+        starts = zip(self._start, other._start, strict=True)
+        self._start = InitialMolecules(*(old.index_copy(0, rows, then[others]) for old, then in starts))
 
     def _result(self, found: Maximum) -> MoleculeFits:
         """A window with a larger residual than others has a molecule too few."""

@@ -19,6 +19,7 @@ from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.context import LocalizationContext
+from planeloc.localization.depth_starts import DepthStarts
 from planeloc.localization.detections import Detections, background_at
 
 _LEAST_PROBABILITY = 0.1  # less probable detections may be false positives that would take photons of others
@@ -35,6 +36,7 @@ class Refinement:
 
     def __init__(self, context: LocalizationContext) -> None:
         self._context = context
+        self._depth_starts = DepthStarts(context)
         cameras = context.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
         self._expected_deviance = expected_deviances(cameras).to(context.device)
@@ -81,7 +83,16 @@ class Refinement:
     def _fit(
         self, images: Tensor, background: Tensor, found: Detections, frames: slice
     ) -> tuple[MultiEmitterFit, MoleculeFits]:
-        """Fit all molecules of some frames."""
+        """Fit all molecules of some frames, from several depths where a camera does not see."""
+        problem, fits = self._fit_once(images, background, found, frames)
+        return problem, self._depth_starts(
+            problem, fits, found, lambda others: self._fit_once(images, background, others, frames)
+        )
+
+    def _fit_once(
+        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+    ) -> tuple[MultiEmitterFit, MoleculeFits]:
+        """Fit all molecules of some frames from where they were found."""
         context, position = self._context, found.position
         photons = found.photons.clamp(min=_LEAST_PHOTONS * context.record.scene.photons[0])
         mapped, axes = context.on_planes(position), context.axes_of_planes(position)
@@ -106,7 +117,8 @@ class Refinement:
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
         level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
-        judged = found._replace(goodness_of_fit=fits.goodness)
+        untold = found.deviation.masked_fill(deviation[:, 2:].isinf(), torch.inf)
+        judged = found._replace(goodness_of_fit=fits.goodness, deviation=untold)
         fitted = judged._replace(position=fits.position, deviation=deviation, photons=fits.photons, background=level)
         return judged.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 
