@@ -40,7 +40,11 @@ class RegressionFinder:
         few = max(1, _PIXELS_AT_ONCE_CPU // math.prod(context.field_px))
         size = _FRAMES_AT_ONCE_GPU if in_large_groups(context.device) else few
         architecture = context.record.architecture
-        seen = torch.from_numpy(Coverage(context.registration, context.field_px).masks()) if architecture.coverage else None
+        seen = (
+            torch.from_numpy(Coverage(context.registration, context.field_px).masks())
+            if architecture.coverage
+            else None
+        )
         self._architecture, self._seen = architecture, None if seen is None else seen.to(context.device)
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
 

@@ -29,6 +29,7 @@ from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
 from planeloc.localization.refine import Refinement
+from planeloc.localization.results import ADDED
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares
 from planeloc.movie.background import (
@@ -39,6 +40,7 @@ from planeloc.movie.background import (
 )
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
+from planeloc.transforms.coverage import Coverage
 from planeloc.transforms.resampling import Resampler
 
 _FEW_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
@@ -79,6 +81,7 @@ class Localizer:
         scene = context.record.scene
         typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
+        self._coverage = Coverage(context.registration, context.field_px)
         self._readers = ThreadPoolExecutor(_READERS) if in_large_groups(context.device) else None
         self._ahead: tuple[int, Future] | None = None  # first frame of the group that is being read
         self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
@@ -206,7 +209,10 @@ class Localizer:
             "goodness_of_fit": found.goodness_of_fit,
         }
         values = {name: tensor.numpy() for name, tensor in columns.items()}
-        of_transforms = self._shares.transform_sd_nm(self.context.registration, found.position.numpy())
+        position = found.position.numpy()
+        seen = self._coverage.seen(position[:, :2] / self.context.psf.pixel_size_nm)
+        values["planes_seen"] = seen.sum(axis=1)
+        of_transforms = self._shares.transform_sd_nm(self.context.registration, position, seen)
         for axis, name in enumerate(("x_sd", "y_sd")):
             values[name] = np.hypot(values[name], of_transforms[:, axis]).astype(values[name].dtype)
         return values
@@ -307,5 +313,5 @@ def _in_order(columns: dict[str, NDArray]) -> dict[str, NDArray]:
 
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
-        return localization_table.empty_columns(added=("goodness_of_fit",))
+        return localization_table.empty_columns(added=ADDED)
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

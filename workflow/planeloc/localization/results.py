@@ -7,20 +7,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from planeloc.io import localization_table
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import Inputs
 from planeloc.localization.settings import LocalizeSettings
+from planeloc.transforms.coverage import Coverage
 
-_ADDED = ("goodness_of_fit",)
+ADDED = ("goodness_of_fit", "planes_seen")
 
 
 def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[str, Any]) -> int:
-    """Join checkpoints into one table, one at a time in memory; returns the number of rows."""
-    with localization_table.LocalizationsWriter(output, metadata, added=_ADDED) as writer:
+    """Join checkpoints into one table, one at a time in memory; returns the number of rows.
+
+    Molecules whose depth cannot be told, which have an infinite standard deviation, are left out. Their number is added
+    to the `coverage` of the metadata, and that of the rows that not all cameras see.
+    """
+    left_out = partly = 0
+    for checkpoint in checkpoints:
+        for columns in localization_table.portions(checkpoint.path, ("z_sd", "planes_seen")):
+            told = ~np.isinf(columns["z_sd"])
+            left_out += int((~told).sum())
+            partly += int((columns["planes_seen"][told] < len(metadata["plane_depths_nm"])).sum())
+    found = {"left_out": left_out, "partly_seen": partly}
+    metadata = {**metadata, "coverage": {**metadata["coverage"], **found}}
+    with localization_table.LocalizationsWriter(output, metadata, added=ADDED) as writer:
         for checkpoint in checkpoints:
-            writer.append(localization_table.read_columns(checkpoint.path)[0])
-    return sum(checkpoint.rows for checkpoint in checkpoints)
+            columns = localization_table.read_columns(checkpoint.path)[0]
+            told = ~np.isinf(columns["z_sd"])
+            writer.append({name: values[told] for name, values in columns.items()})
+    return sum(checkpoint.rows for checkpoint in checkpoints) - left_out
 
 
 def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +45,8 @@ def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str
     movie, registration, psf, scene = inputs.movie, inputs.registration, inputs.psf, inputs.record.scene
     trained_nm = scene.drift_sd_nm(psf.pixel_size_nm)
     field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
+    coverage = Coverage(registration, inputs.field_px)
+    outline_nm = coverage.common_outline_px() * psf.pixel_size_nm
     return {
         "frames": movie.frames,
         "height_px": movie.height,
@@ -42,6 +61,7 @@ def table_metadata(inputs: Inputs, settings: LocalizeSettings, checked: dict[str
         "registration_sd_nm": [sd if math.isfinite(sd) else None for sd in field_sds],
         "network": list(inputs.record.architecture.channels),
         "distribution_check": checked,
+        "coverage": {"common_share": coverage.common_share(), "common_outline_nm": outline_nm.round(1).tolist()},
     }
 
 
