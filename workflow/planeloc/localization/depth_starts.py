@@ -49,6 +49,83 @@ class _Explored(NamedTuple):
     excess: Tensor  # (n,) of the squared residuals over those of the first fit; infinite where the fit failed
 
 
+class _State(NamedTuple):
+    """The best fits so far, of all molecules, and what was tried of those in some `rows`."""
+
+    fits: MoleculeFits
+    rows: Tensor  # (n,)
+    excess: Tensor  # (n,) of the squared residuals of the best fits over those of the first
+    tried: tuple[_Explored, ...]
+
+    @classmethod
+    def first(cls, fits: MoleculeFits, rows: Tensor) -> _State:
+        """Before anything else was tried."""
+        excess = torch.zeros_like(fits.photons[rows])
+        first = _Explored(
+            torch.arange(len(rows)).to(rows), fits.position[rows], excess.where(fits.fitted[rows], torch.inf)
+        )
+        return cls(fits, rows, excess, (first,))
+
+    def known(self, position: Tensor, number: Tensor, reach_nm: float) -> Tensor:
+        """(m,) Whether a start of some of the n molecules, by number, leads where another one has led."""
+        known = torch.zeros(len(number), dtype=torch.bool, device=number.device)
+        for other in self.tried:
+            place = torch.searchsorted(other.number, number).clamp(max=len(other.number) - 1)
+            away = (position - other.position[place]).abs()
+            same = (away[:, 2] < _SAME_NM) & (away[:, :2] < reach_nm).all(dim=1)
+            known |= (other.number[place] == number) & other.excess[place].isfinite() & same
+        return known
+
+    def after(
+        self,
+        problem: MultiEmitterFit,
+        found: Detections,
+        refit: Refit,
+        number: Tensor,
+        position: Tensor,
+        photons: Tensor,
+    ) -> _State:
+        """The state after some of the n molecules, by number, were fitted from other starts, with all of their frames.
+
+        `problem` adopts what is better.
+        """
+        own, fits = self.rows[number], self.fits
+        start = found._replace(
+            position=found.position.index_copy(0, own, position), photons=found.photons.index_copy(0, own, photons)
+        )
+        together = torch.nonzero(torch.isin(found.frame, found.frame[own]))[:, 0]
+        other, refitted = refit(start.at(together))
+        place = torch.searchsorted(together, own)
+        excess = self.excess[number] + other.excess_over(place, problem, own)
+        succeeded = refitted.fitted[place]
+        better = torch.where(succeeded == fits.fitted[own], excess < self.excess[number], succeeded)
+        explored = _Explored(number, refitted.position[place], excess.where(succeeded, torch.inf))
+        # All molecules of frames of which every start was better, of others only those that were.
+        chosen = ~torch.isin(found.frame[together], found.frame[own[~better]])
+        chosen[place[better]] = True
+        problem.adopt(together[chosen], other, torch.nonzero(chosen)[:, 0])
+        return _State(
+            fits.replaced(together[chosen], refitted.at(chosen)),
+            self.rows,
+            self.excess.index_copy(0, number[better], excess[better]),
+            (*self.tried, explored),
+        )
+
+    def judged(self) -> MoleculeFits:
+        """The fits, with an infinite variance of depths that cannot be told.
+
+        That is so where another depth that was tried explains about as much, and where no fit succeeded.
+        """
+        fits, rows = self.fits, self.rows
+        z, like = fits.position[rows, 2], ~fits.fitted[rows]
+        for other in self.tried:
+            apart = (other.position[:, 2] - z[other.number]).abs() > _OTHER_NM
+            like[other.number] |= apart & (other.excess - self.excess[other.number] < _TOLD)
+        covariance = fits.covariance.clone()
+        covariance[rows[like], 2, 2] = torch.inf
+        return fits._replace(covariance=covariance)
+
+
 class _Starts(NamedTuple):
     """Local maxima over depth of the gain of n molecules, the highest first."""
 
@@ -81,37 +158,17 @@ class DepthStarts:
         rows = torch.nonzero(self._partly_seen(found.position))[:, 0]
         if not len(rows):
             return fits
-        now = torch.zeros_like(found.photons[rows])  # excess of the squared residuals over those of the first fit
-        everyone = torch.arange(len(rows), device=rows.device)
-        tried = [_Explored(everyone, fits.position[rows], now.where(fits.fitted[rows], torch.inf))]
+        state = _State.first(fits, rows)
         for number in range(_ROUNDS):
-            left = torch.nonzero(~fits.fitted[rows])[:, 0] if number else everyone
+            left = torch.nonzero(~state.fits.fitted[rows])[:, 0] if number else torch.arange(len(rows)).to(rows)
             if not len(left):
                 break
-            starts = self._starts(problem.residuals(rows[left]), fits.at(rows[left]))
+            starts = self._starts(problem.residuals(rows[left]), state.fits.at(rows[left]))
             for position, photons, likely in zip(*(values.unbind(1) for values in starts), strict=True):
-                some = likely & ~_known(position, tried, left, self._reach_nm)
-                new, own = left[some], rows[left[some]]
-                if not len(new):
-                    continue
-                start = found._replace(
-                    position=found.position.index_copy(0, own, position[some]),
-                    photons=found.photons.index_copy(0, own, photons[some]),
-                )
-                together = torch.nonzero(torch.isin(found.frame, found.frame[own]))[:, 0]
-                other, refitted = refit(start.at(together))
-                place = torch.searchsorted(together, own)
-                excess = now[new] + other.excess_over(place, problem, own)
-                succeeded = refitted.fitted[place]
-                better = torch.where(succeeded == fits.fitted[own], excess < now[new], succeeded)
-                tried.append(_Explored(new, refitted.position[place], excess.where(succeeded, torch.inf)))
-                now[new[better]] = excess[better]
-                # All molecules of frames of which every start was better, of others only those that were.
-                chosen = ~torch.isin(found.frame[together], found.frame[own[~better]])
-                chosen[place[better]] = True
-                fits = fits.replaced(together[chosen], refitted.at(chosen))
-                problem.adopt(together[chosen], other, torch.nonzero(chosen)[:, 0])
-        return _judged(fits, rows, now, tried)
+                new = likely & ~state.known(position, left, self._reach_nm)
+                if new.any():
+                    state = state.after(problem, found, refit, left[new], position[new], photons[new])
+        return state.judged()
 
     def _partly_seen(self, position: Tensor) -> Tensor:
         """(n,) Whether some camera shows less than the whole image of molecules at (n, 3) nm, or nothing of it."""
@@ -147,29 +204,3 @@ class DepthStarts:
         )
         photons = fits.photons.to(like)[:, None] * brightness
         return residuals._replace(residual=like + photons[..., None] * own.flatten(2))
-
-
-def _known(position: Tensor, tried: list[_Explored], left: Tensor, reach_nm: float) -> Tensor:
-    """(n,) Whether a start of some molecules, by number, leads where another one has led."""
-    known = torch.zeros(len(left), dtype=torch.bool, device=left.device)
-    for other in tried:
-        place = torch.searchsorted(other.number, left).clamp(max=len(other.number) - 1)
-        away = (position - other.position[place]).abs()
-        same = (away[:, 2] < _SAME_NM) & (away[:, :2] < reach_nm).all(dim=1)
-        known |= (other.number[place] == left) & other.excess[place].isfinite() & same
-    return known
-
-
-def _judged(fits: MoleculeFits, rows: Tensor, now: Tensor, tried: list[_Explored]) -> MoleculeFits:
-    """The fits, with an infinite variance of depths that cannot be told.
-
-    That is so of those (of some rows) that explain no more than another depth that was tried, and where no fit
-    succeeded.
-    """
-    z, like = fits.position[rows, 2], ~fits.fitted[rows]
-    for other in tried:
-        apart = (other.position[:, 2] - z[other.number]).abs() > _OTHER_NM
-        like[other.number] |= apart & (other.excess - now[other.number] < _TOLD)
-    covariance = fits.covariance.clone()
-    covariance[rows[like], 2, 2] = torch.inf
-    return fits._replace(covariance=covariance)

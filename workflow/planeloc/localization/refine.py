@@ -8,6 +8,7 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,11 +37,14 @@ class Refinement:
 
     def __init__(self, context: LocalizationContext) -> None:
         self._context = context
-        self._depth_starts = DepthStarts(context)
         cameras = context.movie.microscope.cameras
         self._noise = PixelNoise.of(cameras)
         self._expected_deviance = expected_deviances(cameras).to(context.device)
         self._ceiling = torch.tensor([camera.saturated_photons for camera in cameras], device=context.device)
+
+    @cached_property
+    def _depth_starts(self) -> DepthStarts:
+        return DepthStarts(self._context)
 
     def __call__(self, images: Tensor, background: Tensor, found: Detections) -> Detections:
         """Refine the detections that can be fitted, and add molecules that were missed.
