@@ -50,7 +50,7 @@ class Coverage:
     def common_outline_px(self) -> Array:
         """(n, 2): corners (x, y) of the part of the reference's field that all cameras see; no corners if none.
 
-        Sides are bent where a transform is not affine.
+        Sides are bent where a transform is not affine; one that bends inwards is cut along its tangents.
         """
         rows, columns = self.field_px
         outline = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], dtype=np.float64)
