@@ -27,7 +27,9 @@ def molecules(x_px, count=20):
     return np.column_stack((x * PIXEL, y * PIXEL, random.uniform(-600, 600, count))), random.uniform(1600, 5400, count)
 
 
-@pytest.mark.parametrize("x_px", [32.0, 57.0])  # 57: some pixels of the window lie beyond the edge, but hardly any light
+@pytest.mark.parametrize(
+    "x_px", [32.0, 57.0]
+)  # 57: some pixels of the window lie beyond the edge, but hardly any light
 def test_it_is_that_of_all_planes_where_all_see(x_px):
     position, photons = molecules(x_px)
     bounds = bounds_on_cameras(PSF, NOISE, position, photons, LEVEL, cameras(0.0, 0.0, 0.0))

@@ -54,7 +54,9 @@ def test_on_tiles_it_is_as_on_whole_frames():
     with torch.inference_mode():
         whole, tiled = network(images), maps_on_tiles(network, images, marks)
     for image, row, column in marks.nonzero().tolist():
-        y, x = torch.meshgrid(torch.arange(8 * row, 8 * row + 8), torch.arange(8 * column, 8 * column + 8), indexing="ij")
+        y, x = torch.meshgrid(
+            torch.arange(8 * row, 8 * row + 8), torch.arange(8 * column, 8 * column + 8), indexing="ij"
+        )
         found = tiled.at(torch.full_like(y, image).flatten(), y.flatten(), x.flatten())
         torch.testing.assert_close(found, whole[image, :, y, x].flatten(1).T, rtol=1e-3, atol=1e-3)
 

@@ -8,8 +8,8 @@ steps, with the closest Gaussian, as in the search for missed molecules. Where a
 best, or more than that of the fit, the fit is repeated from there, and the molecule keeps the one that explains its
 window best.
 
-With few planes two depths may explain it equally well, such as those above and below the only focal plane. Such a depth
-cannot be told: its variance becomes infinite.
+With few planes two depths may explain it equally well, such as those above and below the only focal plane, or none well.
+Such a depth cannot be told: its variance becomes infinite.
 """
 
 from __future__ import annotations
@@ -111,13 +111,14 @@ class _State(NamedTuple):
             (*self.tried, explored),
         )
 
-    def judged(self) -> MoleculeFits:
+    def judged(self, largest_sd_nm: float) -> MoleculeFits:
         """The fits, with an infinite variance of depths that cannot be told.
 
-        That is so where another depth that was tried explains about as much, and where no fit succeeded.
+        That is so where another depth that was tried explains about as much, where the standard deviation is larger
+        than `largest_sd_nm`, and where no fit succeeded.
         """
         fits, rows = self.fits, self.rows
-        z, like = fits.position[rows, 2], ~fits.fitted[rows]
+        z, like = fits.position[rows, 2], ~fits.fitted[rows] | (fits.covariance[rows, 2, 2] > largest_sd_nm**2)
         for other in self.tried:
             apart = (other.position[:, 2] - z[other.number]).abs() > _OTHER_NM
             like[other.number] |= apart & (other.excess - self.excess[other.number] < _TOLD)
@@ -141,6 +142,7 @@ class DepthStarts:
         self._psf = context.psf
         self._coverage = Coverage(context.registration, context.field_px)
         low, high = context.record.scene.depth_range_nm
+        self._largest_sd_nm = (high - low) / context.psf.planes / 2  # half the distance of the planes
         number = max(2, round((high - low) / _DEPTH_STEP_NM) + 1)
         depths = torch.linspace(low, high, number, dtype=torch.float64)
         lateral = torch.tensor(_STEPS_PX, dtype=torch.float64) * context.psf.pixel_size_nm
@@ -168,7 +170,7 @@ class DepthStarts:
                 new = likely & ~state.known(position, left, self._reach_nm)
                 if new.any():
                     state = state.after(problem, found, refit, left[new], position[new], photons[new])
-        return state.judged()
+        return state.judged(self._largest_sd_nm)
 
     def _partly_seen(self, position: Tensor) -> Tensor:
         """(n,) Whether some camera shows less than the whole image of molecules at (n, 3) nm, or nothing of it."""
