@@ -8,8 +8,8 @@ steps, with the closest Gaussian, as in the search for missed molecules. Where a
 best, or more than that of the fit, the fit is repeated from there, and the molecule keeps the one that explains its
 window best.
 
-With few planes two depths may explain it equally well, such as those above and below the only focal plane, or none well.
-Such a depth cannot be told: its variance becomes infinite.
+With few planes two depths may explain it equally well, such as those above and below the only focal plane. Such a depth
+cannot be told, nor one with a large standard deviation: its variance becomes infinite.
 """
 
 from __future__ import annotations

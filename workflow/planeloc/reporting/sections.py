@@ -63,8 +63,8 @@ CAPTIONS = {
     ),
     "registration": Caption(
         "registration",
-        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Shaded: the field that "
-        "all cameras see. Grey lines: "
+        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Shaded: the field "
+        "that all cameras see. Grey lines: "
         "standard deviation of the transform, nm.",
     ),
     "calibration": Caption(
