@@ -7,6 +7,7 @@ rule evaluate:
         microscope=lambda wildcards: microscope_of(
             experiment.samples[wildcards.sample].calibration
         ),
+        registration=rules.update_registration.output.registration,
     output:
         metrics="<results>/{sample}/evaluation.json",
         figure=report(
@@ -26,6 +27,6 @@ rule evaluate:
         version=stage_version("evaluate"),
     shell:
         "planeloc evaluate --localizations {input.localizations:q} {params.truth} {params.options} "
-        "--psf {input.psf:q} --microscope {input.microscope:q} "
+        "--psf {input.psf:q} --microscope {input.microscope:q} --registration {input.registration:q} "
         "--output {output.metrics:q} --figure {output.figure:q} "
         "--provenance {output.provenance:q} 2>&1 | tee -i {log:q}"

@@ -19,6 +19,7 @@ from planeloc.evaluation.settings import EvaluateSettings
     File("--truth", "Ground-truth positions (CSV), if known.", required=False),
     File("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False),
     File("--microscope", "Microscope file (YAML), for the same comparison.", required=False),
+    File("--registration", "Transforms, for the bound of molecules that not all cameras see.", required=False),
     output("--output", "Metrics and verdicts (JSON)."),
     FIGURE,
 )

@@ -57,6 +57,7 @@ _LABELS = {
     "transform_sd_nm": "transform standard deviation",
     "corner_sd_nm": "transform standard deviation, corner",
     "covered_area_fraction": "field covered by matched beads",
+    "common_field_fraction": "field that all cameras see",
     # cameras
     "gain_relative_sd": "relative standard deviation of the gain",
     "electrons_per_count": "conversion gain, electrons per count",
@@ -169,10 +170,27 @@ _LABELS = {
     "rmse_axial_over_bound": "axial RMSE / Cramér–Rao bound",
     "empty_frames_fraction": "frames without localizations",
     "depth_ends_fraction": "localizations at the ends of the depth range",
+    "partly_seen": "localizations that not all cameras see",
+    "left_out_at_edges": "left out: depth unknown where cameras do not see",
+    "edge_molecules": "molecules that all cameras but one see",
+    "edge_recall": "their recall",
+    "edge_lateral_over_bound": "their lateral RMSE / Cramér–Rao bound",
+    "edge_axial_over_bound": "their axial RMSE / Cramér–Rao bound",
+    **{f"edge_normalised_error_{axis}": f"their normalised error along {axis}" for axis in "xyz"},
     **{f"normalised_error_{axis}": f"normalised error along {axis}" for axis in "xyz"},
 }
 _PERCENT = {
-    *("recall", "precision", "jaccard", "flicker", "photobleaching", "defocus_coverage", "gaussian_residual_in_focus"),
+    "common_field_fraction",
+    *(
+        "recall",
+        "edge_recall",
+        "precision",
+        "jaccard",
+        "flicker",
+        "photobleaching",
+        "defocus_coverage",
+        "gaussian_residual_in_focus",
+    ),
     *(
         "width_residual_over_waist",
         "largest_brightness_sd",

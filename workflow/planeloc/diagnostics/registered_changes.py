@@ -145,7 +145,9 @@ class RegisteredChanges:
         self._padded = [fft.next_fast_len(length + 2 * LARGEST_PX, real=True) for length in self.windows.size]
         parts = [[None] * movie.planes for _ in self.windows.corners]
         self._images: list[list[list[Images]]] = [[list(each) for each in parts] for _ in self._stretches]
-        self._spectra: list[list[list[NDArray[np.complex64]]]] = [[list(each) for each in parts] for _ in self._stretches]
+        self._spectra: list[list[list[NDArray[np.complex64]]]] = [
+            [list(each) for each in parts] for _ in self._stretches
+        ]
         for plane in range(movie.planes):
             self._register(plane)
 
@@ -252,7 +254,10 @@ def _around(images: Images, tile: Tile, reach_px: int) -> Images:
         (len(images), tile.bottom - tile.top + 2 * reach_px, tile.right - tile.left + 2 * reach_px), np.float32
     )
     top, left = tile.top - reach_px, tile.left - reach_px
-    y, x = slice(max(top, 0), min(tile.bottom + reach_px, rows)), slice(max(left, 0), min(tile.right + reach_px, columns))
+    y, x = (
+        slice(max(top, 0), min(tile.bottom + reach_px, rows)),
+        slice(max(left, 0), min(tile.right + reach_px, columns)),
+    )
     wide[:, y.start - top : y.stop - top, x.start - left : x.stop - left] = images[:, y, x]
     return wide
 

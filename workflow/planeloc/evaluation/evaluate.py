@@ -20,6 +20,7 @@ from planeloc.core.files import write_json
 from planeloc.core.settings import check
 from planeloc.evaluation import figure as figures
 from planeloc.evaluation import metrics
+from planeloc.evaluation.bounds import bounds_on_cameras
 from planeloc.evaluation.ground_truth import read_ground_truth
 from planeloc.evaluation.quality import accuracy_checks, statistics, statistics_checks
 from planeloc.evaluation.settings import EvaluateSettings
@@ -27,6 +28,8 @@ from planeloc.io import localization_table
 from planeloc.io.localization_table import field_nm, kept_frames, metadata_value
 from planeloc.psf import read_psf
 from planeloc.psf.bound_table import many_position_bounds
+from planeloc.transforms.camera_transform import Registration
+from planeloc.transforms.coverage import Coverage
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ def evaluate(
     settings: EvaluateSettings,
     psf: Path | None = None,
     microscope: Path | None = None,
+    registration: Path | None = None,
 ) -> str:
     """Write the quality values of a table; returns a summary in one line.
 
@@ -47,6 +51,7 @@ def evaluate(
     truth : ground-truth table (CSV), which adds the figures of merit.
     output, figure : quality values (JSON) and figure (PNG) to write.
     psf, microscope : both or neither; they add the errors relative to the Cramér–Rao bound.
+    registration : transforms of the cameras, from which the bound knows what each of them sees; None: all see all.
 
     Raises
     ------
@@ -73,7 +78,12 @@ def evaluate(
     low, high = metadata["depth_range_nm"]
     merits = metrics.scores(comparison) | metrics.voxel_scores(comparison, tuple(metadata["voxel_nm"]), low)
     if psf and microscope:
-        merits |= metrics.bound_scores(comparison, _bounds(comparison, values["background_median"], psf, microscope))
+        size = (int(metadata_value(localizations_file, metadata, name)) for name in ("height_px", "width_px"))
+        coverage = Coverage(Registration.read(registration), tuple(size)) if registration else None
+        bounds = _bounds(comparison, values["background_median"], psf, microscope, coverage)
+        merits |= metrics.bound_scores(comparison, bounds)
+        if coverage:
+            merits |= metrics.edge_scores(comparison, bounds, coverage, metadata["pixel_size_nm"])
     depths = metrics.by_depth(comparison, np.linspace(low, high, settings.depth_bins + 1))
     content = quality_dict({**merits, **values}, [*accuracy_checks(merits, settings), *checks])
     content["by_depth"] = [{name: _json_number(value) for name, value in row.items()} for row in depths]
@@ -102,7 +112,9 @@ def _compare(
     return metrics.compare(table, molecules[kept[molecules["frame"]]], size, settings)
 
 
-def _bounds(comparison: metrics.Comparison, background: float, psf: Path, microscope: Path) -> NDArray[np.float64]:
+def _bounds(
+    comparison: metrics.Comparison, background: float, psf: Path, microscope: Path, coverage: Coverage | None
+) -> NDArray[np.float64]:
     """Cramér–Rao bounds of the molecules that were found, (pairs, 3) nm."""
     model, scope = read_psf(psf), read_microscope(microscope)
     pixels = (model.pixel_size_nm, scope.pixel_size_nm)
@@ -112,7 +124,12 @@ def _bounds(comparison: metrics.Comparison, background: float, psf: Path, micros
             f"cameras and {pixels[1]:g} nm; give the PSF that was calibrated for this microscope"
         )
     noise = PixelNoise.of(scope.cameras)
-    return many_position_bounds(model, noise, comparison.truth_nm, comparison.photons, max(background, 0.0))
+    molecules = (model, noise, comparison.truth_nm, comparison.photons, max(background, 0.0))
+    if coverage is None:
+        return many_position_bounds(*molecules)
+    if coverage.registration.planes != model.planes:
+        raise PlanelocError(f"{psf}: {model.planes} planes, but the registration has {coverage.registration.planes}")
+    return bounds_on_cameras(*molecules, coverage)
 
 
 def _json_number(value: Any) -> Any:

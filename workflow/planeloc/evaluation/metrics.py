@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.scenes.truth_matching import Points, match
+from planeloc.transforms.coverage import Coverage
 
 _ALPHA_LATERAL = 1.0  # 1/nm
 _ALPHA_AXIAL = 0.5  # 1/nm
@@ -140,6 +141,29 @@ def bound_scores(comparison: Comparison, bound_nm: NDArray[np.float64]) -> dict[
         "bound_axial_nm": rmse_axial(bound_nm),
         "rmse_lateral_over_bound": _rms(np.sqrt(squared[:, :2].sum(axis=1) / limit[:, :2].sum(axis=1))),
         "rmse_axial_over_bound": _rms(np.sqrt(squared[:, 2] / limit[:, 2])),
+    }
+
+
+def edge_scores(
+    comparison: Comparison, bound_nm: NDArray[np.float64], coverage: Coverage, pixel_size_nm: float
+) -> dict[str, float]:
+    """How well molecules are found that all cameras but one see: `edge_…`; NaN where there are none.
+
+    `bound_nm` (pairs, 3) is that of the cameras that see them.
+    """
+    missing = coverage.registration.planes - 1
+    found, all_ = (
+        coverage.seen(position[:, :2] / pixel_size_nm).sum(axis=-1) == missing
+        for position in (comparison.truth_nm, comparison.molecule_nm)
+    )
+    error, bound, sd = comparison.error_nm[found], bound_nm[found], comparison.sd_nm[found]
+    lateral = (error[:, :2] ** 2).sum(axis=1) / (bound[:, :2] ** 2).sum(axis=1)
+    return {
+        "edge_molecules": int(all_.sum()),
+        "edge_recall": _mean(comparison.detected[all_]),
+        "edge_lateral_over_bound": _rms(np.sqrt(lateral)),
+        "edge_axial_over_bound": _rms(error[:, 2] / bound[:, 2]),
+        **{f"edge_normalised_error_{axis}": _rms(error[:, n] / sd[:, n]) for n, axis in enumerate(AXES)},
     }
 
 

@@ -26,7 +26,14 @@ def statistics(table: pd.DataFrame, metadata: Mapping[str, Any]) -> dict[str, fl
     low, high = metadata["depth_range_nm"]
     end = _DEPTH_ENDS * (high - low)
     z = table["z"].to_numpy()
+    coverage = metadata.get("coverage", {})
+    at_edges = {
+        "common_field_fraction": coverage.get("common_share"),
+        "partly_seen": coverage.get("partly_seen"),
+        "left_out_at_edges": coverage.get("left_out"),
+    }
     return {
+        **{name: value for name, value in at_edges.items() if value is not None},
         "localizations": len(table),
         "frames": frames,
         "localizations_per_frame": len(table) / frames if frames else math.nan,

@@ -21,8 +21,9 @@ from planeloc.fitting import compiled_fit
 from planeloc.fitting.drift_information import DriftInformation, drift_information
 from planeloc.fitting.frame_model import drift_on_planes, in_window_nm
 from planeloc.fitting.maximum import Maximum, Residuals
+from planeloc.fitting.normal_equations import Unknowns
 from planeloc.fitting.tensor_fit import TensorFit
-from planeloc.fitting.windows import InitialMolecules
+from planeloc.fitting.windows import InitialMolecules, pixels_in_other
 from planeloc.psf import PSF
 
 _EXCESS_DEVIANCE = 1.3  # of a window over the median of the windows that are fitted together
@@ -41,6 +42,7 @@ class MoleculeFits(NamedTuple):
     # (n,) bool: False, with the values of the start, for molecules that left it, are dark or explain too little
     fitted: Tensor
     suspect: Tensor  # (n,) bool: the window's residual is larger than others', as if a molecule had been missed
+    at_rest: Tensor  # (n, 3) nm, what the position would change by if the inter-camera drift were 0
     drift_nm: Tensor  # (frames, planes, 2) inter-camera drift along the axes of the reference camera
     drift_known: DriftInformation  # with responses of molecules that were fitted; 0 for others
 
@@ -49,6 +51,16 @@ class MoleculeFits(NamedTuple):
         known = self.drift_known
         known = known._replace(response=known.response[rows], variance=known.variance[rows])
         return MoleculeFits(*(values[rows] for values in self[:-2]), self.drift_nm, known)
+
+    def replaced(self, rows: Tensor, others: MoleculeFits, frames: Tensor) -> MoleculeFits:
+        """Return the fits with those of others in some rows, by number, and in the `frames` of these rows."""
+        values = (a.index_copy(0, rows, b) for a, b in zip(self[:-2], others[:-2], strict=True))
+        own, new = self.drift_known, others.drift_known
+        known = DriftInformation(
+            *(a.index_copy(0, frames, b[frames]) for a, b in zip(own[:2], new[:2], strict=True)),
+            *(a.index_copy(0, rows, b) for a, b in zip(own[2:], new[2:], strict=True)),
+        )
+        return MoleculeFits(*values, self.drift_nm.index_copy(0, frames, others.drift_nm[frames]), known)
 
 
 class MultiEmitterFit:
@@ -100,6 +112,34 @@ class MultiEmitterFit:
         position = found.at.molecules[:, :3]
         return Residuals(start.frame, position, place, start.axes, found.residual, found.weight).at(rows)
 
+    def excess_over(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> Tensor:
+        """By how much the squared residuals of some rows (n,) exceed those that another fit leaves in some of its rows.
+
+        In units of the variance, over the pixels that are in both windows.
+        """
+        own, there = self._found, other._found
+        place, known = pixels_in_other(own.corner[rows], there.corner[others], round(own.residual.shape[2] ** 0.5))
+        residual, weight = own.residual[rows], own.weight[rows]
+        before, its_weight = (values[others].gather(2, place) for values in (there.residual, there.weight))
+        both = known & (weight > 0) & (its_weight > 0)
+        variance = torch.where(both, (1 / weight + 1 / its_weight) / 2, torch.inf)
+        return ((residual.square() - before.square()) / variance).sum(dim=(1, 2), dtype=torch.float64)
+
+    def frames_of(self, rows: Tensor) -> Tensor:
+        """Frames of some molecules, by number."""
+        return self._start.frame[rows]
+
+    def adopt(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> None:
+        """Take some rows, by number, and their frames' inter-camera drift from another fit of the same images."""
+        own, new, frames = self._found, other._found, self.frames_of(rows)
+        drift = own.at.drift.index_copy(0, frames, new.at.drift[frames])
+        molecules = own.at.molecules.index_copy(0, rows, new.at.molecules[others])
+        names = ("corner", "residual", "weight")
+        values = {name: getattr(own, name).index_copy(0, rows, getattr(new, name)[others]) for name in names}
+        self._found = own._replace(at=Unknowns(molecules, drift), **values)
+        starts = zip(self._start, other._start, strict=True)
+        self._start = InitialMolecules(*(old.index_copy(0, rows, then[others]) for old, then in starts))
+
     def _result(self, found: Maximum) -> MoleculeFits:
         """A window with a larger residual than others has a molecule too few."""
         molecules = found.at.molecules
@@ -112,6 +152,8 @@ class MultiEmitterFit:
         variance = torch.diagonal(covariance, dim1=1, dim2=2)
         known = (variance > 0).all(dim=1) & covariance.isfinite().flatten(1).all(dim=1)
         fitted = self._usable & seen & ~found.held & explained & known
+        of_drift = self._drift_information(found, fitted, scale)
+        drift = found.at.drift[self._given.frame]
         return MoleculeFits(
             torch.where(fitted[:, None], molecules[:, :3], self._given.position),
             torch.where(fitted, molecules[:, 3], self._given.photons),
@@ -120,8 +162,9 @@ class MultiEmitterFit:
             found.goodness,
             fitted,
             seen & ~explained,
+            -(of_drift.response @ drift[..., None])[..., 0],
             drift_on_planes(found.at.drift),
-            self._drift_information(found, fitted, scale),
+            of_drift,
         )
 
     def _drift_information(self, found: Maximum, fitted: Tensor, scale: Tensor) -> DriftInformation:

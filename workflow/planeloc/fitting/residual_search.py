@@ -60,6 +60,29 @@ def find_missed(
     return MissedMolecules(rows, position[rows], photons[rows])
 
 
+def gains(psf: PSF, images: Residuals, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """How much one molecule explains of windows, at many places, with every plane's background free.
+
+    Parameters
+    ----------
+    images : windows that show a molecule and background, in place of residuals.
+    steps : (k, 3) steps in x and y from the molecule's position, and depth.
+
+    Returns
+    -------
+    gain, photons : (n, k) by how much the molecule lowers the sum of squares, and its photons.
+    """
+    weight = images.weight.unflatten(2, (-1, round(images.weight.shape[2] ** 0.5)))
+    y, x = _profiles(psf, images, steps.to(images.position), weight.shape[-1])
+    shown = weight * images.residual.view_as(weight)
+    total = images.weight.sum(dim=2).clamp(min=1e-12)[..., None]
+    level = shown.sum(dim=(2, 3))[..., None]
+    covered = ((y @ weight) * x).sum(dim=3)
+    match = (((y @ shown) * x).sum(dim=3) - covered * level / total).sum(dim=1)
+    energy = (((y.square() @ weight) * x.square()).sum(dim=3) - covered.square() / total).sum(dim=1).clamp(min=1e-12)
+    return match.square() / energy, match / energy
+
+
 def _distinct(frame: NDArray[np.int64], gain: NDArray, position: NDArray, same_nm: float) -> NDArray[np.int64]:
     """Rows of enough gain, ascending; of two of a frame at the same position the one of more gain."""
     kept: dict[int, list[int]] = {}

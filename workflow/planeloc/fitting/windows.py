@@ -100,13 +100,22 @@ class MoleculeWindows:
 
     def pixels_in_partner(self, pairs: OverlappingPairs) -> tuple[Tensor, Tensor]:
         """Index (m, planes, pixels) of the first window's pixels in the second one, and whether they are in it."""
-        steps = torch.arange(self.side, device=self.pixel.device)
-        between = self.corner[pairs.first] - self.corner[pairs.second]
-        x, y = (between[..., axis, None] + steps for axis in (0, 1))
-        there = ((y >= 0) & (y < self.side))[..., :, None] & ((x >= 0) & (x < self.side))[..., None, :]
-        pixel = y[..., :, None] * self.side + x[..., None, :]
-        there = there & (pairs.first != pairs.second)[:, None, None, None]
-        return torch.where(there, pixel, 0).flatten(2), there.flatten(2)
+        pixel, there = pixels_in_other(self.corner[pairs.first], self.corner[pairs.second], self.side)
+        there = there & (pairs.first != pairs.second)[:, None, None]
+        return torch.where(there, pixel, 0), there
+
+
+def pixels_in_other(corner: Tensor, other: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Index (n, planes, pixels) of the pixels of windows in other windows, and whether they are in them; else 0.
+
+    `corner` and `other` (n, planes, 2) are the columns and rows of the first pixels.
+    """
+    steps = torch.arange(side, device=corner.device)
+    between = corner - other
+    x, y = (between[..., axis, None] + steps for axis in (0, 1))
+    there = ((y >= 0) & (y < side))[..., :, None] & ((x >= 0) & (x < side))[..., None, :]
+    pixel = y[..., :, None] * side + x[..., None, :]
+    return torch.where(there, pixel, 0).flatten(2), there.flatten(2)
 
 
 def _pairs_in_table(corner: Tensor, table: FrameTable, reach: float) -> OverlappingPairs:

@@ -46,6 +46,7 @@ ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
         "1",
         "deviance of the counts around it over its expectation; 1 if they fit",
     ),
+    "planes_seen": ("int32", "1", "cameras on whose sensor it lies; of a linked molecule the fewest"),
     "local_density": (
         "float32",
         "1/um^2",

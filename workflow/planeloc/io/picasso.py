@@ -58,7 +58,14 @@ COLUMNS: dict[str, str] = {
 LINKED_COLUMNS: dict[str, str] = {"len": "<i4", "n": "<i4", "photon_rate": "<f4"}
 """Fields of a linked table: frames from the first to the last, frames with a localization, photons per such frame."""
 
-_OWN_TYPES = {"probability": "<f4", "goodness_of_fit": "<f4", "local_density": "<f4", "group": "<i4", UNKNOWN: "<u2"}
+_OWN_TYPES = {
+    "probability": "<f4",
+    "goodness_of_fit": "<f4",
+    "local_density": "<f4",
+    "planes_seen": "<i4",
+    "group": "<i4",
+    UNKNOWN: "<u2",
+}
 _NEEDED = {"frame", "x", "y", "photons", "background", "x_sd", "y_sd"}
 _SIZES = {"width_px": "Width", "height_px": "Height", "frames": "Frames"}
 _CHUNK_ROWS = 1 << 16
@@ -181,7 +188,7 @@ def _table(path: Path, rows: np.ndarray, pixel_nm: float) -> pd.DataFrame:
         table["background"] /= np.maximum(table["frames"], 1)
     for column in OWN_COLUMNS:
         if column in present and column not in ("frames", "last_frame"):
-            table[column] = rows[column].astype(np.int64 if column == "group" else np.float64)
+            table[column] = rows[column].astype(np.int64 if column in ("planes_seen", "group") else np.float64)
     restore_unknown(table, rows[UNKNOWN] if UNKNOWN in present else None)
     report_unused(path, present, (*COLUMNS, *LINKED_COLUMNS, *_OWN_TYPES))
     return table

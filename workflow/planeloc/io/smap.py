@@ -42,6 +42,7 @@ FIELDS: dict[str, str] = {
     "locprecznm": "z_sd",
     "probability": "probability",
     "goodness_of_fit": "goodness_of_fit",
+    "planes_seen": "planes_seen",
     "local_density": "local_density",
     "frames": "frames",
     "last_frame": "last_frame",
@@ -90,7 +91,13 @@ def _fields(outgoing: Outgoing) -> dict[str, NDArray]:
     """``saveloc.loc``: one column of MATLAB per field, filled portion by portion."""
     rows = len(outgoing)
     columns = {field: column for field, column in FIELDS.items() if column in outgoing.columns}
-    double = {"frame", "frames", "last_frame", "group"}  # single precision holds whole numbers up to 16 million
+    double = {
+        "frame",
+        "planes_seen",
+        "frames",
+        "last_frame",
+        "group",
+    }  # single precision holds whole numbers up to 16 million
     names = ["frame", *columns, _LATERAL, *_LATERAL_AXES, *[UNKNOWN] * outgoing.flagged]
     fields = {field: np.empty((rows, 1), dtype="f8" if field in double else "f4") for field in names}
     for start, numbers in outgoing.portions():

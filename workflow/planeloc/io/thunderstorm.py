@@ -53,6 +53,7 @@ OTHER_COLUMNS: dict[str, str] = {
     "uncertainty_y [nm]": "%.3f",
     "probability": "%.7g",
     "goodness_of_fit": "%.7g",
+    "planes_seen": "%d",
     "local_density": "%.7g",
     "last_frame": "%d",  # counted from 1, as `frame`
     "group": "%d",
@@ -69,6 +70,7 @@ _TO_PLANELOC: dict[str, str] = {
     "uncertainty_z [nm]": "z_sd",
     "probability": "probability",
     "goodness_of_fit": "goodness_of_fit",
+    "planes_seen": "planes_seen",
     "local_density": "local_density",
     "detections": "frames",
     "last_frame": "last_frame",

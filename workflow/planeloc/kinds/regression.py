@@ -31,7 +31,7 @@ class Regression(NetworkKind):
     training_defaults = {"samples": 200_000, "batch": 8, "learning_rate": 3e-3, "channels": "24,48,64"}  # noqa: RUF012
     detection_threshold = 0.3
     shipped_weights = "resources/regression.safetensors"
-    scene_settings = ("density", "window_px", "background_error")
+    scene_settings = ("density", "window_px", "background_error", "edges")
     calibrated = True
     learns_faintest = True  # it says how certain it is of every molecule, and must have seen the dimmest
     transfers_between_planes = False  # first and last layers are lost; it learns more slowly (docs/benchmarks.md)

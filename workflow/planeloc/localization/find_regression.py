@@ -15,9 +15,11 @@ from planeloc.localization.candidates import bright_tiles, spot_side_px
 from planeloc.localization.context import LocalizationContext
 from planeloc.localization.detections import Detections, background_at
 from planeloc.networks.pixel_maps import PixelMaps
+from planeloc.networks.regression import with_coverage
 from planeloc.networks.regression_molecules import find_molecules
 from planeloc.networks.tiled_regression import TILE_PX, maps_on_tiles
 from planeloc.networks.tiles import TileGrid
+from planeloc.transforms.coverage import Coverage
 
 _FRAMES_AT_ONCE_GPU = 100
 _PIXELS_AT_ONCE_CPU = 1 << 18
@@ -37,6 +39,13 @@ class RegressionFinder:
         self._grid, self._spot_px = TileGrid(TILE_PX, context.field_px), spot_side_px(context.psf)
         few = max(1, _PIXELS_AT_ONCE_CPU // math.prod(context.field_px))
         size = _FRAMES_AT_ONCE_GPU if in_large_groups(context.device) else few
+        architecture = context.record.architecture
+        seen = (
+            torch.from_numpy(Coverage(context.registration, context.field_px).masks())
+            if architecture.coverage
+            else None
+        )
+        self._architecture, self._seen = architecture, None if seen is None else seen.to(context.device)
         self._batch = AdaptiveBatch(size, context.device, "localizing", "record a smaller field")
 
     def __call__(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
@@ -63,6 +72,7 @@ class RegressionFinder:
 
     def _output(self, frames: Tensor, tiles: Tensor | None) -> PixelMaps:
         """The network's output for every pixel, or for those of some tiles."""
+        frames = with_coverage(self._architecture, frames, self._seen)
         with self._context.stopwatch("network"):
             if tiles is None:
                 return PixelMaps.whole(self._network(frames.contiguous(memory_format=torch.channels_last)))

@@ -29,6 +29,7 @@ from planeloc.io import localization_table
 from planeloc.localization.context import InputPaths, Inputs, LocalizationContext
 from planeloc.localization.detections import Detections, Finder
 from planeloc.localization.refine import KnownOfDrift, Refinement
+from planeloc.localization.results import ADDED
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.localization.transform_uncertainty import PlaneShares, common_sd_nm
 from planeloc.movie.background import (
@@ -39,6 +40,7 @@ from planeloc.movie.background import (
 )
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
+from planeloc.transforms.coverage import Coverage
 from planeloc.transforms.resampling import Resampler
 
 _FEW_FRAMES = (20, 10, 5, 2, 1)  # divisors of BACKGROUND_FRAMES, so that one background serves the whole group
@@ -120,6 +122,7 @@ class Localizer:
         typical = float(np.mean(scene.photons)), float(np.mean(scene.background))
         self._shares = PlaneShares.of(context.reference_psf, scene.depth_range_nm, *typical)
         self._common_sd_nm = common_sd_nm(context.registration, context.field_px)
+        self._coverage = Coverage(context.registration, context.field_px)
         self._readers = ThreadPoolExecutor(_READERS) if in_large_groups(context.device) else None
         self._ahead: tuple[int, Future] | None = None  # first frame of the group that is being read
         self._background = lru_cache(maxsize=1)(partial(background_photons, context.movie))  # frames come in order
@@ -250,12 +253,14 @@ class Localizer:
         }
         columns |= {name: getattr(found, name) for name in FOLLOWING}
         values = {name: tensor.numpy() for name, tensor in columns.items()}
-        registration = self.context.registration
-        of_transforms = self._shares.transform_sd_nm(registration, found.position.numpy())
+        registration, position = self.context.registration, found.position.numpy()
+        seen = self._coverage.seen(position[:, :2] / self.context.psf.pixel_size_nm)
+        values["planes_seen"] = seen.sum(axis=1)
+        of_transforms = self._shares.transform_sd_nm(registration, position, seen)
         for axis, name in enumerate(("x_sd", "y_sd")):
             values[name] = np.hypot(values[name], of_transforms[:, axis]).astype(values[name].dtype)
         # Of the transforms' errors, a shift of a whole plane is known with the drift.
-        left = self._shares.transform_sd_nm(registration, found.position.numpy(), self._common_sd_nm)
+        left = self._shares.transform_sd_nm(registration, position, seen, self._common_sd_nm)
         values["variance"] = values["variance"] + np.pad(left**2, ((0, 0), (0, 1)))
         return values
 
@@ -372,6 +377,6 @@ def _where(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
 def _joined(tables: list[dict[str, NDArray]]) -> dict[str, NDArray]:
     if not tables:
         following = {"response": np.empty((0, 3, 0)), "at_rest": np.empty((0, 3)), "variance": np.empty((0, 3))}
-        return localization_table.empty_columns(added=("goodness_of_fit",)) | following
+        return localization_table.empty_columns(added=ADDED) | following
     tables = [table for table in tables if len(table["frame"])] or tables[:1]
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

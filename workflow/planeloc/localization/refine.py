@@ -8,6 +8,7 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.residual_search import find_missed
 from planeloc.fitting.windows import InitialMolecules
 from planeloc.localization.context import LocalizationContext
+from planeloc.localization.depth_starts import DepthStarts
 from planeloc.localization.detections import Detections, background_at
 
 _LEAST_PROBABILITY = 0.1  # less probable detections may be false positives that would take photons of others
@@ -63,6 +65,10 @@ class Refinement:
         self._expected_deviance = expected_deviances(cameras).to(context.device)
         self._ceiling = torch.tensor([camera.saturated_photons for camera in cameras], device=context.device)
 
+    @cached_property
+    def _depth_starts(self) -> DepthStarts:
+        return DepthStarts(self._context)
+
     def __call__(self, images: Tensor, background: Tensor, found: Detections) -> tuple[Detections, KnownOfDrift]:
         """Refine the detections that can be fitted, and add molecules that were missed.
 
@@ -87,7 +93,7 @@ class Refinement:
         """The refined molecules of some frames, and those that were missed; writes what is known of the drift."""
         problem, fits = self._fit(images, background, found, frames)
         known.update(frames, fits.drift_known)
-        refined = self._updated(found, fits, background, frames)
+        refined = self._updated(found, fits, background)
         missed = self._missed(problem, fits, refined)
         if not len(missed.frame):
             return refined, missed
@@ -98,7 +104,7 @@ class Refinement:
         new = order >= len(order) - len(missed.frame)
         _, fits = self._fit(images, background, together.at(order), frames)
         known.update(frames, fits.drift_known, of_frames=together.frame)
-        together = self._updated(together.at(order), fits, background, frames)
+        together = self._updated(together.at(order), fits, background)
         refined = refined.replaced(torch.nonzero(here)[:, 0], together.at(~new))
         # A candidate that is no molecule has hardly any photons: another fit without it would change nothing.
         real = new & self._is_molecule(fits)
@@ -108,7 +114,16 @@ class Refinement:
     def _fit(
         self, images: Tensor, background: Tensor, found: Detections, frames: slice
     ) -> tuple[MultiEmitterFit, MoleculeFits]:
-        """Fit all molecules of some frames."""
+        """Fit all molecules of some frames, from several depths where a camera does not see."""
+        problem, fits = self._fit_once(images, background, found, frames)
+        return problem, self._depth_starts(
+            problem, fits, found, lambda others: self._fit_once(images, background, others, frames)
+        )
+
+    def _fit_once(
+        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+    ) -> tuple[MultiEmitterFit, MoleculeFits]:
+        """Fit all molecules of some frames from where they were found."""
         context, position = self._context, found.position
         photons = found.photons.clamp(min=_LEAST_PHOTONS * context.record.scene.photons[0])
         mapped, axes = context.on_planes(position), context.axes_of_planes(position)
@@ -127,23 +142,22 @@ class Refinement:
         )
         return problem, problem.fit().at(slice(0, len(photons)))
 
-    def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor, frames: slice) -> Detections:
+    def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
         """Detections with the values of successful fits; how well the model explains the pixels is said of all."""
         deviation = torch.diagonal(fits.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         plane = self._context.best_focused_plane(fits.position[:, 2])
         excess = fits.excess[torch.arange(len(plane), device=plane.device), plane]
         level = excess + background_at(background, plane, self._context.on_planes(fits.position), found.frame)
-        judged = found._replace(goodness_of_fit=fits.goodness)
-        response = fits.drift_known.response
-        drift = fits.drift_nm[found.frame - frames.start, 1:].flatten(1)
+        untold = found.deviation.masked_fill(deviation[:, 2:].isinf(), torch.inf)
+        judged = found._replace(goodness_of_fit=fits.goodness, deviation=untold)
         fitted = judged._replace(
             position=fits.position,
             deviation=deviation,
             photons=fits.photons,
             background=level,
-            response=response,
-            at_rest=-(response @ drift[..., None])[..., 0],
-            variance=fits.drift_known.variance,
+            response=fits.drift_known.response,
+            at_rest=fits.at_rest,
+            variance=fits.drift_known.variance.masked_fill(deviation.isinf(), torch.inf),
         )
         return judged.replaced(torch.nonzero(fits.fitted)[:, 0], fitted.at(fits.fitted))
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from planeloc.io import localization_table
 from planeloc.localization.camera_drift import ARRAYS, DriftOfMovie, follow
 from planeloc.localization.checkpoints import Checkpoint
 from planeloc.localization.context import Inputs
 from planeloc.localization.settings import LocalizeSettings
+from planeloc.transforms.coverage import Coverage
 
-_ADDED = ("goodness_of_fit",)
+ADDED = ("goodness_of_fit", "planes_seen")
 
 
 def write_table(
@@ -21,15 +24,26 @@ def write_table(
 ) -> int:
     """Join checkpoints into one table, one at a time in memory; returns the number of rows.
 
-    Where the drift of the cameras through the movie is known, molecules follow it.
+    Where the drift of the cameras through the movie is known, molecules follow it. Those whose depth cannot be told,
+    which have an infinite standard deviation, are left out. Their number is added to the `coverage` of the metadata, and
+    that of the rows that not all cameras see.
     """
-    with localization_table.LocalizationsWriter(output, metadata, added=_ADDED) as writer:
+    left_out = partly = 0
+    for checkpoint in checkpoints:
+        for columns in localization_table.portions(checkpoint.path, ("z_sd", "planes_seen")):
+            told = ~np.isinf(columns["z_sd"])
+            left_out += int((~told).sum())
+            partly += int((columns["planes_seen"][told] < len(metadata["plane_depths_nm"])).sum())
+    found = {"left_out": left_out, "partly_seen": partly}
+    metadata = {**metadata, "coverage": {**metadata["coverage"], **found}}
+    with localization_table.LocalizationsWriter(output, metadata, added=ADDED) as writer:
         for checkpoint in checkpoints:
             columns = localization_table.read_columns(checkpoint.path)[0]
             if drift is not None:
                 columns = follow(columns, localization_table.read_arrays(checkpoint.path, ARRAYS), drift)
-            writer.append(columns)
-    return sum(checkpoint.rows for checkpoint in checkpoints)
+            told = ~np.isinf(columns["z_sd"])
+            writer.append({name: values[told] for name, values in columns.items()})
+    return sum(checkpoint.rows for checkpoint in checkpoints) - left_out
 
 
 def table_metadata(
@@ -40,6 +54,8 @@ def table_metadata(
     trained_nm = scene.drift_sd_nm(psf.pixel_size_nm)
     field_sds = [registration.transform_sd_nm(plane)[0] for plane in range(registration.planes)]
     left_out = [[gap.start, gap.stop] for gap in movie.camera_frames.left_out]
+    coverage = Coverage(registration, inputs.field_px)
+    outline_nm = coverage.common_outline_px() * psf.pixel_size_nm
     return {
         "frames": movie.frames,
         **({"frames_left_out": left_out} if left_out else {}),
@@ -56,6 +72,7 @@ def table_metadata(
         "network": list(inputs.record.architecture.channels),
         "distribution_check": checked,
         "camera_drift": drift,
+        "coverage": {"common_share": coverage.common_share(), "common_outline_nm": outline_nm.round(1).tolist()},
     }
 
 

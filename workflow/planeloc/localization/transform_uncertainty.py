@@ -51,14 +51,24 @@ class PlaneShares:
         """Shares (n, planes) at depths (n,); beyond the table, those of its ends."""
         return np.stack([np.interp(z_nm, self.depths_nm, column) for column in self.shares.T], axis=-1)
 
-    def transform_sd_nm(self, registration: Registration, position_nm: Array, known_nm: Array | None = None) -> Array:
+    def transform_sd_nm(
+        self,
+        registration: Registration,
+        position_nm: Array,
+        seen: NDArray[np.bool_] | None = None,
+        known_nm: Array | None = None,
+    ) -> Array:
         """Standard deviations (n, 2) of x and y from the transforms alone, for molecules at x, y, z (n, 3).
 
         The transforms' errors are taken to be fully correlated, since the noise of the reference camera's beads is in
-        all of them: an upper bound. Plane 0 is the reference and exact; unknown uncertainties count as 0.
-        `known_nm` (planes, 2) is a part of them that is known, and is left out.
+        all of them: an upper bound. Plane 0 is the reference and exact; unknown uncertainties count as 0. Only planes
+        that see a molecule (n, planes) have a share. `known_nm` (planes, 2) is a part of them that is known, and is
+        left out.
         """
         shares = self.at(position_nm[:, 2])
+        if seen is not None:
+            shares = np.where(seen, shares, 0.0)
+            shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
         points_px = position_nm[:, :2] / self.pixel_size_nm
         of_planes = [np.nan_to_num(registration.sd_nm(plane, points_px)) for plane in range(registration.planes)]
         sds = np.stack(of_planes)

@@ -32,6 +32,12 @@ class Architecture:
 
     planes: int
     channels: tuple[int, int, int] = (24, 48, 64)
+    coverage: bool = False  # whether it is told which pixels each camera sees
+
+    @property
+    def inputs(self) -> int:
+        """Channels of the input."""
+        return self.planes * (1 + self.coverage)
 
     @property
     def maps(self) -> int:
@@ -50,14 +56,17 @@ class Reading(NamedTuple):
 
 
 class RegressionNetwork(nn.Module):
-    """Photons above background (batch, planes, y, x) of registered planes, any size → (batch, channels, y, x)."""
+    """Photons above background (batch, planes, y, x) of registered planes, any size → (batch, channels, y, x).
+
+    With `coverage`, the input is what `with_coverage` returns: the pixels that each camera sees follow the photons.
+    """
 
     def __init__(self, architecture: Architecture, input_scale: float, expected_density: float) -> None:
         """`input_scale`: variance of a dark pixel, photons²; `expected_density`: molecules per pixel."""
         super().__init__()
         self.architecture = architecture
         fine, middle, coarse = architecture.channels
-        self.entry = nn.Sequential(_convolution(architecture.planes, fine), _convolution(fine, fine))
+        self.entry = nn.Sequential(_convolution(architecture.inputs, fine), _convolution(fine, fine))
         self.down_middle = nn.Sequential(_halving(fine, middle), _convolution(middle, middle))
         self.down_coarse = nn.Sequential(
             _halving(middle, coarse), _convolution(coarse, coarse), _convolution(coarse, coarse)
@@ -89,7 +98,10 @@ class RegressionNetwork(nn.Module):
 
     def stabilized(self, photons: Tensor) -> Tensor:
         """Return photons in units of the noise, which is then alike in dim and bright pixels (Anscombe)."""
-        return photons * torch.rsqrt(photons.abs() + self.input_scale)
+        if not self.architecture.coverage:
+            return photons * torch.rsqrt(photons.abs() + self.input_scale)
+        photons, seen = photons.split(self.architecture.planes, dim=-3)
+        return torch.cat((photons * torch.rsqrt(photons.abs() + self.input_scale), seen), dim=-3)
 
     def _initialize(self, density: float) -> None:
         for module in self.modules():
@@ -101,6 +113,18 @@ class RegressionNetwork(nn.Module):
         nn.init.normal_(self.output.weight, std=0.01)
         first_guess = [math.log(density / (1 - density)), 0, 0.5, -1.0, -1.0]
         self.output.bias.data[: len(first_guess)] = torch.tensor(first_guess)
+
+
+def with_coverage(architecture: Architecture, photons: Tensor, seen: Tensor | None) -> Tensor:
+    """Return the input of a network for photons (batch, planes, y, x).
+
+    `seen` (planes, y, x) or (batch, planes, y, x) are the pixels that each camera sees; None: all. A network that is
+    not told takes the photons alone.
+    """
+    if not architecture.coverage:
+        return photons
+    seen = torch.ones_like(photons) if seen is None else seen.to(photons).expand_as(photons)
+    return torch.cat((photons, seen), dim=1)
 
 
 def read_pixels(pixels: Tensor, drift: Drift) -> Reading:

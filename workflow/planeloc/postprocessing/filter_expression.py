@@ -35,6 +35,7 @@ QUANTITIES = {
     "z_sd": "nm",
     "lateral_sd": "nm",
     "goodness_of_fit": "",
+    "planes_seen": "",
     "local_density": "1/µm²",
     "edge_distance": "nm",
     "last_frame": "",

@@ -16,6 +16,7 @@ from planeloc.core.figure_style import checks_height, draw_checks, plane_colour
 from planeloc.core.files import atomic_path
 from planeloc.registration.transform_fit import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
+from planeloc.transforms.coverage import Coverage
 
 _COLUMNS = 4
 _NICE = (1, 2, 5)
@@ -46,7 +47,9 @@ def draw_registration(
     below = checks_height(checks, width)
     figure = Figure(figsize=(width, (height + _AROUND) * rows + below), layout="constrained")
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [below])
-    _draw_fields(figure.add_subplot(grid[0, 0]), reference_name, reference_beads_px, planes, shape)
+    fields = figure.add_subplot(grid[0, 0])
+    _draw_fields(fields, reference_name, reference_beads_px, planes, shape)
+    _draw_common_field(fields, Coverage(registration, shape))
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration)
     draw_checks(figure.add_subplot(grid[rows, :]), checks, width)
@@ -73,8 +76,16 @@ def _draw_fields(
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set(xlabel="x (px)", ylabel="y (px)")
-    axes.set_title("All fields on the reference (● pixel 0, 0)", fontsize=10)
     axes.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
+
+
+def _draw_common_field(axes: Axes, coverage: Coverage) -> None:
+    """The part of the reference's field that all cameras see, shaded."""
+    outline = coverage.common_outline_px()
+    if len(outline):
+        axes.fill(*outline.T, color="#000000", alpha=0.07, lw=0, zorder=0)
+    share = f"{100 * coverage.common_share():.0f} %"
+    axes.set_title(f"All fields on the reference (● pixel 0, 0)\nshaded: seen by all cameras, {share}", fontsize=10)
 
 
 def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, registration: Registration) -> None:

@@ -168,9 +168,7 @@ def _of_tiles(images: RegisteredChanges, tiles: Sequence[Tile]) -> list[list[tup
     return found
 
 
-def _fitted(
-    images: RegisteredChanges, plane: int, middles: Array, parts: Sequence[tuple[Array, Array]]
-) -> _Local:
+def _fitted(images: RegisteredChanges, plane: int, middles: Array, parts: Sequence[tuple[Array, Array]]) -> _Local:
     shift, sd = _over_stretches(images.correlation(plane), LARGEST_PX)
     none = np.zeros((2, 2))
     known = [number for number, (_, own_sd) in enumerate(parts) if np.isfinite(own_sd).all()]

@@ -12,6 +12,7 @@ from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.registration.settings import RegisterSettings
 from planeloc.registration.transform_fit import RegisteredPlane, covered_fraction
 from planeloc.transforms.camera_transform import Registration
+from planeloc.transforms.coverage import Coverage
 
 _ADVICE = {
     "matched_beads": "more beads in the field make the transform safer",
@@ -40,7 +41,7 @@ def quality_values(
 ) -> dict[str, float]:
     """Quality values of every plane, by name."""
     pixel = registration.pixel_size_nm
-    values: dict[str, float] = {}
+    values = {"common_field_fraction": Coverage(registration, registration.field_px).common_share()}
     for p, seen in enumerate(positions):
         values |= {
             f"plane_{p}_beads": float(len(seen.label)),

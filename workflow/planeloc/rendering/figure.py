@@ -18,7 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ GAP_PX = 12  # between panels
 class Panel:
     """A picture (rows, columns, 3) and where it stands; pixel sizes to the right and downwards.
 
-    `bars` are the axes along which it has a scale bar: "", "across", "down" or "across down".
+    `bars` are the axes along which it has a scale bar: "", "across", "down" or "across down". `outline` (n, 2) are the
+    corners (x, y) of a polygon on it, in its pixels.
     """
 
     picture: NDArray[np.uint8]
@@ -44,6 +45,7 @@ class Panel:
     top: int = 0
     title: str = ""
     bars: str = "across"
+    outline: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,21 @@ class ColourBar:
     gamma: float = 1.0
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8], pixel_nm: float, note: str, bar: ColourBar | None) -> None:
-    """Write a picture (rows, columns, 3), in a size to look at, with `note` below it and a colour bar beside it."""
+def write_picture(
+    path: Path,
+    picture: NDArray[np.uint8],
+    pixel_nm: float,
+    note: str,
+    bar: ColourBar | None,
+    outline_nm: NDArray[np.float64] | None = None,
+) -> None:
+    """Write a picture (rows, columns, 3), in a size to look at, with `note` below it and a colour bar beside it.
+
+    `outline_nm` (n, 2) are the corners of a polygon to draw, from the picture's corner.
+    """
     picture, pixel_nm = sensible_size(picture, pixel_nm)
-    write_panels(path, [Panel(picture, (pixel_nm, pixel_nm))], note, bar)
+    outline = None if outline_nm is None else outline_nm / pixel_nm
+    write_panels(path, [Panel(picture, (pixel_nm, pixel_nm), outline=outline)], note, bar)
 
 
 def write_panels(
@@ -88,6 +101,9 @@ def write_panels(
         if len(panels) > 1:
             frame = {"fill": False, "edgecolor": "0.3", "linewidth": 0.06 * _points(unit), "clip_on": False}
             axes.add_patch(Rectangle((0, 0), columns, rows, **frame))
+        if panel.outline is not None and len(panel.outline):
+            line = {"fill": False, "edgecolor": "0.55", "linestyle": (0, (4, 3)), "linewidth": 0.05 * _points(unit)}
+            axes.add_patch(Polygon(panel.outline, closed=True, clip_on=True, **line))
         _annotate(axes, panel, unit, min(titles))
     if bar:
         bar_height = min(max(height - 4 * unit, 0.7 * height), 24 * unit)

@@ -41,6 +41,7 @@ from planeloc.rendering.settings import RenderSettings
 _LOG = logging.getLogger(__name__)
 
 _LARGEST_IMAGE_PX = 100_000_000  # a picture is computed in memory, some 30 bytes per pixel
+_WHOLE_FIELD = 0.995  # share of it that is not outlined
 _LARGEST_STACK_BYTES = 4_000_000_000  # uncompressed, as Fiji holds it: 55 µm in 32 slices at 10 nm
 
 
@@ -124,11 +125,20 @@ def _render_density(
             both = _each(density, add)
             _write_stack(files.tiff, both, wanted, stack, "float32", "density of localizations", text)
     seen = drawn.coarsened(reduction(*drawn.shape[1:]))
-    note = _count(table, metadata) + _own_pixels(wanted, seen)
+    outline = _common_field_nm(metadata)
+    dashed = "" if outline is None else " · dashed: field that all cameras see"
+    note = _count(table, metadata) + _own_pixels(wanted, seen) + dashed
     picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
     del mixture, density  # as large as what drawing the picture takes
-    write_picture(files.depth_image, picture, drawn.voxel_nm[0], note, _depth_bar(drawn, settings))
+    write_picture(files.depth_image, picture, drawn.voxel_nm[0], note, _depth_bar(drawn, settings), outline)
     return seen, stack
+
+
+def _common_field_nm(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """(n, 2) corners of the field that all cameras see; None where it is unknown or nearly the whole field."""
+    coverage = metadata.get("coverage", {})
+    corners = coverage.get("common_outline_nm")
+    return np.array(corners) if corners and coverage["common_share"] < _WHOLE_FIELD else None
 
 
 def _each(slices: Iterable[NDArray], use: Any) -> Iterator[NDArray]:

@@ -102,6 +102,14 @@ def _photons(values: Values) -> tuple[str, str] | None:
     return f"{found[0]:,.0f}", f"median; background {number(found[1])} per pixel"
 
 
+def _field(values: Values) -> tuple[str, str] | None:
+    if not (found := _of(values, "registration", "common_field_fraction")):
+        return None
+    left_out = values.get("evaluation", {}).get("left_out_at_edges")
+    remark = f"elsewhere {left_out:,.0f} molecules of unknown depth were left out" if left_out else ""
+    return f"{100 * found[0]:.0f} %", remark
+
+
 def _nm(value: float) -> str:
     return f"{value:.1f} nm" if value < 9.95 else f"{value:,.0f} nm"
 
@@ -112,6 +120,7 @@ _NUMBERS: dict[str, Callable[[Values], tuple[str, str] | None]] = {
     "Localization precision": _precision,
     "Resolution": _resolution,
     "Sample drift": _drift,
+    "Field that all cameras see": _field,
     "Photons per localization": _photons,
     "Molecules of the ground truth": _found,
     "Error": _errors,

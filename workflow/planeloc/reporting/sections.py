@@ -54,7 +54,8 @@ PICTURE = "depth"
 CAPTIONS = {
     PICTURE: Caption(
         "",
-        "Every localization is a Gaussian spot, coloured by depth (0: midway between the first and last focal plane).",
+        "Every localization is a Gaussian spot, coloured by depth (0: midway between the first and last focal plane). "
+        "A dashed line, where there is one, is around the field that all cameras see.",
     ),
     "cameras": Caption(
         "cameras",
@@ -63,7 +64,8 @@ CAPTIONS = {
     ),
     "registration": Caption(
         "registration",
-        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Grey lines: "
+        "Residuals of the beads (arrows, enlarged) should be short and point in random directions. Shaded: the field "
+        "that all cameras see. Grey lines: "
         "standard deviation of the transform, nm.",
     ),
     "calibration": Caption(

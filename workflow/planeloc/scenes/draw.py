@@ -119,12 +119,15 @@ def expected_images(
     return psf.expected_photons(Emitters(x + border_nm, y + border_nm, z, photons, shifts), (side, side)).sum(dim=1)
 
 
-def observe(expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def observe(
+    expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Generator, sensors: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Turn expected photons with margins into registered images above the background that is subtracted.
 
     Parameters
     ----------
     expected : (batch, planes, rows, columns) photons without background, `shifts.margin_px` wider on every side.
+    sensors : of this shape, which pixels are on a sensor; None: all. Elsewhere images are 0, as localization has them.
 
     Returns
     -------
@@ -138,11 +141,28 @@ def observe(expected: Tensor, scene: Scene, shifts: Shifts, generator: torch.Gen
         error = torch.randn(size, planes, generator=generator, device=expected.device)
         residual = scene.background_error * error * background[:, :, 0, 0]
     images = add_noise(expected + background, scene, generator) - (background - residual[:, :, None, None])
+    if sensors is not None:
+        images = images * sensors
     if scene.registration_resampling:
-        margin = shifts.margin_px
-        grid = reference_grid(margin, margin, scene.window_px, scene.window_px).to(images.device, torch.float32)
-        images = sample_planes(images, grid + shifts.offset_px[:, :, None, None, :])
+        images = sample_planes(images, _places(scene, shifts))
     return images, residual
+
+
+def seen_pixels(sensors: Tensor, scene: Scene, shifts: Shifts) -> Tensor:
+    """Return (batch, planes, rows, columns) whether the centre of a registered pixel is on a sensor.
+
+    `sensors` is (batch, planes, rows, columns) with the margin of the shifts.
+    """
+    if not scene.registration_resampling:
+        return sensors
+    x, y = _places(scene, shifts).long().unbind(-1)  # the pixel that holds a place
+    return sensors.flatten(2).gather(2, (y * sensors.shape[-1] + x).flatten(2)).view(x.shape)
+
+
+def _places(scene: Scene, shifts: Shifts) -> Tensor:
+    """(batch, planes, rows, columns, 2) px where registered pixels are taken from, in images with a margin."""
+    grid = reference_grid(shifts.margin_px, shifts.margin_px, scene.window_px, scene.window_px)
+    return grid.to(shifts.offset_px.device, torch.float32) + shifts.offset_px[:, :, None, None, :]
 
 
 def add_noise(expected: Tensor, scene: Scene, generator: torch.Generator) -> Tensor:

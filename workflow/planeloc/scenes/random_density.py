@@ -13,7 +13,8 @@ from torch import Tensor
 
 from planeloc.core.errors import PlanelocError
 from planeloc.psf import PSF, Emitters
-from planeloc.scenes.draw import Shifts, draw_positions, draw_shifts, observe, uniform
+from planeloc.scenes.draw import Shifts, draw_positions, draw_shifts, observe, seen_pixels, uniform
+from planeloc.scenes.edges import draw_sensors
 from planeloc.scenes.scene import Scene
 
 _BORDER_PX = 2.0  # molecules farther outside than this are not drawn
@@ -31,6 +32,7 @@ class DenseScenes:
     photons: Tensor  # (n,)
     background: Tensor  # (batch,) photons per pixel that were not subtracted, mean of the planes
     drift_nm: Tensor  # (batch, planes, 2)
+    seen: Tensor | None = None  # (batch, planes, rows, columns), which pixels each camera sees; None: all
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,7 +41,8 @@ class DenseScenes:
         """Return images [start, stop) and their molecules."""
         of, own = slice(start, stop), (self.image >= start) & (self.image < stop)
         molecules = (self.image[own] - start, self.positions_nm[own], self.photons[own])
-        return DenseScenes(self.images[of], *molecules, self.background[of], self.drift_nm[of])
+        seen = None if self.seen is None else self.seen[of]
+        return DenseScenes(self.images[of], *molecules, self.background[of], self.drift_nm[of], seen)
 
 
 def draw_dense_scenes(psf: PSF, scene: Scene, size: int, generator: torch.Generator) -> DenseScenes:
@@ -53,11 +56,15 @@ def draw_dense_scenes(psf: PSF, scene: Scene, size: int, generator: torch.Genera
     photons = uniform((len(image),), *scene.photons, generator)
     shifts = draw_shifts(psf, scene, size, generator)
     expected = _expected(psf, scene, image, positions, photons, shifts)
-    images, residual = observe(expected, scene, shifts, generator)
+    sensors = None
+    if scene.edges > 0:
+        sensors = draw_sensors(size, psf.planes, scene.window_px + 2 * shifts.margin_px, scene.edges, generator)
+    images, residual = observe(expected, scene, shifts, generator, sensors)
+    seen = None if sensors is None else seen_pixels(sensors, scene, shifts)
     extent_nm = scene.window_px * psf.pixel_size_nm
     inside = ((positions[:, :2] >= 0) & (positions[:, :2] < extent_nm)).all(dim=1)
     molecules = (image[inside], positions[inside], photons[inside])
-    return DenseScenes(images, *molecules, residual.mean(dim=1), shifts.drift_nm)
+    return DenseScenes(images, *molecules, residual.mean(dim=1), shifts.drift_nm, seen)
 
 
 def _density(scene: Scene) -> tuple[float, float]:

@@ -38,6 +38,7 @@ class Scene:
     registration_sd_nm: float | tuple[float, ...] = 0.0
     density: tuple[float, float] | None = None  # molecules per pixel, drawn per image; None: always `emitters`
     background_error: float = 0.0  # relative standard deviation of the background that is subtracted
+    edges: float = 0.0  # share of the images in which sensors of cameras end; then the network is told where they do
 
     @property
     def depth_slices(self) -> int:

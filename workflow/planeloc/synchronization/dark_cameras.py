@@ -94,9 +94,7 @@ def gaps_with_an_end(parts: Sequence[Light], dark: Dark) -> list[range]:
     """What was not looked at between two parts of which a camera is dark at the end of only one."""
     gaps = []
     for before, after in zip(parts[:-1], parts[1:], strict=True):
-        if before.stop < after.start and any(
-            _holds(own, before.stop - 1) != _holds(own, after.start) for own in dark
-        ):
+        if before.stop < after.start and any(_holds(own, before.stop - 1) != _holds(own, after.start) for own in dark):
             gaps.append(range(before.stop, after.start))
     return gaps
 

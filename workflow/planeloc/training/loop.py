@@ -25,6 +25,7 @@ from planeloc.training.task import INPUT_SCALE_STEP, VALIDATION_STEP, Forward, T
 _LOG = logging.getLogger(__name__)
 
 _WORTH_MORE = 0.05  # of the whole gain
+_ENTRY = "entry.0.0.weight"  # of the regression network: the layer that takes the input
 
 
 class DivergedError(PlanelocError):
@@ -209,9 +210,18 @@ def verdict(history: History, samples: int = 0) -> str:
 
 
 def inherit_weights(network: nn.Module, start: nn.Module) -> None:
-    """Copy every tensor whose name and shape agree: training for a new microscope starts from a trained network."""
+    """Copy every tensor whose name and shape agree: training for a new microscope starts from a trained network.
+
+    Inputs that only the new network has begin without influence.
+    """
     own = network.state_dict()
-    fitting = {
-        n: t for n, t in start.state_dict().items() if n != "input_scale" and n in own and own[n].shape == t.shape
-    }
+    fitting = {}
+    for name, tensor in start.state_dict().items():
+        if name == "input_scale" or name not in own:
+            continue
+        more = own[name].shape[1] - tensor.shape[1] if name == _ENTRY and tensor.dim() == own[name].dim() == 4 else 0
+        if more > 0:
+            tensor = nn.functional.pad(tensor, (0, 0, 0, 0, 0, more))
+        if own[name].shape == tensor.shape:
+            fitting[name] = tensor
     network.load_state_dict({**own, **fitting})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from planeloc.networks.regression import Architecture
+from planeloc.networks.regression import Architecture, with_coverage
 from planeloc.networks.regression_molecules import Units, find_molecules, window_drift
 from planeloc.networks.weight_files import NetworkRecord
 from planeloc.psf import PSF
@@ -31,7 +31,8 @@ class RegressionTask:
     def __init__(self, psf: PSF, scene: Scene, settings: TrainSettings) -> None:
         self._psf, self._scene = psf, scene
         dark = scene.noise.slope * scene.background[1] + scene.noise.read_variance
-        architecture = Architecture(psf.planes, channels(settings, 3, "the regression network"))
+        shape = channels(settings, 3, "the regression network")
+        architecture = Architecture(psf.planes, shape, coverage=scene.edges > 0)
         self.record = NetworkRecord(architecture, psf, scene, float(f"{dark:.1e}"))
         self._units = self.record.units
 
@@ -39,7 +40,10 @@ class RegressionTask:
         return draw_dense_scenes(self._psf, self._scene, size, generator)
 
     def loss(self, forward: Callable[[Tensor], Tensor], batch: DenseScenes) -> Tensor:
-        return self._loss(forward(batch.images).float(), batch)
+        return self._loss(forward(self._input(batch)).float(), batch)
+
+    def _input(self, batch: DenseScenes) -> Tensor:
+        return with_coverage(self.record.architecture, batch.images, batch.seen)
 
     def _loss(self, maps: Tensor, batch: DenseScenes) -> Tensor:
         return regression_loss(maps, ground_truth(batch, self._units), self._units.drift_sd_px)
@@ -48,7 +52,7 @@ class RegressionTask:
         """Return loss, Jaccard index, rms errors, and rms normalised errors, which are 1 if calibrated."""
         images, loss, errors, drift_error = 0, 0.0, [], []
         for batch in batches:
-            maps = _maps(forward, batch)
+            maps = _maps(forward, self._input(batch))
             own = self._loss(maps, batch)
             drift = window_drift(maps, self._units.drift_sd_px)
             errors.append(detection_errors(find_molecules(maps, self._units, _THRESHOLD, drift), batch))
@@ -64,12 +68,12 @@ class RegressionTask:
         self, network: Callable[[Tensor], Tensor], batch: DenseScenes, record: NetworkRecord
     ) -> DetectionErrors:
         """Return the errors of a trained network, whose standard deviations its record calibrates."""
-        return detection_errors(find_molecules(_maps(network, batch), record.units, _THRESHOLD), batch)
+        return detection_errors(find_molecules(_maps(network, self._input(batch)), record.units, _THRESHOLD), batch)
 
 
-def _maps(forward: Callable[[Tensor], Tensor], batch: DenseScenes) -> Tensor:
+def _maps(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """The network's output for all images of a batch."""
-    return torch.cat([forward(some) for some in batch.images.split(_FORWARD_AT_ONCE)])
+    return torch.cat([forward(some) for some in images.split(_FORWARD_AT_ONCE)])
 
 
 def ground_truth(batch: DenseScenes, units: Units) -> GroundTruth:

@@ -102,6 +102,14 @@ class TrainSettings:
         maximum=1,
         advanced=True,
     )
+    edges: float = setting(
+        0.0,
+        "Share of the training images in which the sensors of some cameras end, as at the edges of fields that do not"
+        " coincide; the network is then told where (regression). 0: no edges, and it is not told.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
     photons: str = setting(
         "auto",
         "Photons per emitter, summed over all planes: lowest-highest, or auto: measured in the movies.",

@@ -1,0 +1,109 @@
+"""The fit of molecules that some camera does not see, from starts that are far off."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from planeloc.fitting.multi_emitter import MultiEmitterFit
+from planeloc.fitting.windows import InitialMolecules
+from planeloc.localization.depth_starts import DepthStarts
+from planeloc.localization.detections import Detections
+from planeloc.transforms.camera_transform import Affine, Registration
+from support.molecule_frames import NOISE, PIXEL, PSF, on_planes, scene
+
+SIDE = 48
+
+
+def cameras(*shifts_px):
+    """Cameras shifted along x, the third one mirrored."""
+    maps = [Affine(np.eye(2), np.array([shift, 0.0])) for shift in (0.0, *shifts_px)]
+    maps[2] = Affine(np.diag([-1.0, 1.0]), np.array([SIDE + shifts_px[1], 0.0]))
+    return Registration(tuple(maps), (0.0,) * 4)
+
+
+def found_at(position, photons):
+    rows = len(position)
+    ones = torch.ones(rows).double()
+    return Detections(torch.arange(rows), position, ones[:, None].expand(-1, 3), ones, photons, ones)
+
+
+def fitted(made, start, registration, starts=True):
+    """Fits of one molecule a frame from `start`, with or without other starts."""
+
+    def fit(found):
+        mapped = on_planes(found.position, registration.transforms)
+        begin = InitialMolecules(found.frame, found.position, found.photons, *mapped)
+        problem = MultiEmitterFit(PSF, NOISE, made.images, made.level, begin, 0.0)
+        return problem, problem.fit()
+
+    context = SimpleNamespace(
+        psf=PSF,
+        registration=registration,
+        field_px=(SIDE, SIDE),
+        device=torch.device("cpu"),
+        record=SimpleNamespace(scene=SimpleNamespace(depth_range_nm=(-800.0, 800.0))),
+    )
+    problem, fits = fit(start)
+    return DepthStarts(context)(problem, fits, start, fit) if starts else fits
+
+
+def at_right_edge(count, registration, depths, beyond_px=2.0):
+    """Molecules beyond the right edge of the cameras that are shifted by 5 px."""
+    random = np.random.default_rng(3)
+    x = SIDE - 5 + beyond_px + random.uniform(-0.5, 0.5, count)
+    position = np.column_stack((x * PIXEL, random.uniform(15, 33, count) * PIXEL, random.uniform(*depths, count)))
+    return scene(np.arange(count), position, np.full(count, 4000.0), SIDE, maps=registration.transforms)
+
+
+def test_molecules_beyond_one_camera_are_found_from_a_wrong_depth_and_place():
+    registration = cameras(0.0, 0.0, 5.0)
+    made = at_right_edge(60, registration, (0.0, 600.0))
+    wrong = made.position + torch.tensor([-150.0, 60.0, 0.0])
+    wrong[:, 2] = -500.0
+    start = found_at(wrong, made.photons / 3)
+    alone, several = (fitted(made, start, registration, starts) for starts in (False, True))
+    away = (several.position - made.position).abs()
+    assert ((alone.position - made.position)[:, 2].abs() > 300).float().mean() > 0.9
+    assert several.fitted.all() and (away[:, 2] < 150).all()
+    sd = torch.diagonal(several.covariance, dim1=1, dim2=2)[:, :3].sqrt()
+    normalised = ((several.position - made.position) / sd).square().mean(dim=0).sqrt()
+    assert normalised.numpy() == pytest.approx(1.0, abs=0.25)
+
+
+def test_what_all_cameras_see_is_not_fitted_again(monkeypatch):
+    monkeypatch.setattr(DepthStarts, "_starts", lambda *_: pytest.fail("other starts were looked for"))
+    registration = cameras(0.0, 0.0, 5.0)
+    made = at_right_edge(5, registration, (0.0, 600.0), beyond_px=-8.0)
+    start = found_at(made.position + 20.0, made.photons)
+    plain, again = (fitted(made, start, registration, starts) for starts in (False, True))
+    assert torch.allclose(plain.position, again.position) and torch.allclose(plain.covariance, again.covariance)
+
+
+def test_a_depth_that_one_plane_shows_twice_is_not_told():
+    """Only the second camera, in focus at −200 nm, sees them: −350 nm looks as −50 nm."""
+    registration = cameras(40.0, 60.0, 40.0)
+    turned = Registration(tuple(registration.transforms[n] for n in (1, 0, 2, 3)), registration.residual_nm)
+    made = at_right_edge(20, turned, (-352.0, -348.0), beyond_px=0.0)
+    fits = fitted(made, found_at(made.position + 10.0, made.photons), turned)
+    assert torch.isinf(fits.covariance[:, 2, 2]).float().mean() > 0.9
+    assert fits.covariance[:, :2, :2].isfinite().all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_pixels_beyond_a_sensor_take_no_part(compiled):
+    """Columns that a camera lacks are as good as columns that are not finite."""
+    registration = cameras(0.0, 0.0, 5.0)
+    made = at_right_edge(10, registration, (-600.0, 600.0), beyond_px=-1.0)
+    whole = Registration((*registration.transforms[:3], Affine.identity()), (0.0,) * 4)
+    images = made.images.clone()
+    images[:, 3] = made.images[:, 3].roll(-5, dims=2)  # as a camera that is not shifted, and whose last columns failed
+    images[:, 3, :, -5:] = torch.nan
+    fits = []
+    for pixels, maps in ((made.images, registration), (images, whole)):
+        begin = InitialMolecules(made.frame, made.position, made.photons, *on_planes(made.position, maps.transforms))
+        fits.append(MultiEmitterFit(PSF, NOISE, pixels, made.level, begin, 0.0, compiled=compiled).fit())
+    assert fits[0].fitted.all()
+    assert fits[0].position.numpy() == pytest.approx(fits[1].position.numpy(), abs=0.05)
+    assert fits[0].covariance.numpy() == pytest.approx(fits[1].covariance.numpy(), rel=0.01, abs=1.0)
