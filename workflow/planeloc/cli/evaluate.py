@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from planeloc.cli.options import FIGURE, File, output, stage_command
+from planeloc.core import marks
 from planeloc.evaluation.evaluate import evaluate
 from planeloc.evaluation.settings import EvaluateSettings
 
@@ -19,7 +20,7 @@ from planeloc.evaluation.settings import EvaluateSettings
     File("--truth", "Ground-truth positions (CSV), if known.", required=False),
     File("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False),
     File("--microscope", "Microscope file (YAML), for the same comparison.", required=False),
-    output("--output", "Metrics and verdicts (JSON)."),
+    output("--output", "Metrics and verdicts (JSON).", marks.METRICS),
     FIGURE,
 )
 def command(localizations: Path, **given: Any) -> None:

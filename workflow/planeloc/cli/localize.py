@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from planeloc.cli.options import File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
 from planeloc.training.advice import training_advice
@@ -18,7 +19,7 @@ from planeloc.training.advice import training_advice
     File("--registration", "Transforms from register."),
     File("--psf", "PSF from calibrate."),
     File("--weights", "Network from train."),
-    output("--output", "Localization table (HDF5)."),
+    output("--output", "Localization table (HDF5).", marks.table),
     File("--synchronization", "Frames of the cameras from synchronize.", required=False),
 )
 def command(

@@ -17,7 +17,7 @@ _ADDED = ("goodness_of_fit",)
 
 def write_table(output: Path, checkpoints: Sequence[Checkpoint], metadata: dict[str, Any]) -> int:
     """Join checkpoints into one table, one at a time in memory; returns the number of rows."""
-    with localization_table.LocalizationsWriter(output, metadata, added=_ADDED) as writer:
+    with localization_table.LocalizationsWriter(output, metadata, _ADDED, "localize") as writer:
         for checkpoint in checkpoints:
             writer.append(localization_table.read_columns(checkpoint.path)[0])
     return sum(checkpoint.rows for checkpoint in checkpoints)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import WEIGHTS, Kind
 from planeloc.networks.kinds import network_kind
 from planeloc.networks.regression_molecules import Units
 from planeloc.psf import PSF, psf_from_record
 from planeloc.scenes.scene import Scene, with_tuples
 
-_FORMAT = "planeloc network 1"
 _PSF = "psf."  # begins the names of the PSF's own tensors
 _RENAMED = {  # earlier names in records
     "drift_voxels": "inter_camera_drift_voxels",
@@ -90,14 +90,15 @@ def current_names(values: dict[str, Any]) -> dict[str, Any]:
     return {_RENAMED.get(name, name): value for name, value in values.items()}
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], record: dict[str, Any], kind: Kind = WEIGHTS) -> None:
     """Write tensors and a JSON record as safetensors, atomically and with the usual permissions."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as partial:
-        partial.write_bytes(safetensors.torch.save(plain, metadata={"format": _FORMAT, "record": json.dumps(record)}))
+    with atomic_path(path, kind) as partial:
+        metadata = {"format": kind.format, "record": json.dumps(record)}
+        partial.write_bytes(safetensors.torch.save(plain, metadata=metadata))
 
 
-def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: str | Path, kind: Kind = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote, or raise `PlanelocError` naming the file."""
     path = Path(path)
     if not path.is_file():
@@ -105,7 +106,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
+            if metadata.get("format") != kind.format:
                 raise PlanelocError(f"{path}: not planeloc weights; make them with `planeloc train`")
             record = json.loads(metadata["record"], object_hook=current_names)
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
