@@ -43,16 +43,18 @@ def atomic_path(path: str | Path, kind: marks.Kind) -> Iterator[Path]:
     ------
     PlanelocError : the disk is full, the folder cannot be created or written to, or something else is at `path`.
     """
-    path = marks.place(path)
-    marks.refuse_foreign(path, kind)
+    given, path = path, marks.place(path)
+    marks.refuse_foreign(given, kind)
     _make_folder(path.parent)
     _remove_leftovers(path)
     partial = _partial(path)
     try:
         yield partial
+        if not marks.bears(partial, kind):
+            raise ValueError(f"{path}: was written without the mark of {kind.name}, and could never be replaced")
         if partial.is_file():
             _flush(partial)
-        marks.refuse_foreign(path, kind)  # it may have come meanwhile
+        marks.refuse_foreign(given, kind)  # it may have come meanwhile
         if path.is_dir():
             _replace_folder(path, partial)
         else:

@@ -182,7 +182,7 @@ def _foreign(path: Path, kind: Kind) -> str:
             return "is no regular file"
         if kind.is_folder:
             return f"is a file, and {kind.name} is a folder"
-        return "" if not status.st_size or _bears(path, kind) else _lost(kind)
+        return "" if not status.st_size or bears(path, kind) else _lost(kind)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
@@ -200,7 +200,7 @@ def _foreign_folder(path: Path, kind: Kind) -> str:
         return "is a folder; the result is a file"
     if first is None:
         return ""
-    if not (path / kind.record).is_file() or not _bears(path / kind.record, kind):
+    if not (path / kind.record).is_file() or not bears(path, kind):
         return _lost(kind)
     own = re.compile(kind.entries)
     for entry in (first, *entries):
@@ -220,8 +220,9 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield from _files(Path(entry.path))
 
 
-def _bears(path: Path, kind: Kind) -> bool:
-    with path.open("rb") as file:
+def bears(path: Path, kind: Kind) -> bool:
+    """Whether a file, or the record of a folder, has the mark of a kind; whatever else is in the folder."""
+    with (path / kind.record).open("rb") as file:
         seen = file.read(_LOOKED_AT)
         size = os.fstat(file.fileno()).st_size
         if size > _LOOKED_AT:

@@ -97,7 +97,8 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
     pixel = float(metadata_value(path, metadata, "pixel_size_nm"))
     outgoing = Outgoing.of(path, table, metadata, _NEEDED)
     axes = _LATERAL_AXES if not table["x_sd"].equals(table["y_sd"]) else ()
-    other = {*axes, *outgoing.own, *(["detections"] if outgoing.linked else [])}
+    own = outgoing.own or [UNKNOWN]  # one at least says that planeloc wrote the file
+    other = {*axes, *own, *(["detections"] if outgoing.linked else [])}
     formats = COLUMNS | {column: text for column, text in OTHER_COLUMNS.items() if column in other}
     with atomic_path(path, kinds[0]) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(",".join(f'"{column}"' for column in formats) + "\n")
