@@ -61,6 +61,7 @@ def test_only_what_was_not_made_is_refused(tmp_path):
     assert not refused(store)
     (store / "raw.tif").write_text("my data")
     assert refused(store)
+    (store / "raw.tif").unlink()
     (store / "zarr.json").write_text('{"attributes": {"made_by": "planeloc convert"}}')
     assert not refused(store)
     (store / "counts" / "c" / "0").mkdir(parents=True)

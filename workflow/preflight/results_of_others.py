@@ -1,4 +1,4 @@
-"""What lies where results go, and is none: Snakemake removes the outputs of a job before it starts, whatever they are."""
+"""What lies where results go: Snakemake removes the outputs of a job before it starts, whatever they are."""
 
 from __future__ import annotations
 
