@@ -35,8 +35,9 @@ def refuse_foreign(outputs: Iterable[tuple[str, float | None]]) -> None:
 def _is_foreign(path: Path, made: float | None) -> bool:
     try:
         if path.is_dir():
-            if any(not _OWN_ENTRY.fullmatch(entry.relative_to(path).as_posix()) for entry in _files(path)):
-                return True
+            for entry in _files(path):
+                if entry.is_symlink() or not _OWN_ENTRY.fullmatch(entry.relative_to(path).as_posix()):
+                    return True
             path = path / "zarr.json"
         status = path.stat()
         if not status.st_size or (made is not None and status.st_mtime <= made + _CLOCKS_S):
