@@ -31,6 +31,7 @@ from benchmarks.tables import ROOT, Column
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import BENCHMARK
 
 DEMO = ROOT / "config" / "demo" / "simulation.yaml"
 Z_STEP_NM = 50  # of the demo's bead scan
@@ -81,14 +82,14 @@ class Step:
                     self.record["seconds"] = before + time.monotonic() - start
                     if time.monotonic() - saved > SAVED_S:
                         saved = time.monotonic()
-                        write_json(self._path, self.record)
+                        write_json(self._path, self.record, BENCHMARK)
             finally:
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
-                write_json(self._path, self.record)
+                write_json(self._path, self.record, BENCHMARK)
         self.record["done"] = process.returncode == 0
-        write_json(self._path, self.record)
+        write_json(self._path, self.record, BENCHMARK)
         if process.returncode:
             raise PlanelocError(f"{log}: `planeloc {self._name}` failed with code {process.returncode}; see its end")
         return self.record

@@ -27,6 +27,7 @@ import torch
 from benchmarks.tables import ROOT, Column
 
 from planeloc.core.files import write_json
+from planeloc.core.marks import BENCHMARK
 
 SCRATCH = ROOT / "benchmarks" / "scratch"
 _INSTRUCTION_SETS = {"avx2": "avx2", "avx512f": "avx512", "avx512_bf16": "bf16", "amx_bf16": "bf16"}
@@ -62,13 +63,13 @@ class Record:
     def describe(self, **values: Any) -> None:
         """Add to what the results depend on."""
         self._content["measurement"] |= values
-        write_json(self.path, self._content)
+        write_json(self.path, self._content, BENCHMARK)
 
     def add(self, **row: Any) -> None:
         """Save one more row; values are text, numbers, lists of them or None. What is not finite becomes None."""
         plain = {key: _plain(value) for key, value in row.items()}
         self._content["results"].append(plain)
-        write_json(self.path, self._content)
+        write_json(self.path, self._content, BENCHMARK)
         print(
             ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value) for key, value in plain.items())
         )

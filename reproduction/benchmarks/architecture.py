@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-from planeloc.core.files import write_json
 from planeloc.scenes.scene import paper_scene
 from planeloc.training.loop import fit_network
 from planeloc.training.settings import TrainSettings
@@ -55,7 +54,8 @@ def main() -> None:
         if name not in results:
             results[name] = study(name, arguments.samples, arguments.precision)
             latest = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
-            write_json(arguments.output, {**latest, name: results[name]})
+            text = json.dumps({**latest, name: results[name]}, indent=2, allow_nan=False)
+            arguments.output.write_text(f"{text}\n", encoding="utf-8")
     print_table(json.loads(arguments.output.read_text()))
 
 

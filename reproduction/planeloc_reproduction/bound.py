@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.files import write_json
+from planeloc.core.marks import EXPERIMENT
 from planeloc.core.progress import progress_bar
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene, paper_scene
@@ -68,6 +69,7 @@ def write_bound(output: Path, draws: int = _DRAWS) -> None:
                 for value in values_of("photons")
             ],
         },
+        EXPERIMENT,
     )
 
 

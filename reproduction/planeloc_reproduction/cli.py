@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from planeloc.cli.main import run
-from planeloc.cli.options import PROVENANCE, File, options
+from planeloc.cli.options import PROVENANCE, File, StageCommand, options, output
+from planeloc.core import marks
 from planeloc.core.provenance import write_provenance
 from planeloc_reproduction.names import DATA_SETS, ESTIMATORS, NETWORKS, SWEEPS
 from planeloc_reproduction.settings import PaperSettings
 
-_output = File("--output", "Result (JSON).")
+_output = output("--output", "Result (JSON).", marks.EXPERIMENT)
 _weights = File("--weights", "Weights; only for networks.", required=False)
 _estimator = click.option("--estimator", type=click.Choice(ESTIMATORS), required=True, help="What finds molecules.")
 
@@ -27,12 +28,12 @@ def paper() -> None:
     """
 
 
-@paper.command("one-molecule")
+@paper.command("one-molecule", cls=StageCommand)
 @click.option("--data", type=click.Choice(DATA_SETS), default="paper", help="Kind of the images.")
 @_estimator
 @_weights
 @_output
-@File("--seconds", "Duration (JSON), apart from the result, which is the same in every run.")
+@output("--seconds", "Duration (JSON), apart from the result, which is the same in every run.", marks.EXPERIMENT)
 @PROVENANCE
 @options(PaperSettings, "images", "device")
 def one_molecule_command(
@@ -48,7 +49,7 @@ def one_molecule_command(
     _record("one-molecule", [weights], [output, seconds], used, **record)
 
 
-@paper.command("sweep")
+@paper.command("sweep", cls=StageCommand)
 @click.option("--sweep", "name", type=click.Choice(SWEEPS), required=True, help="What is varied.")
 @_estimator
 @_weights
@@ -66,7 +67,7 @@ def sweep_command(name: str, estimator: str, weights: Path | None, output: Path,
     _record("sweep", [weights], [output], used, **record)
 
 
-@paper.command("helix")
+@paper.command("helix", cls=StageCommand)
 @click.option("--network", type=click.Choice(NETWORKS), required=True, help="Which network the weights belong to.")
 @File("--weights", "The network's weights.")
 @_output
@@ -83,7 +84,7 @@ def helix_command(network: str, weights: Path, output: Path, **record: Any) -> N
     _record("helix", [weights], [output], used, **record)
 
 
-@paper.command("speed")
+@paper.command("speed", cls=StageCommand)
 @File("--weights", "The network's weights.")
 @_output
 @PROVENANCE
@@ -96,7 +97,7 @@ def speed_command(weights: Path, output: Path, **record: Any) -> None:
     _record("speed", [weights], [output], {}, **record)
 
 
-@paper.command("bound")
+@paper.command("bound", cls=StageCommand)
 @_output
 @PROVENANCE
 def bound_command(output: Path, provenance: Path | None) -> None:
@@ -107,12 +108,12 @@ def bound_command(output: Path, provenance: Path | None) -> None:
     _record("bound", [], [output], {"seed": SEED}, None, provenance)
 
 
-@paper.command("report")
+@paper.command("report", cls=StageCommand)
 @File("--results", "Folder of the results of the other commands.")
 @File("--structure", "Picture of the structure for Fig. 12 (PNG).", required=False)
 @File("--structure-localizations", "Table of the structure (HDF5), which states its threshold.", required=False)
 @File("--architecture", "Study of architectures (JSON), by architecture.py.", required=False)
-@File("--output", "Report (HTML, in one file); its figures are also written beside it.")
+@output("--output", "Report (HTML, in one file); its figures are also written beside it.", marks.page("reproduction"))
 @PROVENANCE
 def report_command(
     results: Path,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from planeloc.core.files import write_json
+from planeloc.core.marks import EXPERIMENT
 from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.images import Recipe, TestImages, draw_images, rounded
 from planeloc_reproduction.network_estimator import NetworkEstimator
@@ -43,6 +44,7 @@ def helix(estimator: NetworkEstimator, frames: int, output: Path) -> None:
             "frames": [dict(zip(columns, rows, strict=True)) for rows in zip(*columns.values(), strict=True)],
             "examples": _examples(test),
         },
+        EXPERIMENT,
     )
 
 

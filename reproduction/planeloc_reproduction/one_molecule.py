@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from planeloc.core.files import write_json
+from planeloc.core.marks import EXPERIMENT
 from planeloc.scenes.scene import paper_scene
 from planeloc_reproduction.estimators import Estimator, Found
 from planeloc_reproduction.images import centre_of, draw_images, recipe_of, rounded
@@ -43,8 +44,9 @@ def one_molecule(data: str, estimator: Estimator, count: int, output: Path, seco
             "truth_voxel": _voxels(test.voxel),
             "found_voxel": _voxels(voxel),
         },
+        EXPERIMENT,
     )
-    write_json(seconds, {"images": count, "seconds": found.seconds, "device": estimator.device_in_words})
+    write_json(seconds, {"images": count, "seconds": found.seconds, "device": estimator.device_in_words}, EXPERIMENT)
 
 
 def _one_each(found: Found, count: int) -> tuple[Tensor, Tensor]:

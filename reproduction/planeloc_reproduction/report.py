@@ -11,6 +11,7 @@ from pathlib import Path
 from planeloc import __version__
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, read_json, require_file
+from planeloc.core.marks import ANY_FIGURE
 from planeloc.reporting.html import write_page
 from planeloc.scenes.scene import PAPER_PHOTONS
 from planeloc_reproduction import analysis, published, wording
@@ -79,7 +80,7 @@ def write_report(
         "zip": zip,
     }
     filters = {name: getattr(wording, name) for name in ("shown", "percent", "condition", "begin")}
-    write_page(output, "report.html.j2", values, package=__package__, filters=filters)
+    write_page(output, "report.html.j2", values, verb="reproduction", package=__package__, filters=filters)
 
 
 def read_evaluation(image: Path | None) -> dict[str, float]:
@@ -169,6 +170,6 @@ def _summary(one: OneMolecule) -> Errors:
 def _copied(image: Path, target: Path) -> Path:
     if not require_file(image, "picture of the structure").read_bytes().startswith(_PNG):
         raise PlanelocError(f"{image}: not a PNG picture; render it again")
-    with atomic_path(target) as partial:
+    with atomic_path(target, ANY_FIGURE) as partial:
         shutil.copyfile(image, partial)
     return target

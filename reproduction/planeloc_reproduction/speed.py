@@ -13,6 +13,7 @@ import torch
 
 from planeloc.core.devices import autocast, choose_precision
 from planeloc.core.files import write_json
+from planeloc.core.marks import EXPERIMENT
 from planeloc.core.progress import progress_bar
 from planeloc_reproduction.network_estimator import NetworkEstimator
 
@@ -42,6 +43,7 @@ def measure_speed(weights: Path, largest_px: int, output: Path, device_name: str
             "network": f"channels {', '.join(map(str, network.architecture.channels))}",
             "points": points,
         },
+        EXPERIMENT,
     )
 
 

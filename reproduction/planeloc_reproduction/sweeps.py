@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.core.files import write_json
+from planeloc.core.marks import EXPERIMENT
 from planeloc.core.progress import progress_bar
 from planeloc.evaluation.metrics import rmse_axial, rmse_lateral
 from planeloc.scenes.truth_matching import Points, match
@@ -68,7 +69,9 @@ def sweep(name: str, estimator: Estimator, molecules: int, output: Path) -> None
             points.append({"value": value, **measure(test, found, voxels=not recipe.poisson)})
             bar.update()
     write_json(
-        output, {"sweep": name, "estimator": estimator.name, "unit": chosen.unit, "seed": SEED, "points": points}
+        output,
+        {"sweep": name, "estimator": estimator.name, "unit": chosen.unit, "seed": SEED, "points": points},
+        EXPERIMENT,
     )
 
 

@@ -108,7 +108,7 @@ def run(folder, counts, **changes):
 def test_a_dead_camera_stops_the_run_with_one_line(tmp_path, bright):
     dead = dark_from(bright, 1, 0, 300, True)[SPARE:-SPARE]
     with pytest.raises(
-        PlanelocError, match="camera 1: dark in frames 0 to 299.*leave it out of the microscope"
+        PlanelocError, match=r"camera 1: dark in frames 0 to 299.*leave it out of the microscope"
     ) as told:
         run(tmp_path, dead)
     assert "\n" not in str(told.value)
@@ -123,7 +123,7 @@ def test_frames_of_a_camera_that_goes_dark_are_left_out(tmp_path, bright):
     checks = {check["name"]: check for check in json.loads((tmp_path / "quality.json").read_text())["checks"]}
     assert checks["camera_1_dark_fraction"]["verdict"] == "warn"
     assert "dark in frames 200 to 299" in checks["camera_1_dark_fraction"]["advice"]
-    with pytest.raises(PlanelocError, match="camera 1: dark"):
+    with pytest.raises(PlanelocError, match=r"camera 1: dark"):
         run(tmp_path, dark, mode="check")
-    with pytest.raises(PlanelocError, match="camera 1: dark"):
+    with pytest.raises(PlanelocError, match=r"camera 1: dark"):
         run(tmp_path, dark, dark_fraction_fail=0.2)

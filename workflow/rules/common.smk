@@ -15,6 +15,7 @@ from preflight.configuration import (
 )
 from preflight.experiment import watched_path
 from preflight.errors import ConfigurationError
+from preflight.results_of_others import refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
 from preflight.views import views_of
@@ -200,6 +201,14 @@ def report_failure(kind, output, files):
             f" see {', '.join(map(str, files.values()))}",
             file=sys.stderr,
         )
+
+
+def outputs_of_jobs():
+    """Every output of the jobs to run, and when this workflow made it last."""
+    for job in workflow.dag.needrun_jobs():
+        for path in job.output:
+            record = workflow.persistence.metadata(path)
+            yield str(path), getattr(record, "endtime", None)
 
 
 def gpus(section):

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 
 DPI = 150
 INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
@@ -80,8 +80,7 @@ def sheet(path: Path, size_inch: tuple[float, float], note: str = "") -> Iterato
         yield figure
         if note:
             figure.supxlabel(plain(note), x=0.01, ha="left", fontsize=11, color=GREY)
-        with atomic_path(path) as partial:
-            figure.savefig(partial, metadata={"Software": None})
+        save_figure(path, figure, "reproduction")
 
 
 def draw_band(axes: Axes, x: NDArray, y: NDArray, low: NDArray, high: NDArray, name: str, above: float = 2.0) -> None:

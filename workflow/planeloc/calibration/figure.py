@@ -16,8 +16,7 @@ from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.scan_fit import CalibratedPSF
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks, plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import checks_height, draw_checks, plane_colour, save_figure
 from planeloc.psf import PSF, Emitters, GaussianPSF
 
 _INCHES = 12.0  # width of the figure
@@ -51,8 +50,7 @@ def draw_calibration(
         axes.set_yticklabels([])
     _draw_residual(lower.add_subplot(grid[0, shown]), calibrated)
     draw_checks(bottom.add_subplot(), checks, _INCHES)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150)
+    save_figure(path, figure, "calibrate", dpi=150)
 
 
 def _draw_section(axes: Axes, psf: PSF, plane: int, name: str) -> None:

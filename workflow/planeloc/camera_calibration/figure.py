@@ -14,8 +14,7 @@ from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransfe
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import ROW_INCHES, checks_height, draw_checks, plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import ROW_INCHES, checks_height, draw_checks, plane_colour, save_figure
 
 _COLUMNS = 4
 _GREY = "#555555"
@@ -39,8 +38,7 @@ def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequ
     below = figure.add_subplot(grid[2 * rows, :])
     below.set_title("In brackets: declared in the microscope file.", loc="left", fontsize=9, color=_GREY)
     draw_checks(below, checks, width)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150)
+    save_figure(path, figure, "cameras", dpi=150)
 
 
 def _draw_transfer(axes: Axes, m: CameraMeasurement, plane: int, *, legend: bool, label: bool) -> None:

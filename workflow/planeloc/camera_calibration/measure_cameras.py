@@ -33,6 +33,7 @@ from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import MICROSCOPE
 from planeloc.io.bead_images import camera_file
 from planeloc.io.camera_source import CameraSource, open_cameras
 
@@ -83,7 +84,7 @@ def measure_cameras(
     draw(figure)
     write_quality(quality, values, checks)
     print_warnings(checks)
-    with atomic_path(output) as unfinished:
+    with atomic_path(output, MICROSCOPE) as unfinished:
         unfinished.write_text(microscope_file_text(microscope, measured, movies, declared_in), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ from planeloc.calibration.calibrate import calibrate
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 
 
 @stage_command(
@@ -23,7 +24,7 @@ from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, File, Used,
         "Transforms from register; makes the PSFs of all cameras consistent with them.",
         required=False,
     ),
-    output("--output", "PSF (HDF5)."),
+    output("--output", "PSF (HDF5).", marks.PSF),
     FIGURE,
     QUALITY,
 )

@@ -9,6 +9,7 @@ from planeloc.camera_calibration.movie_statistics import CalibrationMovies
 from planeloc.camera_calibration.settings import CamerasSettings
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import FIGURE, MICROSCOPE, QUALITY, File, output, stage_command
+from planeloc.core import marks
 
 
 @stage_command(
@@ -23,7 +24,7 @@ from planeloc.cli.options import FIGURE, MICROSCOPE, QUALITY, File, output, stag
         multiple=True,
     ),
     MICROSCOPE,
-    output("--output", "Microscope file with the measured cameras (YAML)."),
+    output("--output", "Microscope file with the measured cameras (YAML).", marks.MICROSCOPE),
     FIGURE,
     QUALITY,
 )

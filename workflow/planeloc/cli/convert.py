@@ -6,6 +6,7 @@ from pathlib import Path
 
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import MICROSCOPE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.core.files import read_json
 from planeloc.movie.convert import convert
 from planeloc.movie.settings import ConvertSettings
@@ -16,8 +17,8 @@ from planeloc.movie.settings import ConvertSettings
     ConvertSettings,
     File("--movie", "Camera file; one per camera, in plane order.", multiple=True),
     MICROSCOPE,
-    output("--store", "Movie (Zarr folder)."),
-    output("--manifest", "Properties of the movie and checksums of its chunks (JSON)."),
+    output("--store", "Movie (Zarr folder).", marks.MOVIE),
+    output("--manifest", "Properties of the movie and checksums of its chunks (JSON).", marks.MANIFEST),
     QUALITY,
 )
 def command(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.postprocessing.correct_drift import correct_drift
 from planeloc.postprocessing.settings import CorrectDriftSettings
 
@@ -14,8 +15,8 @@ from planeloc.postprocessing.settings import CorrectDriftSettings
     "correct-drift",
     CorrectDriftSettings,
     File("--localizations", "Localization table from localize."),
-    output("--output", "Localization table without the drift of the sample (HDF5)."),
-    output("--trajectory", "Sample drift and its standard deviation at every frame (CSV)."),
+    output("--output", "Localization table without the drift of the sample (HDF5).", marks.table),
+    output("--trajectory", "Sample drift and its standard deviation at every frame (CSV).", marks.TRAJECTORY),
     FIGURE,
     QUALITY,
 )

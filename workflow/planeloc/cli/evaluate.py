@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from planeloc.cli.options import FIGURE, File, output, stage_command
+from planeloc.core import marks
 from planeloc.evaluation.evaluate import evaluate
 from planeloc.evaluation.settings import EvaluateSettings
 
@@ -20,7 +21,7 @@ from planeloc.evaluation.settings import EvaluateSettings
     File("--psf", "PSF from calibrate, to compare errors with the Cramér–Rao bound.", required=False),
     File("--microscope", "Microscope file (YAML), for the same comparison.", required=False),
     File("--registration", "Transforms, for the bound of molecules that not all cameras see.", required=False),
-    output("--output", "Metrics and verdicts (JSON)."),
+    output("--output", "Metrics and verdicts (JSON).", marks.METRICS),
     FIGURE,
 )
 def command(localizations: Path, **given: Any) -> None:

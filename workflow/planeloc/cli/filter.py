@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from planeloc.cli.options import File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.io.exporters import EXPORTERS, parse_export
 from planeloc.postprocessing.filter import filter_localizations
 from planeloc.postprocessing.settings import FilterSettings
@@ -16,8 +17,8 @@ from planeloc.postprocessing.settings import FilterSettings
     "filter",
     FilterSettings,
     File("--localizations", "Localization table from localize."),
-    output("--output", "Filtered localization table (HDF5)."),
-    output("--figure", "Histogram of every quantity before and after (PNG).", required=False),
+    output("--output", "Filtered localization table (HDF5).", marks.table),
+    output("--figure", "Histogram of every quantity before and after (PNG).", marks.figure, required=False),
 )
 @click.option(
     "--export",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from planeloc.cli.options import PROVENANCE, File, StageCommand, output
+from planeloc.core import marks
 from planeloc.core.provenance import write_provenance
 from planeloc.io.importers import IMPORTERS, format_of, import_table
 
@@ -17,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 @click.command("import", cls=StageCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @File("--like", "A planeloc table of the same movie, which gives the metadata.", required=False)
-@output("--output", "Localization table (HDF5).")
+@output("--output", "Localization table (HDF5).", marks.table("import"))
 @PROVENANCE
 @click.option("--format", "name", metavar="NAME", help=f"One of {', '.join(IMPORTERS.names())}; else by the file name.")
 @click.option("--pixel-size-nm", type=click.FloatRange(min=0, min_open=True), metavar="nm", help="Camera pixel in the "

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.io.exporters import EXPORTERS, parse_export
 from planeloc.postprocessing.link import link_localizations
 from planeloc.postprocessing.settings import LinkSettings
@@ -18,7 +19,7 @@ from planeloc.postprocessing.settings import LinkSettings
     LinkSettings,
     File("--localizations", "Filtered localization table."),
     File("--sample-drift", "Sample drift from correct-drift (CSV), if the table was corrected by it.", required=False),
-    output("--output", "Table of linked molecules (HDF5)."),
+    output("--output", "Table of linked molecules (HDF5).", marks.table),
     FIGURE,
     QUALITY,
 )

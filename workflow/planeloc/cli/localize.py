@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from planeloc.cli.options import File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.localize import localize
 from planeloc.localization.settings import LocalizeSettings
@@ -19,11 +20,11 @@ from planeloc.training.advice import training_advice
     File("--registration", "Transforms from register."),
     File("--psf", "PSF from calibrate."),
     File("--weights", "Network from train."),
-    output("--output", "Localization table (HDF5)."),
+    output("--output", "Localization table (HDF5).", marks.table),
     File("--synchronization", "Frames of the cameras from synchronize.", required=False),
-    output("--camera-drift", "Drift of the cameras through the movie (CSV).", required=False),
-    output("--camera-drift-figure", "Figure of it (PNG).", required=False),
-    output("--camera-drift-quality", "Quality values of it (JSON).", required=False),
+    output("--camera-drift", "Drift of the cameras through the movie (CSV).", marks.CAMERA_DRIFT, required=False),
+    output("--camera-drift-figure", "Figure of it (PNG).", marks.figure("localize"), required=False),
+    output("--camera-drift-quality", "Quality values of it (JSON).", marks.QUALITY, required=False),
 )
 def command(
     movie: Path,

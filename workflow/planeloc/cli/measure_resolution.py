@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.resolution.measure_resolution import measure_resolution
 from planeloc.resolution.settings import MeasureResolutionSettings
 
@@ -15,7 +16,7 @@ from planeloc.resolution.settings import MeasureResolutionSettings
     MeasureResolutionSettings,
     File("--localizations", "Localization table before linking, from filter."),
     File("--linked", "The same with one row per blink, from link."),
-    output("--output", "Resolution with its curves, precisions and slices of depth (JSON)."),
+    output("--output", "Resolution with its curves, precisions and slices of depth (JSON).", marks.RESOLUTION),
     FIGURE,
     QUALITY,
 )

@@ -13,6 +13,9 @@ from typing import Any
 
 import click
 
+from planeloc.core import marks
+from planeloc.core.errors import PlanelocError
+from planeloc.core.marks import Kind, refuse_foreign
 from planeloc.core.provenance import write_provenance
 from planeloc.core.settings import from_mapping
 
@@ -22,10 +25,18 @@ _FILES, _OPTIONS, _ADVANCED, _THRESHOLDS = "Files", "Options", "Advanced options
 class _Option(click.Option):
     """An option that says under which heading the help lists it, and which names it had in earlier versions."""
 
-    def __init__(self, *arguments: Any, heading: str = _OPTIONS, was: Iterable[str] = (), **keywords: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        heading: str = _OPTIONS,
+        was: Iterable[str] = (),
+        kind: Kind | None = None,
+        **keywords: Any,
+    ) -> None:
         super().__init__(*arguments, **keywords)
         self.heading = heading
         self.was = was
+        self.kind = kind  # of the file that is written there
 
 
 class _WholeNumber(click.ParamType):
@@ -56,6 +67,11 @@ class StageCommand(click.Command):
                     raise click.UsageError(message, context) from None
             raise
 
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command, unless it would replace an input, or what it did not make."""
+        check_outputs(self, context.params)
+        return super().invoke(context)
+
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings: files, options, advanced options, thresholds."""
         rows: dict[str, list] = {heading: [] for heading in (_FILES, _OPTIONS, _ADVANCED, _THRESHOLDS)}
@@ -68,19 +84,57 @@ class StageCommand(click.Command):
                     formatter.write_dl(listed)
 
 
+def check_outputs(command: click.Command, values: Mapping[str, Any]) -> None:
+    """Raise a `PlanelocError` before anything is computed, if an output of a command would spoil another file.
+
+    An output may be neither an input nor another output, and replaces nothing but a result of its kind.
+    """
+    read: dict[Path, str] = {}
+    written: dict[Path, str] = {}
+    for parameter in command.params:
+        if not isinstance(parameter.type, click.Path) or not (given := values.get(parameter.name or "")):
+            continue
+        for path in given if isinstance(given, tuple) else (given,):
+            name, kind = parameter.opts[0], getattr(parameter, "kind", None)
+            if kind is None:
+                read[path.resolve()] = name
+                continue
+            refuse_foreign(path, kind)
+            if other := written.get(path.resolve()):
+                raise PlanelocError(f"{path}: is given for {other} and for {name}; name two files")
+            written[path.resolve()] = name
+    for path in read.keys() & written.keys():
+        raise PlanelocError(
+            f"{path}: is read ({read[path]}) and would be replaced ({written[path]}); name another file"
+        )
+
+
 @dataclass(frozen=True)
 class File:
-    """A file that a command reads or writes, or several if `multiple`. As a decorator, it adds its option."""
+    """A file that a command reads or writes, or several if `multiple`. As a decorator, it adds its option.
+
+    `kind` is that of a file that is written, or makes it from the command's name: only such a file is replaced.
+    """
 
     option: str
     help: str
     required: bool = True
     multiple: bool = False
-    written: bool = False
+    kind: Kind | Callable[[str], Kind] | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether the command writes it."""
+        return self.kind is not None
+
+    def of(self, name: str) -> File:
+        """The file of the command of that name."""
+        return dataclasses.replace(self, kind=self.kind(name)) if callable(self.kind) else self
 
     def __call__(self, command: Callable) -> Callable:
         return click.option(
             self.option,
+            kind=self.kind,
             cls=_Option,
             heading=_FILES,
             type=click.Path(path_type=Path),
@@ -96,7 +150,9 @@ class File:
         return list(given) if self.multiple else [given] if given else []
 
 
-output = functools.partial(File, written=True)
+def output(option: str, text: str, kind: Kind | Callable[[str], Kind], required: bool = True) -> File:
+    """A file that a command writes."""
+    return File(option, text, required, kind=kind)
 
 
 def options(cls: type, *only: str) -> Callable:
@@ -144,9 +200,9 @@ def _option_name(setting: str) -> str:
 
 BEADS = File("--beads", "Bead scan; one file per camera, in plane order.", multiple=True)
 MICROSCOPE = File("--microscope", "Microscope file (YAML).")
-FIGURE = output("--figure", "Figure (PNG).")
-QUALITY = output("--quality", "Quality values and verdicts (JSON).")
-PROVENANCE = output("--provenance", "Record of this run (JSON).", required=False)
+FIGURE = output("--figure", "Figure (PNG).", marks.figure)
+QUALITY = output("--quality", "Quality values and verdicts (JSON).", marks.QUALITY)
+PROVENANCE = output("--provenance", "Record of this run (JSON).", marks.PROVENANCE, required=False)
 
 
 @dataclass(frozen=True)
@@ -173,6 +229,8 @@ def stage_command(name: str, settings: type, *files: File) -> Callable[[Callable
     is given; and `settings`; all by the names of the options, which a stage's own function has, too, so that most are
     just passed on. It may return what it `Used`.
     """
+
+    files = tuple(file.of(name) for file in files)
 
     def decorate(function: Callable[..., Used | None]) -> click.Command:
         @functools.wraps(function)

@@ -7,6 +7,7 @@ from typing import Any
 
 from planeloc.cameras.microscope import read_microscope
 from planeloc.cli.options import BEADS, FIGURE, MICROSCOPE, QUALITY, output, stage_command
+from planeloc.core import marks
 from planeloc.registration.register import register
 from planeloc.registration.settings import RegisterSettings
 
@@ -16,7 +17,7 @@ from planeloc.registration.settings import RegisterSettings
     RegisterSettings,
     BEADS,
     MICROSCOPE,
-    output("--output", "Transform of every camera and its uncertainty (JSON)."),
+    output("--output", "Transform of every camera and its uncertainty (JSON).", marks.REGISTRATION),
     FIGURE,
     QUALITY,
 )

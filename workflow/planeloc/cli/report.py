@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from planeloc.cli.options import File
+from planeloc.cli.options import StageCommand, output
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.reporting.quality_page import PageFiles, write_quality_page
 from planeloc.reporting.summary import summary
@@ -32,16 +33,16 @@ def _named(context: click.Context, parameter: click.Parameter, words: tuple[str,
 _stages = click.argument("stages", metavar="STAGE=FILE...", nargs=-1, required=True, callback=_named)
 
 
-@command.command("qc")
-@File("--output", "Verdicts (JSON).")
+@command.command("qc", cls=StageCommand)
+@output("--output", "Verdicts (JSON).", marks.VERDICTS)
 @_stages
 def qc_command(output: Path, stages: dict[str, Path]) -> None:
     """Write a calibration's verdicts; print what did not pass."""
     click.echo(write_verdicts(output, stages))
 
 
-@command.command("quality")
-@File("--output", "Page (HTML), in the folder of the sample.")
+@command.command("quality", cls=StageCommand)
+@output("--output", "Page (HTML), in the folder of the sample.", marks.page("report"))
 @_stages
 def quality_command(output: Path, stages: dict[str, Path]) -> None:
     """Write the quality page of a sample.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.synchronization.synchronize import synchronize
 
@@ -15,7 +16,7 @@ from planeloc.synchronization.synchronize import synchronize
     SynchronizeSettings,
     File("--movie", "Manifest of the movie."),
     File("--registration", "Transforms from register."),
-    output("--output", "Frame of every camera that shows each moment (JSON)."),
+    output("--output", "Frame of every camera that shows each moment (JSON).", marks.SYNCHRONIZATION),
     FIGURE,
     QUALITY,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import FIGURE, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.training.settings import TrainSettings
 from planeloc.training.train import train
 
@@ -31,8 +32,8 @@ from planeloc.training.train import train
         required=False,
         multiple=True,
     ),
-    output("--output", "Weights (safetensors)."),
-    output("--record", "Record of the training (JSON)."),
+    output("--output", "Weights (safetensors).", marks.WEIGHTS),
+    output("--record", "Record of the training (JSON).", marks.TRAINING),
     FIGURE,
 )
 def command(movie: tuple[Path, ...], synchronization: tuple[Path, ...], **given: Any) -> Used:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import FIGURE, QUALITY, File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.registration.settings import UpdateRegistrationSettings
 from planeloc.registration.update_registration import update_registration
 
@@ -16,7 +17,7 @@ from planeloc.registration.update_registration import update_registration
     File("--movie", "Manifest of the movie."),
     File("--registration", "Transforms from register."),
     File("--synchronization", "Frames of the cameras from synchronize.", required=False),
-    output("--output", "Transforms to use for this movie (JSON)."),
+    output("--output", "Transforms to use for this movie (JSON).", marks.REGISTRATION),
     FIGURE,
     QUALITY,
 )

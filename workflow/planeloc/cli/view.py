@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.cli.options import File, Used, output, stage_command
+from planeloc.core import marks
 from planeloc.rendering.settings import ViewSettings
 from planeloc.rendering.view import view
 
@@ -14,8 +15,8 @@ from planeloc.rendering.view import view
     "view",
     ViewSettings,
     File("--localizations", "Table of localizations, of any stage."),
-    output("--picture", "Picture (PNG)."),
-    output("--tiff", "Density in slices across the direction of view (OME-TIFF)."),
+    output("--picture", "Picture (PNG).", marks.figure),
+    output("--tiff", "Density in slices across the direction of view (OME-TIFF).", marks.stack),
 )
 def command(localizations: Path, **given: Any) -> Used:
     """Draw a part of the sample: a region, from a side, coloured by a quantity."""

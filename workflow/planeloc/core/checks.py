@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import write_json
 from planeloc.core.quality_labels import label, quantity
@@ -75,8 +76,8 @@ def stop_on_failure(
     shown, numbers = of_failure(figure), of_failure(quality)
     failed = [check for check in checks if check.verdict == "fail"]
     if not failed:
-        shown.unlink(missing_ok=True)
-        numbers.unlink(missing_ok=True)
+        marks.remove_own(shown, marks.ANY_FIGURE)
+        marks.remove_own(numbers, marks.QUALITY)
         return
     draw(shown)
     write_quality(numbers, values, checks)
@@ -93,7 +94,7 @@ def print_warnings(checks: Sequence[Check]) -> None:
 
 def write_quality(path: str | Path, values: Mapping[str, float], checks: Sequence[Check]) -> None:
     """Write the quality file; NaN and infinity become null."""
-    write_json(path, quality_dict(values, checks))
+    write_json(path, quality_dict(values, checks), marks.QUALITY)
 
 
 def quality_dict(values: Mapping[str, float], checks: Sequence[Check]) -> dict[str, Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
+from planeloc.core import marks
 from planeloc.core.checks import Check
+from planeloc.core.files import atomic_path
 from planeloc.core.quality_labels import label, quantity
 
 VERDICT_COLOURS = {"pass": "#2a7f3f", "warn": "#b36b00", "fail": "#b3261e"}
@@ -19,6 +23,12 @@ _POINTS = 9.0
 _GAP_POINTS = 10.0  # between a label and its value
 _LABEL, _END = 0.12, 0.95  # where labels begin and values end, of a column
 _WITHIN_MARGINS = 0.93  # of the figure
+
+
+def save_figure(path: Path, figure: Figure, verb: str, dpi: float | None = None) -> None:
+    """Write the figure of a command as PNG, atomically, with the command's mark; equal figures give equal bytes."""
+    with atomic_path(path, marks.figure(verb)) as partial:
+        figure.savefig(partial, dpi=dpi or "figure", metadata={"Software": marks.software(verb)})
 
 
 def plane_colour(plane: int) -> str:

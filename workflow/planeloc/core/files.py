@@ -1,4 +1,7 @@
-"""Complete files or none: every output is written to a ``.partial`` file and renamed when it is complete."""
+"""Complete files or none: every output is written to a ``.partial`` file and renamed when it is complete.
+
+What it replaces must bear the mark of its kind (`planeloc.core.marks`).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 
 _TOKEN = secrets.token_hex(4)  # of this process; in a container every run may have the same process id
@@ -24,27 +28,37 @@ _COUNTER = itertools.count()
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, kind: marks.Kind) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to (file or folder); rename it if the block succeeds.
 
     It keeps the suffix of `path`, since many writers choose their format by it. If the block raises, it is removed, and
     what was at `path` stays. A file is flushed to disk before it gets its name. Leftovers of killed runs are removed.
+    Where `path` is a symbolic link, the link stays, and what it points to is replaced.
+
+    Parameters
+    ----------
+    kind : of the result; only a result of the same kind is replaced.
 
     Raises
     ------
-    PlanelocError : the disk is full, or the folder cannot be created or written to.
+    PlanelocError : the disk is full, the folder cannot be created or written to, or something else is at `path`.
     """
-    path = Path(path)
+    given, path = path, marks.place(path)
+    marks.refuse_foreign(given, kind)
     _make_folder(path.parent)
     _remove_leftovers(path)
-    partial = path.with_name(f".partial-{_host()}-{os.getpid()}-{_TOKEN}-{next(_COUNTER)}-{path.name}")
+    partial = _partial(path)
     try:
         yield partial
-        if path.is_dir():
-            shutil.rmtree(path)
+        if not marks.bears(partial, kind):
+            raise ValueError(f"{path}: was written without the mark of {kind.name}, and could never be replaced")
         if partial.is_file():
             _flush(partial)
-        partial.replace(path)
+        marks.refuse_foreign(given, kind)  # it may have come meanwhile
+        if path.is_dir():
+            _replace_folder(path, partial)
+        else:
+            partial.replace(path)
         with suppress(OSError):  # not every file system can flush a folder
             _flush(path.parent)
     except BaseException as error:
@@ -54,6 +68,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 f"{path}: no space left on the device; free some or choose another results folder, then run again"
             ) from error
         raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".partial-{host()}-{os.getpid()}-{_TOKEN}-{next(_COUNTER)}-{path.name}")
+
+
+def _replace_folder(path: Path, complete: Path) -> None:
+    """Put a complete folder in the place of an earlier one, which is removed afterwards."""
+    earlier = _partial(path)
+    path.rename(earlier)
+    complete.rename(path)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -81,17 +107,17 @@ def _remove_leftovers(path: Path) -> None:
 
     Only of this host: a process id says nothing about another computer or container that shares the disk.
     """
-    pattern = re.compile(rf"\.partial-{_host()}-(\d+)-(\w+)-\d+-{re.escape(path.name)}")
+    pattern = re.compile(rf"\.partial-{host()}-(\d+)-(\w+)-\d+-{re.escape(path.name)}")
     for other in path.parent.glob(".partial-*"):
         if match := pattern.fullmatch(other.name):
             pid, token = int(match[1]), match[2]
-            ended = token != _TOKEN if pid == os.getpid() else not _is_running(pid)
+            ended = token != _TOKEN if pid == os.getpid() else not is_running(pid)
             if ended:
                 _remove(other)
 
 
 @cache
-def _host() -> str:
+def host() -> str:
     """Identifier of the running kernel and container, within which a process id is unique."""
     try:
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -101,7 +127,7 @@ def _host() -> str:
     return hashlib.sha256(f"{kernel} {container}".encode()).hexdigest()[:8]
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -112,16 +138,19 @@ def _is_running(pid: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` as indented JSON, atomically; NaN and infinity raise ValueError."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with atomic_path(path) as partial:
+def write_json(path: str | Path, content: Mapping[str, Any], kind: marks.Kind) -> None:
+    """Write `content` as indented JSON, atomically; ``format``, that of the kind or its own, marks the file.
+
+    NaN and infinity raise ValueError.
+    """
+    text = json.dumps({"format": kind.format, **content}, indent=2, allow_nan=False) + "\n"
+    with atomic_path(path, kind) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import Kind
 
 
 class _Sink(io.FileIO):
@@ -53,16 +54,16 @@ class Hdf5File(h5py.File):
 
 
 @contextmanager
-def create(path: str | Path) -> Iterator[Hdf5File]:
+def create(path: str | Path, kind: Kind) -> Iterator[Hdf5File]:
     """Yield an HDF5 file to fill; it appears at `path` when the block ends without an error.
 
     No times are stored, and objects keep the order of their creation.
 
     Raises
     ------
-    PlanelocError : the disk is full.
+    PlanelocError : the disk is full, or something else than a file of that kind is at `path`.
     """
-    with atomic_path(path) as partial, _Sink(partial) as sink:
+    with atomic_path(path, kind) as partial, _Sink(partial) as sink:
         with Hdf5File(sink, "w", libver="v110", track_order=True) as file:
             file._sink = sink
             yield file

@@ -12,6 +12,7 @@ from typing import Any
 
 from planeloc import __version__
 from planeloc.core.files import sha256, write_json
+from planeloc.core.marks import PROVENANCE
 
 _PACKAGES = ("numpy", "scipy", "torch", "h5py", "zarr", "dask", "pandas", "tifffile")
 
@@ -49,7 +50,7 @@ def write_provenance(
         "packages": {name: _version(name) for name in _PACKAGES},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(path, content)
+    write_json(path, content, PROVENANCE)
 
 
 def _version(package: str) -> str:

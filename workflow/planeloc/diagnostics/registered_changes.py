@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -232,8 +233,8 @@ class RegisteredChanges:
                 np.linspace(0, length, count + 1).astype(int).tolist()
                 for length, count in zip(self.windows.size, counts, strict=True)
             )
-            for top, bottom in zip(down[:-1], down[1:], strict=True):
-                for left, right in zip(along[:-1], along[1:], strict=True):
+            for top, bottom in pairwise(down):
+                for left, right in pairwise(along):
                     middle = np.array([corner[0] + (left + right) / 2, corner[1] + (top + bottom) / 2])
                     yield middle, Tile(window, top, bottom, left, right)
 

@@ -17,6 +17,7 @@ from planeloc.cameras.noise import PixelNoise
 from planeloc.core.checks import quality_dict
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import write_json
+from planeloc.core.marks import METRICS
 from planeloc.core.settings import check
 from planeloc.evaluation import figure as figures
 from planeloc.evaluation import metrics
@@ -67,7 +68,7 @@ def evaluate(
     checks = statistics_checks(values, settings)
     if truth is None:
         figures.write_statistics(figure, table, metadata)
-        write_json(output, quality_dict(values, checks))
+        write_json(output, quality_dict(values, checks), METRICS)
         return _statistics_summary(values)
     if metadata.get("sample_drift", {}).get("corrected"):
         _LOG.warning(
@@ -88,7 +89,7 @@ def evaluate(
     content = quality_dict({**merits, **values}, [*accuracy_checks(merits, settings), *checks])
     content["by_depth"] = [{name: _json_number(value) for name, value in row.items()} for row in depths]
     figures.write_comparison(figure, comparison, merits, depths)
-    write_json(output, content)
+    write_json(output, content, METRICS)
     return _accuracy_summary(merits)
 
 

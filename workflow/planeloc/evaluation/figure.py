@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 from planeloc.evaluation.metrics import Comparison
 from planeloc.evaluation.quality import lateral_sd
 from planeloc.io.localization_table import kept_frames
@@ -75,8 +75,7 @@ def _panels(title: str) -> tuple[Figure, NDArray]:
 
 
 def _save(path: Path, figure: Figure) -> None:
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "evaluate")
 
 
 def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: str) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 
@@ -47,7 +48,7 @@ def write_camera_drift(path: Path, drift: CameraDrift) -> None:
     count, planes = drift.drift_nm.shape[:2]
     frame, plane = np.repeat(drift.frame, planes), np.tile(np.arange(1, planes + 1), count)
     rows = np.column_stack((frame, plane, drift.drift_nm.reshape(-1, 2), drift.sd_nm.reshape(-1, 2)))
-    with atomic_path(path) as partial:
+    with atomic_path(path, marks.CAMERA_DRIFT) as partial:
         np.savetxt(partial, rows, _FORMAT, delimiter=",", header=",".join(COLUMNS), comments="")
 
 

@@ -1,6 +1,6 @@
 """Exporters: one module per table format of another program, found by name. The way back: `planeloc.io.importers`.
 
-To add a format, write one module with the three attributes of `Exporter` and list it in the entry-point group
+To add a format, write one module with the attributes of `Exporter` and list it in the entry-point group
 ``planeloc.exporters`` of your package. ``filter: exports`` and ``planeloc filter --export NAME=PATH`` then accept it.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from planeloc.core.errors import PlanelocError
+from planeloc.core.marks import Kind, refuse_foreign
 from planeloc.core.registry import Registry
 
 
@@ -21,6 +22,7 @@ class Exporter(Protocol):
 
     name: str  # in the setting `exports` and on the command line
     endings: tuple[str, ...]  # of the files that it writes; the first is that of the given path: (".csv",)
+    kinds: tuple[Kind, ...]  # how its files are recognised, in the same order; without it, no file is ever replaced
 
     def write(self, table: pd.DataFrame, metadata: Mapping[str, Any], path: Path) -> None:
         """Write a table of localizations (`planeloc.io.localization_table.COLUMNS`) and its metadata to `path`."""
@@ -43,12 +45,17 @@ def parse_export(text: str) -> tuple[str, Path]:
 
     Raises
     ------
-    PlanelocError : name or file name is not accepted.
+    PlanelocError : name or file name is not accepted, or another file would be lost.
     """
     name, separator, path = text.partition("=")
     if not separator or not path:
         raise PlanelocError(f"--export {text}: write NAME=PATH, where NAME is one of {', '.join(EXPORTERS.names())}")
-    ending = EXPORTERS.load(name).endings[0]
+    exporter = EXPORTERS.load(name)
+    ending = exporter.endings[0]
     if not path.endswith(ending):
         raise PlanelocError(f"--export {text}: {name} reads files called *{ending}; rename {path}")
+    unknown = Kind(f"a file of the exporter {name}", (b"no file has this mark",))
+    kinds = getattr(exporter, "kinds", (unknown,) * len(exporter.endings))
+    for other, kind in zip(exporter.endings, kinds, strict=True):
+        refuse_foreign(path.removesuffix(ending) + other, kind)
     return name, Path(path)

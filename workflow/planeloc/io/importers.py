@@ -100,7 +100,7 @@ def import_table(
     if not table["frame"].is_monotonic_increasing:
         table = table.sort_values("frame", kind="stable", ignore_index=True)
         _LOG.info(f"{path}: rows sorted by frame")
-    localization_table.write(output, table, metadata)
+    localization_table.write(output, table, metadata, made_by="import")
     return len(table)
 
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.core import hdf5
+from planeloc.core import hdf5, marks
 from planeloc.core.errors import PlanelocError
 
 if TYPE_CHECKING:
@@ -100,20 +100,25 @@ class LocalizationsWriter:
     """Append rows to a file, holding at most one chunk in memory.
 
     The file appears under its name only when the ``with`` block ends without an error. `added` names those of
-    `ADDED_COLUMNS` that it has.
+    `ADDED_COLUMNS` that it has. It replaces no table of another command than `made_by`, where that is given.
     """
 
-    def __init__(self, path: str | Path, metadata: Mapping[str, Any], added: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: str | Path, metadata: Mapping[str, Any], added: Collection[str] = (), made_by: str = ""
+    ) -> None:
         self.path = Path(path)
         self.rows = 0
         self._columns = _columns(added)
         self._metadata = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
         self._waiting = [_on_disk(empty_columns(), self._columns, self.path)]
-        self._creation = hdf5.create(self.path)
+        self._made_by = made_by
+        self._creation = hdf5.create(self.path, marks.table(made_by))
 
     def __enter__(self) -> LocalizationsWriter:
         self._file = self._creation.__enter__()
         self._file.attrs["format"] = _FORMAT
+        if self._made_by:
+            self._file.attrs["made_by"] = np.bytes_(marks.made_by(self._made_by))
         self._file.attrs["metadata"] = self._metadata
         group = self._file.create_group(_GROUP, track_order=True)
         for name, (dtype, unit, meaning) in self._columns.items():
@@ -179,15 +184,20 @@ def _on_disk(table: Table, columns: Mapping[str, tuple[str, str, str]], path: Pa
 
 
 def write(
-    path: str | Path, table: Table, metadata: Mapping[str, Any], linked_row: NDArray[np.integer] | None = None
+    path: str | Path,
+    table: Table,
+    metadata: Mapping[str, Any],
+    linked_row: NDArray[np.integer] | None = None,
+    made_by: str = "",
 ) -> None:
     """Write a whole table, or its columns, with its metadata. Those of `ADDED_COLUMNS` that it has are kept.
 
     `metadata` must be JSON without NaN. Later stages need ``frames``, ``height_px``, ``width_px``, ``pixel_size_nm``,
     ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest). `linked_row` is for the table
-    of linked molecules: the row of each localization of the table that was linked (see `read_linked_row`).
+    of linked molecules: the row of each localization of the table that was linked (see `read_linked_row`). `made_by` is
+    the command that writes it.
     """
-    with LocalizationsWriter(path, metadata, added=list(table)) as writer:
+    with LocalizationsWriter(path, metadata, list(table), made_by) as writer:
         columns = {name: np.asarray(table[name]) for name in table}
         rows = max(map(len, columns.values()), default=0)
         for start in range(0, max(1, rows), _CHUNK_ROWS):

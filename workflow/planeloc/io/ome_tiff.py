@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from planeloc.core import marks
 from planeloc.core.files import atomic_path
 from planeloc.io.imagej_tiff import add_description, imagej_description
 
@@ -157,6 +158,7 @@ def write_z_stack(
     voxel_nm: tuple[float, float, float],
     description: Mapping[str, Any],
     corner_nm: tuple[float, float, float] | None = None,
+    verb: str = "render",
 ) -> None:
     """Write a compressed z-stack of images (rows, columns), atomically, holding one at a time.
 
@@ -169,6 +171,7 @@ def write_z_stack(
     description : OME attributes as for `OmeTiffWriter`.
     corner_nm : place of the outer corner of the first pixel in x and y, and of the middle of the first slice in z;
         without it, the file states no place.
+    verb : the command that writes it.
     """
     description = {**description, **physical_sizes(X=voxel_nm[0], Y=voxel_nm[1], Z=voxel_nm[2])}
     if corner_nm is not None:
@@ -181,7 +184,7 @@ def write_z_stack(
             brightest.append(float(image.max(initial=0)))
             yield np.ascontiguousarray(image, dtype=dtype)
 
-    with atomic_path(path) as partial:
+    with atomic_path(path, marks.stack(verb)) as partial:
         with tifffile.TiffWriter(partial, ome=True, byteorder="<", bigtiff=large) as tiff:
             tiff.write(
                 prepared(),
@@ -193,7 +196,7 @@ def write_z_stack(
                 predictor=False,
                 resolution=(1e3 / voxel_nm[0], 1e3 / voxel_nm[1]),  # per µm, as ImageJ reads it beside its description
                 resolutionunit="NONE",
-                software="planeloc",
+                software=marks.software(verb),
                 metadata=_metadata(shape, "ZYX", description),
             )
         text = imagej_description(shape[0], voxel_nm, corner_nm or (0.0, 0.0, 0.0), max(brightest))

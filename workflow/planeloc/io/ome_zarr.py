@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from planeloc.core.files import atomic_path
 from planeloc.core.image_blocks import mean_of_blocks
+from planeloc.core.marks import PYRAMID
 
 if TYPE_CHECKING:
     import zarr
@@ -40,7 +41,7 @@ def write_pyramid(
 
     Parameters
     ----------
-    path : folder, which is replaced.
+    path : folder; an earlier image there is replaced.
     shape : (slices, rows, columns); slices are float32 images (rows, columns).
     voxel_nm : size of a voxel in x, y, z.
     corner_nm : place of the outer corner of the first pixel in x and y, and of the middle of the first slice in z.
@@ -51,7 +52,7 @@ def write_pyramid(
     ValueError : slices are missing at the end.
     """
     sizes = _levels(*shape[1:])
-    with atomic_path(path) as partial:
+    with atomic_path(path, PYRAMID) as partial:
         partial.mkdir()
         arrays = [_create(partial / str(level), (shape[0], *size)) for level, size in enumerate(sizes)]
         brightest: list[float] = []
@@ -69,6 +70,7 @@ def write_pyramid(
         if len(brightest) != shape[0]:
             raise ValueError(f"{path}: {len(brightest)} slices of {shape[0]} were written")
         attributes = _attributes(len(sizes), voxel_nm, corner_nm, name, max(brightest, default=0.0))
+        attributes["made_by"] = "planeloc render"
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         (partial / "zarr.json").write_text(json.dumps(group, indent=2) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import Kind
 from planeloc.io import localization_table
 from planeloc.io.localization_table import ADDED_COLUMNS, COLUMNS
 from planeloc.io.other_programs import frame_numbers, report_unused
@@ -24,6 +25,8 @@ endings = (".parquet",)
 
 _ALL = {**COLUMNS, **ADDED_COLUMNS}
 _METADATA = b"planeloc"
+_MADE_BY = (b"made_by", b"made by planeloc, as Parquet")
+kinds = (Kind("a table in Parquet", _MADE_BY[1:], b"PAR1"),)
 _ROWS_AT_ONCE = 1 << 18
 
 
@@ -51,8 +54,11 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
         if column in table
     ]
     text = json.dumps(dict(metadata), allow_nan=False, sort_keys=True)
-    schema = pyarrow.schema(fields, metadata={_METADATA: text})
-    with atomic_path(path) as partial, pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    schema = pyarrow.schema(fields, metadata={_METADATA: text, _MADE_BY[0]: _MADE_BY[1]})
+    with (
+        atomic_path(path, kinds[0]) as partial,
+        pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
         for start in range(0, len(table), _ROWS_AT_ONCE):
             rows = table.iloc[start : start + _ROWS_AT_ONCE]
             arrays = [pyarrow.array(rows[field.name].to_numpy().astype(_ALL[field.name][0])) for field in fields]

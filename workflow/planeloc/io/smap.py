@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import Kind
 from planeloc.io import localization_table
 from planeloc.io.localization_table import ADDED_COLUMNS, metadata_value
 from planeloc.io.matlab_5 import read_variables
@@ -57,7 +58,9 @@ _KNOWN = (*_USED, "channel", "filenumber")
 _NEEDED = {"frame", "x", "y", "photons", "background", "x_sd", "y_sd"}
 _OWN_METADATA = "planeloc"  # a variable of the file
 _LARGEST_BYTES = 2**31  # of a variable in MATLAB 5
-_HEADER = b"MATLAB 5.0 MAT-file, written by planeloc".ljust(116)  # SciPy's states the time
+_TITLE = b"MATLAB 5.0 MAT-file, written by planeloc"
+_HEADER = _TITLE.ljust(116)  # SciPy's states the time
+kinds = (Kind("a table for SMAP", (), _TITLE),)
 
 
 def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) -> None:
@@ -81,7 +84,7 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
     }
     if (size := sum(values.nbytes for values in content["saveloc"]["loc"].values())) >= _LARGEST_BYTES:
         raise PlanelocError(f"{path}: {size / 2**30:.1f} GiB exceed the 2 GiB of a MATLAB file; export to parquet")
-    with atomic_path(path) as partial, partial.open("w+b") as file:
+    with atomic_path(path, kinds[0]) as partial, partial.open("w+b") as file:
         savemat(file, content, oned_as="column")
         file.seek(0)
         file.write(_HEADER)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import Kind
 from planeloc.io import localization_table
 from planeloc.io.localization_table import ADDED_COLUMNS, metadata_value
 from planeloc.io.other_programs import (
@@ -61,6 +62,16 @@ OTHER_COLUMNS: dict[str, str] = {
 }
 """Columns that follow where the table has them."""
 
+kinds = (
+    Kind(
+        "a table for ThunderSTORM",
+        (),
+        ",".join(f'"{column}"' for column in list(COLUMNS)[:4]).encode(),
+        # ThunderSTORM writes the other columns, too, but none of these
+        any_of=tuple(f'"{column}"'.encode() for column in list(OTHER_COLUMNS)[3:]),
+    ),
+)
+
 _TO_PLANELOC: dict[str, str] = {
     "x [nm]": "x",
     "y [nm]": "y",
@@ -88,9 +99,10 @@ def write(table: pd.DataFrame, metadata: Mapping[str, Any], path: str | Path) ->
     pixel = float(metadata_value(path, metadata, "pixel_size_nm"))
     outgoing = Outgoing.of(path, table, metadata, _NEEDED)
     axes = _LATERAL_AXES if not table["x_sd"].equals(table["y_sd"]) else ()
-    other = {*axes, *outgoing.own, *(["detections"] if outgoing.linked else [])}
+    own = outgoing.own or [UNKNOWN]  # one at least says that planeloc wrote the file
+    other = {*axes, *own, *(["detections"] if outgoing.linked else [])}
     formats = COLUMNS | {column: text for column, text in OTHER_COLUMNS.items() if column in other}
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path, kinds[0]) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write(",".join(f'"{column}"' for column in formats) + "\n")
         line = ",".join(formats.values()) + "\n"
         for start, numbers in outgoing.portions():

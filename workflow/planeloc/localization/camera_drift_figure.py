@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from planeloc.core.figure_style import plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import plane_colour, save_figure
 from planeloc.localization.camera_drift_text import in_words, movement
 
 _SIZE_INCH, _DPI = (10.5, 4.0), 150
@@ -59,8 +58,7 @@ def draw_camera_drift(
         panel.set_xlabel(unit)
         panel.set_title(f"drift along {'xy'[axis]}", loc="left", fontsize=11)
     _finish(panel.figure.axes[0], names)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "localize")
 
 
 def _finish(panel: Axes, names: Sequence[str]) -> None:

@@ -6,11 +6,9 @@ another computation, are no checkpoints, whatever their names.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
+import re
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,10 +17,14 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import unreadable
+from planeloc.core.locks import locked
 from planeloc.io import localization_table
 
 _LOG = logging.getLogger(__name__)
+
+_RUN = re.compile(r"[0-9a-f]{16}")  # folder of the checkpoints of a computation, called by its fingerprint
+_PART = re.compile(r"\d{9,}-\d{9,}\.h5|\.partial-.*")
+_CERTIFICATE = re.compile(r"tls_\w+\.pem")
 
 
 @dataclass(frozen=True)
@@ -42,50 +44,18 @@ def locked_folder(output: Path) -> Iterator[Path]:
 
     Raises
     ------
-    PlanelocError : another run holds the lock, or the folder cannot be made.
+    PlanelocError : another run holds the lock, the folder cannot be made, or a link is in its place.
     """
     output = output.resolve()
     folder = output.with_name(f".{output.name}.parts")
-    while True:
+    if folder.is_symlink():
+        raise PlanelocError(f"{folder}: a symbolic link in the place of partial results; remove it")
+    with locked(output, folder / "lock"):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / "lock").open("a+")
-        except FileNotFoundError:
-            continue  # a run that ended removed the folder between the two lines
-        except OSError as error:
-            raise unreadable(folder, error) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise PlanelocError(
-                    f"{output}: another run ({file.read() or 'just started'}) writes this file; wait for it or stop it"
-                ) from None
-            except OSError as error:
-                _LOG.warning(
-                    f"{folder}: this file system has no locks ({error.strerror}); make sure that no other run writes"
-                    " the same file"
-                )
-            if not _is_at(file.fileno(), folder / "lock"):
-                continue  # a run that ended has just removed the locked file
-            with suppress(OSError):  # only informs other runs
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                file.flush()
-            try:
-                yield folder
-            finally:
-                if folder.is_dir() and not any(folder.rglob("*.h5")):  # nothing to resume from
-                    remove(folder)
-            return
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+            yield folder
+        finally:
+            if folder.is_dir() and not any(folder.rglob("*.h5")):  # nothing to resume from
+                remove(folder)
 
 
 def path_of(folder: Path, start: int, stop: int) -> Path:
@@ -115,15 +85,22 @@ def write(
 def finished(folder: Path, fingerprint: str) -> list[Checkpoint]:
     """Return the checkpoints of a computation in order of their frames, no frame twice.
 
-    Each is read and its checksums are compared. Other files are removed, so that they are not mistaken for results.
+    Each is read and its checksums are compared. Other files with names of checkpoints are removed, so that they are not
+    mistaken for results.
+
+    Raises
+    ------
+    PlanelocError : the folder is a symbolic link.
     """
+    if folder.is_symlink():
+        raise PlanelocError(f"{folder}: a symbolic link in the place of partial results; remove it")
     checkpoints: list[Checkpoint] = []
     end = 0
-    for path in sorted(folder.glob("[0-9]*.h5")):
+    for path in sorted(path for path in folder.glob("[0-9]*.h5") if _PART.fullmatch(path.name)):
         checkpoint = _check(path, fingerprint)
         if checkpoint is None:
             _LOG.info(f"{path}: damaged or of another run; computing its frames again")
-            path.unlink()
+            path.unlink(missing_ok=True)
         elif checkpoint.frames.start >= end:  # else its frames are in another checkpoint, too
             checkpoints.append(checkpoint)
             end = checkpoint.frames.stop
@@ -158,10 +135,19 @@ def missing_blocks(checkpoints: list[Checkpoint], frames: int, block_frames: int
 
 
 def remove(folder: Path) -> None:
-    """Remove the checkpoints when the table is complete; the lock goes last."""
+    """Remove the checkpoints when the table is complete; the lock goes last, by who holds it.
+
+    What runs leave in the folder has names of their own; anything else stays, and the folder with it.
+    """
     for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)  # a late worker may just be writing into it
-        elif entry.name != "lock":
+        if entry.is_symlink():
+            continue
+        if entry.is_dir() and _RUN.fullmatch(entry.name):
+            for part in entry.iterdir():
+                if _PART.fullmatch(part.name) and not part.is_symlink():
+                    with suppress(OSError):
+                        part.unlink() if part.is_file() else shutil.rmtree(part)
+            with suppress(OSError):  # a late worker may just be writing into it
+                entry.rmdir()
+        elif _CERTIFICATE.fullmatch(entry.name):
             entry.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)  # a waiting run may have opened it

@@ -59,7 +59,7 @@ class Inputs:
         ------
         PlanelocError : one cannot be read.
         """
-        network, record = load_network(paths.weights)
+        network, record = load_network(paths.weights, test=True)
         movie, registration = Movie.open(paths.movie, paths.synchronization), Registration.read(paths.registration)
         return cls(paths, movie, registration, read_psf(paths.psf), network, record)
 

@@ -25,8 +25,8 @@ def write_table(
     """Join checkpoints into one table, one at a time in memory; returns the number of rows.
 
     Where the drift of the cameras through the movie is known, molecules follow it. Those whose depth cannot be told,
-    which have an infinite standard deviation, are left out. Their number is added to the `coverage` of the metadata, and
-    that of the rows that not all cameras see.
+    which have an infinite standard deviation, are left out. Their number is added to the `coverage` of the metadata,
+    and that of the rows that not all cameras see.
     """
     left_out = partly = 0
     for checkpoint in checkpoints:
@@ -36,7 +36,7 @@ def write_table(
             partly += int((columns["planes_seen"][told] < len(metadata["plane_depths_nm"])).sum())
     found = {"left_out": left_out, "partly_seen": partly}
     metadata = {**metadata, "coverage": {**metadata["coverage"], **found}}
-    with localization_table.LocalizationsWriter(output, metadata, added=ADDED) as writer:
+    with localization_table.LocalizationsWriter(output, metadata, ADDED, "localize") as writer:
         for checkpoint in checkpoints:
             columns = localization_table.read_columns(checkpoint.path)[0]
             if drift is not None:

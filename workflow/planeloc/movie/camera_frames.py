@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import SYNCHRONIZATION
 
 _FORMAT = "planeloc synchronization 1"
 
@@ -116,7 +117,8 @@ class CameraFrames:
     def write(self, path: Path, details: Mapping[str, Any]) -> None:
         """Write JSON; `details` are kept beside the frames."""
         meaning = "the image of moment n of a camera is its frame n + frames, from first on; [start, stop) is left out"
-        write_json(path, {"format": _FORMAT, "meaning": meaning, **self.as_dict(), "details": dict(details)})
+        content = {"format": _FORMAT, "meaning": meaning, **self.as_dict(), "details": dict(details)}
+        write_json(path, content, SYNCHRONIZATION)
 
     @classmethod
     def read(cls, path: Path) -> CameraFrames:

@@ -15,6 +15,7 @@ import numpy as np
 
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, write_quality
+from planeloc.core.locks import locked
 from planeloc.io.camera_source import open_cameras
 from planeloc.movie.noise_check import measure_noise
 from planeloc.movie.quality import (
@@ -52,7 +53,8 @@ def convert(
 
     Raises
     ------
-    PlanelocError : the files do not fit the microscope or each other, or the movie cannot be written.
+    PlanelocError : the files do not fit the microscope or each other, the movie cannot be written, or another run
+        writes it.
     """
     limits = np.array([camera.saturation_counts for camera in microscope.cameras])
     warnings: list[str] = []
@@ -72,7 +74,12 @@ def convert(
         kept = [*source.remarks, *warnings]
         return {"statistics": statistics, "warnings": kept, RECORDED: list(source.recorded)}
 
-    with open_cameras(files, microscope, settings.unequal_lengths) as source, ThreadPoolExecutor(1) as pool:
+    with (
+        locked(store),
+        locked(manifest),
+        open_cameras(files, microscope, settings.unequal_lengths) as source,
+        ThreadPoolExecutor(1) as pool,
+    ):
         noise_task = pool.submit(measure_noise, source, microscope.cameras, min(source.recorded))
         write_movie(
             source,

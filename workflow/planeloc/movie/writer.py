@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.cameras.microscope import Microscope
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
@@ -74,13 +75,16 @@ def write_movie(
             f"setting chunk_frames: {chunk_frames} frames of this movie exceed 2 GiB; use 0 (automatic)"
         )
     digest = new_digest(source.shape)
-    with atomic_path(store) as partial:
+    marks.refuse_foreign(manifest, marks.MANIFEST)
+    with atomic_path(store, marks.MOVIE) as partial:
         some = source.read(0, min(ngff.FRAMES_FOR_CONTRAST, source.shape[0], _frames_at_once(source.shape)))
         shown = ngff.attributes(ARRAY, store.stem, microscope, some)
-        array = _create_array(partial, source.shape, chunk_frames, compression_level, {"ome": shown})
+        array = _create_array(
+            partial, source.shape, chunk_frames, compression_level, {"ome": shown, "made_by": "planeloc convert"}
+        )
         writing = _write_chunks(source, array, store, partial, digest, threads, compression_level, survey)
         written, sources = _hash_sources(source, writing)
-        manifest.unlink(missing_ok=True)  # an older one would describe the store that is now replaced
+        marks.place(manifest).unlink(missing_ok=True)  # an older one would describe the store that is now replaced
     content = {
         "format": FORMAT,
         "store": os.path.relpath(store, manifest.parent),
@@ -94,7 +98,7 @@ def write_movie(
         **(report([chunk.survey for chunk in written]) if report else {}),
         "chunk_crc32c": [chunk.checksum.hex() for chunk in written],
     }
-    write_json(manifest, content)
+    write_json(manifest, content, marks.MANIFEST)
 
 
 def auto_chunk_frames(frame_shape: tuple[int, ...] | list[int]) -> int:

@@ -16,6 +16,7 @@ import pandas as pd
 from planeloc.core.checks import print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.marks import TRAJECTORY
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.localization_table import metadata_value
@@ -69,7 +70,7 @@ def correct_drift(
     record = {"corrected": corrected, "settings": asdict(settings)}
     if corrected:
         subtract(table, subtracted)
-    localization_table.write(output, table, {**metadata, "sample_drift": record})
+    localization_table.write(output, table, {**metadata, "sample_drift": record}, made_by="correct-drift")
     return {"corrected": corrected, "significance": found.significance if found else None}
 
 
@@ -104,5 +105,5 @@ def write_trajectory(path: Path, trajectory: Trajectory) -> None:
         columns[f"{axis}_nm"] = trajectory.drift_nm[:, number]
     for number, axis in enumerate(_POSITION):
         columns[f"{axis}_sd_nm"] = trajectory.sd_nm[:, number]
-    with atomic_path(path) as partial:
+    with atomic_path(path, TRAJECTORY) as partial:
         pd.DataFrame(columns).to_csv(partial, index=False, float_format="%.3f", lineterminator="\n")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 from planeloc.core.quality_labels import quantity
 from planeloc.postprocessing.drift_refinement import Trajectory
 from planeloc.postprocessing.sample_drift import SampleDrift
@@ -63,8 +63,7 @@ def write_drift(
     axes[-1].set_xlabel("frame")
     axes[-1].set_xlim(0, max(len(subtracted.drift_nm) - 1, 1))
     _before_and_after(right.subplots(2, 1), table, subtracted, values)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "correct-drift")
 
 
 def _title(found: SampleDrift | None, values: Mapping[str, float]) -> str:

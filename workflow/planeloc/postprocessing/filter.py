@@ -176,7 +176,7 @@ def filter_localizations(
     record = {**counts.record(), "settings": asdict(settings)}
     metadata = {**metadata, "filter": record}
     added = {*names, "local_density"} & set(localization_table.ADDED_COLUMNS)
-    with localization_table.LocalizationsWriter(output, metadata, added) as writer:
+    with localization_table.LocalizationsWriter(output, metadata, added, "filter") as writer:
         for fails, _, columns in _judged(localizations_file, density, criteria):
             keep = ~np.logical_or.reduce(list(fails.values()))
             writer.append({name: values[keep] for name, values in columns.items()})

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 
 Array = NDArray[np.float64]
 
@@ -122,8 +122,7 @@ def write_histograms(path: Path, histograms: Histograms, record: Mapping[str, An
         if number == 0 and len(histogram.edges):
             panel.legend(loc="best", frameon=False, fontsize=8)
     _draw_removed(figure.add_subplot(grid[2, 2:]), record)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "filter")
 
 
 def _draw(panel: Axes, histogram: Histogram, label: str, limits: Sequence[float]) -> None:

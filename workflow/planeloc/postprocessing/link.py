@@ -104,7 +104,7 @@ def link_localizations(
     metadata = {**metadata, "link": record}
     for exporter, path in exporters:
         exporter.write(pd.DataFrame(merged), metadata, path)
-    localization_table.write(output, merged, metadata, found.blink)
+    localization_table.write(output, merged, metadata, found.blink, made_by="link")
     return {"linked": found.links is not None, "rows_read": len(found.blink), "rows": len(merged["frame"])}
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 from planeloc.core.quality_labels import number, quantity
 from planeloc.postprocessing.linking import Links
 
@@ -45,8 +45,7 @@ def write_figure(
         _gaps(panels[1], links)
         _counts(panels[2], merged, links)
     _precisions(panels[-1], merged, columns)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "link")
 
 
 def _title(values: Mapping[str, float], links: Links | None, reason: str) -> str:

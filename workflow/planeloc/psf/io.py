@@ -11,7 +11,7 @@ import h5py
 import torch
 from torch import Tensor
 
-from planeloc.core import hdf5
+from planeloc.core import hdf5, marks
 from planeloc.core.errors import PlanelocError
 from planeloc.psf.base import PSF
 from planeloc.psf.gaussian import GaussianPSF
@@ -34,7 +34,7 @@ def psf_from_record(values: dict[str, Any], arrays: Mapping[str, Tensor]) -> PSF
 def write_psf(path: str | Path, psf: PSF, details: dict[str, Any] | None = None) -> None:
     """Write psf.h5: parameters as JSON and arrays as data sets of /psf; `details` (quality, settings) as JSON."""
     values = psf.as_dict()
-    with hdf5.create(path) as file:
+    with hdf5.create(path, marks.PSF) as file:
         file.attrs["format"] = _FORMAT
         group = file.create_group("psf")
         group.attrs["model"] = values["model"]

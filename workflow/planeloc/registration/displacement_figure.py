@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from planeloc.cameras.camera import Camera
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 from planeloc.registration.movie_displacement import Displacement
 from planeloc.registration.settings import UpdateRegistrationSettings
 
@@ -32,8 +32,7 @@ def write_displacements(
     for plane in range(1, len(found)):
         axes = figure.add_subplot(rows, columns, plane)
         _draw(axes, found[plane], cameras[plane].name)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "update-registration")
 
 
 def _title(

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from planeloc.core.arrays import Array
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks, plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import checks_height, draw_checks, plane_colour, save_figure
 from planeloc.registration.transform_fit import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
 from planeloc.transforms.coverage import Coverage
@@ -53,8 +52,7 @@ def draw_registration(
     for p, plane in enumerate(planes, start=1):
         _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration)
     draw_checks(figure.add_subplot(grid[rows, :]), checks, width)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150)
+    save_figure(path, figure, "register", dpi=150)
 
 
 def _draw_fields(

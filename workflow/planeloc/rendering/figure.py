@@ -23,6 +23,7 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from planeloc.core import marks
 from planeloc.core.files import atomic_path
 from planeloc.rendering.colours import colour_map, sensible_size
 
@@ -68,6 +69,7 @@ def write_picture(
     note: str,
     bar: ColourBar | None,
     outline_nm: NDArray[np.float64] | None = None,
+    verb: str = "render",
 ) -> None:
     """Write a picture (rows, columns, 3), in a size to look at, with `note` below it and a colour bar beside it.
 
@@ -75,15 +77,20 @@ def write_picture(
     """
     picture, pixel_nm = sensible_size(picture, pixel_nm)
     outline = None if outline_nm is None else outline_nm / pixel_nm
-    write_panels(path, [Panel(picture, (pixel_nm, pixel_nm), outline=outline)], note, bar)
+    write_panels(path, [Panel(picture, (pixel_nm, pixel_nm), outline=outline)], note, bar, verb=verb)
 
 
 def write_panels(
-    path: Path, panels: Sequence[Panel], note: str, bar: ColourBar | None, printed_columns: int = 1
+    path: Path,
+    panels: Sequence[Panel],
+    note: str,
+    bar: ColourBar | None,
+    printed_columns: int = 1,
+    verb: str = "render",
 ) -> None:
     """Write panels, each pixel as it is, with `note` below them and a colour bar beside them.
 
-    `printed_columns` of a journal are the width at which the text is readable.
+    `printed_columns` of a journal are the width at which the text is readable. `verb` is the command that writes them.
     """
     width = max(panel.left + panel.picture.shape[1] for panel in panels)
     height = max(panel.top + panel.picture.shape[0] for panel in panels)
@@ -113,10 +120,9 @@ def write_panels(
     size = _fitting(note, 0.75 * unit, total[0] - unit)
     style = {"color": "0.75", "fontsize": _points(size), "va": "center"}
     figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, **style)
-    with atomic_path(path) as partial:
-        FigureCanvasAgg(figure).print_png(
-            partial, metadata={"Software": None}
-        )  # pixel for pixel, whatever matplotlibrc says
+    with atomic_path(path, marks.figure(verb)) as partial:
+        # pixel for pixel, whatever matplotlibrc says
+        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": marks.software(verb)})
 
 
 def _points(pixels: float) -> float:

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from planeloc.cameras.microscope import Microscope
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import save_figure
 from planeloc.core.quality_labels import number
 from planeloc.rendering.colours import colour_map
 from planeloc.rendering.figure import length_label, nice_length
@@ -73,8 +73,7 @@ def write_overlay(
     figure.suptitle("Raw frames with localizations, drawn through the transforms onto every camera", fontsize=13)
     bar = figure.colorbar(scale, ax=axes[: len(rows)], fraction=0.03, pad=0.01, shrink=0.8)
     bar.set_label("depth z (nm)")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "overlay")
 
 
 def _draw_frame(axes: Axes, panel: Panel, limits: NDArray[np.float64], scale: ScalarMappable) -> None:

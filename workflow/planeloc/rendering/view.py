@@ -78,11 +78,11 @@ def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, se
         (drawn,) = tone.pictures([scene.mixture("xy", (settings.pixel_nm, settings.pixel_nm), colouring)])
         reduced = reduction(*drawn.shape[:2])
         note += "" if reduced == 1 else f" · pixels of {settings.pixel_nm * reduced:g} nm"
-        write_picture(path, drawn, settings.pixel_nm, note, tone.bar())
+        write_picture(path, drawn, settings.pixel_nm, note, tone.bar(), verb="view")
         return
     else:
         panels = [side_view(scene, settings.projection, settings.pixel_nm, settings.z_stretch or 1.0, colouring, tone)]
-    write_panels(path, panels, note, tone.bar(), printed_columns=2 if settings.projection == "slices" else 1)
+    write_panels(path, panels, note, tone.bar(), 2 if settings.projection == "slices" else 1, "view")
 
 
 def _write_tiff(path: Path, scene: Scene, settings: ViewSettings) -> None:
@@ -94,4 +94,4 @@ def _write_tiff(path: Path, scene: Scene, settings: ViewSettings) -> None:
     text += f"{', the highest first' if down == 'z' else ''}, slices: {through} from {axes[through]}"
     corner = (scene.box["x"][0], scene.box["y"][0], float(grid.depths_nm[0])) if side == "xy" else None
     description = {"Name": "density of localizations", "Description": text}
-    write_z_stack(path, slices, grid.shape, "float32", grid.voxel_nm, description, corner)
+    write_z_stack(path, slices, grid.shape, "float32", grid.voxel_nm, description, corner, "view")

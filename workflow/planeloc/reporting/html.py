@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, require_file
 from planeloc.core.quality_labels import number
@@ -23,6 +24,7 @@ def write_page(
     template: str,
     values: Mapping[str, Any],
     *,
+    verb: str = "report",
     package: str = __package__,
     filters: Mapping[str, Callable] | None = None,
 ) -> None:
@@ -33,6 +35,7 @@ def write_page(
     output : the HTML file.
     template : name of a file in the folder ``templates`` of `package`. It may extend ``page.html.j2``.
     values : what the template calls by name; text is escaped.
+    verb : the command that writes the page.
     package : the package that has the template.
     filters : filters of the template, besides `number`, `sentence` and `picture`.
     """
@@ -41,8 +44,8 @@ def write_page(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "sentence": sentence, "picture": picture, **(filters or {})}
-    page = environment.get_template(template).render(values)
-    with atomic_path(output) as partial:
+    page = environment.get_template(template).render(values, generator=marks.generator(verb))
+    with atomic_path(output, marks.page(verb)) as partial:
         partial.write_text(page, encoding="utf-8")
 
 

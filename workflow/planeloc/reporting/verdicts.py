@@ -8,6 +8,7 @@ from typing import Any
 
 from planeloc.core.checks import Check
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import VERDICTS
 
 _VERDICTS = ("pass", "warn", "fail")  # from good to bad
 
@@ -25,7 +26,7 @@ def write_verdicts(output: Path, stages: Mapping[str, Path]) -> str:
     The verdict, and a line with advice for every check that did not pass.
     """
     content = gather({name: read_json(path) for name, path in stages.items()})
-    write_json(output, content)
+    write_json(output, content, VERDICTS)
     return "\n".join([f"calibration: {content['verdict']}", *_warnings(content)])
 
 

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import checks_height, draw_checks, save_figure
 from planeloc.core.quality_labels import quantity
 from planeloc.resolution.neighbouring_frames import Precision
 from planeloc.resolution.quality import limit_of, precision_fwhm_nm
@@ -56,8 +55,7 @@ def write_resolution(path: Path, measured: Measured, values: Mapping[str, float]
     _distances(axial, measured, values, "axial", _AXIAL)
     _depth(figure.add_subplot(grid[1, 1]), measured)
     draw_checks(figure.add_subplot(grid[2, :]), checks, _WIDTH)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "measure-resolution")
 
 
 def _title(values: Mapping[str, float]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from planeloc.core.checks import print_warnings, write_quality
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import write_json
+from planeloc.core.marks import RESOLUTION
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.resolution.figure import write_resolution
@@ -95,7 +96,7 @@ def measure_resolution(
     checks = resolution_checks(values, settings)
     print_warnings(checks)
     write_resolution(figure, measured, values, checks)
-    write_json(output, resolution_record(measured, values, settings))
+    write_json(output, resolution_record(measured, values, settings), RESOLUTION)
     write_quality(quality, values, checks)
     return {"frc_nm": _or_none(values["frc_nm"]), "limited_by": limit_of(values)}
 

@@ -22,7 +22,6 @@ No other stage reads the last four, except that `evaluate` compares with the gro
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 
 from planeloc import __version__
 from planeloc.cameras.camera import Camera
-from planeloc.core.errors import PlanelocError
+from planeloc.core import marks
 from planeloc.core.files import atomic_path, write_json
 from planeloc.core.progress import progress_bar
 from planeloc.io.ome_tiff import OmeTiffWriter, physical_sizes
@@ -53,9 +52,6 @@ from planeloc.transforms.camera_transform import Affine
 
 _BLOCK_FRAMES = 32
 _RECORD = "simulation.json"
-_OWN_FILE = re.compile(
-    r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|(truth|((inter_camera|sample)_)?drift)\.csv|simulation\.json"
-)
 
 
 def simulate(settings_file: Path, output: Path) -> None:
@@ -66,7 +62,7 @@ def simulate(settings_file: Path, output: Path) -> None:
     PlanelocError : the settings are wrong, or the folder holds anything but an earlier simulation.
     """
     settings = read_settings(settings_file)
-    _check_output(output)
+    marks.refuse_foreign(output, marks.SIMULATION)
     microscope = build_microscope(settings)
     structure, blinking, drifting, beads, noise, moving = np.random.SeedSequence(settings.seed).spawn(6)
     bead_noise, movie_noise, *camera_noise = noise.spawn(5)
@@ -76,7 +72,7 @@ def simulate(settings_file: Path, output: Path) -> None:
     movie = blinking_scene(settings, random(structure), random(blinking))
     drift_nm = inter_camera_drift(settings, random(drifting))
     sample_nm = sample_drift(settings, random(moving))
-    with atomic_path(output) as folder:
+    with atomic_path(output, marks.SIMULATION) as folder:
         folder.mkdir()
         step = physical_sizes(Z=settings.beads.z_step_nm)
         _record(folder, "beads", scan, len(scan_nm), microscope, None, bead_noise, "ZYX", step)
@@ -90,7 +86,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         if sample_nm.any():
             _write_sample_drift(folder / "sample_drift.csv", sample_nm)
         _write_microscope(folder / "microscope.yaml", settings)
-        write_json(folder / _RECORD, _describe(settings, microscope.transforms))
+        write_json(folder / _RECORD, _describe(settings, microscope.transforms), marks.SIMULATION)
 
 
 def _record(
@@ -142,15 +138,6 @@ def _record_camera_movies(
 
 def _time_step(settings: SimulationSettings) -> dict[str, Any]:
     return {"TimeIncrement": settings.exposure_s, "TimeIncrementUnit": "s"}
-
-
-def _check_output(output: Path) -> None:
-    """Refuse to replace anything but an earlier simulation: the folder is replaced as a whole."""
-    if not output.exists():
-        return
-    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
-    if names and (_RECORD not in names or not all(_OWN_FILE.fullmatch(name) for name in names)):
-        raise PlanelocError(f"{output}: holds other files; choose an empty or new folder for the simulation")
 
 
 def _write_ground_truth(path: Path, scene: SimulatedScene, least_photons: float) -> None:

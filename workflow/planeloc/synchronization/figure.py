@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from planeloc.cameras.camera import Camera
-from planeloc.core.figure_style import plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import plane_colour, save_figure
 from planeloc.movie.camera_frames import CameraFrames
 from planeloc.synchronization.dark_cameras import Dark
 from planeloc.synchronization.lags import MeasuredLags
@@ -44,8 +43,7 @@ def write_figure(
         right.set_axis_off()
     else:
         _draw_agreement(right, measured, cameras)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "synchronize")
 
 
 def _title(

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from planeloc.core.errors import PlanelocError
+from planeloc.core.marks import CHECKPOINT
 from planeloc.core.stage_versions import stage_version
 from planeloc.networks.weight_files import NetworkRecord, load_tensors, save_tensors
 from planeloc.training.settings import TrainSettings
@@ -56,13 +58,17 @@ class Checkpoint:
         tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
         for index, values in state.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        save_tensors(self._path, tensors, {**self._identity, "step": state.step, "history": state.history})
+        save_tensors(self._path, tensors, {**self._identity, "step": state.step, "history": state.history}, CHECKPOINT)
 
     def resume(self, state: TrainingState) -> None:
         """Fill the state from the file; leave it as it is where there is no file of the same training."""
         if not self._path.is_file():
             return
-        tensors, record = load_tensors(self._path)
+        try:
+            tensors, record = load_tensors(self._path, CHECKPOINT)
+        except PlanelocError as error:
+            _LOG.warning(f"{error}; starting again")
+            return
         identity = json.loads(json.dumps(self._identity))  # tuples come back as lists
         if {key: record.get(key) for key in identity} != identity:
             _LOG.info(f"{self._path} belongs to a training with other settings or of another version; starting again")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from planeloc.core.figure_style import plane_colour
-from planeloc.core.files import atomic_path
+from planeloc.core.figure_style import plane_colour, save_figure
 from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.psf import PSF
 
@@ -35,8 +34,7 @@ def draw_training(path: Path, result: TrainingResult) -> None:
         _draw_normalised_errors(axes[1, 1], result.accuracy)
     adopted = result.decision == "adopted"
     figure.suptitle("Weights adopted: they fit this microscope" if adopted else "Trained for this microscope")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, metadata={"Software": None})
+    save_figure(path, figure, "train")
 
 
 def _draw_learning_curve(axes, history: History, kind: NetworkKind) -> None:

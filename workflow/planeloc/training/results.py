@@ -10,6 +10,7 @@ import torch
 
 from planeloc.core.devices import choose_device, describe_device
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import TRAINING
 from planeloc.networks.weight_files import NetworkRecord, current_names
 from planeloc.psf import PSF
 from planeloc.scenes.scene import Scene
@@ -48,7 +49,7 @@ class TrainingResult:
             "history": self.history,
             "accuracy_table": self.accuracy,
         }
-        write_json(record, content)
+        write_json(record, content, TRAINING)
         draw_training(figure, self)
         return {**{name: content[name] for name in ("decision", "reasons", "device")}, "seed": self.settings.seed}
 

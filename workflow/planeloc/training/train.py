@@ -13,6 +13,8 @@ from torch import nn
 from planeloc.cameras.microscope import read_microscope
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
+from planeloc.core.locks import lock_of, locked
+from planeloc.core.marks import CHECKPOINT, WEIGHTS, refuse_foreign, remove_own
 from planeloc.diagnostics.depth_ambiguity import check_depths
 from planeloc.movie.store import Movie
 from planeloc.networks.kinds import network_kind
@@ -62,10 +64,33 @@ def train(
 
     Raises
     ------
-    PlanelocError : files do not fit each other, settings cannot be learned, weights do not fit, or training diverges.
+    PlanelocError : files do not fit each other, settings cannot be learned, weights do not fit, training diverges, or
+        another run trains into the same file.
     """
     settings = settings.resolved()
     check_scene_settings(settings)
+    checkpoint = output.with_suffix(".checkpoint.safetensors")
+    with locked(output, lock_of(checkpoint)):  # weights of other suffixes have the same checkpoint
+        refuse_foreign(checkpoint, CHECKPOINT)
+        refuse_foreign(_last_good(output), WEIGHTS)
+        files = psf, microscope, movies, start_from, output, record, figure
+        return _provide(*files, settings, registration, synchronization, checkpoint)
+
+
+def _provide(
+    psf: Path | None,
+    microscope: Path | None,
+    movies: list[Path],
+    start_from: Path | None,
+    output: Path,
+    record: Path,
+    figure: Path,
+    settings: TrainSettings,
+    registration: Path | None,
+    synchronization: Sequence[Path],
+    checkpoint: Path,
+) -> dict[str, Any]:
+    """`train` while its lock is held."""
     measured, transforms = _optics(psf, registration)
     start, made_for = load_network(start_from) if start_from else (None, None)
     if synchronization and len(synchronization) != len(movies):
@@ -82,7 +107,7 @@ def train(
         reasons = disagreements(made_for, measured, scene, settings.maximum_depth_error_nm, settings.network)
         if not reasons:
             _LOG.info(f"{start_from} fits this microscope; no training needed")
-            with atomic_path(output) as partial:
+            with atomic_path(output, WEIGHTS) as partial:
                 shutil.copyfile(start_from, partial)
             adopted = TrainingResult("adopted", [], measured, scene, settings, made_for, *shipped_results(start_from))
             return adopted.write(record, figure)
@@ -90,10 +115,9 @@ def train(
     source = str(psf or "the paper's microscope")
     check_depths(measured, scene, source, settings.ambiguity_warn, settings.ambiguity_fail)
     _LOG.info(_describe(measured, scene, microscope or (movies[0] if movies else None)))
-    checkpoint = output.with_suffix(".checkpoint.safetensors")
     trained = _train(measured, scene, start, output, checkpoint, settings)
     used = TrainingResult("trained", reasons, measured, scene, settings, *trained).write(record, figure)
-    checkpoint.unlink(missing_ok=True)
+    remove_own(checkpoint, CHECKPOINT)
     return used
 
 
@@ -140,6 +164,10 @@ def _start(
     return start
 
 
+def _last_good(output: Path) -> Path:
+    return output.with_suffix(".last_good.safetensors")
+
+
 def _train(
     psf: PSF, scene: Scene, start: nn.Module | None, output: Path, checkpoint: Path, settings: TrainSettings
 ) -> tuple[NetworkRecord, History, list[Row]]:
@@ -147,7 +175,7 @@ def _train(
     try:
         network, record, history = fit_network(psf, scene, start, checkpoint, settings)
     except DivergedError as error:
-        kept = output.with_suffix(".last_good.safetensors")
+        kept = _last_good(output)
         save_network(kept, error.network, error.record)
         raise PlanelocError(f"{error}; the last good weights are kept in {kept}") from None
     record = calibrate_deviations(network, record, settings)

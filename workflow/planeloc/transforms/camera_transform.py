@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from planeloc.core.arrays import Array
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import REGISTRATION
 
 _FORMAT = "planeloc registration 2"
 _FORMATS = ("planeloc registration 1", _FORMAT)  # 1 has affine transforms without their uncertainty
@@ -226,7 +227,7 @@ class Registration:
             ],
             "details": details or {},
         }
-        write_json(path, content)
+        write_json(path, content, REGISTRATION)
 
     @classmethod
     def read(cls, path: str | Path) -> Registration:

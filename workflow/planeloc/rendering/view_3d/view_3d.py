@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from planeloc.core import marks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path
 from planeloc.core.settings import check
@@ -91,6 +92,7 @@ def _write(output: Path, title: str, points: Points, about: Mapping[str, Any]) -
     script, style = ((_PAGE / name).read_text(encoding="utf-8") for name in ("viewer.min.js", "view_3d.css"))
     page = environment.get_template("view_3d.html.j2").render(
         title=title,
+        generator=marks.generator("view-3d"),
         note=_shown(points),
         script=script,
         script_hash=_policy_hash(script),
@@ -100,7 +102,7 @@ def _write(output: Path, title: str, points: Points, about: Mapping[str, Any]) -
         about=json.dumps(about, allow_nan=False).replace("<", "\\u003c"),
         localizations=base64.b64encode(points.packed).decode("ascii"),
     )
-    with atomic_path(output) as partial:
+    with atomic_path(output, marks.page("view-3d")) as partial:
         partial.write_text(page, encoding="utf-8", newline="\n")
 
 
