@@ -197,9 +197,7 @@ class DepthStarts:
         step = step.gather(1, depth)
         place = self._steps.unflatten(0, (self._depths, -1))[depth, step]
         place[..., :2] += alone.position[:, None, :2]
-        photons = photons.gather(1, depth[..., None].expand(-1, -1, photons.shape[2])).gather(2, step[..., None])[
-            ..., 0
-        ]
+        photons = photons.flatten(1).gather(1, depth * photons.shape[2] + step)
         return _Starts(place, photons.double(), (height > 0) & (height >= near))
 
     def _alone(self, residuals: Residuals, fits: MoleculeFits) -> Residuals:
