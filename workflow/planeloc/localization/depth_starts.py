@@ -36,6 +36,7 @@ _LEAST_GAIN, _GAIN_SHARE = 30.0, 0.1  # a gain that is less than the best by bot
 _SAME_NM, _SAME_PX = 75.0, 0.6  # starts that are closer than this lead to the same fit
 _OTHER_NM = 150.0  # depths that are farther apart than this are told apart, or not
 _TOLD = 9.0  # twice the logarithm of the likelihood ratio of two depths: three standard deviations
+_FEWEST_PLANES = 2  # that tell depths on both sides of a focus apart
 _MOLECULES_AT_ONCE = 32
 
 Refit = Callable[[Detections], tuple[MultiEmitterFit, MoleculeFits]]
@@ -111,17 +112,20 @@ class _State(NamedTuple):
             (*self.tried, explored),
         )
 
-    def judged(self, largest_sd_nm: float) -> MoleculeFits:
+    def judged(self, few: Tensor, largest_sd_nm: float) -> MoleculeFits:
         """The fits, with an infinite variance of depths that cannot be told.
 
         That is so where another depth that was tried explains about as much, where the standard deviation is larger
-        than `largest_sd_nm`, and where no fit succeeded.
+        than `largest_sd_nm`, and where no fit succeeded. Of `few` (n,) molecules that only one plane shows, a depth
+        whose fit failed may be the right one, too.
         """
         fits, rows = self.fits, self.rows
         z, like = fits.position[rows, 2], ~fits.fitted[rows] | (fits.covariance[rows, 2, 2] > largest_sd_nm**2)
-        for other in self.tried:
+        for order, other in enumerate(self.tried):
             apart = (other.position[:, 2] - z[other.number]).abs() > _OTHER_NM
-            like[other.number] |= apart & (other.excess - self.excess[other.number] < _TOLD)
+            close = other.excess - self.excess[other.number] < _TOLD
+            failed = other.excess.isinf() & few[other.number] & (order > 0)  # the first is no start that was likely
+            like[other.number] |= apart & (close | failed)
         covariance = fits.covariance.clone()
         covariance[rows[like], 2, 2] = torch.inf
         return fits._replace(covariance=covariance)
@@ -170,7 +174,9 @@ class DepthStarts:
                 new = likely & ~state.known(position, left, self._reach_nm)
                 if new.any():
                     state = state.after(problem, found, refit, left[new], position[new], photons[new])
-        return state.judged(self._largest_sd_nm)
+        seen = self._coverage.seen(state.fits.position[rows, :2].cpu().numpy() / self._psf.pixel_size_nm)
+        few = torch.from_numpy(seen.sum(axis=1) < _FEWEST_PLANES).to(rows.device)
+        return state.judged(few, self._largest_sd_nm)
 
     def _partly_seen(self, position: Tensor) -> Tensor:
         """(n,) Whether some camera shows less than the whole image of molecules at (n, 3) nm, or nothing of it."""
@@ -191,9 +197,7 @@ class DepthStarts:
         step = step.gather(1, depth)
         place = self._steps.unflatten(0, (self._depths, -1))[depth, step]
         place[..., :2] += alone.position[:, None, :2]
-        photons = photons.gather(1, depth[..., None].expand(-1, -1, photons.shape[2])).gather(2, step[..., None])[
-            ..., 0
-        ]
+        photons = photons.flatten(1).gather(1, depth * photons.shape[2] + step)
         return _Starts(place, photons.double(), (height > 0) & (height >= near))
 
     def _alone(self, residuals: Residuals, fits: MoleculeFits) -> Residuals:
