@@ -219,9 +219,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_json_option(parser)
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of the cases")
+    parser.add_argument("--extend", action="store_true", help="keep the rows of earlier runs at the same commit")
     parser.add_argument("--drifts", nargs="*", default=DRIFTS, choices=DRIFTS)
     arguments = parser.parse_args()
-    record, psf = Record("camera_drift", arguments.json), paper_psf()
+    record, psf = Record("camera_drift", arguments.json, extend=arguments.extend), paper_psf()
     for case in (CASES[number] for number in arguments.cases):
         for kind in arguments.drifts:
             if "jumps" in kind and case.frames < 2 * JUMP_FRAMES:
