@@ -20,9 +20,9 @@ from planeloc.core.devices import in_large_groups
 from planeloc.fitting.conjugate_gradients import inverse
 from planeloc.fitting.windows import OverlappingPairs
 
-_ITERATIONS = 50
-_FIXED_ITERATIONS = 12  # of large groups, which do not look at any value
-_TOLERANCE = 1e-9  # of the solution, in the norm of the information
+_ITERATIONS = 12
+_FIXED_ITERATIONS = 8  # of large groups, which do not look at any value
+_TOLERANCE = 0.03  # of the solution, in the norm of the information
 _SPREADS = 3  # of a doubtful molecule, to the neighbours of neighbours
 
 

@@ -20,14 +20,15 @@ from planeloc.localization.drift_chain import marginals
 
 Array = NDArray[np.float64]
 
-LEVEL_SD_NM = 200.0
-"""Of the first frame, before the movie is seen: the transforms' own error, and what moved since."""
+LEVEL_SD_NM = 50.0
+"""Of the first frame, before the movie is seen: the transforms' own error, and what moved since. It matters to movies
+with a few molecules in all."""
 
 FREE_SD_NM = 500.0
 """Of jumps and loose frames."""
 
 _LEAST_INFORMATION = 1e-7  # 1/nm², along a direction of the drift; less is rounding
-_FARTHEST_SDS = 3.0  # of a first frame's drift: what a frame says of a larger one is no drift
+_FARTHEST_NM, _UNKNOWN_SD_NM = 600.0, 200.0  # a frame that says that the drift is farther away speaks of no drift
 
 
 class FrameInformation(NamedTuple):
@@ -63,8 +64,8 @@ def sound(frames: FrameInformation) -> FrameInformation:
     kept = np.where(values > _LEAST_INFORMATION, values, 0.0)
     precision = (axes * kept[:, None]) @ axes.transpose(0, 2, 1)
     along = (axes.transpose(0, 2, 1) @ frames.moment[..., None])[..., 0] * (kept > 0)
-    drift = (axes @ (along / (kept + LEVEL_SD_NM**-2))[..., None])[..., 0]
-    possible = (abs(drift) < _FARTHEST_SDS * LEVEL_SD_NM).all(axis=1)
+    drift = (axes @ (along / (kept + _UNKNOWN_SD_NM**-2))[..., None])[..., 0]
+    possible = (abs(drift) < _FARTHEST_NM).all(axis=1)
     moment = (axes @ along[..., None])[..., 0]
     return FrameInformation(precision * possible[:, None, None], moment * possible[:, None])
 
