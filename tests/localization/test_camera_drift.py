@@ -6,8 +6,8 @@ import pytest
 from planeloc.io import localization_table
 from planeloc.io.camera_drift import read_camera_drift
 from planeloc.localization import camera_drift
-from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.camera_drift import estimate_drift
+from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.drift_model import LEVEL_SD_NM, FrameInformation, Process, posterior, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
 from support.movies import run, write_files

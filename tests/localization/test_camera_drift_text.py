@@ -70,7 +70,9 @@ def test_unknown_drift_is_not_told():
 
 def test_sentences():
     settling = Movement("settling", 41.3, 1800)
-    assert in_words("camera 2", settling, 6000, 0.1) == "camera 2 moved 41 nm in the first 3 minutes: let the stage settle"
+    assert (
+        in_words("camera 2", settling, 6000, 0.1) == "camera 2 moved 41 nm in the first 3 minutes: let the stage settle"
+    )
     assert "in the first 1,800 frames" in in_words("camera 2", settling, 6000)
     jump = in_words("camera 1", Movement("jump", 150, 412), 6000, 0.05)
     assert jump == "camera 1 jumped by 150 nm at 21 s (frame 412): was it touched?"

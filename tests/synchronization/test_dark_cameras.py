@@ -107,7 +107,9 @@ def run(folder, counts, **changes):
 
 def test_a_dead_camera_stops_the_run_with_one_line(tmp_path, bright):
     dead = dark_from(bright, 1, 0, 300, True)[SPARE:-SPARE]
-    with pytest.raises(PlanelocError, match="camera 1: dark in frames 0 to 299.*leave it out of the microscope") as told:
+    with pytest.raises(
+        PlanelocError, match=r"camera 1: dark in frames 0 to 299.*leave it out of the microscope"
+    ) as told:
         run(tmp_path, dead)
     assert "\n" not in str(told.value)
     assert not (tmp_path / "out.json").exists()

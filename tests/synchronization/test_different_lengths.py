@@ -36,7 +36,7 @@ def converted(folder, counts, settings=ConvertSettings(unequal_lengths="fill", c
 
 
 def test_they_are_refused_unless_asked_for(tmp_path, counts):
-    with pytest.raises(PlanelocError, match="differ in length.*unequal_lengths: fill"):
+    with pytest.raises(PlanelocError, match=r"differ in length.*unequal_lengths: fill"):
         converted(tmp_path, counts, ConvertSettings())
 
 
@@ -66,4 +66,4 @@ def test_it_is_put_in_step(tmp_path, counts):
     checks = {check["name"]: check for check in json.loads((tmp_path / "quality.json").read_text())["checks"]}
     assert "43 frames early" in checks["camera_2_lag_frames"]["advice"]
     assert Movie.open(manifest).camera_frames.frames == FRAMES
-    assert SIDE == movie.height
+    assert movie.height == SIDE

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,12 @@ def _stretches(movie: Movie, windows: Windows, most: int, fewest_frames: int, mo
     ]
 
 
+def frames_looked_at(movie: Movie, most_pixels: int, most_stretches: int = 10, fewest_frames: int = 8) -> int:
+    """Number of frames that `RegisteredChanges` looks at."""
+    parts = _stretches(movie, Windows.of(movie.shape[2:]), most_stretches, fewest_frames, most_pixels)
+    return sum(part.stop - part.start for part in parts)
+
+
 class Tile(NamedTuple):
     """A part of a window."""
 
@@ -145,14 +152,11 @@ class RegisteredChanges:
         self._padded = [fft.next_fast_len(length + 2 * LARGEST_PX, real=True) for length in self.windows.size]
         parts = [[None] * movie.planes for _ in self.windows.corners]
         self._images: list[list[list[Images]]] = [[list(each) for each in parts] for _ in self._stretches]
-        self._spectra: list[list[list[NDArray[np.complex64]]]] = [[list(each) for each in parts] for _ in self._stretches]
+        self._spectra: list[list[list[NDArray[np.complex64]]]] = [
+            [list(each) for each in parts] for _ in self._stretches
+        ]
         for plane in range(movie.planes):
             self._register(plane)
-
-    @property
-    def frames(self) -> int:
-        """Number of frames that are looked at, of every camera."""
-        return sum(stretch.stop - stretch.start for stretch in self._stretches)
 
     @property
     def planes(self) -> int:
@@ -230,8 +234,8 @@ class RegisteredChanges:
                 np.linspace(0, length, count + 1).astype(int).tolist()
                 for length, count in zip(self.windows.size, counts, strict=True)
             )
-            for top, bottom in zip(down[:-1], down[1:], strict=True):
-                for left, right in zip(along[:-1], along[1:], strict=True):
+            for top, bottom in pairwise(down):
+                for left, right in pairwise(along):
                     middle = np.array([corner[0] + (left + right) / 2, corner[1] + (top + bottom) / 2])
                     yield middle, Tile(window, top, bottom, left, right)
 
@@ -252,7 +256,10 @@ def _around(images: Images, tile: Tile, reach_px: int) -> Images:
         (len(images), tile.bottom - tile.top + 2 * reach_px, tile.right - tile.left + 2 * reach_px), np.float32
     )
     top, left = tile.top - reach_px, tile.left - reach_px
-    y, x = slice(max(top, 0), min(tile.bottom + reach_px, rows)), slice(max(left, 0), min(tile.right + reach_px, columns))
+    y, x = (
+        slice(max(top, 0), min(tile.bottom + reach_px, rows)),
+        slice(max(left, 0), min(tile.right + reach_px, columns)),
+    )
     wide[:, y.start - top : y.stop - top, x.start - left : x.stop - left] = images[:, y, x]
     return wide
 

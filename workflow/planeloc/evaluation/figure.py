@@ -48,7 +48,9 @@ def write_comparison(
 
 def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
     """Localizations over time and the distributions of depth, photons, background, probability and precision."""
-    figure, axes = _panels(f"{len(table):,} localizations in {np.count_nonzero(kept_frames(metadata)):,} frames, no ground truth")
+    figure, axes = _panels(
+        f"{len(table):,} localizations in {np.count_nonzero(kept_frames(metadata)):,} frames, no ground truth"
+    )
     _rate(axes[0], table["frame"].to_numpy(), kept_frames(metadata))
     low, high = metadata["depth_range_nm"]
     _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z (nm)", (low, high))

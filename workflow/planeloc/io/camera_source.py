@@ -137,8 +137,8 @@ def _check_equal(stacks: list[CameraStack], microscope: Microscope, unequal_leng
         counts = ", ".join(f"{name} {stack.frames}" for name, stack in named)
         raise PlanelocError(
             f"{shortest[1].path}: the cameras differ in length (frames: {counts}): {shortest[0]} is the shortest, "
-            f"{longest[0]} the longest; give files of one acquisition, none of them cut short; if a camera started late "
-            "or ended early, set convert: unequal_lengths: fill"
+            f"{longest[0]} the longest; give files of one acquisition, none of them cut short; if a camera started "
+            "late or ended early, set convert: unequal_lengths: fill"
         )
     for name, stack in named[1:]:
         reference_name, reference = named[0]

@@ -140,8 +140,8 @@ def shorter_cameras(recorded: Sequence[int], microscope: Microscope) -> list[str
     """A warning for every camera that recorded fewer frames than the longest."""
     longest = max(recorded)
     return [
-        f"camera {camera.name}: {frames} frames, {longest - frames} fewer than the longest; moments without an image of "
-        "every camera are left out, and synchronize finds whether it started late or ended early"
+        f"camera {camera.name}: {frames} frames, {longest - frames} fewer than the longest; moments without an image "
+        "of every camera are left out, and synchronize finds whether it started late or ended early"
         for camera, frames in zip(microscope.cameras, recorded, strict=True)
         if frames < longest
     ]

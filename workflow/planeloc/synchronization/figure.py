@@ -62,7 +62,9 @@ def _title(
         for camera, lags in zip(cameras, found.lags, strict=True)
         if any(lag.frames for lag in lags)
     ]
-    unlit = [f"{camera.name}: dark in frames {in_ranges(own)}" for camera, own in zip(cameras, dark, strict=True) if own]
+    unlit = [
+        f"{camera.name}: dark in frames {in_ranges(own)}" for camera, own in zip(cameras, dark, strict=True) if own
+    ]
     if late:
         late.append("put in step" if settings.mode == "auto" else "not put in step (mode: check)")
     if late or unlit:

@@ -37,7 +37,8 @@ def training_advice(
     spot_width_differs : the movie's spots have another width than those of the network's PSF.
     record : of the network.
     psf : the calibration in the frame of the reference camera.
-    movie, registration, calibration, weights, output, synchronization : of `planeloc localize`; new weights go beside `output`.
+    movie, registration, calibration, weights, output, synchronization : of `planeloc localize`; new weights go beside
+        `output`.
     """
     settings = {**_own_training(record), **remedy}
     files = {"psf": calibration, "registration": registration, "movie": movie, "start-from": weights}
