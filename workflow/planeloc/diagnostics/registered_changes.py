@@ -111,6 +111,12 @@ def _stretches(movie: Movie, windows: Windows, most: int, fewest_frames: int, mo
     ]
 
 
+def frames_looked_at(movie: Movie, most_pixels: int, most_stretches: int = 10, fewest_frames: int = 8) -> int:
+    """Number of frames that `RegisteredChanges` looks at."""
+    parts = _stretches(movie, Windows.of(movie.shape[2:]), most_stretches, fewest_frames, most_pixels)
+    return sum(part.stop - part.start for part in parts)
+
+
 class Tile(NamedTuple):
     """A part of a window."""
 
@@ -151,11 +157,6 @@ class RegisteredChanges:
         ]
         for plane in range(movie.planes):
             self._register(plane)
-
-    @property
-    def frames(self) -> int:
-        """Number of frames that are looked at, of every camera."""
-        return sum(stretch.stop - stretch.start for stretch in self._stretches)
 
     @property
     def planes(self) -> int:

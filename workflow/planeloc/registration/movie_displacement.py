@@ -15,7 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.diagnostics.registered_changes import LARGEST_PX, PIXELS, RegisteredChanges, Tile, peak_of
+from planeloc.diagnostics.registered_changes import (
+    LARGEST_PX,
+    PIXELS,
+    RegisteredChanges,
+    Tile,
+    frames_looked_at,
+    peak_of,
+)
 from planeloc.movie.store import Movie
 from planeloc.transforms.camera_transform import Registration
 
@@ -83,7 +90,7 @@ def measure_displacements(movie: Movie, registration: Registration) -> list[Disp
         Displacement(
             total[plane] + local[plane].shift - total[0] - local[0].shift if plane else np.zeros(2),
             local[plane].sd,
-            slope[plane] - slope[0],
+            slope[plane] + local[plane].slope - slope[0] - local[0].slope,
             local[plane].slope_sd,
             images.centre,
             float(significance[plane]),
@@ -95,7 +102,8 @@ def measure_displacements(movie: Movie, registration: Registration) -> list[Disp
 
 def _looked_at(movie: Movie, registration: Registration) -> tuple[RegisteredChanges, list[Array], Array]:
     """Registered changes of enough frames, every camera's correlation with the others, and its significance."""
-    for most_pixels in (_FEW_PIXELS, PIXELS):
+    few = frames_looked_at(movie, _FEW_PIXELS) < frames_looked_at(movie, PIXELS)
+    for most_pixels in (_FEW_PIXELS, PIXELS) if few else (PIXELS,):
         images = RegisteredChanges(movie, registration, most_pixels=most_pixels)
         before = [images.correlation(plane).sum(axis=0) for plane in range(movie.planes)]
         significance = np.array([peak_of(each)[1] for each in before])
@@ -156,7 +164,13 @@ def _local(images: RegisteredChanges) -> list[_Local]:
     corners = np.array([place for place, _ in tiles])
     enough = all(len(np.unique(corners[:, axis])) > 1 for axis in (0, 1))
     parts = _of_tiles(images, [tile for _, tile in tiles]) if enough else []
-    return [_fitted(images, plane, corners, [part[plane] for part in parts]) for plane in range(images.planes)]
+    against_others = [
+        _fitted(images, plane, corners, [part[plane] for part in parts]) for plane in range(images.planes)
+    ]
+    # A plane displaced by d is seen by the others displaced by d / (planes − 1) the other way: together, planes of
+    # which each moves by this part of what it sees are in place.
+    part = (images.planes - 1) / images.planes
+    return [own._replace(shift=part * own.shift, slope=part * own.slope) for own in against_others]
 
 
 def _of_tiles(images: RegisteredChanges, tiles: Sequence[Tile]) -> list[list[tuple[Array, Array]]]:

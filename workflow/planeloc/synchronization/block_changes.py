@@ -18,7 +18,6 @@ Changes = NDArray[np.float32]
 
 _BLOCK_PX = 8  # holds most of a defocused spot
 _FEWEST_PIXELS = 16  # of a block that a camera must see
-_MOST_BLOCKS = 1024  # in which most happens; the others add noise and time
 _MOST_SIGMAS = 8.0  # a change counts at most so many standard deviations: no single molecule decides
 _LEAST_SD = 0.3  # of a block, as a fraction of the median block's: blocks with few values by chance
 
@@ -65,11 +64,11 @@ class BlockGrid:
         return means
 
 
-def changes(light: NDArray[np.float32]) -> Changes:
+def changes(light: NDArray[np.float32], most_blocks: int = 1024) -> Changes:
     """(frames, planes, blocks) of the light (frames + 1, planes, blocks): changes in standard deviations of each block.
 
-    What all blocks of a camera do alike, such as a pulse of the activation laser, is taken out. Of many blocks, those
-    are returned in which most happens.
+    What all blocks of a camera do alike, such as a pulse of the activation laser, is taken out. Of more than
+    `most_blocks`, those are returned in which most happens; the others add noise and time.
     """
     steps = np.diff(light, axis=0)
     if not len(steps):
@@ -83,7 +82,7 @@ def changes(light: NDArray[np.float32]) -> Changes:
             sd = np.maximum(sd, _LEAST_SD * np.median(sd))
             steps[:, plane, own] /= np.where(sd > 0, sd, np.inf)
     steps = steps.clip(-_MOST_SIGMAS, _MOST_SIGMAS)
-    if steps.shape[2] > _MOST_BLOCKS:
+    if steps.shape[2] > most_blocks:
         activity = (steps.astype(np.float64) ** 2).sum(axis=(0, 1))
-        steps = steps[:, :, np.sort(np.argsort(-activity, kind="stable")[:_MOST_BLOCKS])]
+        steps = steps[:, :, np.sort(np.argsort(-activity, kind="stable")[:most_blocks])]
     return steps

@@ -19,6 +19,9 @@ class SynchronizeSettings:
     maximum_lag_frames: int = setting(
         10, "Largest lag between two cameras that is looked for.", unit="frames", minimum=1, maximum=1000, advanced=True
     )
+    every_frame: bool = setting(
+        False, "Look at every frame, and not at parts of a movie of more than 4,000 frames.", advanced=True
+    )
     dark_fraction_fail: float = threshold(
         0.9,
         "stop above",

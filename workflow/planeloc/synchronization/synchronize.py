@@ -31,6 +31,7 @@ from planeloc.transforms.camera_transform import Registration
 _STRETCH_FRAMES = 100
 _PARTS = 4  # of a movie in which a displaced camera is looked for
 _FEWEST_FRAMES = 20  # of such a part, beyond the largest lags
+_VALUES, _BLOCKS = 16_000_000, (64, 1024)  # changes of a camera in memory; blocks in which most happens
 _ROWS = 64  # in which the light of a camera is measured
 _BEYOND_LENGTH, _MOST_FOR_LENGTH = 10, 200  # frames: lags looked for beyond a difference in length, at most
 _LOOKED_AT = (4_000, 16_000)  # frames; more of them only where the first do not tell
@@ -93,14 +94,15 @@ class Looked(NamedTuple):
 def look(movie: Movie, registration: Registration, settings: SynchronizeSettings) -> Looked:
     """The lags of all cameras through a movie, where they change, and frames in which a camera is dark."""
     largest = _largest_lag(movie, settings)
-    reader = _Reader(movie, registration, largest)
-    for most in _LOOKED_AT:
+    looked_at = (movie.frames,) if settings.every_frame else _LOOKED_AT
+    reader = _Reader(movie, registration, largest, looked_at[-1])
+    for most in looked_at:
         stretches, lights = reader.read(_spread(movie.frames, most))
         measured = _measured(stretches, lights)
         if (measured.significance >= settings.lag_significance_warn).all():
             break
         if in_place := _in_place(movie, registration, measured, lights, largest, settings):
-            reader = _Reader(movie, in_place, largest)
+            reader = _Reader(movie, in_place, largest, looked_at[-1])
             stretches, lights = reader.read(_spread(movie.frames, most))
             measured = _measured(stretches, lights)
         if movie.frames <= most:
@@ -164,9 +166,10 @@ def _largest_lag(movie: Movie, settings: SynchronizeSettings) -> int:
 class _Reader:
     """Reads the changes of light of a movie."""
 
-    def __init__(self, movie: Movie, registration: Registration, largest_lag: int) -> None:
+    def __init__(self, movie: Movie, registration: Registration, largest_lag: int, most_frames: int) -> None:
         self._movie, self._largest = movie, largest_lag
         self._grid = BlockGrid.of(registration, movie.height, movie.width)
+        self._blocks = int(np.clip(_VALUES // max(most_frames, 1), *_BLOCKS))
 
     def read(self, parts: Sequence[range]) -> tuple[list[Stretch], list[Light]]:
         """The changes in some parts of the movie, and what every camera sees there."""
@@ -181,7 +184,7 @@ class _Reader:
     def _read(self, start: int, stop: int) -> tuple[Stretch, Light]:
         first = max(start - self._largest - 1, 0)
         counts = self._movie.read(first, min(stop + self._largest, self._movie.frames))
-        found = changes(self._grid.light(counts))
+        found = changes(self._grid.light(counts), self._blocks)
         padded = np.zeros((stop - start + 2 * self._largest, *found.shape[1:]), np.float32)
         place = first + 1 - (start - self._largest)
         padded[place : place + len(found)] = found
