@@ -101,12 +101,18 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(PermissionError, "no permission"), (FileNotFoundError, "no such file"), (NotADirectoryError, "Not a directory")],
+    [
+        (errno.EACCES, "no permission"),
+        (errno.ENOENT, "no such file"),
+        (errno.ENOTDIR, "Not a directory"),
+        (errno.EROFS, "Read-only file system"),
+        (errno.ENAMETOOLONG, "File name too long"),
+        (errno.ELOOP, "Too many levels of symbolic links"),
+    ],
 )
 def test_what_the_system_refuses_is_one_line(tmp_path, monkeypatch, capsys, error, message):
     def refuse(*_):
-        code = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, NotADirectoryError: errno.ENOTDIR}
-        raise error(code[error], os.strerror(code[error]), "somewhere/file.tif")
+        raise OSError(error, os.strerror(error), "somewhere/file.tif")
 
     monkeypatch.setattr("planeloc.cli.convert.read_microscope", refuse)
     outputs = ("--store", tmp_path / "s.zarr", "--manifest", tmp_path / "m.json", "--quality", tmp_path / "q.json")

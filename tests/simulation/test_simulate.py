@@ -139,10 +139,11 @@ def test_an_earlier_simulation_is_replaced_but_nothing_else(tmp_path):
     simulate(path, tmp_path / "raw")
     simulate(path, tmp_path / "raw")
     (tmp_path / "precious").mkdir()
-    for folder in ("precious", "raw"):  # a note among the simulated files is precious, too
+    whys = {"precious": "is not an acquisition", "raw": r"holds thesis\.tex"}
+    for folder, why in whys.items():  # a note among the simulated files is precious, too
         note = tmp_path / folder / "thesis.tex"
         note.write_text("…", encoding="utf-8")
-        with pytest.raises(PlanelocError, match=f"{folder}: holds other files"):
+        with pytest.raises(PlanelocError, match=f"{folder}: {why}"):
             simulate(path, tmp_path / folder)
         assert note.exists()
     assert not list(tmp_path.glob(".partial*"))

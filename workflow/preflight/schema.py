@@ -256,6 +256,13 @@ class YamlLines:
         return "--config" if path or not self._files else self._files[-1][0]
 
 
+_TAG = "tag:yaml.org,2002:"
+_TAGS = {f"{_TAG}{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")}
+_NUMBERS = {f"{_TAG}int", f"{_TAG}float"}
+_LONGEST_NUMBER = 50  # letters
+_MOST_LINES = 100_000
+
+
 def _lines_of(path: Path) -> dict[tuple[str, ...], int]:
     """The line of every key and of every entry of a list, by its path in words."""
     try:
@@ -272,19 +279,40 @@ def _lines_of(path: Path) -> dict[tuple[str, ...], int]:
         raise ConfigurationError(
             f"{path}{line}: not valid YAML ({error.problem}); indent with spaces, write 'key: value'"
         ) from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: nested too deeply; write its keys as in config/README.md") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigurationError(f"{path}: not a text file in UTF-8; save it again as plain text") from None
     lines: dict[tuple[str, ...], int] = {}
-    if repeated := [f"{path}:{mistake}" for mistake in _find_lines(root, (), lines)]:
-        raise ConfigurationError(*repeated)
+    if mistakes := [f"{path}:{mistake}" for mistake in _find_lines(root, (), lines)]:
+        raise ConfigurationError(*mistakes)
     return lines
 
 
-def _find_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """Fill `lines` with what is below a node, and yield the mistakes.
+def _find_lines(
+    node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple[str, ...], int], above: tuple[yaml.Node, ...] = ()
+) -> Iterator[str]:
+    """Fill `lines` with what is below a node, and yield the mistakes; `above` are the nodes that hold it.
 
-    YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which.
+    YAML silently takes the last of two equal keys; the user meant one of them, and cannot see which. A group that is
+    named again by an alias may contain itself, or grow beyond all memory.
     """
+    if node is None:
+        return
+    line = node.start_mark.line + 1
+    if node.tag not in _TAGS:
+        yield f"{line}: the tag {node.tag.removeprefix(_TAG)} has no meaning here; remove it"
+        return
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            yield f"{line}: a number of {len(node.value):,} digits; correct it"
+        return
+    if any(node is other for other in above):
+        yield f"{line}: contains itself by an alias (*); write it out"
+        return
+    if len(lines) > _MOST_LINES:
+        yield f"{line}: grows beyond {_MOST_LINES:,} entries by aliases (*); write it out"
+        return
     parts: list[tuple[str, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.SequenceNode):
         parts = [(str(index), entry, entry) for index, entry in enumerate(node.value)]
@@ -296,4 +324,4 @@ def _find_lines(node: yaml.Node | None, path: tuple[str, ...], lines: dict[tuple
         if name in seen:
             yield f"{line}: key {name} was already given in line {seen[name]}; remove one"
         lines[(*path, name)] = seen[name] = line
-        yield from _find_lines(value, (*path, name), lines)
+        yield from _find_lines(value, (*path, name), lines, (*above, node))

@@ -82,7 +82,7 @@ def read_microscope(path: str | Path) -> Microscope:
         raise PlanelocError(f"{path}: microscope file not found; see docs/configuration.md for its keys") from None
     except OSError as error:
         raise unreadable(path, error) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of text, dates, long numbers, depth
         raise PlanelocError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise PlanelocError(f"{path}: expected keys such as pixel_size_nm and cameras; see docs/configuration.md")

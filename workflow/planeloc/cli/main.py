@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from difflib import get_close_matches
@@ -37,6 +38,13 @@ _COMMANDS = {
     "view": "Draw a part of the sample: a region, from a side, coloured by a quantity.",
     "evaluate": "Assess localizations, and compare them with the ground truth where it is known.",
     "report": "Gather quality values: verdicts in one file, a page, a summary.",
+}
+
+
+# What a path can be the reason of: missing, a folder or none, no permission, a read-only disk, a name too long, links.
+_OF_PATHS = {
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG),
+    errno.ELOOP,
 }
 
 
@@ -97,8 +105,8 @@ def run(command: click.Command) -> None:
         sys.exit(130)
     except PlanelocError as error:
         _stop(error)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        if not error.filename:
+    except OSError as error:
+        if not error.filename or error.errno not in _OF_PATHS:
             raise
         _stop(unreadable(error.filename, error))
 

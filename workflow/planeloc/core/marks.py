@@ -124,9 +124,10 @@ PYRAMID = Kind(
     record="zarr.json",
     entries=r"zarr\.json|\d+/zarr\.json|\d+/c(/\d+)+",
 )
+SIMULATION_RECORD = json_file("simulation")
 SIMULATION = Kind(
     "an acquisition of `planeloc simulate`",
-    (b'"format": "planeloc simulation ',),
+    SIMULATION_RECORD.words,
     record="simulation.json",
     entries=r"(movie|beads|dark|bright|bright_without_em)_camera\d+\.ome\.tif|microscope\.yaml|simulation\.json"
     r"|(truth|((inter_camera|sample)_)?drift)\.csv",

@@ -92,7 +92,10 @@ def former_names(cls: type) -> dict[str, str]:
 
 
 def check(settings: Any) -> None:
-    """Raise `PlanelocError` naming the first setting that is of the wrong kind or out of its bounds."""
+    """Raise `PlanelocError` naming the first setting that is of the wrong kind or out of its bounds.
+
+    So does what the settings' own method `contradiction` says of two settings that exclude each other.
+    """
     kinds = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -108,6 +111,8 @@ def check(settings: Any) -> None:
             raise PlanelocError(f"setting {field.name}: {value} is below its minimum of {minimum}{hint}")
         if maximum is not None and value > maximum:
             raise PlanelocError(f"setting {field.name}: {value} is above its maximum of {maximum}")
+    if found := getattr(settings, "contradiction", str)():
+        raise PlanelocError(f"setting {found}")
 
 
 def _is_a(value: Any, kind: type) -> bool:

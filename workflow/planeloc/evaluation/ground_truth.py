@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 
 from planeloc.core.errors import PlanelocError
+from planeloc.core.files import unreadable
 
 COLUMNS: dict[str, str] = {"frame": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "photons": "photons"}
 """Columns of planeloc's own tables → quantities; frames from 0."""
 
 CHALLENGE_COLUMNS: dict[str, str] = {"frame": "frame", "xnano": "x", "ynano": "y", "znano": "z", "intensity": "photons"}
 """Columns of the SMLM challenge's tables → quantities; frames from 1."""
+
+
+_LAST_FRAME = 2**31 - 1  # of a table of localizations
 
 
 def read_ground_truth(path: str | Path) -> pd.DataFrame:
@@ -28,6 +32,8 @@ def read_ground_truth(path: str | Path) -> pd.DataFrame:
         content = pd.read_csv(path, skipinitialspace=True)
     except FileNotFoundError:
         raise PlanelocError(f"{path}: ground-truth table not found; check the path in the sample table") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise PlanelocError(f"{path}: not a CSV table ({' '.join(str(error).split())})") from None
     content = content.rename(columns=lambda name: str(name).strip())
@@ -40,4 +46,12 @@ def read_ground_truth(path: str | Path) -> pd.DataFrame:
     if not complete.all():
         row = int(np.argmin(complete))
         raise PlanelocError(f"{path}: row {row + 1} of the ground-truth table is not all numbers; correct or remove it")
+    frame = truth["frame"].to_numpy(dtype=np.float64)
+    wrong = (frame != np.round(frame)) | (frame < first) | (frame > _LAST_FRAME)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise PlanelocError(
+            f"{path}: row {row + 1} of the ground-truth table: frame {frame[row]:g} is no whole number from {first} on;"
+            " correct or remove it"
+        )
     return truth.assign(frame=truth["frame"].astype(np.int64) - first)

@@ -227,5 +227,5 @@ def _read_yaml(path: Path) -> list[Any]:
         return list(yaml.load_all(sidecar.read_text(encoding="utf-8"), Loader=_PlainYaml))
     except FileNotFoundError:
         raise PlanelocError(f"{sidecar}: not found; put Picasso's description beside {path.name}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of text, dates, long numbers, depth
         raise PlanelocError(f"{sidecar}: not valid YAML: {' '.join(str(error).split())}") from None

@@ -34,6 +34,11 @@ class GaussianWidths:
         100.0, "Largest standard deviation of a rendered Gaussian.", unit="nm", minimum=0.1, advanced=True
     )
 
+    def contradiction(self) -> str:
+        """What is wrong if the limits are exchanged; empty if they are not."""
+        low, high = self.minimum_sigma_nm, self.maximum_sigma_nm
+        return f"minimum_sigma_nm: {low:g} is above maximum_sigma_nm: {high:g}; exchange them" if low > high else ""
+
 
 @dataclass(frozen=True)
 class RenderSettings(GaussianWidths):

@@ -173,7 +173,7 @@ def read_settings(path: str | Path) -> SimulationSettings:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PlanelocError(f"{path}: {error.strerror}; config/demo/simulation.yaml is an example") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of text, dates, long numbers, depth
         raise PlanelocError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     values = dict(_mapping(content, str(path)))
     shared = _mapping(values.pop("sensor", {}), f"{path}: sensor")

@@ -86,7 +86,7 @@ def simulate(settings_file: Path, output: Path) -> None:
         if sample_nm.any():
             _write_sample_drift(folder / "sample_drift.csv", sample_nm)
         _write_microscope(folder / "microscope.yaml", settings)
-        write_json(folder / _RECORD, _describe(settings, microscope.transforms), marks.SIMULATION)
+        write_json(folder / _RECORD, _describe(settings, microscope.transforms), marks.SIMULATION_RECORD)
 
 
 def _record(
