@@ -26,7 +26,7 @@ def case() -> tuple[Walk, Information, np.ndarray, np.ndarray]:
     spread = np.zeros((TIMES, PARTS))
     spread[np.arange(TIMES), np.arange(TIMES) * PARTS // TIMES] = own
     total = spread.sum(axis=0)
-    information = Information(own, spread / total, np.outer(total, total) / total.sum())
+    information = Information(own[None], spread / total, np.outer(total, total) / total.sum())
     dense = np.diag(own) - information.spread @ information.shared @ information.spread.T
     path = np.cumsum(random.normal(size=TIMES)) * 3
     return walk, information, dense, dense @ path + random.multivariate_normal(np.zeros(TIMES), dense)
@@ -63,14 +63,14 @@ def test_mean_evidence_and_variance_are_those_of_dense_matrices(case) -> None:
     assert np.allclose(posterior.mean, mean[::2], atol=1e-6)
     evidence = 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(whole)[1] + right @ mean)
     assert np.isclose(posterior.log_evidence, evidence, atol=1e-5)
-    centre = np.eye(TIMES) - information.own / information.own.sum()
+    centre = np.eye(TIMES) - np.outer(np.ones(TIMES), information.band[0]) / information.band[0].sum()
     variance = np.diag(centre @ np.linalg.inv(whole)[::2, ::2] @ centre.T)
-    assert np.allclose(posterior.variance(information.own), variance, rtol=1e-5)
+    assert np.allclose(posterior.variance(information.band[0]), variance, rtol=1e-5)
 
 
 def test_a_jump_gets_a_variance_of_its_own() -> None:
     own = np.ones(TIMES)
-    information = Information(own, own[:, None] / TIMES, np.array([[float(TIMES)]]))
+    information = Information(own[None], own[:, None] / TIMES, np.array([[float(TIMES)]]))
     path = np.where(np.arange(TIMES) < 30, 0.0, 50.0) + np.random.default_rng(1).normal(0, 1, TIMES)
     walk = Walk(30.0, 30.0, np.ones(TIMES - 1))
     for _ in range(3):
