@@ -28,6 +28,7 @@ from benchmarks.tables import ROOT, TABLES
 from scipy.stats import chi2
 from tests.support.filament_tables import FRAMES, BlinkingTable, blinking_table
 
+from planeloc.core.widths import FWHM
 from planeloc.io import picasso
 from planeloc.resolution.halves import first_and_second, time_block_halves
 from planeloc.resolution.neighbouring_frames import frame_pairs, lateral_precision, precision_ratio
@@ -155,7 +156,7 @@ def by_density(record: Record) -> None:
     for number in (2_500, 5_000, 10_000, 20_000, 50_000, 100_000):
         case = made(number, longest=3)
         nyquist = spacing(case.linked[["x", "y"]].to_numpy(), FEWEST)
-        ratio = nyquist.nyquist_nm / (2.3548 * case.linked["x_sd"].median())
+        ratio = nyquist.nyquist_nm / (FWHM * case.linked["x_sd"].median())
         frc = resolution_of(case).nm
         record.add(
             kind="density", molecules=number, per_nm=case.per_nm, dimension=nyquist.dimension, ratio=ratio,

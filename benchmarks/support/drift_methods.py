@@ -5,10 +5,19 @@ All take frames, positions (nm) and standard deviations (nm), and return the dri
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
+from benchmarks.tables import ROOT
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from planeloc.io import picasso
 from planeloc.postprocessing import pair_likelihood
 from planeloc.postprocessing.blinks import Blinks
 from planeloc.postprocessing.cross_correlation import coarse_drift
@@ -16,6 +25,7 @@ from planeloc.postprocessing.drift_refinement import _interpolation
 from planeloc.postprocessing.neighbours import find_pairs, sort_into_grid
 
 Array = NDArray[np.float64]
+_PIXEL_NM, _MARGIN_NM = 100.0, 2500.0
 
 
 def cross_correlation(frame: NDArray[np.int64], position: Array, sd: Array, frames: int) -> Array:
@@ -111,3 +121,38 @@ def entropy(frame: NDArray[np.int64], position: Array, sd: Array, frames: int, p
     finally:
         pair_likelihood._BLUR, pair_likelihood._ALONE = known
     return start + between @ found.x.reshape(times, 3)
+
+
+def by_picasso(interpreter: str, table: pd.DataFrame, frames: int) -> tuple[Array, float]:
+    """Picasso's AIM with its own settings, in an environment of its own: drift (frames, 3) nm, and CPU seconds."""
+    axes = ["x", "y"]
+    shifted = table.assign(**dict(zip(axes, (table[axes] - table[axes].min() + _MARGIN_NM).to_numpy().T, strict=True)))
+    size = int((shifted[axes].max().max() + _MARGIN_NM) / _PIXEL_NM)
+    metadata = {
+        **{"frames": frames, "width_px": size, "height_px": size, "pixel_size_nm": _PIXEL_NM},
+        **{"voxel_nm": [10.0, 10.0, 25.0], "depth_range_nm": [-3000.0, 3000.0], "plane_depths_nm": [-200.0, 200.0]},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "table.hdf5"
+        picasso.write(shifted, metadata, file)
+        found = _other(interpreter, "picasso_drift.py", str(file), str(Path(folder) / "corrected.hdf5"))
+    return np.column_stack([*(np.array(found[axis]) * _PIXEL_NM for axis in axes), found["z"]]), found["cpu_s"]
+
+
+def by_comet(interpreter: str, table: pd.DataFrame, frames: int, largest_nm: float) -> tuple[Array, float]:
+    """COMET on the CPU, in an environment of its own: drift (frames, 3) nm, and CPU seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        points, drift = str(Path(folder) / "points.npy"), str(Path(folder) / "drift.npy")
+        np.save(points, table[["x", "y", "z", "frame"]].to_numpy(np.float64))
+        found = _other(interpreter, "comet_drift.py", points, drift, str(frames), str(largest_nm))
+        return np.load(drift), found["cpu_s"]
+
+
+def _other(interpreter: str, script: str, *arguments: str) -> dict:
+    """What a script prints in another environment."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [interpreter, str(ROOT / "benchmarks" / "support" / script), *arguments]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, env=own)
+    if run.returncode:
+        raise RuntimeError((run.stderr.splitlines() or ["no message"])[-1])
+    return json.loads(run.stdout.splitlines()[-1])

@@ -6,7 +6,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from planeloc.core.errors import PlanelocError
-from planeloc.io import localization_table, other_programs, smap
+from planeloc.io import localization_table, matlab_5, other_programs, smap
 from support.exported_tables import METADATA, TOL_NM, UNKNOWN, linked, table
 
 
@@ -89,3 +89,20 @@ def test_foreign_and_damaged_files_are_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(PlanelocError, match="no such file"):
         smap.read(tmp_path / "none_sml.mat")
+
+
+def test_few_bytes_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    savemat(tmp_path / "t_sml.mat", {"saveloc": {"loc": {"xnm": np.zeros(500_000)}}}, do_compression=True)
+    assert len(matlab_5.read_variables(tmp_path / "t_sml.mat", ["saveloc"])["saveloc"]["loc"]["xnm"]) == 500_000
+    monkeypatch.setattr(matlab_5, "_ALWAYS_BYTES", 1_000_000)  # 4 MB in 4 kB
+    with pytest.raises(ValueError, match="become more than 1000000"):
+        matlab_5.read_variables(tmp_path / "t_sml.mat", ["saveloc"])
+
+
+def test_a_compression_that_is_cut_short_is_refused(tmp_path):
+    savemat(tmp_path / "t_sml.mat", {"x": np.random.default_rng(0).normal(size=1000)}, do_compression=True)
+    content = bytearray((tmp_path / "t_sml.mat").read_bytes())[:-100]
+    content[132:136] = (int.from_bytes(content[132:136], "little") - 100).to_bytes(4, "little")
+    (tmp_path / "t_sml.mat").write_bytes(content)
+    with pytest.raises(ValueError, match="cut short"):
+        matlab_5.read_variables(tmp_path / "t_sml.mat", ["x"])

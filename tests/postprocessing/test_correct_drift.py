@@ -69,6 +69,14 @@ def test_otherwise_the_table_stays_as_it_is(files, monkeypatch, significance: fl
     assert "sample_drift_range_x_nm" not in quality["values"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"mode": "never"}])
+def test_a_corrected_table_in_which_no_more_is_found_stays_corrected(files, monkeypatch, settings: dict) -> None:
+    run(files, monkeypatch)
+    files["output"].replace(files["localizations_file"])
+    _, _, metadata, quality = run(files, monkeypatch, 1.0, **settings)
+    assert metadata["sample_drift"]["corrected"] is True and quality["values"]["sample_drift_corrected"] == 0
+
+
 @pytest.mark.parametrize(("size", "verdict"), [(0.05, "pass"), (1.0, "warn")])
 def test_a_drift_that_is_not_beyond_doubt_warns(files, monkeypatch, size: float, verdict: str) -> None:
     found = found_drift(2.0)

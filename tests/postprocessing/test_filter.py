@@ -70,6 +70,11 @@ def test_defaults_keep_all_and_unknown_values_pass():
     assert len(apply(rows(unknown), SIZE_NM, strict)[0]) == 1
 
 
+def test_lateral_precision_is_the_root_mean_square_of_both_axes():
+    table = rows({"x_sd": 10.0, "y_sd": 20.0})  # 15.8 nm
+    assert [len(apply(table, SIZE_NM, FilterSettings(maximum_lateral_sd_nm=limit))[0]) for limit in (15, 16)] == [0, 1]
+
+
 def test_one_known_lateral_sd_is_enough_to_fail():
     kept, _ = apply(rows({"x_sd": np.nan, "y_sd": 90.0}), SIZE_NM, FilterSettings(maximum_lateral_sd_nm=50))
     assert len(kept) == 0

@@ -59,6 +59,13 @@ def test_precision_that_was_understated_is_corrected() -> None:
     assert np.allclose(np.sqrt((error**2).mean(axis=0)), 1, atol=0.12)
 
 
+def test_a_pick_of_another_program_stays_with_its_blinks(tmp_path: Path) -> None:
+    made = blinking_table(600, frames=2500)
+    linked, _, _, row = run(tmp_path, made.table.assign(group=np.where(made.table["x"] < 5000, 3, 7)))
+    first = made.table.assign(row=row).groupby("row")["x"].first()
+    assert list(linked["group"]) == np.where(first < 5000, 3, 7).tolist() and linked["group"].nunique() == 2
+
+
 def test_both_tables_are_kept_and_fit_each_other(tmp_path: Path) -> None:
     made = blinking_table(1500, frames=2500)
     linked, metadata, quality, row = run(tmp_path, made.table, exports=[("picasso", tmp_path / "linked.hdf5")])

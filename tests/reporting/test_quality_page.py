@@ -14,7 +14,7 @@ from PIL import Image
 from planeloc.cli.main import planeloc
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table
-from planeloc.reporting.key_numbers import key_numbers
+from planeloc.reporting.key_numbers import key_numbers, verdict_of
 from planeloc.reporting.network_check import network_checks
 from planeloc.reporting.quality_page import PageFiles, write_quality_page
 from planeloc.reporting.sections import CAPTIONS, SECTIONS
@@ -263,11 +263,21 @@ def test_drift_and_truth() -> None:
     assert numbers(sample_drift={"sample_drift_corrected": 0})["Sample drift"][1] == "not looked for"
     still = {"sample_drift_corrected": 0, "sample_drift_significance": -2.3}
     assert numbers(sample_drift=still)["Sample drift"] == ("none removed", "no significant drift found")
-    assert "not confirmed" in numbers(sample_drift={**still, "unconfirmed_drift": 2082.0})["Sample drift"][1]
-    assert numbers(sample_drift={**still, "unconfirmed_drift": 1.2})["Sample drift"][1] == "no significant drift found"
+    warned, passed = ({verdict_of("unconfirmed_drift"): verdict} for verdict in ("warn", "pass"))
+    assert "not confirmed" in numbers(sample_drift=still | warned)["Sample drift"][1]
+    assert numbers(sample_drift=still | passed)["Sample drift"][1] == "no significant drift found"
     truth = numbers(evaluation={"recall": 0.938, "precision": 0.9991, "rmse_lateral_nm": 19.7, "rmse_axial_nm": 30.2})
     assert truth["Molecules of the ground truth"] == ("93.8 % found", "99.9 % of the localizations are true")
     assert truth["Error"][0] == "20 nm lateral, 30 nm axial"
+
+
+@pytest.mark.parametrize("verdict", ["pass", "warn"])
+def test_the_number_of_the_drift_says_what_its_check_says(tmp_path: Path, verdict: str) -> None:
+    check = {**GOOD, "name": "unconfirmed_drift", "verdict": verdict}
+    drift = {"sample_drift_corrected": 0, "sample_drift_significance": 1.0}
+    path = quality_file(tmp_path, "sample_drift", check, values=drift)
+    _, text = written(tmp_path / "quality.html", stages={"sample_drift": path})
+    assert ("a drift may be there, but is not confirmed" in text) == (verdict == "warn")
 
 
 def test_linking_and_resolution() -> None:

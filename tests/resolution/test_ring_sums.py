@@ -21,6 +21,18 @@ def test_the_resolution_of_linked_filaments_is_the_analytic_one(blinks: int, lon
     assert 0 < found.sd_nm < 0.2 * found.nm
 
 
+@pytest.mark.parametrize(("blinks", "longest"), [(4_000, 1), (4_000, 10), (12_000, 5)])
+def test_the_standard_deviation_of_the_resolution_is_true_or_cautious(blinks: int, longest: int) -> None:
+    errors = []
+    for seed in range(8):
+        made = blinking_table(blinks, longest=longest, field_nm=10_000, filaments=40, seed=seed)
+        position = made.linked[["x", "y"]].to_numpy()
+        position = position[((position >= 0) & (position <= 10_000)).all(axis=1)]
+        found = resolution(planar_sums(position, 5.0).whole)
+        errors.append((found.nm - made.expected_resolution_nm) / found.sd_nm)
+    assert 0.4 < np.sqrt(np.mean(np.square(errors))) < 1.6 and np.abs(errors).max() < 3.2
+
+
 def test_halves_of_single_frames_are_finer_than_the_truth_and_linked_or_blocked_halves_are_not() -> None:
     made = blinking_table(3_000, longest=10, field_nm=10_000, filaments=30)
     frame, position = made.table["frame"].to_numpy(), made.table[["x", "y"]].to_numpy()

@@ -23,6 +23,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _STRUCTURE, _TEXT, _FIRST_NUMBER, _LAST_NUMBER = 2, 4, 6, 15  # classes of arrays
 _DEEPEST = 10
+_LARGEST_FACTOR, _ALWAYS_BYTES = 50, 1 << 28  # of decompression; tables of numbers become 2 to 10 times larger
 
 
 def read_variables(path: Path, names: Collection[str]) -> dict[str, Value]:
@@ -53,14 +54,24 @@ def read_variables(path: Path, names: Collection[str]) -> dict[str, Value]:
 
 def _variable(kind: int, data: memoryview, order: str, names: Collection[str]) -> tuple[str, Value]:
     if kind == _COMPRESSED:
-        try:
-            inflated = memoryview(zlib.decompress(data))
-        except zlib.error as error:
-            raise ValueError(f"damaged compression: {error}") from None
-        ((kind, data),) = list(_elements(inflated, order))[:1] or [(0, data)]
+        ((kind, data),) = list(_elements(_inflated(data), order))[:1] or [(0, data)]
     if kind != _MATRIX:
         return "", None
     return _matrix(data, order, names, 0)
+
+
+def _inflated(data: memoryview) -> memoryview:
+    """Decompressed content; few bytes that would fill the memory are an error."""
+    inflater, most = zlib.decompressobj(), max(_ALWAYS_BYTES, _LARGEST_FACTOR * len(data))
+    try:
+        inflated = inflater.decompress(data, most)
+    except zlib.error as error:
+        raise ValueError(f"damaged compression: {error}") from None
+    if len(inflated) == most and not inflater.eof:
+        raise ValueError(f"damaged compression: {len(data)} bytes become more than {most}")
+    if not inflater.eof:
+        raise ValueError("damaged compression: it is cut short")
+    return memoryview(inflated)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json
+from planeloc.core.widths import FWHM
 from planeloc.io import localization_table
 
 Layer: TypeAlias = "tuple[Any, dict[str, Any], str]"
@@ -70,7 +71,7 @@ def read_points(path: str | Path, over_movie: bool = False) -> list[Layer]:
     keywords = {
         "name": Path(path).stem,
         "features": table,
-        "size": 0.5 if over_movie else 2.355 * float(sd) / 1000,  # a spot of the movie, or the precision (FWHM)
+        "size": 0.5 if over_movie else FWHM * float(sd) / 1000,  # a spot of the movie, or the precision (FWHM)
         "symbol": "ring" if over_movie else "disc",
         "face_color": colour,
         "face_colormap": "viridis",

@@ -23,39 +23,85 @@ class Blinks:
     frame : (blinks,) mean frame, rounded.
     position, sd : (blinks, 3) nm, x, y, z.
     duration : mean number of localizations of a blink, which is about its length in frames.
+    rows : the localizations that were merged, if known.
     """
 
     frame: NDArray[np.int64]
     position: NDArray[np.float64]
     sd: NDArray[np.float64]
     duration: float = 1.0
+    rows: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
 
-    def __getitem__(self, rows: NDArray) -> Blinks:
-        return Blinks(self.frame[rows], self.position[rows], self.sd[rows], self.duration)
+    def __getitem__(self, chosen: NDArray) -> Blinks:
+        rows = self.rows.of(chosen) if self.rows else None
+        return Blinks(self.frame[chosen], self.position[chosen], self.sd[chosen], self.duration, rows)
 
 
-def merge_blinks(frame: NDArray[np.int64], position: NDArray[np.float64], sd: NDArray[np.float64]) -> Blinks:
+@dataclass(frozen=True)
+class Rows:
+    """Localizations, blink by blink.
+
+    Attributes
+    ----------
+    first : (blinks + 1,) the rows of blink i are those from first[i] to first[i + 1].
+    frame : (rows,)
+    position, sd : (rows, 3) nm.
+    """
+
+    first: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    position: NDArray[np.float64]
+    sd: NDArray[np.float64]
+
+    @property
+    def blink(self) -> NDArray[np.int64]:
+        """(rows,) the blink of every row."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+    def of(self, chosen: NDArray) -> Rows:
+        """The rows of some blinks, in the order of these."""
+        chosen = np.arange(len(self.first) - 1)[chosen]
+        count = np.diff(self.first)[chosen]
+        first = np.concatenate([[0], np.cumsum(count)])
+        row = np.arange(first[-1]) + np.repeat(self.first[:-1][chosen] - first[:-1], count)
+        return Rows(first, self.frame[row], self.position[row], self.sd[row])
+
+
+def merge_blinks(
+    frame: NDArray[np.int64],
+    position: NDArray[np.float64],
+    sd: NDArray[np.float64],
+    drift: NDArray[np.float64] | float = 0.0,
+) -> Blinks:
     """Merge localizations that follow each other, at the same place within their precision, into blinks.
 
     Parameters
     ----------
     frame : (rows,) in any order.
     position, sd : (rows, 3) nm.
+    drift : (rows, 3) nm, of the sample at every row, as far as it is known; it decides what is the same place.
     """
+    drift = np.broadcast_to(drift, position.shape)
     order = np.argsort(frame, kind="stable")
-    frame, position, sd = frame[order], position[order], sd[order]
-    blink = chains(len(frame), *_successors(frame, position, sd))
-    blink = _cut(blink, frame)
-    weight = 1 / sd**2
+    blink = chains(len(frame), *_successors(frame[order], (position - drift)[order], sd[order]))
+    blink = _cut(blink, frame[order])
     count = int(blink.max()) + 1 if len(blink) else 0
-    total = np.stack([np.bincount(blink, weight[:, axis], count) for axis in range(3)], axis=1)
-    place = np.stack([np.bincount(blink, (weight * position)[:, axis], count) for axis in range(3)], axis=1)
-    time = np.bincount(blink, weight[:, 0] * frame, count) / total[:, 0]
+    order = order[np.argsort(blink, kind="stable")]
+    first = np.concatenate([[0], np.cumsum(np.bincount(blink, minlength=count))])
+    rows = Rows(first, frame[order], position[order], sd[order])
+    weight = 1 / rows.sd**2
+    total, place = (sums(value, first) for value in (weight, weight * rows.position))
+    time = sums((weight[:, :1] * rows.frame[:, None]), first)[:, 0] / total[:, 0]
     duration = len(frame) / max(count, 1)
-    return Blinks(np.rint(time).astype(np.int64), place / total, 1 / np.sqrt(total), duration)
+    return Blinks(np.rint(time).astype(np.int64), place / total, 1 / np.sqrt(total), duration, rows)
+
+
+def sums(values: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(blinks, columns): sums of the rows of every blink; every blink has a row."""
+    return np.add.reduceat(values, first[:-1], axis=0) if len(values) else values
 
 
 def _successors(

@@ -67,7 +67,8 @@ def correct_drift(
     write_drift(figure, found, subtracted, table, values)
     write_trajectory(trajectory, subtracted)
     write_quality(quality, values, checks)
-    record = {"corrected": corrected, "settings": asdict(settings)}
+    before = metadata.get("sample_drift", {}).get("corrected", False)  # a table that is corrected again stays corrected
+    record = {"corrected": corrected or before, "settings": asdict(settings)}
     if corrected:
         subtract(table, subtracted)
     localization_table.write(output, table, {**metadata, "sample_drift": record}, made_by="correct-drift")

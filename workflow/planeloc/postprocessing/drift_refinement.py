@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from planeloc.postprocessing.blink_rows import BlinkRows
 from planeloc.postprocessing.blinks import Blinks, some_of
 from planeloc.postprocessing.neighbours import Pairs, find_pairs, sort_into_grid
 from planeloc.postprocessing.pair_likelihood import Agreement, agreement
-from planeloc.postprocessing.trajectory import Information, Posterior, Walk, most_likely_walk
+from planeloc.postprocessing.trajectory import Information, Posterior, Walk, expected_variances, most_likely_walk
 
 _APART = 20  # frames, so that two pieces of a blink are no pair
-_PARTS = 20  # intervals of time in which pairs are counted
+_PARTS = 10  # intervals of time in which pairs are counted
 _TILES_ACROSS = 12
 _REACH_SD = 3.0
 _LONGEST_STEP, _STILL, _SEARCH_AGAIN = 2.0, 0.05, 0.7  # in units of the Gaussians' width
-_SMOOTHNESS_STEPS = 3  # steps after which the smoothness is kept
+_SMOOTHNESS_STEPS = 3  # steps after which the smoothness is kept; more where each localization is at its own frame
+_MORE_SMOOTHNESS_STEPS, _SAME = 10, 0.1  # and changes of it that do not matter
 
 
 @dataclass(frozen=True)
@@ -72,42 +74,53 @@ class Refinement:
         self._tile = tiles(self._blinks.position)
         middle = (np.arange(self._times) + 0.5) * self._frames / self._times - 0.5
         self._path = drift[np.rint(middle).astype(np.int64)]
-        self._walks = [Walk(30.0, 30.0, np.ones(self._times - 1))] * 3
+        self._walks = [_first_walk(self._path[:, axis]) for axis in range(3)]
+        self._rows = BlinkRows(self._blinks.rows, self._frames, self._times) if self._blinks.rows else None
 
     def run(self) -> Trajectory:
         """Improve the trajectory until it moves no more."""
-        since = np.inf
+        since, learning = np.inf, True
+        most = _MORE_SMOOTHNESS_STEPS if self._rows else _SMOOTHNESS_STEPS
         for number in range(self._level.steps):
             if since > _SEARCH_AGAIN:
                 pairs, since = self._pairs(), 0.0
-            moved = self._step(pairs, learn=number < _SMOOTHNESS_STEPS, search=number == 0)
+            before = self._walks
+            moved = self._step(pairs, learn=learning, search=number == 0)
+            learning = learning and number + 1 < most and _change(before, self._walks) > _SAME
             since += moved
-            if moved < _STILL:
+            if moved < _STILL and not learning:
                 break
         return Trajectory(self._between @ self._path, self._sd())
 
+    def _drift(self) -> NDArray[np.float64]:
+        return self._between @ self._path
+
     def _shifted(self) -> NDArray[np.float64]:
-        return self._blinks.position - (self._between @ self._path)[self._blinks.frame]
+        if self._rows:
+            return self._rows.mean_position(self._drift())
+        return self._blinks.position - self._drift()[self._blinks.frame]
 
     def _pairs(self) -> Pairs:
         """Sort the blinks by place and find the neighbours of each."""
         order = sort_into_grid(self._shifted(), self._reach)
         self._blinks, self._tile = self._blinks[order], self._tile[order]
+        if self._blinks.rows:
+            self._rows = BlinkRows(self._blinks.rows, self._frames, self._times)
         return find_pairs(self._blinks, self._shifted(), self._reach, self._level.pairs_per_blink, _APART)
 
     def _step(self, pairs: Pairs, learn: bool, search: bool) -> float:
         """One Newton step; returns the largest change in units of the Gaussians' width."""
         part = self._blinks.frame * self._parts // self._frames
         found = agreement(self._blinks, self._shifted(), pairs, self._widening, part, self._parts)
-        unit = self._information(found, part)
-        self._own = own = unit.own
-        by_tile = self._by_tile(found.force)
-        ahead, gain = _newton(found.curvature, by_tile, own)
-        path = np.empty_like(self._path)
-        self._posteriors = []
-        for axis in range(3):
-            information = unit.scaled(gain[axis])
-            pull = information.times(self._path[:, axis]) + gain[axis] * ahead[:, axis]
+        unit = self._information(found)
+        inverse, gain = _newton(found.curvature, self._scatter(found.force, found.weight))
+        ahead = self._gradient(found.force) @ inverse
+        within = self._rows.within(self._drift()) if self._rows else [(0.0, 0.0)] * 3
+        path, self._walks = np.empty_like(self._path), list(self._walks)
+        own, self._posteriors = self._own, []
+        for axis, (band, score) in enumerate(within):
+            information = unit.scaled(gain[axis], band)
+            pull = information.times(self._path[:, axis]) + gain[axis] * ahead[:, axis] + score
             pull -= pull.sum() * own / own.sum()  # the mean is unknown; what is left of it is rounding
             if learn:
                 self._walks[axis] = most_likely_walk(information, pull, self._walks[axis], search)
@@ -119,25 +132,45 @@ class Refinement:
         self._path = self._path + change * min(1.0, _LONGEST_STEP / max(moved, 1e-9))
         return moved
 
-    def _information(self, found: Agreement, part: NDArray[np.int64]) -> Information:
-        """Of all blinks on a trajectory along one axis, for a curvature of 1 nm⁻²."""
-        time = self._time()
-        own = np.bincount(time, found.weight, self._times)
-        own += 1e-9 * own.sum() / self._times + 1e-12  # there may be no pairs
+    def _information(self, found: Agreement) -> Information:
+        """Of all blinks on a trajectory along one axis, for a curvature of 1 nm⁻²; `_own` are its row sums."""
+        band = self._rows.of_blinks(found.weight) if self._rows else self._at_times(found.weight)[None]
+        own = self._rows.spread_out(found.weight[:, None])[:, 0] if self._rows else band[0]
+        nothing = 1e-9 * own.sum() / self._times + 1e-12  # there may be no pairs
+        self._own, band[0] = own + nothing, band[0] + nothing
         part_of_time = (np.arange(self._times) + 0.5) * self._parts / self._times
         spread = np.zeros((self._times, self._parts))
-        spread[np.arange(self._times), part_of_time.astype(np.int64)] = own
-        total = spread.sum(axis=0)
-        return Information(own / own.sum(), spread / total, _with_row_sums(found.coupling, total / own.sum()))
+        spread[np.arange(self._times), part_of_time.astype(np.int64)] = self._own
+        total, sum_ = spread.sum(axis=0), self._own.sum()
+        return Information(band / sum_, spread / total, _with_row_sums(found.coupling, total / sum_))
 
     def _time(self) -> NDArray[np.int64]:
         return self._blinks.frame * self._times // self._frames
 
-    def _by_tile(self, force: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(tiles, times, 3) sums of the forces."""
-        shape = (int(self._tile.max()) + 1, self._times)
-        cell = self._tile * self._times + self._time()
-        return np.stack([np.bincount(cell, force[:, a], shape[0] * shape[1]).reshape(shape) for a in range(3)], axis=2)
+    def _at_times(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(self._time(), weight, self._times)
+
+    def _gradient(self, force: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(times, 3) sums of the forces, that of a blink distributed over its rows."""
+        if self._rows:
+            return self._rows.spread_out(force)
+        return np.stack([self._at_times(force[:, axis]) for axis in range(3)], axis=1)
+
+    def _scatter(self, force: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3, 3) covariance of the scores, for weights with a sum of one, from their scatter between tiles.
+
+        The forces of a blink count at its mean frame.
+        """
+        cell, time = np.unique(self._tile * self._times + self._time(), return_inverse=True)
+        cells = np.stack([np.bincount(time, force[:, axis]) for axis in range(3)])
+        time = cell % self._times
+        weight = self._at_times(weight)
+        usable, tiles_ = weight > 1e-3 * weight.mean(), int(self._tile.max()) + 1
+        scale = np.zeros(self._times)
+        scale[usable] = 1 / weight[usable]
+        sums = np.stack([np.bincount(time, row, self._times) for row in cells])
+        squares = (cells * scale[time]) @ cells.T - (sums * scale) @ sums.T / tiles_
+        return squares * weight.sum() / max(usable.sum(), 1) * tiles_ / max(tiles_ - 1, 1)
 
     def _sd(self) -> NDArray[np.float64]:
         """(frames, 3) nm: of the trajectory at the times, of the walk between two times and during a blink.
@@ -145,7 +178,7 @@ class Refinement:
         The position of a blink is that of the mean drift during it.
         """
         length = self._blinks.duration
-        during = (length - 1 / length) / 12 * self._times / self._frames
+        during = 0.0 if self._rows else (length - 1 / length) / 12 * self._times / self._frames
         columns = []
         for walk, posterior in zip(self._walks, self._posteriors, strict=True):
             variance = np.maximum(posterior.variance(self._own), 0)
@@ -178,22 +211,27 @@ def log_density(
     return found.value, tile[order]
 
 
-def _newton(
-    curvature: NDArray[np.float64], by_tile: NDArray[np.float64], own: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gradient over the curvature, (times, 3), and the information of every axis, both for `own` with a sum of one.
+def _first_walk(path: NDArray[np.float64]) -> Walk:
+    """A prior to begin with: steps that are much larger than others have a larger variance."""
+    step = np.diff(path)
+    typical = max(np.median(np.abs(step)) / 0.67, 30.0 / np.sqrt(len(step)))
+    return Walk(30.0, 30.0, expected_variances(step**2 / typical**2))
 
-    The variance of the score is that between the tiles.
-    """
-    tiles_, gradient = len(by_tile), by_tile.sum(axis=0)
-    usable = own > 1e-3 * own.mean()
-    white = (by_tile - gradient / tiles_)[:, usable] / np.sqrt(own[usable])[:, None]
-    variance = np.einsum("bta,btc->ac", white, white) / usable.sum() * tiles_ / max(tiles_ - 1, 1)
-    variance += 1e-9 * (np.trace(variance) + 1e-9) * np.eye(3)
+
+def _change(before: list[Walk], after: list[Walk]) -> float:
+    """Largest relative change of the walk from one prior to another."""
+    return max(abs(np.log(one.walk_nm / other.walk_nm)) for one, other in zip(before, after, strict=True))
+
+
+def _newton(
+    curvature: NDArray[np.float64], variance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Inverse curvature, and the information of every axis if the scores have the variance."""
+    variance = variance + 1e-9 * (np.trace(variance) + 1e-9) * np.eye(3)
     values, vectors = np.linalg.eigh(curvature)
     values = np.maximum(values, 1e-3 * np.trace(variance) / 3)  # where nothing can be told, it may be negative
     inverse = (vectors / values) @ vectors.T
-    return gradient @ inverse, 1 / np.diag(inverse @ variance @ inverse)
+    return inverse, 1 / np.diag(inverse @ variance @ inverse)
 
 
 def _with_row_sums(coupling: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ class Criteria:
         x, y = known["x"], known["y"]
         (width, height), unknown = self.size_nm, np.full(len(x), np.nan)
         known["edge_distance"] = np.minimum(np.minimum(x, width - x), np.minimum(y, height - y))
-        known["lateral_sd"] = np.fmax(known.get("x_sd", unknown), known.get("y_sd", unknown))
+        known["lateral_sd"] = _rms(known.get("x_sd", unknown), known.get("y_sd", unknown))
         return {name: known.get(name, unknown) for name in QUANTITIES}
 
     def failing(self, of: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.bool_]]:
@@ -235,3 +235,9 @@ def _sample(path: Path, rows: int, density: NDArray[np.float32], criteria: Crite
         parts.append(criteria.quantities({name: values[::step] for name, values in columns.items()}))
         start = stop
     return {name: np.concatenate([part[name] for part in parts]) for name in QUANTITIES}
+
+
+def _rms(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root mean square of two numbers; where only one is known, it is that one."""
+    either = np.where(np.isnan(one), other, one), np.where(np.isnan(other), one, other)
+    return np.sqrt((either[0] ** 2 + either[1] ** 2) / 2)

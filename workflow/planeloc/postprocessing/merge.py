@@ -99,6 +99,8 @@ def merge(
             merged[name] = _mean(columns[name], blink, blinks, np.ones(len(blink)))
     if "planes_seen" in columns:
         merged["planes_seen"] = _first(columns["planes_seen"], blink, blinks)
+    if "group" in columns:  # of the first of its rows
+        merged["group"] = np.asarray(columns["group"])[_first(np.arange(len(blink)), blink, blinks)]
     merged["last_frame"] = -_first(-columns.get("last_frame", columns["frame"]), blink, blinks)
     frames = columns.get("frames", np.ones(len(blink), np.int64))
     merged["frames"] = np.bincount(blink, frames, blinks).astype(np.int64)

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from planeloc.postprocessing.blinks import Blinks, merge_blinks, some_of
 from planeloc.postprocessing.cross_correlation import coarse_drift
 from planeloc.postprocessing.drift_refinement import Level, Refinement, Trajectory, log_density
-from planeloc.postprocessing.sample_jumps import follow_jumps
+from planeloc.postprocessing.sample_jumps import follow_jumps, place_jumps
 
 _LEVELS = (
     Level((60.0, 90.0), 1000, 60_000, 40, 8),
     Level((25.0, 40.0), 2000, 150_000, 30, 8),
-    Level((0.0, 0.0), 4000, 600_000, 16, 8),
+    Level((0.0, 0.0), 50_000, 600_000, 16, 10),
 )
 _HALF_TIMES, _HALF_BLINKS = 1000, 60_000  # enough to decide, at a small part of the time
 _FEWEST_BLINKS, _FEWEST_FRAMES = 100, 100  # of a half of the field, of the movie
@@ -80,7 +80,8 @@ def sample_drift(
     frame : (rows,) from 0 to `frames` − 1.
     position, sd : (rows, 3) nm, all known.
     """
-    blinks = merge_blinks(frame, position, sd)
+    merged = merge_blinks(frame, position, sd)
+    blinks = replace(merged, rows=None)
     halves = [some_of(blinks[rows], _HALF_BLINKS) for rows in _halves(blinks)] if len(blinks) else [blinks]
     if min(map(len, halves)) < _FEWEST_BLINKS or frames < _FEWEST_FRAMES:
         nothing = Trajectory(np.zeros((frames, 3)), np.full((frames, 3), np.nan))
@@ -91,7 +92,8 @@ def sample_drift(
     gain = np.concatenate(gains)
     alike = _alike(blinks, *of_halves)
     some = some_of(blinks, _HALF_BLINKS)
-    whole = _fit(blinks, frames, _LEVELS, rounds=3)
+    whole = _fit(blinks, frames, _LEVELS[:-1], rounds=3)
+    whole = _by_localizations(merged, whole.drift_nm, frame, position, sd)
     for number, half in enumerate(halves):
         better = _better(half, of_halves[number], (whole, of_halves[1 - number]))
         if better is not None:
@@ -138,6 +140,18 @@ def _fit(blinks: Blinks, frames: int, levels: tuple[Level, ...], rounds: int) ->
         trajectory = Refinement(blinks, drift, level).run()
         drift = follow_jumps(blinks, trajectory.drift_nm) if number == 0 else trajectory.drift_nm
     return trajectory
+
+
+def _by_localizations(
+    blinks: Blinks,
+    drift: NDArray[np.float64],
+    frame: NDArray[np.int64],
+    position: NDArray[np.float64],
+    sd: NDArray[np.float64],
+) -> Trajectory:
+    """The last refinement: blinks are merged again with the drift known, and each localization is at its own frame."""
+    drift = place_jumps(blinks, drift)
+    return Refinement(merge_blinks(frame, position, sd, drift[frame]), drift, _LEVELS[-1]).run()
 
 
 def _refine(blinks: Blinks, drift: NDArray[np.float64], levels: tuple[Level, ...]) -> Trajectory:

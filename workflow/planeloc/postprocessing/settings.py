@@ -14,7 +14,10 @@ class FilterSettings:
     minimum_probability: float = setting(0.1, "Minimum detection probability.", minimum=0, maximum=1)
     minimum_photons: float = setting(0.0, "Minimum photon count.", unit="photons", minimum=0)
     maximum_lateral_sd_nm: float = setting(
-        1e4, "Largest localization precision (standard deviation) in x or y.", unit="nm", minimum=0
+        1e4,
+        "Largest lateral precision: root mean square of the standard deviations in x and y.",
+        unit="nm",
+        minimum=0,
     )
     maximum_axial_sd_nm: float = setting(
         1e4, "Largest localization precision (standard deviation) in z.", unit="nm", minimum=0

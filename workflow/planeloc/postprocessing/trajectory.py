@@ -23,26 +23,35 @@ _FREEDOM = 4.0  # degrees of freedom of the steps (Student's t)
 
 @dataclass(frozen=True)
 class Information:
-    """What the data know of a trajectory: a matrix diag(own) − spread · shared · spreadᵀ, nm⁻².
+    """What the data know of a trajectory: a matrix own − spread · shared · spreadᵀ, nm⁻².
 
     Attributes
     ----------
-    own : (times,) positive.
+    band : (1 + reach, times) of `own`, which is banded and symmetric: entry d, t is that of times t and t + d.
     spread : (times, parts) how the intervals of time, in which pairs are counted, are distributed over the times.
     shared : (parts, parts) symmetric.
     """
 
-    own: NDArray[np.float64]
+    band: NDArray[np.float64]
     spread: NDArray[np.float64]
     shared: NDArray[np.float64]
 
     def times(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The matrix times a vector, or times each column."""
-        own = self.own if vector.ndim == 1 else self.own[:, None]
-        return own * vector - self.spread @ (self.shared @ (self.spread.T @ vector))
+        """The matrix times a vector."""
+        return banded_times(self.band, vector) - self.spread @ (self.shared @ (self.spread.T @ vector))
 
-    def scaled(self, factor: float) -> Information:
-        return Information(self.own * factor, self.spread, self.shared * factor)
+    def scaled(self, factor: float, more: NDArray[np.float64] | float = 0.0) -> Information:
+        """The matrix times a factor, and another band of the same shape added."""
+        return Information(self.band * factor + more, self.spread, self.shared * factor)
+
+
+def banded_times(band: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A symmetric banded matrix, in the form of `Information.band`, times a vector."""
+    product = band[0] * vector
+    for offset in range(1, len(band)):
+        product[:-offset] += band[offset, :-offset] * vector[offset:]
+        product[offset:] += band[offset, :-offset] * vector[:-offset]
+    return product
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,7 @@ class Posterior:
     """
 
     def __init__(self, walk: Walk, information: Information, pull: NDArray[np.float64]) -> None:
-        band = walk.precision()
-        band[3, ::2] += information.own
+        band = _with_information(walk.precision(), information.band)
         self._walk, self._factor = walk, cholesky_banded(band)
         self._columns = self._solve(information.spread)
         self._shared = information.shared
@@ -109,7 +117,7 @@ class Posterior:
             self._inner, self._shared @ (information.spread.T @ first[::2])
         )
         self.mean, self._slope = solved[::2, 0], solved[1::2, 0]
-        determinant = 2 * np.log(self._factor[3]).sum() + np.linalg.slogdet(self._inner)[1]
+        determinant = 2 * np.log(self._factor[-1]).sum() + np.linalg.slogdet(self._inner)[1]
         self.log_evidence = 0.5 * (walk.log_determinant() - determinant + pull @ self.mean)
 
     def _solve(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -132,24 +140,55 @@ class Posterior:
         spread = here[1:, 0, 0] + here[:-1, 0, 0] + here[:-1, 1, 1] / steps**2
         spread += 2 * (here[:-1, 0, 1] - next_[:, 1, 0]) / steps - 2 * next_[:, 0, 0]
         typical = self._walk.walk_nm**2 / steps
-        return np.maximum((_FREEDOM + (error**2 + np.maximum(spread, 0)) / typical) / (_FREEDOM + 1), 0.5)
+        return expected_variances((error**2 + np.maximum(spread, 0)) / typical)
 
     def _blocks(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Blocks (2, 2) of the inverse of the banded matrix: every time with itself, and with the next time."""
-        diagonal, first, second, third = self._factor[3], self._factor[2], self._factor[1], self._factor[0]
-        times = len(diagonal) // 2
-        own, after = np.zeros((times, 2, 2)), np.zeros((times, 2, 2))  # of the upper factor
-        own[:, 0, 0], own[:, 1, 1], own[:, 0, 1] = diagonal[::2], diagonal[1::2], first[1::2]
-        after[:-1, 0, 0], after[:-1, 0, 1] = second[2::2], third[3::2]
-        after[:-1, 1, 0], after[:-1, 1, 1] = first[2::2], second[3::2]
+        own, after = _blocks_of_factor(self._factor)
         inverse = np.linalg.inv(own)
         local, gain = inverse @ inverse.transpose(0, 2, 1), inverse @ after
-        here, next_ = np.empty((times, 2, 2)), np.empty((times - 1, 2, 2))
+        here, next_ = np.empty_like(own), np.zeros_like(own)
         here[-1] = local[-1]
-        for time in range(times - 2, -1, -1):
-            next_[time] = -gain[time] @ here[time + 1]
-            here[time] = local[time] - next_[time] @ gain[time].T
-        return here, next_
+        for block in range(len(own) - 2, -1, -1):
+            next_[block] = -gain[block] @ here[block + 1]
+            here[block] = local[block] - next_[block] @ gain[block].T
+        times, size = self._factor.shape[1] // 2, own.shape[1]
+        first = 2 * np.arange(times) % size
+        block = 2 * np.arange(times) // size
+        pair = np.arange(2)
+        rows, columns = first[:, None, None] + pair[:, None], first[:, None, None] + pair
+        same = here[block[:, None, None], rows, columns]
+        wide = np.concatenate([here, next_], axis=2)
+        return same, wide[block[:, None, None], rows, columns + 2][:-1]
+
+
+def expected_variances(square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Relative variances of steps that are expected of Student's t, given their squares over the typical variance."""
+    return np.maximum((_FREEDOM + square) / (_FREEDOM + 1), 0.5)
+
+
+def _with_information(prior: NDArray[np.float64], band: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The prior's precision and the information of the values, in scipy's upper banded form."""
+    width = max(len(prior) - 1, 2 * (len(band) - 1))
+    both = np.zeros((width + 1, prior.shape[1]))
+    both[width + 1 - len(prior) :] = prior
+    for offset in range(len(band)):
+        both[width - 2 * offset, 2 * offset :: 2] += band[offset, : band.shape[1] - offset]
+    return both
+
+
+def _blocks_of_factor(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An upper banded factor as square blocks: those on the diagonal, and those on their right."""
+    width, count = len(factor) - 1, factor.shape[1]
+    size = width + width % 2
+    number = -(-count // size)
+    wide = np.zeros((number, size, 2 * size))
+    for offset in range(width + 1):
+        row = np.arange(count - offset)
+        wide[row // size, row % size, row % size + offset] = factor[width - offset, offset:]
+    rest = np.arange(count, number * size) % size
+    wide[-1, rest, rest] = 1.0
+    return wide[:, :, :size], wide[:, :, size:]
 
 
 def most_likely_walk(information: Information, pull: NDArray[np.float64], start: Walk, search: bool) -> Walk:
@@ -174,6 +213,6 @@ def most_likely_walk(information: Information, pull: NDArray[np.float64], start:
     if search:
         begin = min([begin, *np.log(_STARTS_NM)], key=surprise)
     simplex = begin + np.array([[0, 0], [1.0, 0], [0, 1.0]])
-    options = {"maxfev": 30 if search else 14, "xatol": 0.1, "fatol": 0.1, "initial_simplex": simplex}
+    options = {"maxfev": 24 if search else 10, "xatol": 0.1, "fatol": 0.1, "initial_simplex": simplex}
     found = walk_of(minimize(surprise, begin, method="Nelder-Mead", options=options).x)
     return Walk(found.walk_nm, found.slope_nm, Posterior(found, information, pull).step_sizes())

@@ -15,14 +15,14 @@ def key_numbers(values: Values) -> list[tuple[str, str, str]]:
 
     Parameters
     ----------
-    values : quality values by stage, and by name.
+    values : quality values by stage, and by name, and verdicts of the stage's checks by `verdict_of` their names.
     """
     return [(name, *found) for name, find in _NUMBERS.items() if (found := find(values))]
 
 
-_DRIFT_SD = (
-    5.0  # standard deviations of a drift that was not corrected, from which it may be there (as the check warns)
-)
+def verdict_of(check: str) -> str:
+    """The name under which the verdict of a check is."""
+    return f"verdict of {check}"
 
 
 def _of(values: Values, stage: str, *names: str) -> list[Any] | None:
@@ -76,8 +76,7 @@ def _drift(values: Values) -> tuple[str, str] | None:
         return ", ".join(f"{_nm(span)} {axis}" for span, axis in zip(ranges, "xyz", strict=True)), "range, removed"
     if _of(values, "sample_drift", "sample_drift_significance") is None:
         return "none removed", "not looked for"
-    unconfirmed = _of(values, "sample_drift", "unconfirmed_drift")
-    if unconfirmed and unconfirmed[0] > _DRIFT_SD:
+    if _of(values, "sample_drift", verdict_of("unconfirmed_drift")) == ["warn"]:
         return "none removed", "a drift may be there, but is not confirmed"
     return "none removed", "no significant drift found"
 

@@ -12,7 +12,7 @@ from planeloc.core.files import read_json
 from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
 from planeloc.io.localization_table import read_metadata
 from planeloc.reporting.html import embedded, write_page
-from planeloc.reporting.key_numbers import key_numbers
+from planeloc.reporting.key_numbers import key_numbers, verdict_of
 from planeloc.reporting.network_check import network_checks
 from planeloc.reporting.sections import CAPTIONS, LINKS, PICTURE, SECTIONS, Caption, section_of, words
 from planeloc.reporting.shown_checks import ShownCheck, overall, shown, stage_verdict
@@ -45,7 +45,7 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
     -------
     The verdict on the sample: pass, warn, fail, or unknown if no check could be made.
     """
-    checks, values = _read(files)
+    checks, values, verdicts = _read(files)
     figures = {name: _figure(files.figures[name], CAPTIONS.get(name)) for name in _ordered(files.figures, CAPTIONS)}
     of_section = {name: CAPTIONS[name].section if name in CAPTIONS else name for name in figures}
     names = _ordered({*checks, *of_section.values()} - {""}, SECTIONS)
@@ -64,7 +64,7 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
         "verdict": verdict,
         "why": why,
         "picture": figures.get(PICTURE),
-        "numbers": key_numbers(values),
+        "numbers": key_numbers({name: {**of, **verdicts[name]} for name, of in values.items()}),
         "links": [(LINKS.get(name, words(name)), path.name) for name, path in files.links.items()],
         "sections": sections,
     }
@@ -78,9 +78,11 @@ def _ordered(names: Iterable[str], order: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
-def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapping[str, Any]]]:
-    """Checks and values of every stage."""
-    checks, values = {}, {}
+def _read(
+    files: PageFiles,
+) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapping[str, Any]], dict[str, Mapping[str, str]]]:
+    """Checks, values and verdicts of every stage."""
+    checks, values, verdicts = {}, {}, {}
     for name, path in files.stages.items():
         if path.suffix in _TABLES:
             checks[name] = network_checks(read_metadata(path)[0])
@@ -90,11 +92,12 @@ def _read(files: PageFiles) -> tuple[dict[str, list[ShownCheck]], dict[str, Mapp
             raise PlanelocError(f"{path}: not a file of quality values; run its stage again")
         checks[name] = [shown(check) for check in content.get("checks", [])]
         values[name] = content.get("values", {})
+        verdicts[name] = {verdict_of(check["name"]): check["verdict"] for check in content.get("checks", [])}
     for name, path in files.failures.items():
         advice = f"It said: {_last_words(path)}. What follows this step is missing, or of an earlier run"
         stopped = ShownCheck("completed", "no, it stopped with an error", "", "fail", advice)
         checks.setdefault(name, []).insert(0, stopped)
-    return checks, values
+    return checks, values, verdicts
 
 
 def _last_words(log: Path) -> str:

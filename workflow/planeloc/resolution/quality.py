@@ -8,12 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from planeloc.core.checks import Check, check_at_least, check_at_most
+from planeloc.core.widths import FWHM
 from planeloc.resolution.results import Measured
 from planeloc.resolution.ring_sums import Resolution
 from planeloc.resolution.settings import MeasureResolutionSettings
 from planeloc.resolution.spacing import Spacing
-
-FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 _UNKNOWN = "the resolution cannot be told: there are too few molecules, or they show no structure; record more frames"
 _UNLINKED = (

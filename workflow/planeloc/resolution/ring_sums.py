@@ -109,7 +109,8 @@ class Resolution:
     Attributes
     ----------
     nm : the resolution, NaN if it cannot be told.
-    sd_nm : its standard deviation between groups of tiles (jackknife), NaN if there are too few.
+    sd_nm : its standard deviation, NaN if there are too few groups of tiles: what they scatter (jackknife), and what
+        the finite number of Fourier coefficients makes uncertain, in quadrature. Few groups are alike by chance.
     reason : why it cannot be told.
     """
 
@@ -119,7 +120,7 @@ class Resolution:
 
 
 def resolution(sums: RingSums) -> Resolution:
-    """Resolution by the threshold of 1/7, with its standard deviation from leaving out groups of tiles in turn."""
+    """Resolution by the threshold of 1/7, with its standard deviation."""
     nm, reason = _crossing(sums)
     groups = sums.groups
     if reason or groups < 3:
@@ -129,8 +130,21 @@ def resolution(sums: RingSums) -> Resolution:
     frequencies = frequencies[np.isfinite(frequencies)]
     if len(frequencies) < len(held):  # one group decides
         return Resolution(nm)
-    variance = (groups - 1) / groups * ((frequencies - frequencies.mean()) ** 2).sum()
+    variance = (groups - 1) / groups * ((frequencies - frequencies.mean()) ** 2).sum() + _noise(sums, 1 / nm) ** 2
     return Resolution(nm, float(nm**2 * np.sqrt(variance)))
+
+
+def _noise(sums: RingSums, frequency: float) -> float:
+    """Standard deviation of the frequency where the curve crosses, for that of the curve there: half the way between
+    where it is one above and one below the threshold."""
+    curve, ring = sums.correlation, int(np.searchsorted(sums.frequency, frequency))
+    sd = sums.sd[min(ring, len(curve) - 1)]
+    inside = np.arange(len(curve)) >= _FIRST
+    high = np.flatnonzero(inside & ~(curve > THRESHOLD + sd))
+    low = np.flatnonzero(inside & (curve < THRESHOLD - sd))
+    first = sums.frequency[high[0]] if len(high) else frequency
+    last = sums.frequency[low[0]] if len(low) else sums.frequency[-1]
+    return float(last - first) / 2
 
 
 def _crossing(sums: RingSums) -> tuple[float, str]:
