@@ -134,7 +134,8 @@ def main() -> None:
     if verb == os.environ.get("STUB_CRASH"):
         print("planeloc: note: a message before it", file=sys.stderr)
         raise ZeroDivisionError(f"nobody expected this of {verb}")
-    if verb == os.environ.get("STUB_FAIL"):
+    failing, _, sample = os.environ.get("STUB_FAIL", "").partition(":")
+    if verb == failing and (not sample or any(f"/{sample}/" in value[0] for value in values.values())):
         Path(values[OUTPUTS[verb][0]][0]).write_text("half")
         for path in values.get("quality", []):
             checks = [{**QUALITY["checks"][0], "verdict": "fail"}]

@@ -54,6 +54,8 @@ TOLD_IF_STOPPED = {
     "view_3d": rules.view_3d,
     "evaluation": rules.evaluate,
 }
+if config["simulation"]:
+    TOLD_IF_STOPPED = {"simulation": rules.simulate, **TOLD_IF_STOPPED}
 
 
 rule qc:
@@ -89,6 +91,7 @@ rule quality:
             category="Sample {sample}",
             labels={"figure": "Quality"},
         ),
+        verdict="<results>/{sample}/verdict.json",
     log:
         "<logs>/quality/{sample}.log",
     benchmark:
@@ -97,4 +100,4 @@ rule quality:
         files=lambda wildcards, input: named(zip(on_page(wildcards.sample), input)),
         version=stage_version("report"),
     shell:
-        "planeloc report quality --output {output.page:q} {params.files} 2>&1 | tee -i {log:q}"
+        "planeloc report quality --output {output.page:q} --verdict {output.verdict:q} {params.files} 2>&1 | tee -i {log:q}"

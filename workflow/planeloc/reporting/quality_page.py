@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import read_json
+from planeloc.core.files import read_json, write_json
 from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
 from planeloc.io.localization_table import read_metadata
 from planeloc.reporting.html import embedded, write_page
@@ -38,8 +38,12 @@ class PageFiles:
     links: Mapping[str, Path] = field(default_factory=dict)
 
 
-def write_quality_page(output: Path, files: PageFiles) -> str:
-    """Write the page of the sample whose folder `output` lies in.
+def write_quality_page(output: Path, files: PageFiles, verdict_file: Path | None = None) -> str:
+    """Write the page of the sample whose folder `output` lies in, and its verdict for other programs.
+
+    Parameters
+    ----------
+    verdict_file : JSON with ``sample``, ``verdict``, ``why`` and ``localizations`` (None if unknown), to write.
 
     Returns
     -------
@@ -69,6 +73,11 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
         "sections": sections,
     }
     write_page(output, "quality.html.j2", content)
+    if verdict_file:
+        short = {name: content[name] for name in ("sample", "verdict", "why")}
+        counted = (values.get(stage, {}).get("localizations") for stage in ("evaluation", "linking"))
+        count = next((number for number in counted if number is not None), None)
+        write_json(verdict_file, short | {"localizations": count})
     return verdict
 
 
