@@ -116,7 +116,7 @@ def test_the_transform_is_updated(stored):
     points = np.random.default_rng(0).uniform(0, SIDE, (20, 2))
     for plane, transform in enumerate(transforms(4).transforms):
         assert used.transforms[plane](points) == pytest.approx(transform(points), abs=0.2)
-    check = checks_of(stored / "quality.json")["camera_3_displacement_px"]
+    check = checks_of(stored / "quality.json")["camera_3_significant_displacement_px"]
     assert check["verdict"] == "warn" and "+4.0" in check["advice"] and "camera 3" in check["advice"]
     first = [(stored / name).read_bytes() for name in ("used.json", "figure.png", "quality.json")]
     run(stored, displaced(3, (4, -2)))

@@ -83,7 +83,8 @@ _LABELS = {
     "duplicate_frames_fraction": "repeated frames",
     # synchronize
     "frames_out_of_step": "frames of which a camera has no image, or not certainly",
-    "lag_frames": "lag behind most cameras",
+    "lag_frames": "lag behind most cameras (negative: it is early)",
+    "out_of_step_frames": "out of step with most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",
     # overlay
@@ -92,7 +93,8 @@ _LABELS = {
     "offset_x_nm": "distance from there along columns",
     "offset_y_nm": "distance from there along rows",
     # update-registration
-    "displacement_px": "largest displacement in the movie",
+    "displacement_px": "largest displacement in the field",
+    "significant_displacement_px": "displacement beyond inter-camera drift and chance",
     "displacement_x_px": "displacement in the movie along x",
     "displacement_y_px": "displacement in the movie along y",
     "registration_significance": "agreement with the other cameras' images, standard deviations of chance",
