@@ -24,7 +24,7 @@ SOURCES := setup.py $(wildcard workflow/planeloc/fitting/compiled/*)
 
 $(READY): envs/requirements.txt pyproject.toml $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo 'planeloc needs Python 3.11 or newer; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
+	    { echo 'planeloc needs Python 3.11 to 3.13; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
 	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo 'Python cannot make environments; run: sudo apt install python3-venv' >&2; exit 1; }
 	@command -v c++ g++ >/dev/null || \

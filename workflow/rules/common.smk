@@ -133,7 +133,12 @@ def on_page(sample):
         experiment.samples[sample].calibration
     ].measures_cameras
     names = [name for name in ON_PAGE if measured or "cameras" not in name]
-    return {name: of_one_sample(ON_PAGE[name], sample) for name in names}
+    views = {
+        f"figure:view_{view}": f"<results>/{sample}/views/{view}.png"
+        for view in views_of(config["views"], sample)
+    }
+    files = {name: ON_PAGE[name] for name in names} | views
+    return {name: of_one_sample(path, sample) for name, path in files.items()}
 
 
 def named(pairs):

@@ -90,8 +90,8 @@ _LABELS = {
     # overlay
     "largest_offset_px": "largest distance of a camera's molecules from where its transform puts them",
     "molecules_in_focus": "isolated molecules in focus",
-    "offset_x_nm": "distance from there along columns",
-    "offset_y_nm": "distance from there along rows",
+    "offset_x_nm": "distance of its molecules from where its transform puts them, along columns",
+    "offset_y_nm": "the same along rows",
     # update-registration
     "displacement_px": "largest displacement in the field",
     "significant_displacement_px": "displacement beyond inter-camera drift and chance",
@@ -125,9 +125,12 @@ _LABELS = {
     "blink_scatter": "scatter within blinks / stated standard deviation",
     **{f"blink_scatter_{axis}": f"scatter in {axis} within blinks / stated standard deviation" for axis in "xyz"},
     **{f"shared_{axis}_fraction": f"variance of {axis} shared by all frames of a blink" for axis in "xyz"},
+    # filter
+    "rows_read": "localizations before the filter",
+    "rows_kept": "localizations after the filter",
     # measure-resolution
-    "molecules": "molecules (rows of the linked table)",
-    "localizations_per_molecule": "localizations per molecule",
+    "molecules": "blinks (rows of the linked table)",
+    "localizations_per_molecule": "localizations per blink",
     "frc_nm": "resolution in x and y (FRC)",
     "frc_split_spread_nm": "spread of the FRC between random halves",
     "frc_time_nm": "FRC, first against second half of the movie",
@@ -144,7 +147,7 @@ _LABELS = {
     "nyquist_3d_nm": "resolution by density in 3D (Nyquist)",
     "nyquist_ratio": "resolution by density / by precision",
     "structure_dimension": "dimension of the structure in x and y",
-    "precision_fwhm_nm": "lateral precision of a molecule, FWHM",
+    "precision_fwhm_nm": "lateral precision of a blink, FWHM",
     "rows_are_blinks": "rows of the linked table are blinks (1: yes, 0: no)",
     "resolution_measured": "resolution measured (1: yes, 0: no)",
     **{
@@ -158,6 +161,8 @@ _LABELS = {
         )
     },
     # evaluate
+    "recall": "molecules that were found (recall)",
+    "precision": "localizations that are true (precision)",
     "jaccard": "Jaccard index",
     "efficiency_lateral": "lateral efficiency",
     "efficiency_axial": "axial efficiency",
@@ -169,6 +174,12 @@ _LABELS = {
     "empty_frames_fraction": "frames without localizations",
     "depth_ends_fraction": "localizations at the ends of the depth range",
     **{f"normalised_error_{axis}": f"normalised error along {axis}" for axis in "xyz"},
+}
+_BELOW_NOISE = {  # 0 where nothing beyond the noise of the measurement was found
+    *("bead_motion_nm", "motion_nm", "lateral_stage_drift_nm", "stage_step_error_nm", "scatter_nm"),
+    *("width_residual_near_focus_nm", "width_residual_over_waist", "gaussian_residual_in_focus", "photobleaching"),
+    *("relative_residual", "relative_residual_spline", "relative_residual_gaussian", "significant_displacement_px"),
+    *("flicker", "curvature", "stray_light_counts", "dark_mismatch_counts"),
 }
 _PERCENT = {
     *("recall", "precision", "jaccard", "flicker", "photobleaching", "defocus_coverage", "gaussian_residual_in_focus"),
@@ -212,6 +223,8 @@ def quantity(name: str, value: Any, deviation: float | None = None) -> str:
         return "not measured"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if value == 0 and (match[3] if (match := PER_CAMERA.fullmatch(name)) else name) in _BELOW_NOISE:
+        return "below noise"
     if name.endswith(("mirrored", "quadratic")):
         return "yes" if value else "no"
     shown, factor = unit(name), 100 if unit(name) == "%" and not name.startswith("efficiency") else 1
