@@ -44,6 +44,7 @@ demo: $(READY) ## simulate an acquisition and process it: picture, table and rep
 	snakemake --cores 1 --nolock --configfile config/demo/config.yaml --report $(DEMO)/report.html >$(DEMO)/logs/report.log 2>&1 || \
 	    { cat $(DEMO)/logs/report.log >&2; exit 1; }
 	@planeloc report summary $(DEMO)/filaments $(DEMO)/report.html
+	@echo; echo 'To use planeloc in this shell: source $(VENV)/bin/activate (then README.md, Your own data in five steps)'
 
 .PHONY: test
 test: $(READY) ## run the tests

@@ -75,8 +75,13 @@ def test_summary_of_a_sample(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps({"values": values}))
     lines = CliRunner().invoke(planeloc, arguments).output.split("\n")
     assert lines[1:3] == ["recall        0.938", "RMSE lateral  19.7 nm"]
-    assert lines[4:7] == [
+    assert lines[4:9] == [
+        f"begin with    {folder}/quality.html",
+        f"3D view       {folder}/view_3d.html",
         f"picture       {folder}/depth.png",
         f"table         {folder}/localizations.filtered.h5",
         "report        report.html",
     ]
+    (folder / "verdict.json").write_text(json.dumps({"verdict": "warn", "why": "1 of 2 checks gives a warning."}))
+    lines = CliRunner().invoke(planeloc, arguments).output.split("\n")
+    assert lines[1] == "verdict       warn: 1 of 2 checks gives a warning."

@@ -97,7 +97,7 @@ def write(path: Path, name: str, verb: str) -> None:
         path.write_text(json.dumps(QUALITY))
     elif path.suffix == ".png":
         path.write_bytes(PNG)
-    elif name == "output" and verb == "localize":
+    elif name == "output" and verb in ("localize", "filter"):
         write_table(path)
     else:
         path.write_text(f"{verb} {name}")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planeloc.core.checks import Check
 from planeloc.core.errors import PlanelocError
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
@@ -209,6 +210,9 @@ def test_the_stage_puts_a_movie_in_step(stored):
     assert CAMERAS[1].name in checks["camera_1_out_of_step_frames"]["advice"]
     assert "1 frame late" in checks["camera_1_out_of_step_frames"]["advice"]
     assert checks["camera_2_out_of_step_frames"]["verdict"] == "pass"
+    assert Check(**checks["camera_1_out_of_step_frames"]).text.startswith(
+        "camera 1: out of step with most cameras 1 frame"
+    )
     first = [(folder / name).read_bytes() for name in ("out.json", "out.png", "quality.json")]
     run(folder)
     assert first == [(folder / name).read_bytes() for name in ("out.json", "out.png", "quality.json")]
