@@ -294,12 +294,13 @@ def test_command(tmp_path: Path) -> None:
     quality, picture = quality_file(tmp_path, "psf", GOOD), figure(tmp_path, "psf")
     output = ["report", "quality", "--output", f"{tmp_path}/q.html"]
     words = [f"calibration={quality}", f"figure:calibration={picture}", f"link:view_3d={tmp_path}/view_3d.html"]
-    counted = quality_file(tmp_path, "linking", values={"localizations": 12})
+    counted = quality_file(tmp_path, "linking", values={"localizations": 12.0})
     result = CliRunner().invoke(planeloc, [*output, "--verdict", f"{tmp_path}/v.json", f"linking={counted}", *words])
     assert result.output == f"{tmp_path.name}: quality pass; see {tmp_path}/q.html\n", result.exception
     verdict = json.loads((tmp_path / "v.json").read_text())
     said = "The only check passed."
-    assert verdict == {"sample": tmp_path.name, "verdict": "pass", "why": said, "localizations": 12}
+    expected = {"sample": tmp_path.name, "verdict": "pass", "why": said, "localizations": 12}
+    assert verdict == expected and isinstance(verdict["localizations"], int)
     text = (tmp_path / "q.html").read_text(encoding="utf-8")
     assert '<a href="view_3d.html">Interactive 3D view</a>' in text and "data:image/webp" in text
     refused = CliRunner().invoke(planeloc, [*output, f"picture:depth={picture}"])

@@ -80,7 +80,7 @@ def write_quality_page(output: Path, files: PageFiles, verdict_file: Path | None
         short = {name: content[name] for name in ("sample", "verdict", "why")}
         counted = (values.get(stage, {}).get("localizations") for stage in ("evaluation", "linking"))
         count = next((number for number in counted if number is not None), None)
-        write_json(verdict_file, short | {"localizations": count})
+        write_json(verdict_file, short | {"localizations": None if count is None else int(count)})
     return verdict
 
 
