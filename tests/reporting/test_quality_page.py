@@ -302,7 +302,7 @@ def test_command(tmp_path: Path) -> None:
     expected = {"sample": tmp_path.name, "verdict": "pass", "why": said, "localizations": 12}
     assert verdict == expected and isinstance(verdict["localizations"], int)
     text = (tmp_path / "q.html").read_text(encoding="utf-8")
-    assert '<a href="view_3d.html">Interactive 3D view</a>' in text and "data:image/webp" in text
+    assert '<a href="view_3d.html">Interactive 3D view' in text and "data:image/webp" in text
     refused = CliRunner().invoke(planeloc, [*output, f"picture:depth={picture}"])
     assert refused.exit_code == 2 and "write STAGE, figure:NAME" in refused.output
     (tmp_path / "list.json").write_text("[]")
