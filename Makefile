@@ -24,7 +24,7 @@ SOURCES := setup.py $(wildcard workflow/planeloc/fitting/compiled/*)
 
 $(READY): envs/requirements.txt pyproject.toml $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo 'planeloc needs Python 3.11 or newer; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
+	    { echo 'planeloc needs Python 3.11 to 3.13; run: make PYTHON=python3.12 (or the one you have)' >&2; exit 1; }
 	@[[ -x $(VENV)/bin/pip ]] || $(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo 'Python cannot make environments; run: sudo apt install python3-venv' >&2; exit 1; }
 	@command -v c++ g++ >/dev/null || \
@@ -44,6 +44,7 @@ demo: $(READY) ## simulate an acquisition and process it: picture, table and rep
 	snakemake --cores 1 --nolock --configfile config/demo/config.yaml --report $(DEMO)/report.html >$(DEMO)/logs/report.log 2>&1 || \
 	    { cat $(DEMO)/logs/report.log >&2; exit 1; }
 	@planeloc report summary $(DEMO)/filaments $(DEMO)/report.html
+	@echo; echo 'To use planeloc in this shell: source $(VENV)/bin/activate (then README.md, Your own data in five steps)'
 
 .PHONY: test
 test: $(READY) ## run the tests

@@ -211,7 +211,7 @@ def test_no_saturated_and_crowded_beads_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     nothing = [np.empty((0, 2))] * 2
     files = write_scan(tmp_path / "empty", spot, nothing, travel(9), microscope, random)
-    with pytest.raises(PlanelocError, match="0 usable beads on camera camera 0"):
+    with pytest.raises(PlanelocError, match="0 usable beads on camera 0"):
         run(tmp_path, files, microscope, STEP_NM)
     pair = [np.array([[30.0, 30.0], [35.0, 30.0]])] * 2
     files = write_scan(tmp_path / "pair", spot, pair, travel(9), microscope, random)

@@ -104,11 +104,11 @@ def test_what_can_be_left_out_does_no_harm(tmp_path: Path, fault: str) -> None:
 
 
 REFUSED = {
-    "no beads": ({"beads": 0}, "beads_0.tif: 0 usable beads on camera camera 0.*use brighter beads"),
-    "an empty camera": ({"empty_camera": 1}, "beads_1.tif: 0 usable beads on camera camera 1.*use brighter beads"),
-    "a dead camera": ({"dead_camera": 1, "dead_counts": 100}, "beads_1.tif: 0 usable beads on camera camera 1"),
+    "no beads": ({"beads": 0}, "beads_0.tif: 0 usable beads on camera 0.*use brighter beads"),
+    "an empty camera": ({"empty_camera": 1}, "beads_1.tif: 0 usable beads on camera 1.*use brighter beads"),
+    "a dead camera": ({"dead_camera": 1, "dead_counts": 100}, "beads_1.tif: 0 usable beads on camera 1"),
     "a full camera": ({"dead_camera": 1, "dead_counts": 65535}, "camera 1.*saturated: lower the laser power"),
-    "hot pixels alone": ({"beads": 0, "hot_pixels": 10}, "0 usable beads on camera camera 0.*use brighter beads"),
+    "hot pixels alone": ({"beads": 0, "hot_pixels": 10}, "0 usable beads on camera 0.*use brighter beads"),
     "too close": ({"beads": 20, "apart_px": 3.0}, "too close to another.*camera 0.*sparser bead sample"),
     "outside": ({"rim_px": 1.0, "side_px": 9, "beads": 1}, "1 too close to the border.*middle of the field"),
     "dim": ({"photons": 60.0}, "0 usable beads.*use brighter beads or a longer exposure"),

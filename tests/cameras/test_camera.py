@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 
 SHEET = Camera("a", 100.3, 4.9, 200.0, 0.9, 30.0, 16383.0)
 
@@ -18,3 +18,9 @@ def test_arrays_and_tensors_of_counts_become_the_same_photons():
 def test_saturated_counts_alone_reach_the_photons_of_saturation():
     below, full = SHEET.photons([16382, 16383])
     assert below < SHEET.saturated_photons < full
+
+
+def test_a_camera_is_called_camera_once():
+    assert [camera_called(name) for name in ("2", "left", "camera 2", "Camera B")] == [
+        *("camera 2", "camera left", "camera 2", "Camera B"),
+    ]

@@ -179,3 +179,28 @@ def test_the_record_of_a_run_names_files_and_settings(tmp_path):
     assert list(record["inputs"]) == [str(movie) for movie in movies]
     assert record["inputs"][str(movies[0])] == "known"
     assert list(record["outputs"]) == [str(tmp_path / "o.csv"), str(tmp_path / "further.csv")]
+
+
+def test_transforms_are_not_updated_without_knowing_that_the_cameras_are_in_step(tmp_path):
+    words = ["--movie", "m.json", "--registration", "r.json", "--output", "o.json"]
+    words += ["--figure", "f.png", "--quality", "q.json"]
+    result = CliRunner().invoke(main.planeloc, ["update-registration", *words])
+    assert result.exit_code == 2 and "Missing option '--synchronization'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("x.jpg", "PNG is written; end the name with .png"), ("x.PNG", ""), ("x", "PNG is written")]
+)
+def test_the_name_of_a_picture_says_its_format(tmp_path, name, said):
+    words = ["view", "--localizations", f"{tmp_path}/t.h5", "--picture", f"{tmp_path}/{name}"]
+    result = CliRunner().invoke(main.planeloc, words)
+    if said:
+        assert result.exit_code == 2 and said in result.output
+    else:
+        assert "t.h5: no such file" in str(result.exception)
+
+
+def test_commands_are_listed_in_the_order_of_their_use():
+    order = main.planeloc.list_commands(click.Context(main.planeloc))
+    chain = ["localize", "correct-drift", "filter", "link", "measure-resolution", "render"]
+    assert [name for name in order if name in chain] == chain

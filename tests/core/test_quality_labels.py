@@ -22,6 +22,10 @@ from planeloc.core.quality_labels import label, number, quantity
         ("read_noise_electrons", 3.0, "3 electrons"),
         ("camera", "left", "left"),
         ("plane_1_quadratic", 1.0, "yes"),
+        ("bead_motion_nm", 0.0, "below noise"),
+        ("plane_2_motion_nm", 0.0, "below noise"),
+        ("camera_1_lag_frames", 0.0, "0 frames"),
+        ("saturated_fraction", 0.0, "0 %"),
     ],
 )
 def test_a_quantity_is_a_number_with_its_unit(name: str, value: object, text: str) -> None:

@@ -120,3 +120,15 @@ def test_a_damaged_column_is_an_error(tmp_path):
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(PlanelocError, match="not a readable"):
         localization_table.read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.hdf5", "picasso.h5", "a.mat"])
+def test_a_table_of_another_program_is_to_be_imported(tmp_path, name):
+    path = tmp_path / name
+    if path.suffix in (".hdf5", ".h5"):
+        with h5py.File(path, "w") as file:
+            file["locs"] = np.zeros(3)
+    else:
+        path.write_text("frame,x [nm]\n1,2\n")
+    with pytest.raises(PlanelocError, match=r"not a planeloc localization table; .*`planeloc import .*"):
+        localization_table.read(path)

@@ -163,3 +163,9 @@ def test_real_biplane_movie(tmp_path: Path) -> None:
     movie = Folder(tmp_path, frames).convert()
     assert movie.shape == (150, 2, 62, 62)
     np.testing.assert_array_equal(movie.read(0, 150), frames)
+
+
+def test_a_camera_file_is_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(b"II*\x00\xff\xfe")
+    with pytest.raises(PlanelocError, match=r"x\.tif: not a movie manifest .*; `planeloc convert` makes one"):
+        Movie.open(tmp_path / "x.tif")

@@ -182,3 +182,19 @@ def test_histograms_count_every_known_value_once():
 def test_limits_that_are_set_are_drawn():
     criteria = Criteria(FilterSettings(minimum_photons=500, expression="photons > 800 and 20 > z_sd"), SIZE_NM)
     assert criteria.limits() == {"probability": [0.1], "photons": [500, 800.0], "z_sd": [20.0]}
+
+
+@pytest.mark.parametrize(
+    ("least", "level", "said"),
+    [
+        (0, "INFO", "3 of 3 localizations are kept"),
+        (500, "INFO", "2 of 3 localizations are kept; minimum_photons removes most, 1"),
+        (8e4, "WARNING", "0 of 3 localizations are kept; minimum_photons removes most, 3: the filter leaves nothing"),
+    ],
+)
+def test_it_says_what_it_kept(tmp_path, caplog, least, level, said):
+    localization_table.write(tmp_path / "in.h5", rows({}, {"frame": 0}, {"photons": 400.0}), METADATA)
+    with caplog.at_level("INFO", logger="planeloc"):
+        filter_localizations(tmp_path / "in.h5", tmp_path / "out.h5", [], FilterSettings(minimum_photons=least))
+    (record,) = caplog.records
+    assert record.levelname == level and said in record.message

@@ -212,7 +212,14 @@ def test_a_drift_of_fewer_frames_and_a_table_that_is_not_linked_are_refused(tmp_
     (tmp_path / "drift.csv").write_text("frame\n0\n")
     with pytest.raises(PlanelocError, match="not a table of sample drift"):
         run(tmp_path, table, tmp_path / "drift.csv")
-    with pytest.raises(PlanelocError, match="not a table of linked molecules"):
+    with pytest.raises(PlanelocError, match="not a linked table"):
         localization_table.read_linked_row(tmp_path / "table.h5")
     with pytest.raises(PlanelocError, match="no such file"):
         localization_table.read_linked_row(tmp_path / "absent.h5")
+
+
+def test_a_table_that_is_linked_already_is_refused(tmp_path: Path) -> None:
+    linked, *_ = run(tmp_path, blinking_table(300).table)
+    (tmp_path / "again").mkdir()
+    with pytest.raises(PlanelocError, match=r"table\.h5: already linked, its rows are blinks"):
+        run(tmp_path / "again", linked)

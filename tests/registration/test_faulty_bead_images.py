@@ -185,9 +185,7 @@ def test_hot_pixels_are_no_beads(tmp_path: Path) -> None:
 def test_a_quadratic_map_needs_beads(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     places = still_beads(random, 8)
-    with pytest.raises(
-        PlanelocError, match=r"8 matched beads on camera camera 1 are too few .* for a quadratic transform"
-    ):
+    with pytest.raises(PlanelocError, match=r"8 matched beads on camera 1 are too few .* for a quadratic transform"):
         run(tmp_path, scan_with_motion(tmp_path, random, [places, places]), model="quadratic")
 
 

@@ -9,7 +9,8 @@ import pytest
 from planeloc.core.errors import PlanelocError
 from planeloc.diagnostics.registered_changes import moved
 from planeloc.movie.writer import write_movie
-from planeloc.registration.movie_displacement import measure_displacements
+from planeloc.registration.displacement_quality import displacement_checks, displacement_values
+from planeloc.registration.movie_displacement import Displacement, measure_displacements
 from planeloc.registration.settings import UpdateRegistrationSettings
 from planeloc.registration.update_registration import update_registration
 from planeloc.transforms.camera_transform import Affine, Quadratic, Registration
@@ -112,11 +113,29 @@ def test_the_transform_is_updated(stored):
     points = np.random.default_rng(0).uniform(0, SIDE, (20, 2))
     for plane, transform in enumerate(transforms(4).transforms):
         assert used.transforms[plane](points) == pytest.approx(transform(points), abs=0.2)
-    check = checks_of(stored / "quality.json")["camera_3_displacement_px"]
+    check = checks_of(stored / "quality.json")["camera_3_significant_displacement_px"]
     assert check["verdict"] == "warn" and "+4.0" in check["advice"] and "camera 3" in check["advice"]
     first = [(stored / name).read_bytes() for name in ("used.json", "figure.png", "quality.json")]
     run(stored, displaced(3, (4, -2)))
     assert first == [(stored / name).read_bytes() for name in ("used.json", "figure.png", "quality.json")]
+
+
+def test_a_turned_camera_is_told_by_the_displacement_that_updates_it():
+    """Which is at the corners: in the middle there is hardly any."""
+    turned = Displacement(
+        np.array([0.01, 0.2]), np.full(2, 0.01), np.full((2, 2), 0.01), 1e-3, MIDDLE, 99.0, np.zeros(1)
+    )
+    still = replace(turned, shift_px=np.zeros(2), slope=NONE)
+    values = displacement_values([still, turned], (SIDE, SIDE))
+    largest = values["camera_1_displacement_px"]
+    assert largest > 0.5
+    settings, cameras = UpdateRegistrationSettings(), MICROSCOPE.cameras[:2]
+    (_, check) = displacement_checks(values, [False, True], None, cameras, settings)
+    assert check.verdict == "warn" and check.value == largest
+    assert f"+0.01, +0.20 pixels in the middle of the field, {largest:.2f} pixels at most" in check.advice
+    assert "camera camera" not in f"{check.text}: {check.advice}"
+    (_, check) = displacement_checks(values, [False, False], None, cameras, settings)
+    assert check.verdict == "pass" and "below noise" in check.text
 
 
 def test_transforms_that_hold_stay_as_they_are(stored):

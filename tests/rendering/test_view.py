@@ -139,11 +139,11 @@ def test_equal_views_are_equal_files(tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_linked_tables_have_molecules(tmp_path, monkeypatch):
+def test_linked_tables_have_blinks(tmp_path, monkeypatch):
     notes = []
     monkeypatch.setattr(view_module, "write_picture", lambda *given: notes.append(given[3]))
     written(tmp_path, table(3, frames=2, last_frame=9))
-    assert notes[0].startswith("3 molecules · x 0–2 µm")
+    assert notes[0].startswith("3 blinks · x 0–2 µm")
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,27 @@ def test_rows_beside_the_picture_are_not_drawn():
     scene = Scene(rows, box, ViewSettings(maximum_sigma_nm=50))
     expected = (rows["x"] > 700) & (rows["x"] < 1200)
     assert len(scene.seen("xy")["x"]) == expected.sum() < 500
+
+
+def test_it_says_what_it_shows_and_warns_of_an_empty_view(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="planeloc"):
+        written(tmp_path, table())
+        written(tmp_path, table(3, x=1500.0), region="0,300,0,300")
+    shown, empty = caplog.records
+    assert shown.levelname == "INFO" and "300 localizations in the view" in shown.message
+    assert empty.levelname == "WARNING" and "0 localizations in the view (x 0 to 300 nm" in empty.message
+    assert "which are in nm" in empty.message
+
+
+def test_a_region_in_micrometres_is_refused(tmp_path):
+    with pytest.raises(PlanelocError, match=r"region is 3,6,3\.5,6\.5: 3 nm along x are less than a pixel.*µm"):
+        written(tmp_path, table(), region="3,6,3.5,6.5")
+
+
+def test_the_stack_may_be_left_out_and_rows_of_a_linked_table_are_blinks(tmp_path, caplog):
+    rows = table().assign(frames=2, last_frame=5)
+    localization_table.write(tmp_path / "t.h5", rows, METADATA)
+    with caplog.at_level("INFO", logger="planeloc"):
+        view(tmp_path / "t.h5", tmp_path / "v.png", None, ViewSettings())
+    assert "300 blinks in the view" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.h5", "v.png"]

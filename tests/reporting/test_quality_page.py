@@ -93,7 +93,7 @@ def test_the_page_begins_with_sample_verdict_picture_and_numbers(page: str) -> N
     assert 'banner warn"><strong>warn</strong>' in head and "1 of 3 checks gives a warning, none failed" in head
     assert head.count("data:image/webp;base64,") == 1 and 'alt="Super-resolution image of cells' in head
     assert "<dt>Localizations</dt><dd>5,797 <small>in 600 frames, 9.66 per frame</small>" in head
-    assert "<dd>8.6 nm lateral, 16 nm axial" in head
+    assert "<dd>8.61 nm lateral, 16.3 nm axial" in head
 
 
 def test_it_says_what_to_do(page: str) -> None:
@@ -259,7 +259,7 @@ def test_numbers_of_stages_that_did_not_run_are_left_out() -> None:
 def test_drift_and_truth() -> None:
     ranges = {f"sample_drift_range_{axis}_nm": value for axis, value in zip("xyz", (312.4, 154.0, 7.66), strict=True)}
     moved = numbers(sample_drift={"sample_drift_corrected": 1, **ranges})
-    assert moved == {"Sample drift": ("312 nm x, 154 nm y, 7.7 nm z", "range, removed")}
+    assert moved == {"Sample drift": ("312 nm x, 154 nm y, 7.66 nm z", "range, removed")}
     assert numbers(sample_drift={"sample_drift_corrected": 0})["Sample drift"][1] == "not looked for"
     still = {"sample_drift_corrected": 0, "sample_drift_significance": -2.3}
     assert numbers(sample_drift=still)["Sample drift"] == ("none removed", "no significant drift found")
@@ -268,7 +268,13 @@ def test_drift_and_truth() -> None:
     assert numbers(sample_drift=still | passed)["Sample drift"][1] == "no significant drift found"
     truth = numbers(evaluation={"recall": 0.938, "precision": 0.9991, "rmse_lateral_nm": 19.7, "rmse_axial_nm": 30.2})
     assert truth["Molecules of the ground truth"] == ("93.8 % found", "99.9 % of the localizations are true")
-    assert truth["Error"][0] == "20 nm lateral, 30 nm axial"
+    assert truth["Error"][0] == "19.7 nm lateral, 30.2 nm axial" and "13.9 nm along one axis" in truth["Error"][1]
+    kept = {"filter": {"rows_read": 5797, "rows_kept": 5058}, "evaluation": {"recall": 0.818, "precision": 1.0}}
+    removed = "the filter removed 739 of 5,797 (12.7 %)"
+    assert removed in numbers(**kept)["Molecules of the ground truth"][1]
+    assert numbers(evaluation=EVALUATION, filter=kept["filter"])["Localizations"][1].endswith(removed)
+    kept["filter"]["rows_kept"] = 5797
+    assert "filter" not in numbers(**kept)["Molecules of the ground truth"][1]
 
 
 @pytest.mark.parametrize("verdict", ["pass", "warn"])
@@ -282,11 +288,14 @@ def test_the_number_of_the_drift_says_what_its_check_says(tmp_path: Path, verdic
 
 def test_linking_and_resolution() -> None:
     linked = {"localizations_linked": 1, "linked_rows": 1203, "localizations": 5797}
-    assert numbers(linking=linked) == {"Molecules (blinks)": ("1,203", "after linking, 4.82 localizations each")}
-    assert numbers(linking={**linked, "localizations_linked": 0})["Molecules (blinks)"][0] == "not linked"
+    assert numbers(linking=linked) == {
+        "Blinks": ("1,203", "4.82 localizations each; a molecule may blink several times")
+    }
+    assert numbers(linking={**linked, "localizations_linked": 0})["Blinks"][0] == "not linked"
     measured = {"frc_nm": 31.2, "fsc_axial_nm": None}
-    assert numbers(resolution=measured) == {"Resolution": ("31 nm lateral", "Fourier correlation")}
-    assert numbers(resolution={**measured, "fsc_axial_nm": 58.0})["Resolution"][0] == "31 nm lateral, 58 nm axial"
+    how = "Fourier correlation: precision, density and structure together"
+    assert numbers(resolution=measured) == {"Resolution": ("31.2 nm lateral", how)}
+    assert numbers(resolution={**measured, "fsc_axial_nm": 58.0})["Resolution"][0] == "31.2 nm lateral, 58.0 nm axial"
     assert numbers(resolution={"frc_nm": None})["Resolution"][0] == "not known"
     assert "not linked" in numbers(resolution={**measured, "rows_are_blinks": 0})["Resolution"][1]
 
@@ -295,12 +304,37 @@ def test_command(tmp_path: Path) -> None:
     quality, picture = quality_file(tmp_path, "psf", GOOD), figure(tmp_path, "psf")
     output = ["report", "quality", "--output", f"{tmp_path}/q.html"]
     words = [f"calibration={quality}", f"figure:calibration={picture}", f"link:view_3d={tmp_path}/view_3d.html"]
-    result = CliRunner().invoke(planeloc, [*output, *words])
-    assert result.output == "quality: pass\n", result.exception
+    counted = quality_file(tmp_path, "linking", values={"localizations": 12.0})
+    result = CliRunner().invoke(planeloc, [*output, "--verdict", f"{tmp_path}/v.json", f"linking={counted}", *words])
+    assert result.output == f"{tmp_path.name}: quality pass; see {tmp_path}/q.html\n", result.exception
+    verdict = json.loads((tmp_path / "v.json").read_text())
+    said = "The only check passed."
+    expected = {"sample": tmp_path.name, "verdict": "pass", "why": said, "localizations": 12}
+    assert verdict == expected and isinstance(verdict["localizations"], int)
     text = (tmp_path / "q.html").read_text(encoding="utf-8")
-    assert '<a href="view_3d.html">Interactive 3D view</a>' in text and "data:image/webp" in text
+    assert '<a href="view_3d.html">Interactive 3D view' in text and "data:image/webp" in text
     refused = CliRunner().invoke(planeloc, [*output, f"picture:depth={picture}"])
     assert refused.exit_code == 2 and "write STAGE, figure:NAME" in refused.output
     (tmp_path / "list.json").write_text("[]")
     damaged = CliRunner().invoke(planeloc, [*output, f"calibration={tmp_path}/list.json"])
     assert isinstance(damaged.exception, PlanelocError) and "not a file of quality values" in str(damaged.exception)
+
+
+def test_the_filter_has_numbers_and_a_verdict(tmp_path: Path) -> None:
+    failing = {"minimum_photons": 739, "border_nm": 0}
+    for kept, verdict in ((5058, "pass"), (0, "fail")):
+        record = {"rows_read": 5797, "rows_kept": kept, "failing": failing}
+        table = tmp_path / "filtered.h5"
+        localization_table.write(table, localization_table.empty_columns(), {"filter": record})
+        found, text = written(tmp_path / "quality.html", stages={"filter": table})
+        assert found == verdict and f"{kept:,} of 5,797" in text
+        assert "minimum photons removes" in text and "border" not in text
+    localization_table.write(table, localization_table.empty_columns(), {})
+    assert written(tmp_path / "quality.html", stages={"filter": table})[0] == UNKNOWN
+
+
+def test_views_are_on_the_page_by_their_names(tmp_path: Path) -> None:
+    figures = {name: figure(tmp_path, name) for name in ("view_tip", "view_3d-like", "projections")}
+    _, text = written(tmp_path / "quality.html", stages={}, figures=figures)
+    assert re.findall("<h2>([^<]+)</h2>", text) == ["Views"]
+    assert "<figcaption>View tip.</figcaption>" in text and "<figcaption>View 3d-like.</figcaption>" in text

@@ -40,7 +40,7 @@ def test_warnings_are_printed_with_value_threshold_and_advice(tmp_path: Path) ->
     stages = {"calibration": quality_file(tmp_path, "psf", GOOD, BAD, UNKNOWN)}
     text = write_verdicts(tmp_path / "qc.json", stages)
     assert text.splitlines() == [
-        "calibration: fail",
+        f"{tmp_path.name}: calibration fail",
         "warn: calibration: motion of individual beads 31.2 nm (threshold 15 nm): fix the <beads>",
         "fail: calibration: residual (rms) not measured (threshold 0.150 px): look",
     ]
@@ -57,9 +57,9 @@ def test_commands(tmp_path: Path) -> None:
     file = quality_file(tmp_path, "psf", GOOD, BAD)
     runner = CliRunner()
     result = runner.invoke(planeloc, ["report", "qc", "--output", f"{tmp_path}/qc.json", f"calibration={file}"])
-    assert result.output.startswith("calibration: warn\n")
+    assert result.output.startswith(f"{tmp_path.name}: calibration warn\n")
     result = runner.invoke(planeloc, ["report", "quality", "--output", f"{tmp_path}/q.html", f"calibration={file}"])
-    assert result.output == "quality: warn\n"
+    assert result.output == f"{tmp_path.name}: quality warn; see {tmp_path}/q.html\n"
     refused = runner.invoke(planeloc, ["report", "qc", "--output", f"{tmp_path}/qc.json", str(file)])
     assert refused.exit_code == 2 and "write STAGE=FILE" in refused.output
     damaged = runner.invoke(planeloc, ["report", "qc", "--output", f"{tmp_path}/qc.json", f"a={tmp_path}/no.json"])
@@ -75,8 +75,13 @@ def test_summary_of_a_sample(tmp_path: Path) -> None:
     (folder / "evaluation.json").write_text(json.dumps({"values": values}))
     lines = CliRunner().invoke(planeloc, arguments).output.split("\n")
     assert lines[1:3] == ["recall        0.938", "RMSE lateral  19.7 nm"]
-    assert lines[4:7] == [
+    assert lines[4:9] == [
+        f"begin with    {folder}/quality.html",
+        f"3D view       {folder}/view_3d.html",
         f"picture       {folder}/depth.png",
         f"table         {folder}/localizations.filtered.h5",
         "report        report.html",
     ]
+    (folder / "verdict.json").write_text(json.dumps({"verdict": "warn", "why": "1 of 2 checks gives a warning."}))
+    lines = CliRunner().invoke(planeloc, arguments).output.split("\n")
+    assert lines[1] == "verdict       warn: 1 of 2 checks gives a warning."

@@ -10,6 +10,8 @@ import pytest
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table, picasso
+from planeloc.postprocessing.link import link_localizations
+from planeloc.postprocessing.settings import LinkSettings
 from planeloc.resolution import measure_resolution as stage
 from planeloc.resolution.measure_resolution import measure_resolution
 from planeloc.resolution.quality import limit_of
@@ -203,3 +205,19 @@ def test_precision_of_a_table_of_picasso() -> None:
     measured = stage.measure_molecules(rows, [stage.Slice(-1, 1)], COARSE)
     stage.measure_localizations(measured, rows, COARSE)
     assert 0.7 < measured.ratios["lateral"][0] < 1.6
+
+
+def test_a_linked_table_of_another_table_is_refused(tmp_path) -> None:
+    """Also where it has as many rows."""
+    made = blinking_table(300)
+    linked, table = tmp_path / "linked.h5", tmp_path / "table.h5"
+    outputs = {name: tmp_path / f"{name}.json" for name in OUTPUTS} | {"figure": tmp_path / "f.png"}
+    localization_table.write(table, made.table, METADATA)
+    link_localizations(table, linked, tmp_path / "l.png", tmp_path / "l.json", LinkSettings())
+    measure_resolution(table, linked, **outputs, settings=COARSE)
+    fewer = made.table[made.table["frame"] > 100]
+    moved = made.table.assign(frame=made.table["frame"].to_numpy()[::-1])
+    for other in (fewer, moved):
+        localization_table.write(table, other, METADATA)
+        with pytest.raises(PlanelocError, match=r"linked\.h5: was not made from .*table\.h5"):
+            measure_resolution(table, linked, **outputs, settings=COARSE)

@@ -100,7 +100,7 @@ def write(path: Path, name: str, verb: str) -> None:
         path.write_text(json.dumps(QUALITY))
     elif path.suffix == ".png":
         path.write_bytes(PNG)
-    elif name == "output" and verb == "localize":
+    elif name == "output" and verb in ("localize", "filter"):
         write_table(path)
     else:
         path.write_text(f"{verb} {name}")
@@ -137,7 +137,8 @@ def main() -> None:
     if verb == os.environ.get("STUB_CRASH"):
         print("planeloc: note: a message before it", file=sys.stderr)
         raise ZeroDivisionError(f"nobody expected this of {verb}")
-    if verb == os.environ.get("STUB_FAIL"):
+    failing, _, sample = os.environ.get("STUB_FAIL", "").partition(":")
+    if verb == failing and (not sample or any(f"/{sample}/" in value[0] for value in values.values())):
         Path(values[OUTPUTS[verb][0]][0]).write_text("half")
         for path in values.get("quality", []):
             checks = [{**QUALITY["checks"][0], "verdict": "fail"}]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planeloc.core.checks import Check
 from planeloc.core.errors import PlanelocError
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
@@ -205,10 +206,13 @@ def test_the_stage_puts_a_movie_in_step(stored):
         np.testing.assert_array_equal(opened.read(start, stop), expected[start:stop])
     np.testing.assert_array_equal(Movie.open(folder / "movie.json").read(0, 400), movie.counts)
     checks = {check["name"]: check for check in json.loads((folder / "quality.json").read_text())["checks"]}
-    assert checks["camera_1_lag_frames"]["verdict"] == "warn"
-    assert CAMERAS[1].name in checks["camera_1_lag_frames"]["advice"]
-    assert "1 frame late" in checks["camera_1_lag_frames"]["advice"]
-    assert checks["camera_2_lag_frames"]["verdict"] == "pass"
+    assert checks["camera_1_out_of_step_frames"]["verdict"] == "warn"
+    assert CAMERAS[1].name in checks["camera_1_out_of_step_frames"]["advice"]
+    assert "1 frame late" in checks["camera_1_out_of_step_frames"]["advice"]
+    assert checks["camera_2_out_of_step_frames"]["verdict"] == "pass"
+    assert Check(**checks["camera_1_out_of_step_frames"]).text.startswith(
+        "camera 1: out of step with most cameras 1 frame"
+    )
     first = [(folder / name).read_bytes() for name in ("out.json", "out.png", "quality.json")]
     run(folder)
     assert first == [(folder / name).read_bytes() for name in ("out.json", "out.png", "quality.json")]
@@ -220,7 +224,7 @@ def test_check_stops_and_never_does_nothing(stored):
         run(folder, mode="check")
     assert not (folder / "out.json").exists()
     failed = json.loads((folder / "quality.failed.json").read_text())["checks"]
-    assert {check["name"] for check in failed if check["verdict"] == "fail"} == {"camera_1_lag_frames"}
+    assert {check["name"] for check in failed if check["verdict"] == "fail"} == {"camera_1_out_of_step_frames"}
     run(folder, mode="never")
     assert CameraFrames.read(folder / "out.json").trivial
     assert not json.loads((folder / "quality.json").read_text())["checks"]

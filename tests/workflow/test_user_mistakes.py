@@ -88,6 +88,10 @@ def test_an_untouched_checkout_says_what_to_fill_in(checkout: Checkout) -> None:
             "views:\n  tip:\n    region: 0,9,9,0\n",
             "config.yaml:3: views.tip.region is '0,9,9,0'; y0 is 9 and y1 is 0; give the smaller one first",
         ),
+        (
+            "views:\n  tip:\n    region: 3,6,3.5,6.5\n",
+            "config.yaml:3: views.tip.region is 3,6,3.5,6.5: 3 nm along x are less than a pixel; coordinates are in nm",
+        ),
         ("views:\n  tip:\n    depth_range: 300,-300\n", "z0 is 300 and z1 is -300; give the smaller one first"),
         (
             "views:\n  tip:\n    pixel_nm: 0.5\n    region: 0,20000,0,10000\n",

@@ -5,6 +5,7 @@ The stages are replaced by a stub, so that these tests are about the rules only.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -184,6 +185,36 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     assert checkout.demo().returncode == 0
     assert checkout.verbs() == sorted(FROM_LOCALIZE)
     assert "<strong>warn</strong>" in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["convert", "evaluate"])
+def test_one_bad_sample_costs_that_sample(own_data: Checkout, verb: str) -> None:
+    """The others are finished without an option; the end says which failed and why, also in a file and the report."""
+    run = own_data.snakemake("--cores", "2", STUB_FAIL=f"{verb}:two")
+    assert run.returncode == 1
+    results = own_data.folder / "results"
+    for name in ("one", "three"):
+        assert "<strong>warn</strong>" in (results / name / "quality.html").read_text()
+        assert (results / name / "depth.png").is_file()
+    assert (results / "two" / "depth.png").is_file() == (verb == "evaluate")
+
+    name = {"convert": "movie", "evaluate": "evaluation"}[verb]
+    with (results / "outcome.tsv").open(newline="") as file:
+        rows = {row.pop("sample"): row for row in csv.DictReader(file, delimiter="\t")}
+    assert [rows[sample]["verdict"] for sample in ("one", "two", "three")] == ["warn", "fail", "warn"]
+    assert rows["two"]["error"] == f"{name}: {verb} went wrong; correct it"
+    assert rows["two"]["where to look"] == "results/two/quality.html"
+    assert rows["one"]["error"] == ""
+    (printed,) = (line for line in run.stderr.splitlines() if line.startswith("two "))
+    assert printed.split()[:2] == ["two", "fail"] and printed.endswith(f"{verb} went wrong; correct it")
+
+    report = own_data.snakemake("--report", "results/report.html")
+    assert report.returncode == 0, report.stderr
+    assert f"{verb} went wrong; correct it" in (results / "report.html").read_text()
+
+    assert own_data.snakemake("--cores", "2").returncode == 0
+    assert "went wrong" not in (results / "outcome.tsv").read_text()
 
 
 @pytest.mark.slow

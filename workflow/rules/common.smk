@@ -7,6 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from outcome.samples import (
+    NOT_FINISHED,
+    Row,
+    error_in,
+    in_columns,
+    in_restructured_text,
+    read_verdict,
+    write_table,
+)
 from preflight.configuration import (
     command_options,
     export_endings,
@@ -31,6 +40,8 @@ QUALITY_STAGES = {
     "registration": "registration",
     "calibration": "psf",
 }
+
+MAKES_REPORT = any(word.split("=")[0] == "--report" for word in sys.argv)
 
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
@@ -136,7 +147,12 @@ def on_page(sample):
         experiment.samples[sample].calibration
     ].measures_cameras
     names = [name for name in ON_PAGE if measured or "cameras" not in name]
-    return {name: of_one_sample(ON_PAGE[name], sample) for name in names}
+    views = {
+        f"figure:view_{view}": f"<results>/{sample}/views/{view}.png"
+        for view in views_of(config["views"], sample)
+    }
+    files = {name: ON_PAGE[name] for name in names} | views
+    return {name: of_one_sample(path, sample) for name, path in files.items()}
 
 
 def named(pairs):
@@ -160,45 +176,118 @@ def write_failed_verdicts():
         }
         files = {stage: file for stage, file in stages.items() if file.is_file()}
         if any(file.name.endswith(".failed.json") for file in files.values()):
-            report_failure("qc", folder / "qc.json", files)
+            output = folder / "qc.json"
+            report_failure("qc", [output], ["--output", output, *named_files(files)])
     for sample in experiment.samples:
         files = {name: if_failed(path) for name, path in on_page(sample).items()}
         files = {name: file for name, file in files.items() if file.exists()}
-        stopped = {
-            f"failed:{name}": log
-            for name, rule in TOLD_IF_STOPPED.items()
-            if (log := log_of_error(rule, sample))
-        }
+        stopped = {f"failed:{name}": log for name, log in stopped_steps(sample).items()}
         if stopped:
-            page = of_one_sample(rules.quality.output.page, sample)
-            report_failure("quality", Path(page), files | stopped)
+            page, verdict = (
+                Path(of_one_sample(path, sample)) for path in rules.quality.output
+            )
+            words = ["--output", page, "--verdict", verdict]
+            report_failure(
+                "quality", [page, verdict], [*words, *named_files(files | stopped)]
+            )
 
 
-def log_of_error(rule, sample):
-    """The log of a step of a sample that ended with an error; None if it did not."""
-    log = Path(of_one_sample(rule.log[0], sample))
-    if Path(of_one_sample(rule.output[0], sample)).exists() or not log.is_file():
-        return None
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line for line in reversed(lines) if line.strip()), "")
-    stopped = last.startswith("planeloc: ") or any(
-        line.startswith("Traceback ") for line in lines
+def stopped_steps(sample):
+    """The logs of the steps of a sample that ended with an error, by the names of the steps on its page."""
+    steps = {
+        name: (
+            of_one_sample(rule.output[0], sample),
+            of_one_sample(rule.log[0], sample),
+        )
+        for name, rule in TOLD_IF_STOPPED.items()
+    }
+    for view in views_of(config["views"], sample):
+        files = rules.view.output[0], rules.view.log[0]
+        steps[f"view_{view}"] = [
+            of_one_sample(path.replace("{view}", view), sample) for path in files
+        ]
+    return {
+        name: Path(log)
+        for name, (output, log) in steps.items()
+        if not Path(output).exists() and error_in(Path(log))
+    }
+
+
+def outcome():
+    """A row for every sample: verdict, localizations, where to look, and the error that stopped it."""
+    rows = []
+    for sample in experiment.samples:
+        page, file = (
+            Path(of_one_sample(path, sample)) for path in rules.quality.output
+        )
+        said = read_verdict(file)
+        logs = stopped_steps(sample)
+        if not logs and not said:
+            logs = {"quality": Path(of_one_sample(rules.quality.log[0], sample))}
+        errors = {name: error for name, log in logs.items() if (error := error_in(log))}
+        name, error = next(iter(errors.items()), ("", ""))
+        row = Row(
+            name=sample,
+            verdict="fail" if errors else said.get("verdict", NOT_FINISHED),
+            localizations=said.get("localizations"),
+            where=f"{page if page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
+            error=f"{name}: {error}" if errors else "",
+        )
+        rows.append(row)
+    return rows
+
+
+def tell_outcome():
+    """Print the table of all samples and write it; a run that was to make something else says nothing."""
+    rows = outcome()
+    if any(row.verdict != NOT_FINISHED for row in rows):
+        path = Path(config["pathvars"]["results"]) / "outcome.tsv"
+        write_table(path, rows)
+        print(f"\n{in_columns(rows)}\n\nThis table is in {path}.", file=sys.stderr)
+
+
+def targets_of_calibration(name):
+    """What is made of a calibration whether or not it has samples."""
+    cameras = ["cameras.png"] if experiment.calibrations[name].measures_cameras else []
+    files = ["psf.png", "registration.png", "qc.json", *cameras]
+    return [f"<results>/calibration/{name}/{file}" for file in files]
+
+
+def targets_of_sample(name):
+    """What is made of a sample, besides what that needs."""
+    files = ["depth.png", "view_3d.html", "evaluation.json", "quality.html"]
+    views = [f"views/{view}.png" for view in views_of(config["views"], name)]
+    exports = expand(
+        [*rules.filter.output.exports, *rules.link.output.exports], sample=name
     )
-    return log if stopped and "planeloc: interrupted" not in last else None
+    return [*exports, *(f"<results>/{name}/{file}" for file in [*files, *views])]
 
 
-def report_failure(kind, output, files):
+def in_report(files):
+    """Files for the target; none where a report is made and one is missing, with which Snakemake would make no report."""
+    results = config["pathvars"]["results"]
+    paths = (Path(file.replace("<results>", results)) for file in files)
+    return [] if MAKES_REPORT and not all(path.exists() for path in paths) else files
+
+
+def named_files(files):
+    """NAME=FILE words of a command."""
+    return [f"{name}={file}" for name, file in files.items()]
+
+
+def report_failure(kind, outputs, arguments):
     """Write verdicts or a page anew."""
-    output.unlink(missing_ok=True)
+    for output in outputs:
+        output.unlink(missing_ok=True)
     # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
     if shutil.which("planeloc"):
-        arguments = [f"{name}={file}" for name, file in files.items()]
-        command = ["planeloc", "report", kind, "--output", output, *arguments]
-        subprocess.run(command, check=False)
+        command = ["planeloc", "report", kind, *map(str, arguments)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stdout + done.stderr, file=sys.stderr)
     else:
         print(
-            f"{output} is not written, since planeloc is not installed beside Snakemake;"
-            f" see {', '.join(map(str, files.values()))}",
+            f"{outputs[0]} is not written, since planeloc is not installed beside Snakemake",
             file=sys.stderr,
         )
 

@@ -2,7 +2,7 @@
 # A step that fails leaves its values as <step>.quality.failed.json; `onerror` puts these into qc.json and on the page.
 
 # What is on the page, whatever the order: NAME: quality values (of localize: its table, which holds the check of the
-# network), figure:NAME: a figure, link:NAME: a page beside it. planeloc.reporting.sections says what each is called.
+# network; of filter: its table, which says what was removed), figure:NAME: a figure, link:NAME: a page beside it. planeloc.reporting.sections says what each is called.
 ON_PAGE = {
     "cameras": rules.cameras.output.quality,
     "figure:cameras": rules.cameras.output.figure,
@@ -27,6 +27,7 @@ ON_PAGE = {
     "figure:linking": rules.link.output.figure,
     "resolution": rules.measure_resolution.output.quality,
     "figure:resolution": rules.measure_resolution.output.figure,
+    "filter": rules.filter.output.localizations,
     "figure:filtered": rules.filter.output.figure,
     "link:view_3d": rules.view_3d.output.page,
     "figure:depth": rules.render.output.depth_image,
@@ -56,6 +57,8 @@ TOLD_IF_STOPPED = {
     "view_3d": rules.view_3d,
     "evaluation": rules.evaluate,
 }
+if config["simulation"]:
+    TOLD_IF_STOPPED = {"simulation": rules.simulate, **TOLD_IF_STOPPED}
 
 
 rule qc:
@@ -89,8 +92,9 @@ rule quality:
             "<results>/{sample}/quality.html",
             caption="../report/quality.rst",
             category="Sample {sample}",
-            labels={"figure": "Quality"},
+            labels={"figure": "1 Quality: start here"},
         ),
+        verdict="<results>/{sample}/verdict.json",
     log:
         "<logs>/quality/{sample}.log",
     benchmark:
@@ -99,4 +103,4 @@ rule quality:
         files=lambda wildcards, input: named(zip(on_page(wildcards.sample), input)),
         version=stage_version("report"),
     shell:
-        "planeloc report quality --output {output.page:q} {params.files} 2>&1 | tee -i {log:q}"
+        "planeloc report quality --output {output.page:q} --verdict {output.verdict:q} {params.files} 2>&1 | tee -i {log:q}"

@@ -28,6 +28,7 @@ from planeloc.calibration.quality import quality_checks, quality_values
 from planeloc.calibration.scan_fit import BeadScan, CalibratedPSF, model_residual
 from planeloc.calibration.settings import CalibrateSettings
 from planeloc.calibration.spline_model import ROUNDS, centred_on_focus, fit_spline, join_planes
+from planeloc.cameras.camera import camera_called
 from planeloc.cameras.microscope import Microscope
 from planeloc.cameras.noise import PixelNoise
 from planeloc.core.arrays import Array
@@ -205,7 +206,8 @@ def _positions_px(fit: PsfFit, registration: Registration | None) -> list[Array]
         same = fit.pairs[p - 1]
         if same is not None and len(other) < len(same) / 2:
             raise PlanelocError(
-                f"{fit.planes[p].file}: only {len(other)} of {len(same)} beads on camera {fit.names[p]} are where the "
+                f"{fit.planes[p].file}: only {len(other)} of {len(same)} beads on {camera_called(fit.names[p])} are "
+                "where the "
                 "registration expects them; the registration was made for other cameras or in another order: run "
                 "register again with the files of this scan"
             )

@@ -14,7 +14,7 @@ from planeloc.beads.fits import BeadFits, fit_beads
 from planeloc.beads.stage_drift import bead_motion_px
 from planeloc.calibration.defocus_curve import Widths
 from planeloc.calibration.settings import CalibrateSettings
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.core.arrays import Array, Counts, Mask
 from planeloc.core.errors import PlanelocError
 
@@ -67,7 +67,8 @@ def measure_beads(
     beads = find_clean_beads(counts, camera, search)
     if len(beads) < settings.minimum_beads:
         raise PlanelocError(
-            f"{file}: {beads.summary} on camera {camera.name}, at least {settings.minimum_beads} needed; {beads.advice}"
+            f"{file}: {beads.summary} on {camera_called(camera.name)}, at least {settings.minimum_beads} needed; "
+            f"{beads.advice}"
         )
     stack = BeadStack.cut(counts, camera, beads, search.window_px)
     fits = fit_beads(stack, estimator="least_squares")
@@ -75,7 +76,7 @@ def measure_beads(
     if kept.sum() < settings.minimum_beads:
         dim = "use brighter beads and a scan through this plane's focus"
         raise PlanelocError(
-            f"{file}: {kept.sum()} of {len(kept)} beads on camera {camera.name} fit a Gaussian on "
+            f"{file}: {kept.sum()} of {len(kept)} beads on {camera_called(camera.name)} fit a Gaussian on "
             f"{_FEWEST_SLICES_OF_BEAD} or more slices; {beads.advice if beads.clipped else dim}"
         )
     photons = stack.brightness(field_background(counts, camera, beads, search.window_px))

@@ -28,7 +28,7 @@ from planeloc.camera_calibration.photon_transfer import fit_line, measure_camera
 from planeloc.camera_calibration.quality import camera_checks, camera_values
 from planeloc.camera_calibration.results import PhotonTransferLine, microscope_file_text
 from planeloc.camera_calibration.settings import CamerasSettings
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
@@ -136,7 +136,7 @@ def _block(source: CameraSource, start: int, stop: int, step: int) -> NDArray[np
 def _line(declared: Camera, plane: int, movie: _Recorded, dark: DarkStatistics) -> PhotonTransferLine:
     """The photon transfer line, or `PlanelocError` with what is wrong with the movie."""
     bright: BrightStatistics | None = movie.statistics[plane]
-    where = f"{camera_file(movie.files, plane)}: camera {declared.name}: the {movie.kind} movie"
+    where = f"{camera_file(movie.files, plane)}: {camera_called(declared.name)}: the {movie.kind} movie"
     if bright is None:
         raise PlanelocError(
             f"{where}: the intensity changes by more than 10 % from every frame to the next; use a steady lamp (LED), "

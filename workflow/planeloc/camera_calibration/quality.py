@@ -9,6 +9,7 @@ import numpy as np
 from planeloc.camera_calibration.movie_statistics import CalibrationMovies
 from planeloc.camera_calibration.results import CameraMeasurement
 from planeloc.camera_calibration.settings import CamerasSettings
+from planeloc.cameras.camera import camera_called
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.io.bead_images import camera_file
 
@@ -145,7 +146,7 @@ def camera_checks(
         check, worst = (check_at_least, np.argmin) if name in _SHOULD_BE_LARGE else (check_at_most, np.argmax)
         values = [of_camera[name] for of_camera in of_cameras]
         plane = int(worst(values))
-        where = f"camera {measured[plane].declared.name} ({camera_file(getattr(movies, movie), plane)})"
+        where = f"{camera_called(measured[plane].declared.name)} ({camera_file(getattr(movies, movie), plane)})"
         thresholds = {level: getattr(settings, key) for level, key in zip(("warn", "fail"), names, strict=False)}
         checks.append(check(name, values[plane], f"{where}: {_ADVICE[movie][name]}", **thresholds))
     return checks

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _MOST_COUNTS = 65535  # of 16 bits
 
 
+def camera_called(name: str) -> str:
+    """A camera in a sentence by its name: "camera left", and "camera 2" whether its name is "2" or "camera 2"."""
+    return name if name.casefold().startswith("camera") else f"camera {name}"
+
+
 @dataclass(frozen=True)
 class Camera:
     """One camera, as in its data sheet or from a photon transfer measurement."""

@@ -16,7 +16,7 @@ from planeloc.postprocessing.settings import FilterSettings
 @stage_command(
     "filter",
     FilterSettings,
-    File("--localizations", "Localization table from localize."),
+    File("--localizations", "Localization table, without sample drift (correct-drift) or as localized."),
     output("--output", "Filtered localization table (HDF5).", marks.table),
     output("--figure", "Histogram of every quantity before and after (PNG).", marks.figure, required=False),
 )

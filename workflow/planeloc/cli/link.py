@@ -19,7 +19,7 @@ from planeloc.postprocessing.settings import LinkSettings
     LinkSettings,
     File("--localizations", "Filtered localization table."),
     File("--sample-drift", "Sample drift from correct-drift (CSV), if the table was corrected by it.", required=False),
-    output("--output", "Table of linked molecules (HDF5).", marks.table),
+    output("--output", "Linked table, one row per blink (HDF5).", marks.table),
     FIGURE,
     QUALITY,
 )

@@ -155,6 +155,18 @@ def output(option: str, text: str, kind: Kind | Callable[[str], Kind], required:
     return File(option, text, required, kind=kind)
 
 
+_ENDINGS = {"(PNG)": (".png",), "(OME-TIFF)": (".tif", ".tiff"), "(HTML)": (".html", ".htm")}
+"""What the name of an output ends with whose help states its format: other programs choose their reader by it."""
+
+
+def _check_ending(file: File, paths: Iterable[Path]) -> None:
+    """Refuse the name of an output that says another format than the one that is written."""
+    for kind, endings in _ENDINGS.items():
+        for path in paths:
+            if kind in file.help and path.suffix.lower() not in endings:
+                raise click.UsageError(f"{file.option} {path}: {kind[1:-1]} is written; end the name with {endings[0]}")
+
+
 def options(cls: type, *only: str) -> Callable:
     """Turn every field of a settings dataclass, or `only` the named ones, into a click option.
 
@@ -235,6 +247,8 @@ def stage_command(name: str, settings: type, *files: File) -> Callable[[Callable
     def decorate(function: Callable[..., Used | None]) -> click.Command:
         @functools.wraps(function)
         def command(*, provenance: Path | None, settings: Any, **arguments: Any) -> None:
+            for file in (file for file in files if file.written):
+                _check_ending(file, file.paths(arguments))
             used = function(settings=settings, **arguments) or Used()
             if provenance:
                 inputs = [path for file in files if not file.written for path in file.paths(arguments)]

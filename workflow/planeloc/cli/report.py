@@ -43,8 +43,9 @@ def qc_command(output: Path, stages: dict[str, Path]) -> None:
 
 @command.command("quality", cls=StageCommand)
 @output("--output", "Page (HTML), in the folder of the sample.", marks.page("report"))
+@output("--verdict", "The verdict for other programs (JSON).", marks.VERDICTS, required=False)
 @_stages
-def quality_command(output: Path, stages: dict[str, Path]) -> None:
+def quality_command(output: Path, verdict: Path | None, stages: dict[str, Path]) -> None:
     """Write the quality page of a sample.
 
     STAGE=FILE is a file of quality values (JSON), or a table of localizations (HDF5) for the check of its network.
@@ -58,7 +59,8 @@ def quality_command(output: Path, stages: dict[str, Path]) -> None:
             raise click.BadParameter(f"{name!r}: write STAGE, figure:NAME, link:NAME or failed:STAGE")
         files[prefix][rest] = path
     page = PageFiles(files[""], files["figure"], files["failed"], files["link"])
-    click.echo(f"quality: {write_quality_page(output, page)}")
+    said = write_quality_page(output, page, verdict)
+    click.echo(f"{output.resolve().parent.name}: quality {said}; see {output}")
 
 
 @command.command("summary")

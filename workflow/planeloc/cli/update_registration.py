@@ -16,7 +16,7 @@ from planeloc.registration.update_registration import update_registration
     UpdateRegistrationSettings,
     File("--movie", "Manifest of the movie."),
     File("--registration", "Transforms from register."),
-    File("--synchronization", "Frames of the cameras from synchronize.", required=False),
+    File("--synchronization", "Frames of the cameras from synchronize; a camera out of step would look displaced."),
     output("--output", "Transforms to use for this movie (JSON).", marks.REGISTRATION),
     FIGURE,
     QUALITY,

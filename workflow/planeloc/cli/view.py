@@ -16,7 +16,7 @@ from planeloc.rendering.view import view
     ViewSettings,
     File("--localizations", "Table of localizations, of any stage."),
     output("--picture", "Picture (PNG).", marks.figure),
-    output("--tiff", "Density in slices across the direction of view (OME-TIFF).", marks.stack),
+    output("--tiff", "Density in slices across the direction of view (OME-TIFF).", marks.stack, required=False),
 )
 def command(localizations: Path, **given: Any) -> Used:
     """Draw a part of the sample: a region, from a side, coloured by a quantity."""

@@ -87,16 +87,18 @@ _LABELS = {
     "drift_rms_nm": "drift against the reference camera (rms)",
     "drift_sd_nm": "standard deviation of the drift",
     "dark_fraction": "part of the movie in which the camera is dark",
-    "lag_frames": "lag behind most cameras",
+    "lag_frames": "lag behind most cameras (negative: it is early)",
+    "out_of_step_frames": "out of step with most cameras",
     "slips": "frames lost or repeated, times",
     "lag_significance": "agreement with the other cameras, standard deviations of chance",
     # overlay
     "largest_offset_px": "largest distance of a camera's molecules from where its transform puts them",
     "molecules_in_focus": "isolated molecules in focus",
-    "offset_x_nm": "distance from there along columns",
-    "offset_y_nm": "distance from there along rows",
+    "offset_x_nm": "distance of its molecules from where its transform puts them, along columns",
+    "offset_y_nm": "the same along rows",
     # update-registration
-    "displacement_px": "largest displacement in the movie",
+    "displacement_px": "largest displacement in the field",
+    "significant_displacement_px": "displacement beyond inter-camera drift and chance",
     "displacement_x_px": "displacement in the movie along x",
     "displacement_y_px": "displacement in the movie along y",
     "registration_significance": "agreement with the other cameras' images, standard deviations of chance",
@@ -127,9 +129,12 @@ _LABELS = {
     "blink_scatter": "scatter within blinks / stated standard deviation",
     **{f"blink_scatter_{axis}": f"scatter in {axis} within blinks / stated standard deviation" for axis in "xyz"},
     **{f"shared_{axis}_fraction": f"variance of {axis} shared by all frames of a blink" for axis in "xyz"},
+    # filter
+    "rows_read": "localizations before the filter",
+    "rows_kept": "localizations after the filter",
     # measure-resolution
-    "molecules": "molecules (rows of the linked table)",
-    "localizations_per_molecule": "localizations per molecule",
+    "molecules": "blinks (rows of the linked table)",
+    "localizations_per_molecule": "localizations per blink",
     "frc_nm": "resolution in x and y (FRC)",
     "frc_split_spread_nm": "spread of the FRC between random halves",
     "frc_time_nm": "FRC, first against second half of the movie",
@@ -146,7 +151,7 @@ _LABELS = {
     "nyquist_3d_nm": "resolution by density in 3D (Nyquist)",
     "nyquist_ratio": "resolution by density / by precision",
     "structure_dimension": "dimension of the structure in x and y",
-    "precision_fwhm_nm": "lateral precision of a molecule, FWHM",
+    "precision_fwhm_nm": "lateral precision of a blink, FWHM",
     "rows_are_blinks": "rows of the linked table are blinks (1: yes, 0: no)",
     "resolution_measured": "resolution measured (1: yes, 0: no)",
     **{
@@ -160,6 +165,8 @@ _LABELS = {
         )
     },
     # evaluate
+    "recall": "molecules that were found (recall)",
+    "precision": "localizations that are true (precision)",
     "jaccard": "Jaccard index",
     "efficiency_lateral": "lateral efficiency",
     "efficiency_axial": "axial efficiency",
@@ -178,6 +185,12 @@ _LABELS = {
     "edge_axial_over_bound": "their axial RMSE / Cramér–Rao bound",
     **{f"edge_normalised_error_{axis}": f"their normalised error along {axis}" for axis in "xyz"},
     **{f"normalised_error_{axis}": f"normalised error along {axis}" for axis in "xyz"},
+}
+_BELOW_NOISE = {  # 0 where nothing beyond the noise of the measurement was found
+    *("bead_motion_nm", "motion_nm", "lateral_stage_drift_nm", "stage_step_error_nm", "scatter_nm"),
+    *("width_residual_near_focus_nm", "width_residual_over_waist", "gaussian_residual_in_focus", "photobleaching"),
+    *("relative_residual", "relative_residual_spline", "relative_residual_gaussian", "significant_displacement_px"),
+    *("flicker", "curvature", "stray_light_counts", "dark_mismatch_counts"),
 }
 _PERCENT = {
     "common_field_fraction",
@@ -231,6 +244,8 @@ def quantity(name: str, value: Any, deviation: float | None = None) -> str:
         return "not measured"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if value == 0 and (match[3] if (match := PER_CAMERA.fullmatch(name)) else name) in _BELOW_NOISE:
+        return "below noise"
     if name.endswith(("mirrored", "quadratic")):
         return "yes" if value else "no"
     shown, factor = unit(name), 100 if unit(name) == "%" and not name.startswith("efficiency") else 1

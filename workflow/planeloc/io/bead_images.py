@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.core.errors import PlanelocError
 from planeloc.io.camera_source import CameraSource
 
@@ -35,7 +35,8 @@ def read_slices(
     for p, q in combinations(range(len(cameras)), 2):
         if all(np.array_equal(image[p], image[q]) for image in counts):
             raise PlanelocError(
-                f"{camera_file(source.files, q)}: cameras {cameras[p].name} and {cameras[q].name} have identical "
+                f"{camera_file(source.files, q)}: {camera_called(cameras[p].name)} and "
+                f"{camera_called(cameras[q].name)} have identical "
                 "images: the same file or region was given twice; correct the bead files in the calibration table, "
                 "or the regions in the microscope file"
             )

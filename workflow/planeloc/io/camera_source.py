@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from planeloc.cameras.camera import camera_called
 from planeloc.cameras.microscope import Microscope, Region
 from planeloc.core.errors import PlanelocError
 from planeloc.io.camera_formats import CameraStack, open_camera_file
@@ -147,7 +148,8 @@ def _planes(stacks: list[CameraStack], microscope: Microscope, unequal_lengths: 
     for camera, r in zip(microscope.cameras, microscope.regions, strict=True):
         if r.x + r.width > stack.width or r.y + r.height > stack.height:
             raise PlanelocError(
-                f"{stack.path}: the region of camera {camera.name} (columns {r.x} to {r.x + r.width}, rows {r.y} to "
+                f"{stack.path}: the region of {camera_called(camera.name)} (columns {r.x} to {r.x + r.width}, rows "
+                f"{r.y} to "
                 f"{r.y + r.height}) reaches outside the image of {stack.width} columns and {stack.height} rows; "
                 "correct the regions in the microscope file"
             )
@@ -174,7 +176,8 @@ def _check_equal(stacks: list[CameraStack], microscope: Microscope, unequal_leng
         reference_name, reference = named[0]
         if (stack.height, stack.width) != (reference.height, reference.width):
             raise PlanelocError(
-                f"{stack.path}: the images of camera {name} have {stack.width} columns and {stack.height} rows, those "
+                f"{stack.path}: the images of {camera_called(name)} have {stack.width} columns and {stack.height} "
+                "rows, those "
                 f"of {reference_name} {reference.width} and {reference.height}; record all cameras at the same size"
             )
 

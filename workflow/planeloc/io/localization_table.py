@@ -52,8 +52,8 @@ ADDED_COLUMNS: dict[str, tuple[str, str, str]] = {
         "1/um^2",
         "localizations of the whole movie around this one, per area",
     ),
-    "last_frame": ("int32", "1", "last frame of a linked molecule; `frame` is its first"),
-    "frames": ("int32", "1", "number of frames in which a linked molecule was found"),
+    "last_frame": ("int32", "1", "last frame of a blink; `frame` is its first"),
+    "frames": ("int32", "1", "number of localizations that were linked to the blink"),
     "group": ("int32", "1", "pick or cluster into which another program put it"),
 }
 """Columns that only some tables have, in the order in which they follow `COLUMNS`."""
@@ -62,6 +62,7 @@ REQUIRED = ("frame", "x", "y", "z")
 """Columns that a table must be given; others of `COLUMNS` are filled with NaN where they are missing."""
 
 _FORMAT = "planeloc localizations 1"
+_OF_OTHERS = (".csv", ".mat", ".parquet", ".hdf5")  # names of tables of other programs that planeloc can import
 _CHUNK_ROWS = 1 << 16
 _GROUP, _LINKED_ROW = "localizations", "linked_row"
 _STORAGE = {"chunks": (_CHUNK_ROWS,), "compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -193,9 +194,9 @@ def write(
     """Write a whole table, or its columns, with its metadata. Those of `ADDED_COLUMNS` that it has are kept.
 
     `metadata` must be JSON without NaN. Later stages need ``frames``, ``height_px``, ``width_px``, ``pixel_size_nm``,
-    ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest). `linked_row` is for the table
-    of linked molecules: the row of each localization of the table that was linked (see `read_linked_row`). `made_by` is
-    the command that writes it.
+    ``plane_depths_nm``, ``voxel_nm`` (x, y, z) and ``depth_range_nm`` (lowest, highest). `linked_row` is for the
+    linked table: the row of each localization of the table that was linked (see `read_linked_row`). `made_by` is the
+    command that writes it.
     """
     with LocalizationsWriter(path, metadata, list(table), made_by) as writer:
         columns = {name: np.asarray(table[name]) for name in table}
@@ -254,14 +255,21 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != _FORMAT:
-                raise PlanelocError(f"{path}: not a planeloc localization table; create it with `planeloc localize`")
+                raise PlanelocError(f"{path}: not a planeloc localization table; {_remedy(path, 'locs' in file)}")
             yield file
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc localize`") from None
     except (OSError, KeyError, ValueError) as error:
-        raise PlanelocError(
-            f"{path}: not a readable localization table ({error}); create it again with `planeloc localize`"
-        ) from None
+        foreign = path.name.lower().endswith(_OF_OTHERS)
+        why = "not a planeloc localization table" if foreign else f"not a readable localization table ({error})"
+        raise PlanelocError(f"{path}: {why}; {_remedy(path, foreign)}") from None
+
+
+def _remedy(path: Path, foreign: bool) -> str:
+    """How to get a table of localizations instead of a file that is none."""
+    if foreign:
+        return f"if another program wrote it, read it with `planeloc import {path} --output TABLE.h5`"
+    return "create it with `planeloc localize`"
 
 
 def read_linked_row(path: str | Path) -> NDArray[np.int64]:
@@ -277,9 +285,13 @@ def read_linked_row(path: str | Path) -> NDArray[np.int64]:
     except FileNotFoundError:
         raise PlanelocError(f"{path}: no such file; create it with `planeloc link`") from None
     except (OSError, KeyError) as error:
-        raise PlanelocError(
-            f"{path}: not a table of linked molecules ({error}); create it with `planeloc link`"
-        ) from None
+        raise PlanelocError(f"{path}: not a linked table ({error}); create it with `planeloc link`") from None
+
+
+def linked_row_of(path: str | Path) -> NDArray[np.int64] | None:
+    """As `read_linked_row`; None if the table does not say it, such as one that another program linked."""
+    with _opened(Path(path)) as file:
+        return file[_LINKED_ROW][:].astype(np.int64) if _LINKED_ROW in file else None
 
 
 def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, NDArray]:

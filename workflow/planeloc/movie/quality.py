@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import Check, check_at_most
 from planeloc.movie.noise_check import PlaneNoise
@@ -98,7 +98,7 @@ def plane_checks(
     """Verdicts on one camera, of which the fraction `saturated` of the pixels is; none of them stops a run."""
 
     def at_most(name: str, value: float, warn: float, advice: str) -> Check:
-        return check_at_most(f"camera_{plane}_{name}", value, f"camera {camera.name}: {advice}", warn=warn)
+        return check_at_most(f"camera_{plane}_{name}", value, f"{camera_called(camera.name)}: {advice}", warn=warn)
 
     below = -noise.darkest_counts - _DARKEST_BIAS * camera.read_noise_electrons / camera.electrons_per_count
     checks = [
@@ -153,6 +153,7 @@ def dropped_frames(survey: Survey, camera: Camera) -> list[str]:
     if not len(flat):
         return []
     return [
-        f"camera {camera.name}: {len(flat)} frame(s) without any contrast, the first is frame {flat[0]}; check whether "
+        f"{camera_called(camera.name)}: {len(flat)} frame(s) without any contrast, the first is frame {flat[0]}; "
+        "check whether "
         "the camera lost its connection or its trigger"
     ]

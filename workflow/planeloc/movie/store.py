@@ -85,6 +85,10 @@ class Movie:
         PlanelocError : the manifest or the store is missing or not planeloc's, or the files do not belong together.
         """
         manifest = Path(manifest)
+        if manifest.is_file() and manifest.suffix.lower() != ".json":
+            raise PlanelocError(
+                f"{manifest}: not a movie manifest (movie.manifest.json); `planeloc convert` makes one of camera files"
+            )
         content = read_json(manifest)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise PlanelocError(

@@ -7,6 +7,7 @@ does not grow with them; only what other programs get is held as a whole.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from planeloc.postprocessing.filter_figure import Histograms, write_histograms
 from planeloc.postprocessing.local_density import local_density
 from planeloc.postprocessing.settings import FilterSettings
 
+_LOG = logging.getLogger(__name__)
 Columns = Mapping[str, NDArray]
 
 _SAMPLED_ROWS = 200_000  # from which the ranges of the histograms are taken
@@ -181,12 +183,26 @@ def filter_localizations(
             keep = ~np.logical_or.reduce(list(fails.values()))
             writer.append({name: values[keep] for name, values in columns.items()})
     del density
+    _tell(output, record)
     if histograms and figure:
         write_histograms(figure, histograms, record)
     if exporters:
         kept, metadata = localization_table.read(output)
         for exporter, path in exporters:
             exporter.write(kept, metadata, path)
+
+
+def _tell(output: Path, record: Mapping[str, Any]) -> None:
+    """Say how many rows are kept, and which criterion removed most; warn if none is kept."""
+    read, kept = record["rows_read"], record["rows_kept"]
+    text = f"{output}: {kept:,} of {read:,} localizations are kept"
+    name, most = max(record["failing"].items(), key=lambda each: each[1])
+    if most:
+        text += f"; {name} removes most, {most:,}"
+    if read and not kept:
+        _LOG.warning(f"{text}: the filter leaves nothing; loosen it")
+    else:
+        _LOG.info(text)
 
 
 def _check_columns(path: Path, expression: Expression | None, names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from planeloc.core.checks import print_warnings, write_quality
+from planeloc.core.errors import PlanelocError
 from planeloc.core.settings import check
 from planeloc.io import localization_table
 from planeloc.io.exporters import EXPORTERS
@@ -69,7 +70,7 @@ def link_localizations(
 
     Parameters
     ----------
-    output : table of linked molecules (HDF5).
+    output : linked table, one row per blink (HDF5).
     figure, quality : figure (PNG) and quality values (JSON) to write.
     sample_drift : drift of the sample and its standard deviation (CSV of `correct-drift`), which the table's
         standard deviations include.
@@ -77,11 +78,15 @@ def link_localizations(
 
     Raises
     ------
-    PlanelocError : a file cannot be read, or they do not fit each other.
+    PlanelocError : a file cannot be read, they do not fit each other, or the table is linked already.
     """
     check(settings)
     exporters = [(EXPORTERS.load(name), path) for name, path in exports]
     columns, metadata = localization_table.read_columns(localizations_file)
+    if (columns.get("frames", np.ones(0)) > 1).any():
+        raise PlanelocError(
+            f"{localizations_file}: already linked, its rows are blinks; give the table that it was made from"
+        )
     drift_sd = sample_drift_at(sample_drift, DRIFT_SD, columns["frame"]).astype(np.float32) if sample_drift else None
     found = link_columns(columns, settings, drift_sd)
     if found.reason:
@@ -105,6 +110,8 @@ def link_localizations(
     for exporter, path in exporters:
         exporter.write(pd.DataFrame(merged), metadata, path)
     localization_table.write(output, merged, metadata, found.blink, made_by="link")
+    if found.links is not None:
+        _LOG.info(f"{output}: {len(found.blink):,} localizations are {len(merged['frame']):,} blinks")
     return {"linked": found.links is not None, "rows_read": len(found.blink), "rows": len(merged["frame"])}
 
 

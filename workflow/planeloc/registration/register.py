@@ -24,7 +24,7 @@ import numpy as np
 from planeloc.beads.detection import BeadSearch
 from planeloc.beads.point_matching import Match
 from planeloc.beads.positions import BeadPositions, find_moving_positions, find_positions
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.cameras.microscope import Microscope
 from planeloc.core.checks import print_warnings, quality_dict, stop_on_failure, write_quality
 from planeloc.core.errors import PlanelocError
@@ -149,7 +149,8 @@ def _register_plane(
     narrow = covered_fraction(source, shape) < settings.affine_area
     if settings.model == "quadratic" and (narrow or len(source) < FEWEST_FOR_QUADRATIC):
         raise PlanelocError(
-            f"{file}: {len(source)} matched beads on camera {name} are too few or too close together for a quadratic "
+            f"{file}: {len(source)} matched beads on {camera_called(name)} are too few or too close together for a "
+            "quadratic "
             f"transform; {FEWEST_FOR_QUADRATIC} all over the field are needed: image more, or set register: model: auto"
         )
     fit = fit_shift(plane.beads) if narrow else fit_transform(plane.beads, settings.model)

@@ -195,7 +195,7 @@ def _overviews(
 
 def _count(table: Mapping[str, NDArray], metadata: Mapping[str, Any]) -> str:
     """Text below a picture: how much it shows."""
-    what = "molecules" if "frames" in table else "localizations"
+    what = "blinks" if "frames" in table else "localizations"
     return f"{len(table['x']):,} {what} · {int(metadata.get('frames', 0)):,} frames"
 
 

@@ -6,6 +6,7 @@ into it are drawn, too.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from planeloc.rendering.layouts import Tone, montage, orthogonal, overview_pixel
 from planeloc.rendering.scene import SIDES, Scene, read_scene
 from planeloc.rendering.settings import ViewSettings
 
+_LOG = logging.getLogger(__name__)
 
-def view(localizations_file: Path, picture: Path, tiff: Path, settings: ViewSettings) -> dict[str, Any]:
+
+def view(localizations_file: Path, picture: Path, tiff: Path | None, settings: ViewSettings) -> dict[str, Any]:
     """Draw a view; returns what it shows: its box (nm), number of localizations and ends of the colour map.
 
     Parameters
@@ -32,7 +35,7 @@ def view(localizations_file: Path, picture: Path, tiff: Path, settings: ViewSett
     localizations_file : any table of localizations: as localized, filtered or linked.
     picture : PNG.
     tiff : OME-TIFF, localizations per µm² (float32) in slices across the direction of view; of an orthogonal view and a
-        montage, across z.
+        montage, across z. None: not written.
 
     Raises
     ------
@@ -48,7 +51,9 @@ def view(localizations_file: Path, picture: Path, tiff: Path, settings: ViewSett
     shown = scene.within()
     colouring = _colouring(scene, shown, int(metadata.get("frames", 0)), settings)
     _write_picture(picture, scene, colouring, _note(scene, int(shown.sum())), settings)
-    _write_tiff(tiff, scene, settings)
+    if tiff:
+        _write_tiff(tiff, scene, settings)
+    _tell(picture, scene, int(shown.sum()))
     box = {axis: list(limits) for axis, limits in scene.box.items()}
     return {"box_nm": box, "localizations": int(shown.sum()), "colour_range": list(colouring.limits)}
 
@@ -62,8 +67,21 @@ def _colouring(scene: Scene, shown: NDArray, frames: int, settings: ViewSettings
 
 def _note(scene: Scene, number: int) -> str:
     x, y = (f"{axis} {scene.box[axis][0] / 1000:g}–{scene.box[axis][1] / 1000:g} µm" for axis in "xy")
-    what = "molecules" if "frames" in scene.rows else "localizations"
-    return f"{number:,} {what} · {x}, {y}"
+    return f"{number:,} {_rows_are(scene)} · {x}, {y}"
+
+
+def _rows_are(scene: Scene) -> str:
+    return "blinks" if "frames" in scene.rows else "localizations"
+
+
+def _tell(picture: Path, scene: Scene, number: int) -> None:
+    """Say how many rows are shown; warn if there is none."""
+    text = f"{picture}: {number:,} {_rows_are(scene)} in the view"
+    if number:
+        _LOG.info(text)
+    else:
+        ends = ", ".join(f"{axis} {low:g} to {high:g} nm" for axis, (low, high) in scene.box.items())
+        _LOG.warning(f"{text} ({ends}); check region and depth_range, which are in nm")
 
 
 def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, settings: ViewSettings) -> None:

@@ -64,6 +64,15 @@ def view_mistakes(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
             mistakes.append((name, f"is {settings[name]!r}; {error}"))
     if settings["colour_by"] == "none" and settings["colour_range"]:
         mistakes.append(("colour_range", "is given, but colour_by is none; delete one of them"))
+    mistakes += [
+        (
+            "region",
+            f"is {settings['region']}: {high - low:g} nm along {axis} are less than a pixel; coordinates are "
+            "in nm (those in µm, as Fiji shows them, times 1,000)",
+        )
+        for axis, (low, high) in ends.items()
+        if axis in "xy" and high - low < settings["pixel_nm"]
+    ][:1]
     if "x" in ends and "y" in ends:
         width, height = (ends[axis][1] - ends[axis][0] for axis in "xy")
         if mistake := size_mistake(width, height, settings["pixel_nm"], settings["slices"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,22 +37,37 @@ def _localizations(values: Values) -> tuple[str, str] | None:
         return None
     count, frames = found
     per_frame = f", {number(count / frames)} per frame" if frames else ""
-    return f"{count:,.0f}", f"in {frames:,.0f} frames{per_frame}"
+    removed = f"; {_removed(values)}" if _removed(values) else ""
+    return f"{count:,.0f}", f"in {frames:,.0f} frames{per_frame}{removed}"
 
 
-def _molecules(values: Values) -> tuple[str, str] | None:
+def _removed(values: Values) -> str:
+    """What the filter removed in words; nothing if it removed nothing."""
+    found = _of(values, "filter", "rows_read", "rows_kept")
+    if not found or found[0] == found[1]:
+        return ""
+    read, kept = found
+    return f"the filter removed {read - kept:,.0f} of {read:,.0f} ({(read - kept) / read:.1%})".replace("%", " %")
+
+
+def _blinks(values: Values) -> tuple[str, str] | None:
     found = _of(values, "linking", "localizations_linked", "linked_rows", "localizations")
     if not found:
         return None
     linked, rows, localizations = found
     if not linked:
         return "not linked", ""
-    return f"{rows:,.0f}", f"after linking, {number(localizations / rows) if rows else NOTHING} localizations each"
+    each = number(localizations / rows) if rows else NOTHING
+    return f"{rows:,.0f}", f"{each} localizations each; a molecule may blink several times"
 
 
 def _precision(values: Values) -> tuple[str, str] | None:
     found = _of(values, "evaluation", "lateral_sd_median_nm", "axial_sd_median_nm")
-    return (f"{_nm(found[0])} lateral, {_nm(found[1])} axial", "median standard deviation") if found else None
+    return (
+        (f"{_nm(found[0])} lateral, {_nm(found[1])} axial", "standard deviation along one axis, median")
+        if found
+        else None
+    )
 
 
 def _resolution(values: Values) -> tuple[str, str] | None:
@@ -64,7 +80,8 @@ def _resolution(values: Values) -> tuple[str, str] | None:
     if not known:
         return "not known", "too few localizations to tell"
     linked = values["resolution"].get("rows_are_blinks", 1)
-    return ", ".join(known), "Fourier correlation" if linked else "Fourier correlation; too small, since not linked"
+    how = "Fourier correlation: precision, density and structure together"
+    return ", ".join(known), how if linked else f"{how}; too small, since not linked"
 
 
 def _drift(values: Values) -> tuple[str, str] | None:
@@ -83,16 +100,22 @@ def _drift(values: Values) -> tuple[str, str] | None:
 
 def _found(values: Values) -> tuple[str, str] | None:
     found = _of(values, "evaluation", "recall", "precision")
-    return (
-        (f"{found[0]:.1%} found".replace("%", " %"), f"{found[1]:.1%} of the localizations are true".replace("%", " %"))
-        if found
-        else None
-    )
+    if not found:
+        return None
+    remark = f"{found[1]:.1%} of the localizations are true".replace("%", " %")
+    if _removed(values):
+        remark += f"; after the filter, which removes true ones, too: {_removed(values)}"
+    return f"{found[0]:.1%} found".replace("%", " %"), remark
 
 
 def _errors(values: Values) -> tuple[str, str] | None:
     found = _of(values, "evaluation", "rmse_lateral_nm", "rmse_axial_nm")
-    return (f"{_nm(found[0])} lateral, {_nm(found[1])} axial", "rms, against the ground truth") if found else None
+    if not found:
+        return None
+    remark = (
+        f"rms distance from the ground truth; lateral: x and y together, {_nm(found[0] / math.sqrt(2))} along one axis"
+    )
+    return f"{_nm(found[0])} lateral, {_nm(found[1])} axial", remark
 
 
 def _photons(values: Values) -> tuple[str, str] | None:
@@ -110,12 +133,12 @@ def _field(values: Values) -> tuple[str, str] | None:
 
 
 def _nm(value: float) -> str:
-    return f"{value:.1f} nm" if value < 9.95 else f"{value:,.0f} nm"
+    return f"{number(value)} nm"
 
 
 _NUMBERS: dict[str, Callable[[Values], tuple[str, str] | None]] = {
     "Localizations": _localizations,
-    "Molecules (blinks)": _molecules,
+    "Blinks": _blinks,
     "Localization precision": _precision,
     "Resolution": _resolution,
     "Sample drift": _drift,

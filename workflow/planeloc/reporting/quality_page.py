@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from planeloc.core.errors import PlanelocError
-from planeloc.core.files import read_json
+from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import VERDICTS
 from planeloc.core.quality_labels import NOTHING, PER_CAMERA, label, quantity
 from planeloc.io.localization_table import read_metadata
+from planeloc.reporting.filter_check import filter_checks, filter_values
 from planeloc.reporting.html import embedded, write_page
 from planeloc.reporting.key_numbers import key_numbers, verdict_of
 from planeloc.reporting.network_check import network_checks
-from planeloc.reporting.sections import CAPTIONS, LINKS, PICTURE, SECTIONS, Caption, section_of, words
+from planeloc.reporting.sections import CAPTIONS, LINKS, PICTURE, SECTIONS, Caption, caption_of, section_of, words
 from planeloc.reporting.shown_checks import ShownCheck, overall, shown, stage_verdict
 
 _TABLES = (".h5", ".hdf5")
@@ -26,7 +28,8 @@ class PageFiles:
 
     Attributes
     ----------
-    stages : quality files (JSON); a table of localizations (HDF5) stands for the check of its network.
+    stages : quality files (JSON); a table of localizations (HDF5) stands for the check of its network, and as "filter"
+        for what the filter removed.
     figures : PNG
     failures : log files of stages that stopped with an error
     links : pages (HTML) in the folder of the page
@@ -38,16 +41,21 @@ class PageFiles:
     links: Mapping[str, Path] = field(default_factory=dict)
 
 
-def write_quality_page(output: Path, files: PageFiles) -> str:
-    """Write the page of the sample whose folder `output` lies in.
+def write_quality_page(output: Path, files: PageFiles, verdict_file: Path | None = None) -> str:
+    """Write the page of the sample whose folder `output` lies in, and its verdict for other programs.
+
+    Parameters
+    ----------
+    verdict_file : JSON with ``sample``, ``verdict``, ``why`` and ``localizations`` (None if unknown), to write.
 
     Returns
     -------
     The verdict on the sample: pass, warn, fail, or unknown if no check could be made.
     """
     checks, values, verdicts = _read(files)
-    figures = {name: _figure(files.figures[name], CAPTIONS.get(name)) for name in _ordered(files.figures, CAPTIONS)}
-    of_section = {name: CAPTIONS[name].section if name in CAPTIONS else name for name in figures}
+    captions = {name: found for name in files.figures if (found := caption_of(name))}
+    figures = {name: _figure(files.figures[name], captions.get(name)) for name in _ordered(files.figures, CAPTIONS)}
+    of_section = {name: captions[name].section if name in captions else name for name in figures}
     names = _ordered({*checks, *of_section.values()} - {""}, SECTIONS)
     sections = [
         _section(
@@ -64,11 +72,16 @@ def write_quality_page(output: Path, files: PageFiles) -> str:
         "verdict": verdict,
         "why": why,
         "picture": figures.get(PICTURE),
-        "numbers": key_numbers({name: {**of, **verdicts[name]} for name, of in values.items()}),
+        "numbers": key_numbers({name: {**of, **verdicts.get(name, {})} for name, of in values.items()}),
         "links": [(LINKS.get(name, words(name)), path.name) for name, path in files.links.items()],
         "sections": sections,
     }
     write_page(output, "quality.html.j2", content)
+    if verdict_file:
+        short = {name: content[name] for name in ("sample", "verdict", "why")}
+        counted = (values.get(stage, {}).get("localizations") for stage in ("evaluation", "linking"))
+        count = next((number for number in counted if number is not None), None)
+        write_json(verdict_file, short | {"localizations": None if count is None else int(count)}, VERDICTS)
     return verdict
 
 
@@ -85,7 +98,11 @@ def _read(
     checks, values, verdicts = {}, {}, {}
     for name, path in files.stages.items():
         if path.suffix in _TABLES:
-            checks[name] = network_checks(read_metadata(path)[0])
+            metadata = read_metadata(path)[0]
+            if name == "filter":
+                checks[name], values[name] = filter_checks(metadata), filter_values(metadata)
+            else:
+                checks[name] = network_checks(metadata)
             continue
         content = read_json(path)
         if not isinstance(content, dict):

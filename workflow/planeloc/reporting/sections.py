@@ -40,7 +40,7 @@ SECTIONS = {
     "overlay": Section("Overlay", "Raw frames with the localizations found in them."),
     "sample_drift": Section("Sample drift", "Drift of the sample over the movie, estimated from the localizations."),
     "filter": Section("Filter", "Which localizations were kept."),
-    "linking": Section("Linking", "Blinks of one molecule in several frames, joined."),
+    "linking": Section("Linking", "Localizations of one blink in several frames, joined."),
     "resolution": Section("Resolution", "The resolution of the result, estimated from the localizations."),
     "views": Section("Views", "The result from other sides."),
     "view_3d": Section("3D view", "The localizations in 3D, on a page of their own."),
@@ -75,7 +75,9 @@ CAPTIONS = {
     ),
     "synchronization": Caption(
         "synchronization",
-        "Left: all lines should be at 0; a camera that is late or lost a frame leaves it. Right: agreement of the "
+        "Left: all lines should be at 0, drawn a little apart to be seen; a camera that is late, early or lost a "
+        "frame leaves "
+        "it. Right: agreement of the "
         "changes of light of each camera with the others', which should have one clear peak.",
     ),
     "registration_in_movie": Caption(
@@ -104,7 +106,7 @@ CAPTIONS = {
     ),
     "before_after": Caption("sample_drift", "The picture without and with the correction of the sample drift."),
     "filtered": Caption("filter", "Distributions of the localizations, with the limits of the filter."),
-    "linking": Caption("linking", "How many frames a blink lasts, and in how many a molecule was found."),
+    "linking": Caption("linking", "How many frames a blink lasts, and in how many of them it was localized."),
     "resolution": Caption("resolution", "Correlation of two halves of the localizations against spatial frequency."),
     "projections": Caption("views", "The result seen along z, y and x."),
     "slices": Caption("views", "The result in slices along z."),
@@ -116,8 +118,18 @@ CAPTIONS = {
 }
 """Figures by name, in the order of their section."""
 
-LINKS = {"view_3d": "Interactive 3D view"}
+VIEW = "view_"
+"""How the names of the figures begin that the configuration defines."""
+
+LINKS = {"view_3d": "Interactive 3D view (a file of its own, beside this page)"}
 """Pages beside this one by name."""
+
+
+def caption_of(name: str) -> Caption | None:
+    """The caption of a figure; that of a view is its name. None for a figure without an entry."""
+    if name.startswith(VIEW) and name not in LINKS:
+        return Caption("views", f"View {name.removeprefix(VIEW)}.")
+    return CAPTIONS.get(name)
 
 
 def section_of(name: str) -> Section:

@@ -1,4 +1,4 @@
-"""What came out for a sample, in a few lines."""
+"""What came out for a sample, in a few lines: verdict, figures of merit, and where to look."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ _METRICS = (
 
 
 def summary(folder: Path, report: Path) -> str:
-    """Metrics of the sample in `folder`, and where its picture, its table and the report are."""
+    """Verdict and metrics of the sample in `folder`, and where its pages, picture, table and the report are."""
     values = read_json(folder / "evaluation.json")["values"]
     lines = [f"{title:14}{values[name]:.3g}{unit}" for name, title, unit in _METRICS if values.get(name) is not None]
-    paths = {"picture": folder / "depth.png", "table": folder / "localizations.filtered.h5", "report": report}
+    if (folder / "verdict.json").is_file():
+        said = read_json(folder / "verdict.json")
+        lines.insert(0, f"{'verdict':14}{said['verdict']}: {said['why']}")
+    paths = {
+        "begin with": folder / "quality.html",
+        "3D view": folder / "view_3d.html",
+        "picture": folder / "depth.png",
+        "table": folder / "localizations.filtered.h5",
+        "report": report,
+    }
     return "\n".join(["", *lines, "", *(f"{title:14}{path}" for title, path in paths.items())])

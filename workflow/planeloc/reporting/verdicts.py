@@ -27,7 +27,7 @@ def write_verdicts(output: Path, stages: Mapping[str, Path]) -> str:
     """
     content = gather({name: read_json(path) for name, path in stages.items()})
     write_json(output, content, VERDICTS)
-    return "\n".join([f"calibration: {content['verdict']}", *_warnings(content)])
+    return "\n".join([f"{output.resolve().parent.name}: calibration {content['verdict']}", *_warnings(content)])
 
 
 def worst(verdicts: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ the precision from neighbouring frames, and how much it would have flattered the
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def measure_resolution(
 
     Raises
     ------
-    PlanelocError : a table cannot be read.
+    PlanelocError : a table cannot be read, or the linked table was made from another one.
     """
     check(settings)
     columns, metadata = localization_table.read_columns(linked)
@@ -90,8 +91,11 @@ def measure_resolution(
     measured = measure_molecules(molecules, _slices(molecules, metadata, settings), settings)
     measured.enlarged = _enlarged(metadata)
     measured.linked_rows = metadata.get("link", {}).get("one_row_per_blink", True)
+    unlinked, unlinked_metadata = localization_table.read_columns(localizations)
+    _check_linked(linked, columns, localizations, unlinked["frame"])
     del columns, molecules
-    measure_localizations(measured, _rows(localizations, *localization_table.read_columns(localizations)), settings)
+    measure_localizations(measured, _rows(localizations, unlinked, unlinked_metadata), settings)
+    del unlinked
     values = resolution_values(measured)
     checks = resolution_checks(values, settings)
     print_warnings(checks)
@@ -99,6 +103,24 @@ def measure_resolution(
     write_json(output, resolution_record(measured, values, settings), RESOLUTION)
     write_quality(quality, values, checks)
     return {"frc_nm": _or_none(values["frc_nm"]), "limited_by": limit_of(values)}
+
+
+def _check_linked(linked: Path, blinks: Mapping[str, NDArray], localizations: Path, frame: NDArray[np.integer]) -> None:
+    """Refuse a linked table that was made from other localizations than those of these frames, where it tells."""
+    row = localization_table.linked_row_of(linked)
+    if row is None:
+        return
+    same = len(row) == len(frame)
+    if same and len(row):
+        first, last = (np.full(len(blinks["frame"]), start) for start in (np.iinfo(np.int64).max, -1))
+        np.minimum.at(first, row, frame)
+        np.maximum.at(last, row, frame)
+        same = np.array_equal(first, blinks["frame"]) and np.array_equal(last, blinks["last_frame"])
+    if not same:
+        raise PlanelocError(
+            f"{linked}: was not made from {localizations} ({len(row):,} localizations were linked, this table has "
+            f"{len(frame):,}); give the table that was linked, or link this one"
+        )
 
 
 def measure_molecules(molecules: Rows, slices: list[Slice], settings: MeasureResolutionSettings) -> Measured:

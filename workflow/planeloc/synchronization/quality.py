@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from planeloc.cameras.camera import Camera
+from planeloc.cameras.camera import Camera, camera_called
 from planeloc.core.checks import Check, check_at_least, check_at_most
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.synchronization.dark_cameras import Dark
@@ -71,19 +71,22 @@ def lag_checks(
             check_at_least(
                 f"{name}lag_significance",
                 values[f"{name}lag_significance"],
-                f"camera {camera.name}: cannot tell whether it is in step with the others: too few molecules turn on "
+                f"{camera_called(camera.name)}: cannot tell whether it is in step with the others: too few molecules "
+                "turn on "
                 "and off, or the registration does not fit this movie",
                 warn=settings.lag_significance_warn,
             )
         )
-        late = f"camera {camera.name}: {in_words(found.lags[plane])}; "
+        late = f"{camera_called(camera.name)}: {in_words(found.lags[plane])}; "
         late += (
             "the images are used at their own moment; check the trigger cable and the acquisition software"
             if corrected
             else "set mode: auto to use its images at their own moment, or record the movie again"
         )
-        lag = abs(values[f"{name}lag_frames"])
-        checks.append(check_at_most(f"{name}lag_frames", lag, late, warn=0, fail=math.inf if corrected else 0))
+        apart = abs(values[f"{name}lag_frames"])
+        checks.append(
+            check_at_most(f"{name}out_of_step_frames", apart, late, warn=0, fail=math.inf if corrected else 0)
+        )
     return checks
 
 

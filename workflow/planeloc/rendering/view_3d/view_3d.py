@@ -55,11 +55,12 @@ def view_3d(localizations_file: Path, output: Path, settings: View3DSettings) ->
             "create the table again with `planeloc localize`"
         )
     points = pack(localizations_file, columns, settings.maximum_points, settings.sigma_nm, settings.maximum_sigma_nm)
+    note = _shown(points, "blinks" if "frames" in columns else "localizations")
     del columns
     if points.shown < points.total:
-        _LOG.info(f"note: {output}: {_shown(points)}")
+        _LOG.info(f"note: {output}: {note}")
     title = settings.title or localizations_file.absolute().parent.name
-    _write(output, title, points, _about(title, points, depths, settings))
+    _write(output, title, points, _about(title, points, depths, settings), note)
     return {"localizations": points.total, "localizations_shown": points.shown}
 
 
@@ -78,14 +79,14 @@ def _about(title: str, points: Points, depths_nm: list[float], settings: View3DS
     }
 
 
-def _shown(points: Points) -> str:
-    text = f"{points.shown:,} of {points.total:,} localizations shown"
+def _shown(points: Points, rows: str) -> str:
+    text = f"{points.shown:,} of {points.total:,} {rows} shown"
     if points.shown < points.total - points.unplaced:
         text += ", a random sample"
     return text if not points.unplaced else f"{text}; {points.unplaced:,} have no position"
 
 
-def _write(output: Path, title: str, points: Points, about: Mapping[str, Any]) -> None:
+def _write(output: Path, title: str, points: Points, about: Mapping[str, Any], note: str) -> None:
     environment = Environment(
         loader=PackageLoader(__package__, "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -93,7 +94,7 @@ def _write(output: Path, title: str, points: Points, about: Mapping[str, Any]) -
     page = environment.get_template("view_3d.html.j2").render(
         title=title,
         generator=marks.generator("view-3d"),
-        note=_shown(points),
+        note=note,
         script=script,
         script_hash=_policy_hash(script),
         style=style,

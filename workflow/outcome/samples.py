@@ -1,0 +1,99 @@
+"""One table of all samples: verdict, localizations, the error that stopped it, and where to look."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+NOT_FINISHED = "not finished"
+_NOTHING = "—"
+_HEADER = ("sample", "verdict", "localizations", "where to look", "error")
+_NO_ERROR = ("planeloc: note:", "planeloc: warning:", "planeloc: interrupted")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came out for one sample.
+
+    Attributes
+    ----------
+    name : of the sample.
+    verdict : pass, warn, fail, unknown, or "not finished".
+    localizations : how many are in its filtered table; None if that is not known.
+    where : file to look at.
+    error : the step that stopped, and its line; "" if none did.
+    """
+
+    name: str
+    verdict: str
+    localizations: int | None
+    where: str
+    error: str = ""
+
+
+def error_in(log: Path) -> str:
+    """The error that the log of a step ends with, without line breaks; "" if it ends with none.
+
+    An error is the last line if planeloc wrote it, or if a traceback stands above it.
+    """
+    if not log.is_file():
+        return ""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    expected = last.startswith("planeloc: ") and not last.startswith(_NO_ERROR)
+    unexpected = any(line.startswith("Traceback ") for line in lines) and not last.startswith("planeloc: interrupted")
+    return last.removeprefix("planeloc: ") if expected or unexpected else ""
+
+
+def read_verdict(path: Path) -> dict[str, Any]:
+    """The content of a verdict file; empty where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def in_columns(rows: Sequence[Row]) -> str:
+    """The table for a terminal: aligned columns; the error, which may be long, comes last."""
+    cells = [_HEADER, *map(_texts, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER) - 1)]
+    lines = []
+    for row in cells:
+        padded = [
+            text.rjust(width) if name == "localizations" else text.ljust(width)
+            for name, text, width in zip(_HEADER, row, widths, strict=False)
+        ]
+        lines.append("  ".join([*padded, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write the table with tabs between its columns; complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(_HEADER)
+        writer.writerows(astuple(row) for row in rows)
+    partial.replace(path)
+
+
+def in_restructured_text(rows: Sequence[Row]) -> str:
+    """The table for the report, in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (_HEADER, *map(_texts, rows)):
+        for number, text in enumerate(row):
+            plain = re.sub(r"([^0-9A-Za-z\s])", r"\\\1", text)
+            lines.append(f"   {' ' if number else '*'} - {plain}".rstrip())
+    return "\n".join(lines)
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    count = _NOTHING if row.localizations is None else f"{row.localizations:,.0f}"
+    return row.name, row.verdict, count, row.where, " ".join(row.error.split()) or _NOTHING
