@@ -100,9 +100,7 @@ def overview_pixel(scene: Scene, pixel_nm: float) -> float:
     return pixel_nm * max(1, int(np.ceil(longest / pixel_nm / _LONGEST_PX)))
 
 
-def montage(
-    scene: Scene, pixel_nm: float, number: int, colouring: Colouring, tone: Tone
-) -> tuple[list[Panel], str]:
+def montage(scene: Scene, pixel_nm: float, number: int, colouring: Colouring, tone: Tone) -> tuple[list[Panel], str]:
     """Slices of the depths that are shown, the lowest first, each with its depths; all with the same white.
 
     Returns the panels, and what is to be said of them.

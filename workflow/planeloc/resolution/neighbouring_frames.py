@@ -242,9 +242,7 @@ def _spread(parameter: float) -> float:
     return float(_WIDEST_SPREAD * np.sin(parameter) ** 2)
 
 
-def _same_molecule(
-    distance: NDArray[np.float64], median: float, spread: float, dimensions: int
-) -> NDArray[np.float64]:
+def _same_molecule(distance: NDArray[np.float64], median: float, spread: float, dimensions: int) -> NDArray[np.float64]:
     """Density of the distances of two localizations whose standard deviation is log-normal, not normalised."""
     sd = median * np.exp(spread * (_NODES if spread > 0 else np.zeros(1)))[:, None]
     weights = _WEIGHTS if spread > 0 else np.ones(1)
