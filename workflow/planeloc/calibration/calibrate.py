@@ -96,7 +96,7 @@ def calibrate(
         checks = quality_checks(fit, values, settings)
 
         def draw(path: Path) -> None:
-            draw_calibration(path, fit, calibrated, values, checks)
+            draw_calibration(path, fit, calibrated, values)
 
         stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
         draw(figure)

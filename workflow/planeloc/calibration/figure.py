@@ -1,5 +1,5 @@
 """The figure of a calibration: widths and defocus curves (the paper's Fig. 3), brightness; side views of the model, and
-its relative residual on the beads; checks.
+its relative residual on the beads.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.scan_fit import CalibratedPSF
 from planeloc.core.arrays import Array
-from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks, plane_colour, save_figure
+from planeloc.core.figure_style import plane_colour, save_figure
 from planeloc.psf import PSF, Emitters, GaussianPSF
 
 _INCHES = 12.0  # width of the figure
@@ -26,14 +25,12 @@ _SECTION_STEP_NM = 20.0
 _SECTION_BEYOND_NM = 600.0
 
 
-def draw_calibration(
-    path: Path, fit: PsfFit, calibrated: CalibratedPSF, values: Mapping[str, float], checks: Sequence[Check]
-) -> None:
+def draw_calibration(path: Path, fit: PsfFit, calibrated: CalibratedPSF, values: Mapping[str, float]) -> None:
     """Write the figure as PNG."""
     psf, names = calibrated.psf, fit.names
-    heights = (5.6, 4, checks_height(checks, _INCHES))
+    heights = (5.6, 4)
     figure = Figure(figsize=(_INCHES, sum(heights)), layout="constrained")
-    upper, lower, bottom = figure.subfigures(3, 1, height_ratios=heights)
+    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
     grid = upper.add_gridspec(2, 2, width_ratios=(2.3, 1), height_ratios=(5, 1))
     _draw_widths(upper.add_subplot(grid[:, 0]), psf.gaussian, fit)
     _draw_brightness(upper.add_subplot(grid[0, 1]), psf.gaussian, names, calibrated.brightness_sd)
@@ -49,7 +46,6 @@ def draw_calibration(
     for axes in sections[1:]:
         axes.set_yticklabels([])
     _draw_residual(lower.add_subplot(grid[0, shown]), calibrated)
-    draw_checks(bottom.add_subplot(), checks, _INCHES)
     save_figure(path, figure, "calibrate", dpi=150)
 
 

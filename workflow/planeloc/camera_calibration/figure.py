@@ -1,4 +1,4 @@
-"""Figure of a camera calibration: photon transfer line and residuals of every camera, and the checks."""
+"""Figure of a camera calibration: photon transfer line and residuals of every camera."""
 
 from __future__ import annotations
 
@@ -13,31 +13,25 @@ from matplotlib.ticker import MaxNLocator
 from planeloc.camera_calibration.results import CameraMeasurement, PhotonTransferLine
 from planeloc.cameras.camera import Camera
 from planeloc.cameras.noise import NoiseModel
-from planeloc.core.checks import Check
-from planeloc.core.figure_style import ROW_INCHES, checks_height, draw_checks, plane_colour, save_figure
+from planeloc.core.figure_style import FAINT, plane_colour, save_figure
 
 _COLUMNS = 4
-_GREY = "#555555"
+_NOTE_INCHES = 0.35
 
 
-def draw_cameras(path: Path, measured: Sequence[CameraMeasurement], checks: Sequence[Check]) -> None:
-    """Write the figure as PNG: per camera, variance against signal with the residuals below; then the checks."""
+def draw_cameras(path: Path, measured: Sequence[CameraMeasurement]) -> None:
+    """Write the figure as PNG: per camera, variance against signal with the residuals below."""
     columns = min(len(measured), _COLUMNS)
     rows = -(-len(measured) // columns)
-    width = max(3.9 * columns, 11)
-    bottom = checks_height(checks, width) + 2 * ROW_INCHES
-    figure = Figure(figsize=(width, 4.9 * rows + bottom), layout="constrained")
-    heights = [3.4, 1.1] * rows + [bottom]
-    grid = figure.add_gridspec(2 * rows + 1, columns, height_ratios=heights)
+    figure = Figure(figsize=(max(3.9 * columns, 4.5), 4.7 * rows + _NOTE_INCHES), layout="constrained")
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3.4, 1.1] * rows)
     for p, m in enumerate(measured):
         row, column = divmod(p, columns)
         top = figure.add_subplot(grid[2 * row, column])
         below = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
         _draw_transfer(top, m, p, legend=p == 0, label=column == 0)
         _draw_residuals(below, m, p, label=column == 0)
-    below = figure.add_subplot(grid[2 * rows, :])
-    below.set_title("In brackets: declared in the microscope file.", loc="left", fontsize=9, color=_GREY)
-    draw_checks(below, checks, width)
+    figure.supxlabel("in brackets: declared in the microscope file", x=0.01, ha="left", fontsize=9, color=FAINT)
     save_figure(path, figure, "cameras", dpi=150)
 
 
@@ -47,7 +41,7 @@ def _draw_transfer(axes: Axes, m: CameraMeasurement, plane: int, *, legend: bool
     reach = 1.06 * float(levels.signal.max())
     signal = np.array([0.0, reach])
     axes.plot(signal, line.intercept + line.slope * signal, color=colour, lw=2, zorder=2, label="photon transfer line")
-    axes.plot(signal, _declared(m.declared, signal), color=_GREY, lw=1.2, ls=(0, (5, 3)), zorder=1, label="declared")
+    axes.plot(signal, _declared(m.declared, signal), color=FAINT, lw=1.2, ls=(0, (5, 3)), zorder=1, label="declared")
     if m.line_without_em:
         _draw_without_em(axes, m.line_without_em)
     _draw_levels(axes, line, colour)
@@ -87,8 +81,8 @@ def _draw_without_em(axes: Axes, line: PhotonTransferLine) -> None:
     """The line without EM gain, in an inset: its signal and noise are far smaller."""
     inset = axes.inset_axes((0.6, 0.1, 0.36, 0.3))
     signal = np.array([0.0, 1.06 * float(line.bright.levels.signal.max())])
-    inset.plot(signal, line.intercept + line.slope * signal, color=_GREY, lw=1.2)
-    _draw_levels(inset, line, _GREY)
+    inset.plot(signal, line.intercept + line.slope * signal, color=FAINT, lw=1.2)
+    _draw_levels(inset, line, FAINT)
     inset.set_title("without EM gain", fontsize=8)
     inset.tick_params(labelsize=7)
     inset.xaxis.set_major_locator(MaxNLocator(3))

@@ -79,7 +79,7 @@ def measure_cameras(
     frames = {"dark": dark.shape[0], "bright": recorded[0].shape[0]}
     values = camera_values(measured, frames)
     checks = camera_checks(measured, movies, frames, settings)
-    draw = partial(draw_cameras, measured=measured, checks=checks)
+    draw = partial(draw_cameras, measured=measured)
     stop_on_failure(declared_in, values, checks, figure, quality, draw)
     draw(figure)
     write_quality(quality, values, checks)

@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from planeloc.core.figure_style import save_figure
+from planeloc.core.figure_style import AXIAL, LATERAL, save_figure
 from planeloc.evaluation.metrics import Comparison
 from planeloc.evaluation.quality import lateral_sd
 from planeloc.io.localization_table import kept_frames
 
 _SIZE_INCH = (13.0, 7.6)
 _DPI = 150
-_LATERAL, _AXIAL, _NEUTRAL = "#2166ac", "#d6604d", "#4d4d4d"  # distinguishable with any colour vision
+_NEUTRAL = "#4d4d4d"
 _BINS = 60
 _PHOTON_BINS = 10
 
@@ -38,7 +38,7 @@ def write_comparison(
         f"recall {values['recall']:.3f}    precision {values['precision']:.3f}    Jaccard {values['jaccard']:.3f}    "
         f"RMSE lateral {values['rmse_lateral_nm']:.1f} nm    axial {values['rmse_axial_nm']:.1f} nm"
     )
-    for number, (name, colour) in enumerate((("x", _LATERAL), ("y", _LATERAL), ("z", _AXIAL))):
+    for number, (name, colour) in enumerate((("x", LATERAL), ("y", LATERAL), ("z", AXIAL))):
         _error_histogram(axes[number], comparison.error_nm[:, number], name, colour)
     _error_by_depth(axes[3], depths)
     _recall_by_depth(axes[4], depths)
@@ -53,13 +53,13 @@ def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any
     )
     _rate(axes[0], table["frame"].to_numpy(), kept_frames(metadata))
     low, high = metadata["depth_range_nm"]
-    _histogram(axes[1], {"depth": (table["z"], _AXIAL)}, "depth z (nm)", (low, high))
+    _histogram(axes[1], {"depth": (table["z"], AXIAL)}, "depth z (nm)", (low, high))
     for depth in metadata.get("plane_depths_nm") or ():
         axes[1].axvline(depth, color="black", linewidth=0.8, linestyle=":", zorder=0)
     _histogram(axes[2], {"probability": (table["probability"], _NEUTRAL)}, "probability", (0, 1))
     _histogram(axes[3], {"photons": (table["photons"], _NEUTRAL)}, "photons per molecule and frame")
     _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background (photons per pixel)")
-    deviations = {"x, y": (lateral_sd(table), _LATERAL), "z": (table["z_sd"], _AXIAL)}
+    deviations = {"x, y": (lateral_sd(table), LATERAL), "z": (table["z_sd"], AXIAL)}
     _histogram(axes[5], deviations, "standard deviation (nm)")
     _save(path, figure)
 
@@ -93,9 +93,9 @@ def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: 
 
 def _error_by_depth(axes: Axes, depths: Sequence[Mapping[str, Any]]) -> None:
     middle = [np.mean(row["depth_nm"]) for row in depths]
-    for key, label, colour in (("rmse_lateral_nm", "lateral", _LATERAL), ("rmse_axial_nm", "axial", _AXIAL)):
+    for key, label, colour in (("rmse_lateral_nm", "lateral", LATERAL), ("rmse_axial_nm", "axial", AXIAL)):
         axes.plot(middle, [row[key] for row in depths], "o-", color=colour, label=label)
-    axes.plot(middle, [row["bias_z_nm"] for row in depths], "--", color=_AXIAL, linewidth=1, label="bias in z")
+    axes.plot(middle, [row["bias_z_nm"] for row in depths], "--", color=AXIAL, linewidth=1, label="bias in z")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xlabel="true depth z (nm)", ylabel="RMSE (nm)", xlim=(depths[0]["depth_nm"][0], depths[-1]["depth_nm"][1]))
     axes.locator_params(axis="x", nbins=5)

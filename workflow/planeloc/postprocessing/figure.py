@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from planeloc.core.figure_style import save_figure
+from planeloc.core.figure_style import AXIAL, FAINT, LATERAL, save_figure
 from planeloc.core.quality_labels import quantity
 from planeloc.postprocessing.drift_refinement import Trajectory
 from planeloc.postprocessing.sample_drift import SampleDrift
 
 _SIZE_INCH, _DPI = (11.0, 6.4), 150
-_COLOURS = ("#0072b2", "#e69f00", "#009e73")  # of x, y, z (Okabe and Ito's, distinguishable with colour blindness)
-_HALF = "#888888"
+_COLOURS = (LATERAL, LATERAL, AXIAL)  # of x, y, z
 _CROP_NM, _PIXEL_NM = 3000.0, 15.0
 _DETECTABLE = 4.0  # significance of an artificial drift from which an estimate that is not used is drawn
 _MOST_POINTS = 3000  # of a curve
@@ -56,13 +55,15 @@ def write_drift(
         if drawn:
             _curve(panel, found, number)
         else:
-            panel.text(0.5, 0.6, "unknown", transform=panel.transAxes, ha="center", color=_HALF)
-    axes[0].set_title("mean drift zero; band: ± 2 standard deviations", loc="left", fontsize=10)
-    if drawn:
-        axes[0].legend(loc="best", frameon=False, fontsize=9)
+            panel.text(0.5, 0.6, "unknown", transform=panel.transAxes, ha="center", color=FAINT)
+    text = "coloured: drift of the whole field, ± 2 standard deviations; mean zero"
+    if drawn and found.halves:
+        text += "\ngrey: of two halves of the field, each on its own"
+        text += "" if values["sample_drift_corrected"] else "; without a drift, they differ by chance"
+    axes[0].set_title(text, loc="left", fontsize=10)
     axes[-1].set_xlabel("frame")
     axes[-1].set_xlim(0, max(len(subtracted.drift_nm) - 1, 1))
-    _before_and_after(right.subplots(2, 1), table, subtracted, values)
+    _before_and_after(right, table, subtracted, values)
     save_figure(path, figure, "correct-drift")
 
 
@@ -83,18 +84,22 @@ def _curve(axes: Axes, found: SampleDrift, number: int) -> None:
     frame = np.unique(np.linspace(0, len(drift) - 1, _MOST_POINTS).astype(int))
     for half in found.halves:
         values = half.drift_nm[:, number]
-        label = "halves of the field, each on its own" if half is found.halves[0] else None
-        axes.plot(frame, (values - values.mean() + drift.mean())[frame], color=_HALF, linewidth=0.7, label=label)
+        axes.plot(frame, (values - values.mean() + drift.mean())[frame], color=FAINT, linewidth=0.7)
     low, high = (drift + sign * 2 * sd for sign in (-1, 1))
     axes.fill_between(frame, low[frame], high[frame], color=_COLOURS[number], alpha=0.3, linewidth=0)
-    axes.plot(frame, drift[frame], color=_COLOURS[number], linewidth=1.3, label="drift")
+    axes.plot(frame, drift[frame], color=_COLOURS[number], linewidth=1.3)
 
 
-def _before_and_after(axes: NDArray, table: pd.DataFrame, subtracted: Trajectory, values: Mapping[str, float]) -> None:
+def _before_and_after(
+    figure: SubFigure, table: pd.DataFrame, subtracted: Trajectory, values: Mapping[str, float]
+) -> None:
+    """Draw a part of the sample with and without the drift; once, if nothing was subtracted."""
     position, frame = table[["x", "y"]].to_numpy(), table["frame"].to_numpy()
-    titles = ("as localized", "corrected" if values["sample_drift_corrected"] else "unchanged")
+    shown = {"as localized": np.zeros((len(table), 2))}
+    if values["sample_drift_corrected"]:
+        shown["corrected"] = subtracted.drift_nm[frame, :2]
     corner, images = np.zeros(2), []
-    for number, drift in enumerate((np.zeros((len(table), 2)), subtracted.drift_nm[frame, :2])):
+    for number, drift in enumerate(shown.values()):
         place = position - drift
         corner = _densest(place) if number == 0 else corner
         bins = round(_CROP_NM / _PIXEL_NM)
@@ -102,11 +107,13 @@ def _before_and_after(axes: NDArray, table: pd.DataFrame, subtracted: Trajectory
         image = np.histogram2d(place[:, 0], place[:, 1], bins, limits)[0].T
         images.append(gaussian_filter(image, 0.7))
     brightest = max(np.quantile(image, 0.999) for image in images) or 1.0
-    for panel, image, title in zip(axes, images, titles, strict=True):
-        panel.imshow(image, cmap="cividis", norm=PowerNorm(0.5, 0, brightest), extent=(0, _CROP_NM, _CROP_NM, 0))
+    panels = figure.subplots(len(shown), 1, squeeze=False).ravel()
+    for panel, image, title in zip(panels, images, shown, strict=True):
+        panel.imshow(image, cmap="gray", norm=PowerNorm(0.5, 0, brightest), extent=(0, _CROP_NM, _CROP_NM, 0))
         panel.set_title(f"{title}: densest {_CROP_NM / 1000:g} µm of the field", loc="left", fontsize=10)
-        panel.plot([200, 700], [_CROP_NM - 200] * 2, color="white", linewidth=3)
-        panel.text(450, _CROP_NM - 260, "500 nm", color="white", ha="center", va="bottom", fontsize=8)
+        panel.plot([_CROP_NM - 500, _CROP_NM], [1.05 * _CROP_NM] * 2, color="black", linewidth=3, clip_on=False)
+        panel.text(_CROP_NM - 560, 1.05 * _CROP_NM, "500 nm", ha="right", va="center", fontsize=9)
+        panel.set(xlim=(0, _CROP_NM), ylim=(_CROP_NM, 0))
         panel.set_axis_off()
 
 

@@ -11,13 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from planeloc.core.figure_style import save_figure
+from planeloc.core.figure_style import AXIAL, FAINT, LATERAL, MEASURED, MODEL, save_figure
 from planeloc.core.quality_labels import number, quantity
 from planeloc.postprocessing.linking import Links
 
 _SIZE_INCH, _DPI = (11.0, 7.0), 150
-_MEASURED, _LAW = "#56b4e9", "#d55e00"  # Okabe and Ito's, distinguishable with colour blindness
-_BEFORE, _LATERAL, _AXIAL = "#888888", "#0072b2", "#009e73"
 _MOST_FRAMES, _WIDEST = 1000, 99.5  # frames on an axis, and percentile of the blinks that it holds at least
 _BINS = 80
 
@@ -62,31 +60,36 @@ def _lengths(panel: Axes, merged: Columns, links: Links) -> None:
     duration = merged["last_frame"] - merged["frame"] + 1
     most = _end(duration)
     _histogram(panel, duration, most, links.law.lengths(most))
-    panel.set_xlabel("length of a blink, first to last frame")
+    panel.set_xlabel("frames from the first to the last")
     panel.set_title("length of the blinks", loc="left", fontsize=10)
 
 
 def _counts(panel: Axes, merged: Columns, links: Links) -> None:
     most = _end(merged["frames"])
     _histogram(panel, merged["frames"], most, links.law.counts(most))
-    panel.set_xlabel("localizations of a blink")
+    panel.set_xlabel("frames with a localization")
     panel.set_title("localizations of a blink", loc="left", fontsize=10)
 
 
 def _end(value: NDArray[np.int64]) -> int:
-    return int(min(max(np.percentile(value, _WIDEST) * 1.3, 8), _MOST_FRAMES))
+    """Where an axis of whole numbers ends: at the largest, unless few are far beyond the others."""
+    usual = max(np.percentile(value, _WIDEST) * 1.3, 8)
+    return int(min(value.max() if value.max() <= 2 * usual else usual, _MOST_FRAMES))
 
 
 def _histogram(panel: Axes, value: NDArray[np.int64], most: int, law: NDArray[np.float64]) -> None:
     measured = np.bincount(np.minimum(value, most + 1), minlength=most + 2)[1 : most + 1]
     at = np.arange(1, most + 1)
-    panel.bar(at, measured, width=0.85 if most < 100 else 1.0, color=_MEASURED, label="measured")
-    panel.plot(at, len(value) * law[1:], color=_LAW, linewidth=1.8, label="fitted law")
+    panel.bar(at, measured, width=0.85 if most < 100 else 1.0, color=MEASURED, label="measured")
+    panel.plot(at, len(value) * law[1:], color=MODEL, linewidth=1.8, label="fitted law")
     panel.set_yscale("log")
     panel.set_ylim(0.5, max(measured.max(), 1) * 2)
     panel.set_xlim(0.4, most + 0.6)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_ylabel("blinks")
+    if (beyond := int((value > most).sum())) > 0:
+        text = f"{beyond:,} beyond the axis, up to {value.max():,}"
+        panel.text(0.99, 0.72, text, transform=panel.transAxes, ha="right", fontsize=8, color=FAINT)
     panel.legend(frameon=False, fontsize=9)
 
 
@@ -95,8 +98,8 @@ def _gaps(panel: Axes, links: Links) -> None:
     found = links.found.sum(axis=0)
     share = found / max(found.sum(), 1e-9)
     at = np.arange(len(law))
-    panel.bar(at, 100 * share, width=0.7, color=_MEASURED, label="measured")
-    panel.plot(at, 100 * law / max(law.sum(), 1e-9), "o", color=_LAW, markersize=6, label="fitted law")
+    panel.bar(at, 100 * share, width=0.7, color=MEASURED, label="measured")
+    panel.plot(at, 100 * law / max(law.sum(), 1e-9), "o", color=MODEL, markersize=6, label="fitted law")
     panel.set_yscale("log")
     panel.set_ylim(max(1e-3, 50 * share[share > 0].min()) if (share > 0).any() else 1e-3, 150)
     panel.set_xticks(at if len(at) < 16 else at[:: len(at) // 10])
@@ -118,7 +121,7 @@ def _precisions(panel: Axes, merged: Columns, columns: Columns) -> None:
     panel.set_title("stated precision before and after linking", loc="left", fontsize=10)
     known = [sd for sd in sds.values() if len(sd)]
     if not known:
-        panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color=_BEFORE)
+        panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color=FAINT)
         return
     end = max(np.percentile(sd, 96) for sd in known)
     edges = np.linspace(0, end, _BINS + 1)
@@ -126,7 +129,7 @@ def _precisions(panel: Axes, merged: Columns, columns: Columns) -> None:
         if not len(sd):
             continue
         height = np.histogram(sd, edges)[0] / len(sd) / np.diff(edges)
-        colour, after = _LATERAL if "lateral" in name else _AXIAL, when == "of blinks"
+        colour, after = LATERAL if "lateral" in name else AXIAL, when == "of blinks"
         text = f"{name}, {when}: median {number(float(np.median(sd)))} nm"
         panel.stairs(
             height, edges, color=colour, alpha=1 if after else 0.45, linewidth=1.8 if after else 1.2, label=text

@@ -27,11 +27,12 @@ def write_displacements(
     panels = max(len(found) - 1, 1)
     columns = min(panels, _COLUMNS)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(max(_PANEL_INCH * columns, 7), 3.9 * rows + 0.5), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(max(_PANEL_INCH * columns, 7), 3.75 * rows + 0.8), dpi=_DPI, layout="constrained")
     figure.suptitle(_title(found, updated, cameras, settings), fontsize=12, fontweight="bold")
     for plane in range(1, len(found)):
         axes = figure.add_subplot(rows, columns, plane)
-        _draw(axes, found[plane], cameras[plane].name)
+        _draw(axes, found[plane], f"{cameras[plane].name}: transform {'updated' if updated[plane] else 'kept'}")
+    figure.supxlabel("○ measured displacement    ＋ none".replace("＋", "+"), fontsize=10)
     save_figure(path, figure, "update-registration")
 
 
@@ -54,12 +55,10 @@ def _title(
 
 def _draw(axes: Axes, found: Displacement, name: str) -> None:
     edge = found.correlation.shape[0] / 2
-    axes.imshow(found.correlation, cmap="cividis", origin="upper", extent=(-edge, edge, edge, -edge))
-    axes.axhline(0, color="white", linewidth=0.6)
-    axes.axvline(0, color="white", linewidth=0.6)
-    axes.plot(
-        *found.shift_px, "o", markersize=13, markerfacecolor="none", markeredgecolor="#e69f00", markeredgewidth=1.5
-    )
+    axes.imshow(found.correlation, cmap="gray", origin="upper", extent=(-edge, edge, edge, -edge))
+    axes.axhline(0, color="#56b4e9", linewidth=0.8)
+    axes.axvline(0, color="#56b4e9", linewidth=0.8)
+    axes.plot(*found.shift_px, "o", markersize=13, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.5)
     (x, y), (x_sd, y_sd) = found.shift_px, found.sd_px
     axes.set_title(f"{name}\n{x:+.2f} ± {x_sd:.2f}, {y:+.2f} ± {y_sd:.2f} px".replace("-", "−"), fontsize=10)
     axes.set_xlabel("displacement in x (px)")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from planeloc.core.arrays import Array
-from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks, plane_colour, save_figure
+from planeloc.core.figure_style import FAINT, plane_colour, save_figure
 from planeloc.registration.transform_fit import RegisteredPlane
 from planeloc.transforms.camera_transform import Affine, Registration, TransformUncertainty
 from planeloc.transforms.coverage import Coverage
@@ -28,7 +28,6 @@ def draw_registration(
     reference_name: str,
     reference_beads_px: Array,
     planes: Sequence[RegisteredPlane],
-    checks: Sequence[Check],
 ) -> None:
     """Write the figure as PNG: a panel of all fields, then one per camera but the reference, with the residual of every
     bead and the uncertainty of the transform over the field.
@@ -43,15 +42,17 @@ def draw_registration(
     rows = -(-panels // columns)
     height = 4.1 * min(max(shape[0] / shape[1], 0.6), 1.5)
     width = max(4.1 * columns, 9)
-    below = checks_height(checks, width)
-    figure = Figure(figsize=(width, (height + _AROUND) * rows + below), layout="constrained")
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[height + _AROUND] * rows + [below])
+    figure = Figure(figsize=(width, (height + _AROUND) * rows + 0.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1)
+    grid = figure.add_gridspec(rows, columns)
+    key_nm = _key_nm(planes, registration.pixel_size_nm)
     fields = figure.add_subplot(grid[0, 0])
     _draw_fields(fields, reference_name, reference_beads_px, planes, shape)
     _draw_common_field(fields, Coverage(registration, shape))
     for p, plane in enumerate(planes, start=1):
-        _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration)
-    draw_checks(figure.add_subplot(grid[rows, :]), checks, width)
+        _draw_residuals(figure.add_subplot(grid[p // columns, p % columns]), plane, p, registration, key_nm)
+    note = "grey lines: standard deviation of the transform (nm)"
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=9, color=FAINT)
     save_figure(path, figure, "register", dpi=150)
 
 
@@ -86,23 +87,34 @@ def _draw_common_field(axes: Axes, coverage: Coverage) -> None:
     axes.set_title(f"All fields on the reference (● pixel 0, 0)\nshaded: seen by all cameras, {share}", fontsize=10)
 
 
-def _draw_residuals(axes: Axes, plane: RegisteredPlane, index: int, registration: Registration) -> None:
+def _key_nm(planes: Sequence[RegisteredPlane], pixel_nm: float) -> float:
+    """Length of the arrow in the key, the same for all cameras, so that their residuals can be compared."""
+    lengths = [np.hypot(*plane.fit.residual_px[plane.fit.kept].T) for plane in planes]
+    return _nice(float(np.percentile(np.concatenate(lengths), 60)) * pixel_nm) if lengths else 1.0
+
+
+def _draw_residuals(
+    axes: Axes, plane: RegisteredPlane, index: int, registration: Registration, reference_nm: float
+) -> None:
     (rows, columns), pixel, fit = registration.field_px, registration.pixel_size_nm, plane.fit
     _draw_uncertainty(axes, fit.uncertainty, (rows, columns), pixel)
     residual_px = fit.residual_px[fit.kept]
     lengths = np.hypot(*residual_px.T)
-    reference_nm = _nice(float(np.percentile(lengths, 60)) * pixel)
     enlarged = 0.1 * columns / (reference_nm / pixel)  # the key spans a tenth of the field
     arrow = {"angles": "xy", "scale_units": "xy", "scale": 1 / enlarged, "width": 0.006}
     back = np.linalg.inv(fit.transform.jacobian(plane.reference_px))
     arrows = (back @ residual_px[..., None])[..., 0]
+    tips = plane.reference_px + arrows * enlarged
     axes.quiver(*plane.reference_px.T, *arrows.T, color=plane_colour(index), zorder=3, **arrow)
     axes.plot(*plane.reference_px.T, "o", ms=3, color="#777777", zorder=2)
     look = {"arrowstyle": "-|>", "color": "#222222", "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", (0.12, -0.17), (0.02, -0.17), xycoords="axes fraction", arrowprops=look)
-    axes.text(0.14, -0.17, f"{reference_nm:g} nm", transform=axes.transAxes, va="center", fontsize=9)
-    axes.text(0.4, -0.17, "grey lines: standard deviation (nm)", transform=axes.transAxes, va="center", fontsize=9)
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    low, high = np.minimum(tips.min(axis=0), 0) - 1, np.maximum(tips.max(axis=0), (columns, rows)) + 1
+    axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), xlabel="x (px)")
+    axes.add_patch(Rectangle((0, 0), columns, rows, fill=False, edgecolor="#bbbbbb", linewidth=0.8, zorder=0))
+    key = 0.1 * columns / (high[0] - low[0])
+    axes.annotate("", (0.02 + key, -0.2), (0.02, -0.2), xycoords="axes fraction", arrowprops=look)
+    text = f"{reference_nm:g} nm, residual of a bead"
+    axes.text(0.05 + key, -0.2, text, transform=axes.transAxes, va="center", fontsize=9)
     axes.set_aspect("equal")
     rms, left_out = fit.residual_rms_px * pixel, fit.leave_one_out_rms_px * pixel
     axes.set_title(

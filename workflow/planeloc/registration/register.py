@@ -92,7 +92,7 @@ def register(
         checks = quality_checks(values, registered, shape, settings)
 
         def draw(path: Path) -> None:
-            draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered, checks)
+            draw_registration(path, registration, cameras[0].name, positions[0].position_px, registered)
 
         stop_on_failure(files[0], values, checks, Path(figure), Path(quality), draw)
         draw(figure)

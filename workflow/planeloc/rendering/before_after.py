@@ -42,8 +42,8 @@ def write_before_after(
         pictures = tone.pictures([each.mixture(side, (_PIXEL_NM, _PIXEL_NM), colouring) for each, _ in shown])
         for number, (picture, (_, title)) in enumerate(zip(pictures, shown, strict=True)):
             left = number * (picture.shape[1] + GAP_PX)
-            last = number == len(shown) - 1
-            text = f"{side}: {title}"
+            last = number == len(shown) - 1 and side == "xz"  # all panels have the same scale
+            text = f"{side}{', z ↑' if side == 'xz' else ''}: {title}"
             panels.append(Panel(picture, (_PIXEL_NM, _PIXEL_NM), left, top, text, "across" if last else ""))
         top += pictures[0].shape[0] + GAP_PX
     spread = np.ptp(drift_nm, axis=0) if len(drift_nm) else np.zeros(3)

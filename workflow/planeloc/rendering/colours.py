@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from planeloc.core.image_blocks import mean_of_blocks
 
@@ -26,7 +27,7 @@ _OWN = {
     for name, colours in {"depth": _DEPTH, "rainbow": _RAINBOW, "grey": ("#000000", "#ffffff")}.items()
 }
 
-SHORTEST_SIDE_PX = 900  # small fields are enlarged by a whole factor,
+SHORTEST_SIDE_PX = 900  # at least; small fields are enlarged by a whole factor,
 _LONGEST_SIDE_PX = 4096  # large ones reduced by a whole factor
 _ROWS_AT_ONCE = 256  # of a picture, so that its colours are not held twice
 _LEAST_SHARE = 0.02  # pixels below this share of the brightest are halo, not structure
@@ -74,6 +75,13 @@ class ColourMixture:
             coloured = np.bincount(pixel, weights=colours[index, channel], minlength=self.amount.size)
             self._colour[..., channel] += coloured.reshape(self.amount.shape)
 
+    def blur(self, across_px: float, down_px: float) -> None:
+        """Blur densities and colours by a Gaussian of two standard deviations; what leaves the picture is lost."""
+        if not across_px > 0 and not down_px > 0:
+            return
+        for image in (self.amount, *np.moveaxis(self._colour, 2, 0)):
+            image[:] = gaussian_filter(image, (down_px, across_px), mode="constant", truncate=3.0)
+
     def picture(self, brightness: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The mean colour of each pixel at the given brightness (0 … 1), as (rows, columns, 3) bytes."""
         picture = np.empty(self._colour.shape, dtype=np.uint8)
@@ -111,6 +119,6 @@ def sensible_size(picture: NDArray[np.uint8], pixel_nm: float) -> tuple[NDArray[
     if factor > 1:
         rows, columns = (size - size % factor for size in picture.shape[:2])
         return np.rint(mean_of_blocks(picture[:rows, :columns], factor)).astype(np.uint8), pixel_nm * factor
-    factor = max(1, round(SHORTEST_SIDE_PX / min(picture.shape[:2])))
+    factor = math.ceil(SHORTEST_SIDE_PX / min(picture.shape[:2]))
     factor = max(1, min(factor, _LONGEST_SIDE_PX // max(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1), pixel_nm / factor

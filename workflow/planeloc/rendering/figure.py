@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from planeloc.rendering.colours import colour_map, sensible_size
 
 _DPI = 100
 _SLIM = 12  # lines of text that a picture is high at least
+_TITLE, _BAR, _NOTE = 1.5, 1.6, 1.8  # lines of text: above panels with titles, of scale bars, of the note
+_DOWN = 5.0  # the same, of a scale bar beside the picture
 GAP_PX = 12  # between panels
 
 
@@ -36,8 +38,8 @@ GAP_PX = 12  # between panels
 class Panel:
     """A picture (rows, columns, 3) and where it stands; pixel sizes to the right and downwards.
 
-    `bars` are the axes along which it has a scale bar: "", "across", "down" or "across down". `outline` (n, 2) are the
-    corners (x, y) of a polygon on it, in its pixels.
+    `bars` are the axes along which it has a scale bar, below or to the right of it: "", "across", "down" or "across
+    down". That to the right is of z. `outline` (n, 2) are the corners (x, y) of a polygon on it, in its pixels.
     """
 
     picture: NDArray[np.uint8]
@@ -88,14 +90,18 @@ def write_panels(
     printed_columns: int = 1,
     verb: str = "render",
 ) -> None:
-    """Write panels, each pixel as it is, with `note` below them and a colour bar beside them.
+    """Write panels, each pixel as it is, with titles, scale bars and `note` apart from them and a colour bar beside.
 
     `printed_columns` of a journal are the width at which the text is readable. `verb` is the command that writes them.
     """
     width = max(panel.left + panel.picture.shape[1] for panel in panels)
     height = max(panel.top + panel.picture.shape[0] for panel in panels)
     unit = max(width / 60, min(width / 28 / printed_columns, height / _SLIM))  # a line of text, in pixels
-    right, bottom = round((7 if bar else 0.5) * unit), round(2.2 * unit)
+    panels, height = _below_titles(panels, height, round(_TITLE * unit))
+    outside = any("down" in panel.bars and panel.left + panel.picture.shape[1] == width for panel in panels)
+    margin = round(_DOWN * unit) if outside else 0
+    right = margin + round((7 if bar else 0.5) * unit)
+    bottom = round(_NOTE * unit) + round(_BAR * unit) * any("across" in panel.bars for panel in panels)
     total = (width + right, height + bottom)
     titles = [_fitting(panel.title, 0.85 * unit, panel.picture.shape[1] - 0.6 * unit) for panel in panels]
     figure = Figure(figsize=(total[0] / _DPI, total[1] / _DPI), dpi=_DPI, facecolor="black")
@@ -112,17 +118,27 @@ def write_panels(
             line = {"fill": False, "edgecolor": "0.55", "linestyle": (0, (4, 3)), "linewidth": 0.05 * _points(unit)}
             axes.add_patch(Polygon(panel.outline, closed=True, clip_on=True, **line))
         _annotate(axes, panel, unit, min(titles))
+    left = width + margin
     if bar:
         bar_height = min(max(height - 4 * unit, 0.7 * height), 24 * unit)
-        left, low = (width + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
+        left, low = (left + 1.0 * unit) / total[0], (bottom + (height - bar_height) / 2) / total[1]
         place = (left, low, 0.9 * unit / total[0], bar_height / total[1])
         _colour_bar(figure, figure.add_axes(place), bar, unit, bar_height / unit)
     size = _fitting(note, 0.75 * unit, total[0] - unit)
     style = {"color": "0.75", "fontsize": _points(size), "va": "center"}
-    figure.text(0.5 * unit / total[0], 0.5 * bottom / total[1], note, **style)
+    figure.text(0.5 * unit / total[0], 0.5 * _NOTE * unit / total[1], note, **style)
     with atomic_path(path, marks.figure(verb)) as partial:
         # pixel for pixel, whatever matplotlibrc says
         FigureCanvasAgg(figure).print_png(partial, metadata={"Software": marks.software(verb)})
+
+
+def _below_titles(panels: Sequence[Panel], height: int, strip: int) -> tuple[Sequence[Panel], int]:
+    """The panels and their height with a strip above every row of panels, if there are titles."""
+    if not any(panel.title for panel in panels):
+        return panels, height
+    tops = sorted({panel.top for panel in panels})
+    moved = [replace(panel, top=panel.top + strip * (tops.index(panel.top) + 1)) for panel in panels]
+    return moved, height + strip * len(tops)
 
 
 def _points(pixels: float) -> float:
@@ -136,30 +152,24 @@ def _fitting(text: str, size: float, room: float) -> float:
 
 
 def _annotate(axes: Axes, panel: Panel, unit: float, title_px: float) -> None:
-    """Title and scale bars of a panel."""
+    """Title of a panel above it, scale bars below and to the right of it."""
     rows, columns = panel.picture.shape[:2]
-    box = {"facecolor": "black", "alpha": 0.4, "edgecolor": "none", "pad": 0.1 * unit}
+    text = {"color": "white", "fontsize": _points(title_px)}
     if panel.title:
-        text = axes.text(0.3 * unit, 0.25 * unit, panel.title, color="white", va="top", fontsize=_points(title_px))
-        text.set_bbox(box)
-    bar = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.5}
-    style = {"color": "white", "fontsize": _points(0.95 * unit)}
+        axes.text(0.3 * unit, -0.35 * unit, panel.title, va="bottom", **text)
+    bar = {"facecolor": "white", "edgecolor": "none", "clip_on": False}
+    text |= {"fontsize": _points(0.95 * unit), "va": "center"}
     if "across" in panel.bars:
         length_nm = nice_length(max(columns / 6, min(columns / 2.5, 4 * unit)) * panel.pixel_nm[0])
         length = length_nm / panel.pixel_nm[0]
-        left, top = columns - 0.8 * unit - length, rows - 1.1 * unit
+        left, top = columns - 0.3 * unit - length, rows + 0.7 * unit
         axes.add_patch(Rectangle((left, top), length, 0.35 * unit, **bar))
-        middle = min(left + length / 2, columns - 1.9 * unit)
-        text = axes.text(middle, top - 0.2 * unit, length_label(length_nm), ha="center", va="bottom", **style)
-        text.set_bbox(box)
+        axes.text(left - 0.4 * unit, top + 0.175 * unit, length_label(length_nm), ha="right", **text)
     if "down" in panel.bars:
         length_nm = nice_length(rows * panel.pixel_nm[1] / 2.5)
         length = length_nm / panel.pixel_nm[1]
-        left, top = columns - 0.8 * unit, (rows - length) / 2
-        axes.add_patch(Rectangle((left, top), 0.35 * unit, length, **bar))
-        style |= {"ha": "right", "va": "center"}
-        text = axes.text(left - 0.3 * unit, rows / 2, length_label(length_nm), **style)
-        text.set_bbox(box)
+        axes.add_patch(Rectangle((columns + 0.6 * unit, (rows - length) / 2), 0.35 * unit, length, **bar))
+        axes.text(columns + 1.25 * unit, rows / 2, f"{length_label(length_nm)}\nin z", ha="left", **text)
 
 
 def length_label(length_nm: float) -> str:

@@ -28,7 +28,7 @@ _WIDTH_INCH = 13.0
 _DPI = 150
 _RADIUS_PX = 2.6  # of a circle: outside the spot, which stays visible
 _DARK, _BRIGHT = 1.0, 99.7  # percentiles of the pixels drawn black and white; one hot pixel darkens nothing
-_FAINT = 0.55  # opacity of a circle on the planes where its molecule is out of focus
+_FAINT = 0.85  # opacity of a circle on the planes where its molecule is out of focus
 
 
 def write_overlay(
@@ -54,7 +54,7 @@ def write_overlay(
         Normalize(float(depths_nm.min()) - beyond, float(depths_nm.max()) + beyond), colour_map(colours)
     )
     side = (_WIDTH_INCH - 1.6) / planes
-    shape = np.array(rows[0][0].photons.shape)
+    shape = np.max([panel.photons.shape for panels in rows for panel in panels], axis=0)  # of all panels
     heights = [*[min(side * shape[0] / shape[1], 2 * side) + 0.15] * len(rows), 0.62 * side + 0.65]
     figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), dpi=_DPI, layout="constrained")
     axes = figure.subplots(len(rows) + 1, planes, squeeze=False, height_ratios=heights)
@@ -63,7 +63,7 @@ def write_overlay(
     ]
     for row, (panels, frame, count) in enumerate(zip(rows, frames, counts, strict=True)):
         for plane, panel in enumerate(panels):
-            _draw_frame(axes[row, plane], panel, limits[plane], scale)
+            _draw_frame(axes[row, plane], panel, limits[plane], scale, shape)
         axes[row, 0].set_ylabel(f"frame {frame:,}\n{count:,} localization{'' if count == 1 else 's'}", fontsize=11)
     _scale_bar(axes[0, 0], microscope.pixel_size_nm)
     for plane, camera in enumerate(microscope.cameras):
@@ -76,7 +76,10 @@ def write_overlay(
     save_figure(path, figure, "overlay")
 
 
-def _draw_frame(axes: Axes, panel: Panel, limits: NDArray[np.float64], scale: ScalarMappable) -> None:
+def _draw_frame(
+    axes: Axes, panel: Panel, limits: NDArray[np.float64], scale: ScalarMappable, shape: NDArray[np.int64]
+) -> None:
+    """Draw a frame on one camera, in a panel of `shape` (rows, columns): fields of cameras differ at their edges."""
     rows, columns = panel.photons.shape
     left, top = panel.origin_px
     extent = (left, left + columns, top + rows, top)
@@ -89,10 +92,11 @@ def _draw_frame(axes: Axes, panel: Panel, limits: NDArray[np.float64], scale: Sc
         interpolation="none",
     )
     for (x, y), depth, sharp in zip(panel.points_px, panel.depth_nm, panel.sharp, strict=True):
-        style = {"linewidth": 1.8 if sharp else 0.9, "alpha": 1.0 if sharp else _FAINT}
+        style = {"linewidth": 2.2 if sharp else 1.2, "alpha": 1.0 if sharp else _FAINT}
         turn = np.linspace(0, 2 * np.pi, 49)
         axes.plot(x + _RADIUS_PX * np.cos(turn), y + _RADIUS_PX * np.sin(turn), color=scale.to_rgba(depth), **style)
-    axes.set(xlim=(left, left + columns), ylim=(top + rows, top), xticks=[], yticks=[])
+    x, y = left - (shape[1] - columns) / 2, top - (shape[0] - rows) / 2
+    axes.set(xlim=(x, x + shape[1]), ylim=(y + shape[0], y), xticks=[], yticks=[], facecolor="black")
 
 
 def _scale_bar(axes: Axes, pixel_nm: float) -> None:

@@ -31,6 +31,7 @@ from planeloc.io.sample_drift import DRIFT, sample_drift_at
 from planeloc.rendering.before_after import write_before_after
 from planeloc.rendering.colouring import Colouring
 from planeloc.rendering.colours import ColourMixture, brightness, depth_colours, reduction
+from planeloc.rendering.display_blur import blur_note, display_blur_nm
 from planeloc.rendering.figure import ColourBar, write_panels, write_picture
 from planeloc.rendering.gaussians import gaussian_slices
 from planeloc.rendering.grid import Grid, count_frames
@@ -127,7 +128,9 @@ def _render_density(
     seen = drawn.coarsened(reduction(*drawn.shape[1:]))
     outline = _common_field_nm(metadata)
     dashed = "" if outline is None else " · dashed: field that all cameras see"
-    note = _count(table, metadata) + _own_pixels(wanted, seen) + dashed
+    blur_nm = display_blur_nm(table, settings, min(n * drawn.voxel_nm[0] for n in drawn.shape[1:]))
+    mixture.blur(*(blur_nm / drawn.voxel_nm[0],) * 2)  # after the stacks are written
+    note = _count(table, metadata) + _own_pixels(wanted, seen) + dashed + blur_note(blur_nm)
     picture = mixture.picture(brightness(mixture.amount, settings.saturation_percent, settings.gamma))
     del mixture, density  # as large as what drawing the picture takes
     write_picture(files.depth_image, picture, drawn.voxel_nm[0], note, _depth_bar(drawn, settings), outline)
@@ -183,11 +186,11 @@ def _overviews(
     bar = ColourBar(settings.colour_map, box["z"], colouring.label)
     pixel_nm = overview_pixel(scene, settings.pixel_nm)
     if files.projections:
-        panels = orthogonal(scene, pixel_nm, settings.z_stretch, colouring, tone)
-        write_panels(files.projections, panels, _count(table, metadata), bar)
+        panels, remark = orthogonal(scene, pixel_nm, settings.z_stretch, colouring, tone)
+        write_panels(files.projections, panels, _count(table, metadata) + remark, bar)
     if files.slices:
-        panels = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
-        write_panels(files.slices, panels, _count(table, metadata), bar, printed_columns=2)
+        panels, remark = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
+        write_panels(files.slices, panels, _count(table, metadata) + remark, bar, printed_columns=2)
     if files.drift and files.drift_image:
         drift = sample_drift_at(files.drift, DRIFT, table["frame"])
         write_before_after(files.drift_image, scene, drift, colouring, tone, bool(drift.any()))

@@ -19,6 +19,7 @@ from planeloc.io.ome_tiff import write_z_stack
 from planeloc.rendering import view_rules
 from planeloc.rendering.colouring import Colouring, limits_of
 from planeloc.rendering.colours import reduction
+from planeloc.rendering.display_blur import blur_note, display_blur_nm
 from planeloc.rendering.figure import Panel, write_panels, write_picture
 from planeloc.rendering.layouts import Tone, montage, orthogonal, overview_pixel, side_view
 from planeloc.rendering.scene import SIDES, Scene, read_scene
@@ -89,18 +90,23 @@ def _write_picture(path: Path, scene: Scene, colouring: Colouring, note: str, se
     panels: list[Panel]
     if settings.projection == "orthogonal":
         pixel_nm = overview_pixel(scene, settings.pixel_nm)
-        panels = orthogonal(scene, pixel_nm, settings.z_stretch, colouring, tone)
+        panels, remark = orthogonal(scene, pixel_nm, settings.z_stretch, colouring, tone)
     elif settings.projection == "slices":
-        panels = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
+        panels, remark = montage(scene, settings.pixel_nm, settings.montage_slices, colouring, tone)
     elif settings.projection == "xy":
-        (drawn,) = tone.pictures([scene.mixture("xy", (settings.pixel_nm, settings.pixel_nm), colouring)])
+        blur_nm = display_blur_nm(scene.rows, settings, min(scene.size_nm("x"), scene.size_nm("y")))
+        mixture = scene.mixture("xy", (settings.pixel_nm, settings.pixel_nm), colouring)
+        (drawn,) = tone.pictures([mixture], (blur_nm / settings.pixel_nm,) * 2)
         reduced = reduction(*drawn.shape[:2])
         note += "" if reduced == 1 else f" · pixels of {settings.pixel_nm * reduced:g} nm"
+        note += blur_note(blur_nm)
         write_picture(path, drawn, settings.pixel_nm, note, tone.bar(), verb="view")
         return
     else:
-        panels = [side_view(scene, settings.projection, settings.pixel_nm, settings.z_stretch or 1.0, colouring, tone)]
-    write_panels(path, panels, note, tone.bar(), 2 if settings.projection == "slices" else 1, "view")
+        stretch = settings.z_stretch or 1.0
+        panel, remark = side_view(scene, settings.projection, settings.pixel_nm, stretch, colouring, tone)
+        panels = [panel]
+    write_panels(path, panels, note + remark, tone.bar(), 2 if settings.projection == "slices" else 1, "view")
 
 
 def _write_tiff(path: Path, scene: Scene, settings: ViewSettings) -> None:

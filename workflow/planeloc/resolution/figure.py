@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from planeloc.core.checks import Check
-from planeloc.core.figure_style import checks_height, draw_checks, save_figure
+from planeloc.core.figure_style import AXIAL, FAINT, LATERAL, MEASURED, MODEL, save_figure
 from planeloc.core.quality_labels import quantity
 from planeloc.resolution.neighbouring_frames import Precision
 from planeloc.resolution.quality import limit_of, precision_fwhm_nm
@@ -19,42 +18,39 @@ from planeloc.resolution.results import Measured
 from planeloc.resolution.ring_sums import THRESHOLD
 
 _WIDTH, _HEIGHT, _DPI = 11.5, 7.6, 150
-_LATERAL, _AXIAL, _THIRD, _DENSITY, _GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666"  # Okabe and Ito's
 _LIMITS = {"density": "limited by density", "precision": "limited by precision"}
 _PLANAR = (  # name of the sums, colour, dashes, label
-    ("xy", _LATERAL, "-", "molecules, random halves"),
-    ("time", _AXIAL, "--", "molecules, 1st against 2nd half of the movie"),
-    ("unlinked", _THIRD, "-.", "before linking, by blocks of time"),
-    ("naive", _GREY, ":", "before linking, random: counts blinks twice"),
+    ("xy", LATERAL, "-", "molecules, random halves"),
+    ("time", MODEL, "--", "molecules, 1st against 2nd half of the movie"),
+    ("unlinked", FAINT, "-.", "before linking, by blocks of time"),
+    ("naive", FAINT, ":", "before linking, random: counts blinks twice"),
 )
 _SOLID = (
-    ("3d", _LATERAL, "-", "all directions (FSC)"),
-    ("axial", _AXIAL, "-", "along z (30° cone)"),
-    ("xz", _THIRD, "--", "xz projection"),
-    ("yz", _DENSITY, ":", "yz projection"),
+    ("3d", MODEL, "-", "all directions (FSC)"),
+    ("axial", AXIAL, "-", "along z (30° cone)"),
+    ("xz", FAINT, "--", "xz projection"),
+    ("yz", FAINT, ":", "yz projection"),
 )
 
 
-def write_resolution(path: Path, measured: Measured, values: Mapping[str, float], checks: Sequence[Check]) -> None:
-    """Draw correlations in the plane and in 3D, distances in neighbouring frames, resolution against depth, verdicts.
+def write_resolution(path: Path, measured: Measured, values: Mapping[str, float]) -> None:
+    """Draw correlations in the plane and in 3D, distances in neighbouring frames, resolution against depth.
 
     Parameters
     ----------
     values : quality values, for the title.
     """
-    strip = checks_height(checks, _WIDTH)
-    figure = Figure(figsize=(_WIDTH, _HEIGHT + strip), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI, layout="constrained")
     figure.suptitle(_title(values), fontsize=13, fontweight="bold")
-    grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, strip / (_HEIGHT / 2)))
+    grid = figure.add_gridspec(2, 2)
     _correlations(figure.add_subplot(grid[0, 0]), measured, _PLANAR, "a  resolution in x and y")
     _correlations(figure.add_subplot(grid[0, 1]), measured, _SOLID, "b  resolution in 3D")
     pair = grid[1, 0].subgridspec(1, 2)
     lateral, axial = (figure.add_subplot(place) for place in pair)
-    _distances(lateral, measured, values, "lateral", _LATERAL)
+    _distances(lateral, measured, values, "lateral", LATERAL)
     lateral.set_title("c  precision, from neighbouring frames", loc="left", fontsize=10)
-    _distances(axial, measured, values, "axial", _AXIAL)
+    _distances(axial, measured, values, "axial", AXIAL)
     _depth(figure.add_subplot(grid[1, 1]), measured)
-    draw_checks(figure.add_subplot(grid[2, :]), checks, _WIDTH)
     save_figure(path, figure, "measure-resolution")
 
 
@@ -81,7 +77,7 @@ def _correlations(axes: Axes, measured: Measured, lines: Sequence[tuple[str, str
     axes.set_ylabel("correlation of the halves")
     drawn = [line for line in lines if line[0] in measured.sums]
     if not drawn:
-        axes.text(0.5, 0.5, "cannot be told", transform=axes.transAxes, ha="center", color=_GREY)
+        axes.text(0.5, 0.5, "cannot be told", transform=axes.transAxes, ha="center", color=FAINT)
         return
     found = [measured.resolutions[name].nm for name, *_ in drawn]
     known = [nm for nm in found if math.isfinite(nm)]
@@ -107,18 +103,17 @@ def _distances(axes: Axes, measured: Measured, values: Mapping[str, float], dire
     if direction == "lateral":
         axes.set_ylabel("pairs of localizations")
     middle = (found.edges[1:] + found.edges[:-1]) / 2
-    axes.stairs(found.counts, found.edges, fill=True, color="#cccccc")
+    axes.stairs(found.counts, found.edges, fill=True, color=MEASURED)
     if math.isfinite(found.value):
-        axes.plot(middle, found.fit, color=colour, linewidth=1.5, label=f"fit: {_nm(found.value)}")
-        axes.plot(middle, found.background, color="black", linewidth=0.9, linestyle=":", label="other molecules")
-        axes.plot([], [], " ", label=f"stated: {_nm(values[f'stated_precision_{direction}_nm'])} (median)")
+        axes.plot(middle, found.fit, color=colour, linewidth=1.5, label=f"fit, rms of all: {_nm(found.value)}")
+        axes.plot(middle, found.background, color=MODEL, linewidth=0.9, linestyle=":", label="other molecules")
         ratio = values[f"precision_ratio_{direction}"]
         if math.isfinite(ratio):
             axes.plot([], [], " ", label=f"measured / stated: {ratio:.2f}")
         axes.legend(loc="upper right", frameon=False, fontsize=8)
         axes.set_xlim(0, min(found.edges[-1], 9 * found.value))
     else:
-        axes.text(0.5, 0.8, "cannot be told", transform=axes.transAxes, ha="center", color=_GREY)
+        axes.text(0.5, 0.8, "cannot be told", transform=axes.transAxes, ha="center", color=FAINT)
         axes.set_xlim(0, found.edges[-1])
     axes.set_ylim(0, 1.5 * max(found.counts.max(), 1))  # room for the legend
 
@@ -134,11 +129,15 @@ def _depth(axes: Axes, measured: Measured) -> None:
     depth = np.array([(each.low_nm + each.high_nm) / 2 for each in slices])
     frc, sd = np.array([each.frc.nm for each in slices]), np.array([each.frc.sd_nm for each in slices])
     axes.errorbar(
-        depth, frc, np.nan_to_num(sd), fmt="o-", color=_LATERAL, markersize=5, capsize=3, label="measured (FRC)"
+        depth, frc, np.nan_to_num(sd), fmt="o-", color=LATERAL, markersize=5, capsize=3, label="measured (FRC)"
     )
-    axes.plot(depth, precision, "s--", color=_AXIAL, markersize=4, label="precision, FWHM")
+    axes.plot(depth, precision, "s--", color=FAINT, markersize=4, label="precision, FWHM")
     nyquist = [each.spacing.nyquist_nm for each in slices]
-    axes.plot(depth, nyquist, "^:", color=_DENSITY, markersize=5, label="density, Nyquist")
+    axes.plot(depth, nyquist, "^:", color=MODEL, markersize=5, label="density, Nyquist")
+    unknown = [each for each in slices if not math.isfinite(each.frc.nm)]
+    for each in unknown:
+        label = "cannot be told: too few molecules" if each is unknown[0] else None
+        axes.axvspan(each.low_nm, each.high_nm, color="#eeeeee", linewidth=0, zorder=0, label=label)
     limits = [slices[0].low_nm, slices[-1].high_nm]
     if limits[1] > limits[0]:
         axes.set_xlim(*limits)

@@ -99,7 +99,7 @@ def measure_resolution(
     values = resolution_values(measured)
     checks = resolution_checks(values, settings)
     print_warnings(checks)
-    write_resolution(figure, measured, values, checks)
+    write_resolution(figure, measured, values)
     write_json(output, resolution_record(measured, values, settings), RESOLUTION)
     write_quality(quality, values, checks)
     return {"frc_nm": _or_none(values["frc_nm"]), "limited_by": limit_of(values)}

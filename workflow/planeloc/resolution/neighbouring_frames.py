@@ -4,8 +4,10 @@ Two localizations of one molecule differ by √2 of their standard deviation. Al
 some reach are taken. Those of different molecules of the same structure have the distances that pairs many frames apart
 have: these are part of the model, beside molecules anywhere.
 
-A precision in nm is a mean over bright and dim molecules. Whether the stated precision is true is therefore asked of
-differences over their own stated standard deviation.
+Bright molecules are localized more precisely than dim ones: a single width fits the distances of neither, and leaves
+the long distances of dim molecules to the other molecules. In nm, the standard deviations are therefore taken to be
+log-normal, and the precision is their rms. Whether the stated precision is true is asked of differences over their own
+stated standard deviation, which have one width.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ _OTHER_AXES = 8.0  # the same, along the axes that are not looked at
 _FAR_FRAMES, _NEAREST_FAR_FRAMES = 50, 5  # longer than a blink; in a shorter movie, other molecules are anywhere
 _FEWEST_OTHERS = 300  # pairs
 _TIGHTEST = 1e-3  # of the reach, below which a distribution is a point
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(11)  # of the log-normal distribution of standard deviations
+_WIDEST_SPREAD = 0.7  # standard deviation of their logarithm; more of it is other molecules
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ class Precision:
 
     Attributes
     ----------
-    value : standard deviation of one localization along one axis, nm or relative to the stated one; NaN if unknown.
+    value : standard deviation of one localization along one axis (rms over the localizations), nm or relative to the
+        stated one; NaN if unknown.
     sd : its standard deviation.
     edges, counts, fit, background : histogram of distances, and the model with and without the same molecule.
     """
@@ -152,12 +157,12 @@ class Precision:
 
 
 def lateral_precision(pairs: FramePairs, fewest: int) -> Precision:
-    """Precision along x and y, nm: of distances in the plane, a mean over molecules of all brightnesses."""
+    """Precision along x and y, nm: of distances in the plane, rms over molecules of all brightnesses."""
 
     def distances(of: FramePairs) -> NDArray[np.float64]:
         return np.hypot(*of.difference[:, :2].T)
 
-    return _fit(pairs, distances, pairs.reach[0], 2, fewest)
+    return _fit(pairs, distances, pairs.reach[0], 2, fewest, mixed=True)
 
 
 def axial_precision(pairs: FramePairs, lateral_nm: float, fewest: int) -> Precision:
@@ -167,7 +172,7 @@ def axial_precision(pairs: FramePairs, lateral_nm: float, fewest: int) -> Precis
         near = np.hypot(*of.difference[:, :2].T) < 3 * np.sqrt(2) * lateral_nm
         return np.abs(of.difference[near, 2])
 
-    return _fit(pairs, distances, pairs.reach[1], 1, fewest)
+    return _fit(pairs, distances, pairs.reach[1], 1, fewest, mixed=True)
 
 
 def precision_ratio(pairs: FramePairs, axis: int, fewest: int) -> Precision:
@@ -178,7 +183,7 @@ def precision_ratio(pairs: FramePairs, axis: int, fewest: int) -> Precision:
         near = (np.delete(normalised, axis, axis=1) < _OTHER_AXES).all(axis=1)  # NaN where it is not stated
         return normalised[near, axis]
 
-    return _fit(pairs, distances, _REACH_NORMALISED, 1, fewest)
+    return _fit(pairs, distances, _REACH_NORMALISED, 1, fewest, mixed=False)
 
 
 def _fit(
@@ -187,10 +192,13 @@ def _fit(
     reach: float,
     dimensions: int,
     fewest: int,
+    *,
+    mixed: bool,
 ) -> Precision:
     """Fit the distances of the same molecule along one axis or two, beside those of other molecules.
 
-    The likelihood is that of counts in bins, so that the time does not depend on the number of pairs.
+    The likelihood is that of counts in bins, so that the time does not depend on the number of pairs. With `mixed`,
+    standard deviations are log-normal, otherwise all are the same.
     """
     edges = np.linspace(0, reach, _BINS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
@@ -206,22 +214,39 @@ def _fit(
     others = _others(pairs, distances, edges, middle ** (dimensions - 1))
 
     def model(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-        same = middle ** (dimensions - 1) * np.exp(-((middle / np.exp(parameters[0])) ** 2) / 4)
+        same = _same_molecule(middle, np.exp(parameters[0]), _spread(parameters[1]) if mixed else 0.0, dimensions)
         parts = np.array([same / max(same.sum(), 1e-300), *others])
-        shares = np.exp(np.append(0.0, parameters[1:]) - max(0.0, *parameters[1:]))
+        logarithms = np.append(0.0, parameters[1 + mixed :])
+        shares = np.exp(logarithms - logarithms.max())
         return parts * (shares / shares.sum())[:, None]
 
     def loss(parameters: NDArray[np.float64]) -> float:
         return -float(counts @ np.log(model(parameters).sum(axis=0) + 1e-300)) / counts.sum()
 
-    tries = [[np.log(start * factor), *[-2.0] * len(others)] for factor in (0.7, 1.5)]
+    more = [*[0.5] * mixed, *[-2.0] * len(others)]
+    tries = [[np.log(start * factor), *more] for factor in (0.7, 1.5)]
     options = {"xatol": 1e-5, "fatol": 1e-10, "maxiter": 4000, "maxfev": 4000}
     best = min((minimize(loss, t, method="Nelder-Mead", options=options) for t in tries), key=lambda found: found.fun)
     parts = model(best.x) * counts.sum()
-    same, sd = parts[0].sum(), float(np.exp(best.x[0]))
-    known = same >= fewest / 2 and sd < reach / 3
-    value = (sd, sd / np.sqrt(2 * dimensions * same)) if known else (np.nan, np.nan)
+    same, spread = parts[0].sum(), _spread(best.x[1]) if mixed else 0.0
+    rms = float(np.exp(best.x[0] + spread**2))
+    known = same >= fewest / 2 and rms < reach / 3
+    # of the mean square of distances whose variance is distributed log-normally
+    relative_sd = np.sqrt((np.exp(4 * spread**2) * (dimensions + 2) / dimensions - 1) / (4 * max(same, 1)))
+    value = (rms, rms * relative_sd) if known else (np.nan, np.nan)
     return Precision(*value, edges, counts, parts.sum(axis=0), parts[1:].sum(axis=0))
+
+
+def _spread(parameter: float) -> float:
+    """Standard deviation of the logarithm of the standard deviations, from a parameter without limits."""
+    return float(_WIDEST_SPREAD * np.sin(parameter) ** 2)
+
+
+def _same_molecule(distance: NDArray[np.float64], median: float, spread: float, dimensions: int) -> NDArray[np.float64]:
+    """Density of the distances of two localizations whose standard deviation is log-normal, not normalised."""
+    sd = median * np.exp(spread * (_NODES if spread > 0 else np.zeros(1)))[:, None]
+    weights = _WEIGHTS if spread > 0 else np.ones(1)
+    return weights @ (distance ** (dimensions - 1) / sd**dimensions * np.exp(-((distance / sd) ** 2) / 4))
 
 
 def _others(

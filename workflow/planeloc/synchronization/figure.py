@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from planeloc.cameras.camera import Camera
@@ -18,8 +18,8 @@ from planeloc.synchronization.lags import MeasuredLags
 from planeloc.synchronization.quality import in_ranges, in_words
 from planeloc.synchronization.settings import SynchronizeSettings
 
-_SIZE_INCH, _DPI = (10.5, 4.2), 150
-_APART = 0.06  # frames, so that lines of cameras in step do not hide each other
+_WIDTH_INCH, _DPI = 10.5, 150
+_LEAST_SEEN = 0.006  # of the movie, how wide a gap is drawn at least
 _LEFT_OUT = "#b3261e"
 
 
@@ -32,11 +32,11 @@ def write_figure(
     dark: Dark = (),
 ) -> None:
     """Draw lag against frame, and agreement of every camera with the others against lag."""
-    figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(_WIDTH_INCH, max(4.2, 0.9 * len(cameras) + 0.9)), dpi=_DPI, layout="constrained")
     figure.suptitle(_title(found, measured, cameras, settings, dark), fontsize=12, fontweight="bold")
-    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-    for panel in (left, right):
-        panel.spines[["top", "right"]].set_visible(False)
+    left, beside = figure.subfigures(1, 2, width_ratios=(1.5, 1))
+    right = beside.subplots()
+    right.spines[["top", "right"]].set_visible(False)
     _draw_lags(left, found, cameras)
     if measured is None:
         right.text(0.5, 0.5, "not measured", transform=right.transAxes, ha="center", color="#888888")
@@ -73,23 +73,28 @@ def _title(
     return "all cameras are in step"
 
 
-def _draw_lags(panel: Axes, found: CameraFrames, cameras: Sequence[Camera]) -> None:
-    middle = (len(cameras) - 1) / 2
-    for plane, (camera, lags) in enumerate(zip(cameras, found.lags, strict=True)):
-        first = [*(lag.first for lag in lags), found.frames]
-        value = np.array([*(lag.frames for lag in lags), lags[-1].frames]) + (plane - middle) * _APART
-        panel.step(first, value, where="post", color=plane_colour(plane), linewidth=2, label=camera.name)
-    for gap in found.left_out:
-        panel.axvspan(gap.start, gap.stop, color=_LEFT_OUT, alpha=0.25, linewidth=0)
+def _draw_lags(figure: SubFigure, found: CameraFrames, cameras: Sequence[Camera]) -> None:
+    """A strip for every camera, so that those in step do not hide each other."""
     ends = [lag.frames for lags in found.lags for lag in lags]
-    panel.set_ylim(min(*ends, -1) - 0.7, max(*ends, 1) + 0.7)
-    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.set_xlim(0, found.frames)
-    panel.set_xlabel("frame of the movie")
-    panel.set_ylabel("lag (frames)")
-    panel.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
+    panels = figure.subplots(len(cameras), 1, sharex=True, sharey=True, squeeze=False).ravel()
+    least = _LEAST_SEEN * found.frames
+    for plane, (panel, camera, lags) in enumerate(zip(panels, cameras, found.lags, strict=True)):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=1)
+        for gap in found.left_out:
+            start = min(gap.start, found.frames - least)
+            panel.axvspan(start, max(gap.stop, start + least), color=_LEFT_OUT, alpha=0.6, linewidth=0)
+        first = [*(lag.first for lag in lags), found.frames]
+        value = np.array([*(lag.frames for lag in lags), lags[-1].frames])
+        panel.step(first, value, where="post", color=plane_colour(plane), linewidth=2.2, zorder=3)
+        panel.set_title(camera.name, loc="right", fontsize=9, color=plane_colour(plane), pad=2)
+    panels[0].set_ylim(min(*ends, -1) - 0.3, max(*ends, 1) + 0.3)
+    panels[0].yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    panels[0].set_xlim(0, found.frames)
+    panels[-1].set_xlabel("frame of the movie")
+    figure.supylabel("lag behind most cameras (frames)", fontsize=10)
     if found.left_out:
-        panel.set_title("red: a camera has no image of that moment", loc="left", fontsize=9)
+        panels[0].set_title("red: a camera has no image of that moment", loc="left", fontsize=9, color=_LEFT_OUT)
 
 
 def _draw_agreement(panel: Axes, measured: MeasuredLags, cameras: Sequence[Camera]) -> None:

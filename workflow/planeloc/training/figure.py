@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from planeloc.core.figure_style import plane_colour, save_figure
+from planeloc.core.figure_style import AXIAL, LATERAL, MODEL, plane_colour, save_figure
 from planeloc.networks.kinds import NetworkKind, network_kind
 from planeloc.psf import PSF
 
@@ -26,6 +26,7 @@ def draw_training(path: Path, result: TrainingResult) -> None:
     """
     rows = 2 if result.accuracy else 1
     figure = Figure(figsize=(11, 4.2 * rows), layout="constrained", dpi=150)
+    figure.get_layout_engine().set(w_pad=0.15)
     axes = figure.subplots(rows, 2, squeeze=False)
     _draw_learning_curve(axes[0, 0], result.history, network_kind(result.network.kind))
     _draw_psf_comparison(axes[0, 1], result.network.psf, result.psf)
@@ -43,11 +44,11 @@ def _draw_learning_curve(axes, history: History, kind: NetworkKind) -> None:
         axes.text(0.5, 0.5, "no training record beside the weights", ha="center", va="center", transform=axes.transAxes)
         return
     samples = [entry["samples"] / 1000 for entry in history]
-    axes.plot(samples, [e["training_loss"] for e in history], "o-", ms=3, color="0.6", label="training loss")
-    axes.plot(samples, [e["validation_loss"] for e in history], "o-", ms=3, color="C0", label="validation loss")
+    axes.plot(samples, [e["training_loss"] for e in history], "o-", ms=3, color="#bbbbbb", label="training loss")
+    axes.plot(samples, [e["validation_loss"] for e in history], "o-", ms=3, color=MODEL, label="validation loss")
     errors = axes.twinx()
-    errors.plot(samples, [e["lateral_nm"] for e in history], "o--", ms=3, color="C1", label="lateral error")
-    errors.plot(samples, [e["axial_nm"] for e in history], "o--", ms=3, color="C2", label="axial error")
+    errors.plot(samples, [e["lateral_nm"] for e in history], "o--", ms=3, color=LATERAL, label="lateral error")
+    errors.plot(samples, [e["axial_nm"] for e in history], "o--", ms=3, color=AXIAL, label="axial error")
     highest = max(max(entry["lateral_nm"], entry["axial_nm"]) for entry in history)
     errors.set(ylabel=kind.error_label, ylim=(0, 1.5 * highest or None))  # the legend is above
     if kind.loss_has_zero:
@@ -87,7 +88,7 @@ def _against_depth(rows: list[Row], *names: str) -> tuple[list[float], list[floa
 
 def _draw_errors(axes, accuracy: list[Row]) -> None:
     for name, rows, style in _by_brightness(accuracy):
-        for direction, color in (("lateral", "C1"), ("axial", "C2")):
+        for direction, color in (("lateral", LATERAL), ("axial", AXIAL)):
             error, bound = (_against_depth(rows, f"{which}{direction}_nm") for which in ("", "bound_"))
             axes.plot(*error, color=color, label=f"{direction}, {name}", **style)
             axes.plot(*bound, color=color, alpha=style["alpha"], ls=":")
@@ -102,8 +103,8 @@ def _draw_normalised_errors(axes, accuracy: list[Row]) -> None:
     axes.axhline(1.0, color="0.6", lw=1)
     for name, rows, style in _by_brightness(accuracy):
         for columns, color, direction in (
-            (("normalised_error_x", "normalised_error_y"), "C1", "lateral"),
-            (("normalised_error_z",), "C2", "axial"),
+            (("normalised_error_x", "normalised_error_y"), LATERAL, "lateral"),
+            (("normalised_error_z",), AXIAL, "axial"),
         ):
             axes.plot(*_against_depth(rows, *columns), color=color, label=f"{direction}, {name}", **style)
     title = "Calibration of the stated precision (ideal: 1)"
