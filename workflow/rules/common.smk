@@ -14,7 +14,7 @@ from preflight.configuration import (
     simulated_folder,
 )
 from preflight.errors import ConfigurationError
-from preflight.results_of_others import refuse_foreign
+from preflight.results_of_others import is_foreign, refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
 from preflight.views import views_of
@@ -176,6 +176,8 @@ def log_of_error(rule, sample):
 
 def report_failure(kind, output, files):
     """Write verdicts or a page anew."""
+    if is_foreign(output):
+        return
     output.unlink(missing_ok=True)
     # Where the steps run in a container, the command may be missing here: better no verdict than an old one.
     if shutil.which("planeloc"):
