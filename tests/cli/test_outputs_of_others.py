@@ -6,6 +6,7 @@ A command is stopped before it reads anything, so that no valid inputs are neede
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from planeloc.core import marks
 from planeloc.io.exporters import EXPORTERS
 from planeloc_reproduction.cli import paper
 from support import stub_planeloc
+from support.repository import REPOSITORY
 
 RAW = b"II*\0 raw data that no one can record again"
 
@@ -151,3 +153,33 @@ def test_marks_of_different_results_differ() -> None:
             matches = like.startswith(other.begins) and all(word in like for word in other.words)
             matches &= not other.any_of or any(word in like for word in other.any_of)
             assert matches == (other is kind), (kind.name, other.name)
+
+
+WRITES = re.compile(
+    r"\.open\(\"[wax]|\.write_text\(|\.write_bytes\(|\.unlink\(|rmtree\(|\.rmdir\(|\.rename\((?!columns)|savefig\(|print_png\(|\.to_csv\("
+    r"|shutil\.(copy|move)|os\.(remove|rename|replace|link)\("
+)
+PARTIAL = re.compile(r"[( ](partial|unfinished)[.,) /]")
+# Where files are written or removed besides the partial files of `atomic_path`, and how many lines do it.
+ELSEWHERE = {
+    "planeloc/core/files.py": 5,  # `atomic_path` itself
+    "planeloc/core/marks.py": 1,  # `remove_own`
+    "planeloc/core/locks.py": 11,  # locks and leases, by names of their own
+    "planeloc/localization/checkpoints.py": 4,  # parts, by names of their own
+    "planeloc/localization/dask_cluster.py": 2,  # certificates in the folder of the parts
+    "planeloc/movie/chunks.py": 1,  # into the partial folder of a movie
+    "planeloc/movie/writer.py": 1,  # an older manifest, which was looked at
+    "planeloc/simulation/simulate.py": 4,  # into the partial folder of an acquisition
+}
+
+
+def test_files_are_written_and_removed_in_few_places() -> None:
+    """Whoever adds one shows here that it cannot spoil another's file."""
+    found = {}
+    for root, package in (("workflow", "planeloc"), ("reproduction", "planeloc_reproduction")):
+        for path in sorted((REPOSITORY / root / package).rglob("*.py")):
+            text = path.read_text(encoding="utf-8").splitlines()
+            if lines := [line for line in text if WRITES.search(line) and not PARTIAL.search(line)]:
+                found[path.relative_to(REPOSITORY / root).as_posix()] = lines
+    counts = {name: len(lines) for name, lines in found.items()}
+    assert counts == ELSEWHERE, {name: lines for name, lines in found.items() if counts[name] != ELSEWHERE.get(name)}

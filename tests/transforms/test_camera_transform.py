@@ -8,6 +8,7 @@ import torch
 
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import read_json, write_json
+from planeloc.core.marks import REGISTRATION
 from planeloc.registration.transform_fit import fit_transform
 from planeloc.transforms.camera_transform import Affine, Registration
 from planeloc.transforms.resampling import reference_grid, transform_grid
@@ -62,7 +63,7 @@ def test_registrations_of_format_1_are_read(tmp_path: Path) -> None:
     plane = {"matrix": [[1.0, 0.0], [0.0, -1.0]], "shift_px": [0.5, 64.0], "residual_nm": 3.0}
     details = {"height_px": 64, "width_px": 64, "pixel_size_nm": 100.0}
     content = {"format": "planeloc registration 1", "planes": [plane, plane], "details": details}
-    write_json(tmp_path / "old.json", content)
+    write_json(tmp_path / "old.json", content, REGISTRATION)
     old = Registration.read(tmp_path / "old.json")
     assert (
         old.transforms[1].mirrored
@@ -72,7 +73,7 @@ def test_registrations_of_format_1_are_read(tmp_path: Path) -> None:
     old.write(tmp_path / "new.json")
     assert read_json(tmp_path / "new.json")["planes"][1]["uncertainty"] is None
     for change in ({"format": "planeloc registration 9"}, {"planes": []}, {"planes": [{**plane, "model": "spline"}]}):
-        write_json(tmp_path / "bad.json", {**content, **change})
+        write_json(tmp_path / "bad.json", {**content, **change}, REGISTRATION)
         with pytest.raises(PlanelocError, match=r"bad\.json: not a planeloc registration"):
             Registration.read(tmp_path / "bad.json")
     assert torch.equal(

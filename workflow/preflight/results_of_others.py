@@ -26,13 +26,14 @@ def refuse_foreign(outputs: Iterable[tuple[str, float | None]]) -> None:
     lines = [
         f"{path}: is no result of planeloc and would be deleted; move it away, or choose another folder for the results"
         for path, made in outputs
-        if _is_foreign(Path(path), made)
+        if is_foreign(Path(path), made)
     ]
     if lines:
         raise ConfigurationError(*lines)
 
 
-def _is_foreign(path: Path, made: float | None) -> bool:
+def is_foreign(path: Path, made: float | None = None) -> bool:
+    """Whether a path holds what the workflow did not make, which it did last at the time `made`."""
     try:
         if path.is_dir():
             for entry in _files(path):

@@ -24,7 +24,7 @@ from preflight.configuration import (
 )
 from preflight.experiment import watched_path
 from preflight.errors import ConfigurationError
-from preflight.results_of_others import refuse_foreign
+from preflight.results_of_others import is_foreign, refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
 from preflight.views import views_of
@@ -277,6 +277,8 @@ def named_files(files):
 
 def report_failure(kind, outputs, arguments):
     """Write verdicts or a page anew."""
+    if any(map(is_foreign, outputs)):
+        return
     for output in outputs:
         output.unlink(missing_ok=True)
     # Where the steps run in a container, the command may be missing here: better no verdict than an old one.

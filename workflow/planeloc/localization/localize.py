@@ -25,6 +25,7 @@ import torch
 from planeloc.core.devices import choose_device, choose_precision, describe_device
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import sha256
+from planeloc.core.marks import refuse_foreign, table
 from planeloc.core.memory import out_of_memory
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
@@ -91,6 +92,7 @@ def localize(
     PlanelocError : files that cannot be used together, a file or a device that fails, or a cluster that is lost.
     """
     check(settings)
+    refuse_foreign(output, table("localize"))
     inputs = Inputs.read(InputPaths(movie, registration, psf, weights, synchronization))
     inputs.check()
     threshold = settings.threshold or network_kind(inputs.record.kind).detection_threshold

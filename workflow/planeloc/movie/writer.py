@@ -31,6 +31,7 @@ AXES = ("frame", "plane", "y", "x")
 AUTO_CHUNK_BYTES = 16 << 20
 AUTO_CHUNK_FRAMES = 100
 _HASH_BLOCK_BYTES = 1 << 18
+_MARK = {"made_by": "planeloc convert"}  # of `marks.MOVIE`
 _READ_BYTES = 2 << 20  # frames of a source read at once; they fit into the processor's cache
 
 SurveyFunction = Callable[[NDArray[np.uint16]], Any]
@@ -79,9 +80,7 @@ def write_movie(
     with atomic_path(store, marks.MOVIE) as partial:
         some = source.read(0, min(ngff.FRAMES_FOR_CONTRAST, source.shape[0], _frames_at_once(source.shape)))
         shown = ngff.attributes(ARRAY, store.stem, microscope, some)
-        array = _create_array(
-            partial, source.shape, chunk_frames, compression_level, {"ome": shown, "made_by": "planeloc convert"}
-        )
+        array = _create_array(partial, source.shape, chunk_frames, compression_level, {"ome": shown})
         writing = _write_chunks(source, array, store, partial, digest, threads, compression_level, survey)
         written, sources = _hash_sources(source, writing)
         marks.place(manifest).unlink(missing_ok=True)  # an older one would describe the store that is now replaced
@@ -251,7 +250,7 @@ def _create_array(
 ) -> zarr.Array:
     import zarr  # 0.4 s, which reading a movie need not spend
 
-    group = zarr.open_group(store, mode="w", zarr_format=3, attributes=attributes)
+    group = zarr.open_group(store, mode="w", zarr_format=3, attributes={**attributes, **_MARK})
     return group.create_array(
         ARRAY,
         shape=shape,
