@@ -4,7 +4,8 @@
 
 A field of 256 × 256 pixels of 192 nm (49 µm) holds straight filaments over the depth range. A table of localizations on
 them and its ground truth, with nine of ten molecules found and some false positives, are written in portions. Each
-stage then runs in a process of its own: `filter` with its two exports, each export on its own and back, `render` with
+stage then runs in a process of its own: `correct-drift` and `link` of a table whose molecules are on for three frames
+and drift by 300 nm, `filter` with its two exports, each export on its own and back, `render` with
 10 nm pixels and all its files, `view` of a part and of the whole, `measure-resolution` with every row a molecule, and
 `evaluate` with a measured PSF, so that errors are compared with the Cramér–Rao bounds of all molecules. The memory is
 the largest of the process, with some 0.4 GB for the program itself.
@@ -34,8 +35,10 @@ from planeloc.evaluation.evaluate import evaluate
 from planeloc.evaluation.settings import EvaluateSettings
 from planeloc.io import localization_table, parquet, picasso, smap, thunderstorm
 from planeloc.io.importers import import_table
+from planeloc.postprocessing.correct_drift import correct_drift
 from planeloc.postprocessing.filter import filter_localizations
-from planeloc.postprocessing.settings import FilterSettings
+from planeloc.postprocessing.link import link_localizations
+from planeloc.postprocessing.settings import CorrectDriftSettings, FilterSettings, LinkSettings
 from planeloc.psf import SplinePSF, paper_psf, write_psf
 from planeloc.psf.cubic_spline import Knots
 from planeloc.rendering.render import RenderedFiles, render
@@ -60,7 +63,8 @@ TABLE, LINKED, TRUTH, PSF, MICROSCOPE = (
     "psf.h5",
     "microscope.yaml",
 )
-DRIFT = "drift.csv"
+DRIFT, BLINKING = "drift.csv", "blinking.h5"
+ON_FRAMES, MOVED_NM = 3, 300.0
 
 
 def write_inputs(folder: Path, rows: int, density: float) -> None:
@@ -86,12 +90,29 @@ def write_inputs(folder: Path, rows: int, density: float) -> None:
             table.append(found)
             linked.append(found.assign(last_frame=found["frame"], frames=1))
             truth.to_csv(file, index=False, header=start == 0, float_format="%.2f", lineterminator="\n")
+    write_blinking(folder / BLINKING, rows, density, metadata)
     frame = np.arange(metadata["frames"])
     pd.DataFrame({"frame": frame, "x_nm": 0.01 * frame, "y_nm": 0.0, "z_nm": 0.0}).to_csv(folder / DRIFT, index=False)
     write_psf(folder / PSF, measured_psf())
     camera = Camera("benchmark", offset_counts=100, electrons_per_count=0.5, read_noise_electrons=1.6)
     microscope = Microscope("benchmark", PIXEL_NM, cameras=(camera,) * len(paper_psf().plane_depths_nm))
     (folder / MICROSCOPE).write_text(yaml.safe_dump(json.loads(json.dumps(microscope.as_dict()))), encoding="utf-8")
+
+
+def write_blinking(path: Path, rows: int, density: float, metadata: dict) -> None:
+    """A table of about `rows` localizations in which every molecule is found in some frames, and the sample drifts."""
+    blinks, frames = round(rows / (FOUND + FALSE) / ON_FRAMES), metadata["frames"]
+    with localization_table.LocalizationsWriter(path, metadata) as table:
+        for start in range(0, blinks, PORTION):
+            number = np.arange(start, min(start + PORTION, blinks))
+            random = np.random.default_rng([2, start])
+            found, _ = portion((number * ON_FRAMES / density).astype(np.int64), random)
+            found = found.loc[found.index.repeat(ON_FRAMES)]
+            later = np.tile(np.arange(ON_FRAMES), len(found) // ON_FRAMES)
+            found["frame"] = np.minimum(found["frame"].to_numpy() + later, frames - 1)
+            for axis in "xyz":
+                found[axis] += random.normal(0, found[f"{axis}_sd"]) + MOVED_NM * found["frame"] / frames
+            table.append(found.sort_values("frame", kind="stable"))
 
 
 def portion(frame: np.ndarray, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -140,7 +161,14 @@ def stages(folder: Path) -> dict[str, Callable[[], object]]:
     whole = ViewSettings(projection="xz", colour_by="photons", pixel_nm=50)
     viewed = folder / "view.png", folder / "view.ome.tif"
     figures = (folder / "evaluation.json", folder / "evaluation.png")
+    results = {name: [folder / f"{name}{end}" for end in (".png", ".json")] for name in ("drift", "link")}
     return {
+        "correct-drift": lambda: correct_drift(
+            folder / BLINKING, folder / "still.h5", folder / "found.csv", *results["drift"], CorrectDriftSettings()
+        ),
+        "link": lambda: link_localizations(
+            folder / "still.h5", folder / "molecules.h5", *results["link"], LinkSettings(), folder / "found.csv"
+        ),
         "filter, with both exports": lambda: filter_localizations(table, filtered, exports, FilterSettings()),
         **{
             f"export to {name}": partial(read_and, module.write, filtered, written[name])
@@ -175,6 +203,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
     parser.add_argument("--density", type=float, default=100, help="molecules per frame")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    parser.add_argument("--stages", nargs="+", help="only these (those before one may be needed for its input)")
     add_json_option(parser)
     parser.add_argument("--measure", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -185,7 +214,7 @@ def main() -> None:
     for rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             write_inputs(Path(name), rows, options.density)
-            for stage in stages(Path(name)):
+            for stage in options.stages or stages(Path(name)):
                 values = json.loads(run_again(["--measure", stage, name]).splitlines()[-1])
                 record.add(stage=stage, rows=rows, **values, cpu_us_per_row=1e6 * values["cpu_s"] / rows)
     record.show(*TABLES["large_tables"].columns)
