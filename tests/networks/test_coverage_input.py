@@ -6,6 +6,7 @@ import torch
 
 from planeloc.networks.regression import Architecture, RegressionNetwork, with_coverage
 from planeloc.networks.tiled_regression import maps_on_tiles
+from planeloc.networks.training_match import disagreements
 from planeloc.networks.weight_files import load_network, save_network
 from planeloc.training.loop import inherit_weights
 from support.repository import REGRESSION_WEIGHTS as WEIGHTS
@@ -59,6 +60,15 @@ def test_on_tiles_it_is_as_on_whole_frames():
         )
         found = tiled.at(torch.full_like(y, image).flatten(), y.flatten(), x.flatten())
         torch.testing.assert_close(found, whole[image, :, y, x].flatten(1).T, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_without_edges_are_no_answer_to_who_asks_for_them():
+    _, record = load_network(WEIGHTS)
+    asked = replace(record.scene, edges=0.5)
+    reasons = disagreements(record, record.psf, asked, 25.0, "regression")
+    assert reasons == ["it was trained without edges of sensors, which are asked for"]
+    assert not disagreements(record, record.psf, record.scene, 25.0, "regression")
+    assert not disagreements(replace(record, scene=asked), record.psf, record.scene, 25.0, "regression")
 
 
 def test_a_weight_file_keeps_the_shape(tmp_path):

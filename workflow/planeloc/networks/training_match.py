@@ -83,6 +83,8 @@ def _scene_reasons(made_for: Scene, scene: Scene, kind: NetworkKind) -> Iterator
         have, want = getattr(made_for, name), getattr(scene, name)
         if have != want:
             yield f"it was trained with {name} {have}{_FIELD_UNITS.get(name, '')}; {want} is asked for"
+    if scene.edges > 0 and not made_for.edges:
+        yield "it was trained without edges of sensors, which are asked for"
     seen, wanted = made_for.density, scene.density
     covered = seen[0] <= wanted[0] and wanted[1] <= seen[1] if seen and wanted else seen == wanted
     if not covered:
