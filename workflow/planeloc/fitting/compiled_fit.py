@@ -27,8 +27,8 @@ from planeloc.fitting.compiled_library import (
     spline_fields,
 )
 from planeloc.fitting.maximum import Maximum
-from planeloc.fitting.normal_equations import Unknowns, covariance_of_molecules
-from planeloc.fitting.windows import InitialMolecules, OverlappingPairs, pairs_reach_px, window_side
+from planeloc.fitting.normal_equations import Unknowns
+from planeloc.fitting.windows import InitialMolecules, pairs_reach_px, window_side
 from planeloc.psf import PSF
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
@@ -39,7 +39,7 @@ class _Result(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
         "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift",
-        "about_drift", "residual", "weight",
+        "about_drift", "covariance", "residual", "weight",
     )]  # fmt: skip
 
 
@@ -100,7 +100,6 @@ def fit_frames(
     )
     found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
     _run(problem, found, images.dtype)
-    information = (found[name] for name in ("own", "between", "with_drift", "about_drift"))
     return Maximum(
         Unknowns(found["unknowns"], found["drift"]),
         found["cost"],
@@ -108,7 +107,7 @@ def fit_frames(
         found["deviance"],
         found["pixels"],
         found["goodness"],
-        covariance_of_molecules(molecules.frame, OverlappingPairs(pairs[:, 0], pairs[:, 1]), *information),
+        found["covariance"],
         corner,
         found["residual"],
         found["weight"],
@@ -138,6 +137,7 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "own": torch.zeros(count, size, size, **double),
         "between": torch.zeros(pairs, size, size, **double),
         "with_drift": torch.zeros(count, size, drifts, **double),
+        "covariance": torch.zeros(count, size, size, **double),
         "about_drift": torch.eye(drifts, **double).repeat(frames, 1, 1),
         "residual": images.new_zeros(count, planes, pixels),
         "weight": images.new_zeros(count, planes, pixels),

@@ -61,6 +61,7 @@ struct Result {
   double *between;             // (pair_count, 4 + planes, 4 + planes)
   double *with_drift;          // (molecules, 4 + planes, 2 · (planes - 1)) as if nothing overlapped
   double *about_drift;         // (frames, 2 · (planes - 1), 2 · (planes - 1)) as if nothing overlapped
+  double *covariance;          // (molecules, 4 + planes, 4 + planes)
   void *residual, *weight;     // (molecules, planes, side, side) real
 };
 
