@@ -28,7 +28,7 @@ from planeloc.fitting.compiled_library import (
 )
 from planeloc.fitting.drift_information import Likelihood
 from planeloc.fitting.maximum import Maximum
-from planeloc.fitting.normal_equations import Unknowns, covariance_of_molecules
+from planeloc.fitting.normal_equations import Unknowns
 from planeloc.fitting.windows import InitialMolecules, OverlappingPairs, pairs_reach_px, window_side
 from planeloc.psf import PSF
 
@@ -40,7 +40,7 @@ class _Result(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
         "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift",
-        "about_drift", "moved", "gradient", "drift_gradient", "residual", "weight",
+        "about_drift", "moved", "gradient", "drift_gradient", "covariance", "of_known_drift", "residual", "weight",
     )]  # fmt: skip
 
 
@@ -101,9 +101,7 @@ def fit_frames(
     )
     found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
     _run(problem, found, images.dtype)
-    information = (found[name] for name in ("own", "between", "with_drift", "about_drift"))
     likelihood = (found[name] for name in ("own", "between", "moved", "gradient", "drift_gradient"))
-    overlapping = OverlappingPairs(pairs[:, 0], pairs[:, 1])
     return Maximum(
         Unknowns(found["unknowns"], found["drift"]),
         found["cost"],
@@ -111,8 +109,9 @@ def fit_frames(
         found["deviance"],
         found["pixels"],
         found["goodness"],
-        *covariance_of_molecules(molecules.frame, overlapping, *information),
-        overlapping,
+        found["covariance"],
+        found["of_known_drift"],
+        OverlappingPairs(pairs[:, 0], pairs[:, 1]),
         Likelihood(*likelihood),
         corner,
         found["residual"],
@@ -143,6 +142,8 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "own": torch.zeros(count, size, size, **double),
         "between": torch.zeros(pairs, size, size, **double),
         "with_drift": torch.zeros(count, size, drifts, **double),
+        "covariance": torch.zeros(count, size, size, **double),
+        "of_known_drift": torch.zeros(count, size, size, **double),
         "about_drift": torch.eye(drifts, **double).repeat(frames, 1, 1),
         "moved": torch.zeros(count, size, drifts, **double),
         "gradient": torch.zeros(count, size, **double),

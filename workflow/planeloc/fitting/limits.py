@@ -6,7 +6,8 @@ LEAST_DRIFT_SD_NM = 1e-3
 
 # Steps of all molecules of a frame.
 FIRST_DAMPING, LEAST_DAMPING, LARGEST_DAMPING, HOLD = 1e-3, 1e-9, 1e6, 1e12
-DAMPING_INCREASE, DAMPING_DECREASE, DAMPING_OF_REJECTED = 10.0, 5.0, 4.0  # factors
+DAMPING_INCREASE, DAMPING_DECREASE = 10.0, 5.0  # factors
+DAMPING_OF_REJECTED = 0.3  # at least, of molecules whose windows a rejected step explains worse; others keep theirs
 COST_TOLERANCE = 1e-6  # relative, by which a step may raise the cost: rounding
 LARGEST_LOSS, LARGEST_GAIN = 0.8, 4.0  # of photons in a step, relative
 LARGEST_STEP_PX, LARGEST_STEP_Z_NM = 0.5, 150.0

@@ -93,10 +93,10 @@ class TensorFit:
         of_better = better[frame]
         stays = away & moving[frame] & (of_better | (damping > limits.HOLD_DAMPING))
         held = torch.cat(((held[:, 0] | stays)[:, None].expand(-1, 3), held[:, 3:]), dim=1)
-        damping = torch.where(
-            then.deviance > now.deviance, damping * limits.DAMPING_INCREASE, damping / limits.DAMPING_DECREASE
-        )
-        damping = torch.where(of_better, damping, damping * limits.DAMPING_OF_REJECTED)
+        raised, lowered = damping * limits.DAMPING_INCREASE, damping / limits.DAMPING_DECREASE
+        raised = torch.where(of_better, raised, raised.clamp(min=limits.DAMPING_OF_REJECTED))
+        lowered = torch.where(of_better, lowered, damping)
+        damping = torch.where(then.deviance > now.deviance, raised, lowered)
         damping = damping.clamp(limits.LEAST_DAMPING, limits.LARGEST_DAMPING)
         large = (now.equations.gradient.molecules * step.molecules).sum(dim=1) > limits.SMALL_STEP
         now = then.in_frames(better, now)

@@ -9,7 +9,7 @@
 namespace planeloc {
 
 // out (rows) += factor · matrix (rows, columns) · vector (columns)
-inline void add_product(const double *matrix, const double *vector, int64_t rows, int64_t columns, double factor, double *out) {
+inline void add_product(const double *matrix, const double *vector, int64_t rows, int64_t columns, double factor, double *__restrict out) {
   for (int64_t r = 0; r < rows; ++r) {
     double sum = 0;
     for (int64_t c = 0; c < columns; ++c) sum += matrix[r * columns + c] * vector[c];
@@ -18,7 +18,7 @@ inline void add_product(const double *matrix, const double *vector, int64_t rows
 }
 
 // out (columns) += factor · matrixᵀ · vector (rows)
-inline void add_transposed(const double *matrix, const double *vector, int64_t rows, int64_t columns, double factor, double *out) {
+inline void add_transposed(const double *matrix, const double *vector, int64_t rows, int64_t columns, double factor, double *__restrict out) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) out[c] += factor * vector[r] * matrix[r * columns + c];
 }
@@ -29,7 +29,28 @@ inline double dot(const double *a, const double *b, int64_t count) {
   return sum;
 }
 
-// Inverse by elimination with pivots of a (size, size) matrix whose unknowns may have any units; not finite if singular.
+// Inverse of a positive definite (SIZE, SIZE) matrix with ones on its diagonal, in place; whether it is one.
+template <int SIZE>
+inline bool invert_in_place(double *matrix) {
+  for (int k = 0; k < SIZE; ++k) {
+    double *row = matrix + k * SIZE;
+    const double pivot = row[k];
+    if (!(pivot > 1e-12)) return false;
+    row[k] = 1;
+    for (int c = 0; c < SIZE; ++c) row[c] /= pivot;
+    for (int r = 0; r < SIZE; ++r) {
+      if (r == k) continue;
+      double *other = matrix + r * SIZE;
+      const double factor = other[k];
+      other[k] = 0;
+      for (int c = 0; c < SIZE; ++c) other[c] -= factor * row[c];
+    }
+  }
+  return true;
+}
+
+// Inverse by elimination, with pivots unless the size is SIZE, of a (size, size) matrix whose unknowns may have any units; not finite if singular.
+template <int SIZE = 0>
 inline void invert(const double *matrix, int64_t size, double *inverse, std::vector<double> &work) {
   work.resize(size * size + size);
   double *left = work.data(), *scale = left + size * size;
@@ -39,6 +60,15 @@ inline void invert(const double *matrix, int64_t size, double *inverse, std::vec
       left[i * size + j] = matrix[i * size + j] * scale[i] * scale[j];
       inverse[i * size + j] = i == j;
     }
+  if constexpr (SIZE > 0) {
+    double scaled[SIZE * SIZE];
+    std::copy_n(left, SIZE * SIZE, scaled);
+    if (invert_in_place<SIZE>(scaled)) {
+      for (int i = 0; i < SIZE; ++i)
+        for (int j = 0; j < SIZE; ++j) inverse[i * SIZE + j] = scaled[i * SIZE + j] * scale[i] * scale[j];
+      return;
+    }
+  }
   for (int64_t column = 0; column < size; ++column) {
     int64_t pivot = column;
     for (int64_t r = column + 1; r < size; ++r)

@@ -1,6 +1,7 @@
 // Multi-emitter fit of frames, one after the other; planeloc/fitting/multi_emitter.py explains the iterations and has the
 // same in PyTorch.
 
+#include "covariance.h"
 #include "frame_model.h"
 #include "goodness_of_fit.h"
 
@@ -28,7 +29,6 @@ class FrameFit {
   void fit() {
     const int64_t count = model_.count(), size = model_.size();
     model_.evaluate(model_.start(), true, now_);
-    accepted_ = true;
     held_.assign(count, 0);
     Numbers damping(count, p_.first_damping), of_unknowns(count * size);
     std::vector<uint8_t> away(count);
@@ -46,12 +46,14 @@ class FrameFit {
       int64_t large = 0;
       for (int64_t i = 0; i < count; ++i) {
         if (away[i] && (better || damping[i] > p_.hold_damping)) held_[i] = 1;
-        damping[i] = then_.deviance[i] > now_.deviance[i] ? damping[i] * p_.damping_increase : damping[i] / p_.damping_decrease;
-        if (!better) damping[i] *= p_.damping_of_rejected;
+        const bool worse = then_.deviance[i] > now_.deviance[i];
+        if (worse)
+          damping[i] = std::max(damping[i] * p_.damping_increase, better ? 0 : p_.damping_of_rejected);
+        else if (better)
+          damping[i] /= p_.damping_decrease;
         damping[i] = std::clamp(damping[i], p_.least_damping, p_.largest_damping);
         large += dot(now_.equations.gradient.molecules.data() + i * size, step_.molecules.data() + i * size, size) > p_.small_step;
       }
-      accepted_ = better;
       if (!better) continue;
       std::swap(now_, then_);
       if (double(large) <= p_.unfinished * double(count)) break;
@@ -101,7 +103,9 @@ class FrameFit {
     std::copy(equations.drift_gradient.begin(), equations.drift_gradient.end(), out_.drift_gradient + first * drifts);
     for (int64_t i = 0; i < count; ++i) out_.pixels[first + i] = model_.used_pixels(i);
     const int64_t window = first * p_.planes * p_.side * p_.side;
-    model_.write_residuals(now_.at, accepted_, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);
+    model_.write_residuals(now_.at, static_cast<real *>(out_.residual) + window, static_cast<real *>(out_.weight) + window);
+    covariance_.write(equations, model_.pairs(), out_.covariance + first * size * size,
+                      out_.of_known_drift + first * size * size);
     goodness_.write(now_, out_.goodness + first);
   }
 
@@ -109,11 +113,11 @@ class FrameFit {
   Result &out_;
   FrameModel<real> model_;
   GoodnessOfFit<real> goodness_;
+  Covariance covariance_;
   std::unique_ptr<Solver> solver_;
   Evaluation now_, then_;
   Unknowns step_, proposed_;
   std::vector<uint8_t> held_;
-  bool accepted_ = true;  // whether the model was evaluated last at `now_`
 };
 
 template <class real>

@@ -34,7 +34,7 @@ class FrameModel {
         size_(4 + problem.planes),
         drifts_(2 * (problem.planes - 1)),
         images_(unit_images<real>(problem)),
-        sum_(problem.planes * problem.rows * problem.columns),
+        sum_(problem.planes * problem.rows * problem.columns + LANES),
         windows_on_(sum_.size()) {}
 
   int64_t size() const { return size_; }
@@ -49,38 +49,45 @@ class FrameModel {
     first_ = first, count_ = count;
     const int64_t all = count * p_.planes;
     for (auto *values : {&photons_, &background_, &use_, &share_, &expected_, &weight_}) values->assign(all * pixels_, real(0));
-    rows_.assign(all * PER_PLANE * pixels_, real(0));
+    rows_.resize(all * PER_PLANE * pixels_);
+    for (int64_t row = 0; row < all * PER_PLANE; ++row)  // behind the image: what is multiplied by no weight is a number
+      std::fill_n(rows_.begin() + row * pixels_ + p_.side * p_.side, pixels_ - p_.side * p_.side, real(0));
     corner_.resize(all * 2);
     used_.assign(count, 0.0);
     pairs_.resize(2 * pair_count);
     for (int64_t k = 0; k < 2 * pair_count; ++k) pairs_[k] = p_.pairs[2 * first_pair + k] - first;
     coupling_.assign(pair_count * p_.planes * PER_PLANE * PER_PLANE, 0.0);
+    products_.resize(all * PER_PLANE * (PER_PLANE + 1)), deviances_.resize(2 * all);
+    evaluated_ = false;
     for (int64_t window = 0; window < all; ++window) cut(frame, window);
     share_pixels();
+    find_neighbours();
     set_priors();
   }
 
-  // Evaluate the posterior; without `update_coupling` what pairs share is that of the last time.
+  // Evaluate the posterior; without `update_coupling` what pairs share is that of the last time. Windows in which
+  // nothing changed since the last evaluation keep what was found then.
   void evaluate(const Unknowns &at, bool update_coupling, Evaluation &out) {
-    expect(at);
+    find_changes(at);
     out.at = at;
     out.equations.clear(count_, size_, drifts_, int64_t(pairs_.size()) / 2);
     out.deviance.assign(count_, 0.0);
     out.cost = 0;
     for (int64_t k = 0; k < drifts_; ++k) out.cost += drift_precision_[k] * at.drift[k] * at.drift[k];
-    for (int64_t i = 0; i < count_; ++i)
-      for (int64_t plane = 0; plane < p_.planes; ++plane) add_window(i, plane, out);
-    if (update_coupling)
-      for (int64_t k = 0; k < int64_t(pairs_.size()) / 2; ++k)
-        for (int64_t plane = 0; plane < p_.planes; ++plane) couple(k, plane);
+    // One plane after the other: its windows and the coefficients of its PSF stay in the second-level cache.
+    for (int64_t plane = 0; plane < p_.planes; ++plane) {
+      expect(at, plane);
+      for (int64_t i = 0; i < count_; ++i) add_window(i, plane, out);
+      for (int64_t k = 0; update_coupling && k < int64_t(pairs_.size()) / 2; ++k) couple(k, plane);
+    }
     add_couplings(at, out.equations);
     add_priors(at, out);
   }
 
-  // Write what the model leaves, and inverse variances, of every window without its padding. `is_last`: `at`
-  // was evaluated last.
-  void write_residuals(const Unknowns &at, bool is_last, real *residual, real *weight) {
-    if (!is_last) expect(at);
+  // Write what the model leaves, and inverse variances, of every window without its padding.
+  void write_residuals(const Unknowns &at, real *residual, real *weight) {
+    find_changes(at);
+    for (int64_t plane = 0; plane < p_.planes; ++plane) expect(at, plane);
     for (int64_t window = 0; window < count_ * p_.planes; ++window)
       for (int64_t from = window * pixels_; from < window * pixels_ + p_.side * p_.side; ++from) {
         *residual++ = photons_[from] - expected_[from];
@@ -89,6 +96,9 @@ class FrameModel {
   }
 
  private:
+  using Chunk = Row<real, 1>;
+  using Lanes = typename Chunk::Lanes;
+
   void cut(int64_t frame, int64_t window) {
     const int64_t plane = window % p_.planes, field = p_.rows * p_.columns, molecule = window / p_.planes;
     const real *image = static_cast<const real *>(p_.images) + (frame * p_.planes + plane) * field;
@@ -161,23 +171,85 @@ class FrameModel {
     return p_.axes + 4 * ((first_ + molecule) * p_.planes + plane);
   }
 
-  // Images of one photon, derivatives, and the expectation and weight of all pixels.
-  void expect(const Unknowns &at) {
-    for (int64_t i = 0; i < count_; ++i)
-      for (int64_t plane = 0; plane < p_.planes; ++plane) image_window(at, i, plane);
-    for (int64_t window = 0; window < count_ * p_.planes; ++window) {
-      const int64_t plane = window % p_.planes;
-      real *expected = expected_.data() + window * pixels_, *weight = weight_.data() + window * pixels_;
-      const real *level = background_.data() + window * pixels_, *use = use_.data() + window * pixels_;
-      std::copy_n(level, pixels_, expected);
-      on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
-        for (int64_t k = 0; k < n; ++k) expected_[in + k] += sum_[on + k];
-      });
-      const real slope = real(p_.slope[plane]), read = real(p_.read_variance[plane]), darkest = real(p_.darkest_photons);
-      for (int64_t k = 0; k < pixels_; ++k) weight[k] = use[k] / (slope * std::max(expected[k], darkest) + read);
+  // Molecules whose windows overlap on any plane, each its own neighbour.
+  void find_neighbours() {
+    neighbours_.clear(), first_neighbour_.assign(1, 0);
+    for (int64_t i = 0; i < count_; ++i) {
+      for (int64_t j = 0; j < count_; ++j) {
+        bool overlap = false;
+        for (int64_t plane = 0; plane < p_.planes && !overlap; ++plane) {
+          const int64_t *a = corner_.data() + 2 * (i * p_.planes + plane), *b = corner_.data() + 2 * (j * p_.planes + plane);
+          overlap = std::abs(a[0] - b[0]) < p_.side && std::abs(a[1] - b[1]) < p_.side;
+        }
+        if (overlap) neighbours_.push_back(j);
+      }
+      first_neighbour_.push_back(int64_t(neighbours_.size()));
     }
-    for (int64_t window = 0; window < count_ * p_.planes; ++window)
-      on_sensor(window, [&](int64_t, int64_t on, int64_t n) { std::fill_n(sum_.begin() + on, n, real(0)); });
+  }
+
+  // Which molecules move, and whose windows change, since the last evaluation.
+  void find_changes(const Unknowns &at) {
+    moves_.assign(count_, 0), touched_.assign(count_, 0), drifts_now_ = !evaluated_, changes_ = false;
+    for (int64_t k = 0; k < drifts_ && !drifts_now_; ++k) drifts_now_ = at.drift[k] != last_.drift[k];
+    for (int64_t i = 0; i < count_; ++i) {
+      const double *now = at.molecules.data() + i * size_, *before = evaluated_ ? last_.molecules.data() + i * size_ : nullptr;
+      moves_[i] = !before || !std::equal(now, now + 3, before);
+      if (!moves_[i] && !drifts_now_ && std::equal(now + 3, now + size_, before + 3)) continue;
+      changes_ = true;
+      for (int64_t k = first_neighbour_[i]; k < first_neighbour_[i + 1]; ++k) touched_[neighbours_[k]] = 1;
+    }
+    last_ = at, evaluated_ = true;
+  }
+
+  // Images of one photon, derivatives, and the expectation and weight of all pixels of a plane, where they change.
+  void expect(const Unknowns &at, int64_t plane) {
+    if (!changes_) return;
+    for (int64_t i = 0; i < count_; ++i)
+      if (moves_[i] || (plane && drifts_now_)) image_window(at, i, plane);
+    for (int64_t i = 0; i < count_; ++i) add_to_sum(at, i, plane);
+    for (int64_t i = 0; i < count_; ++i)
+      if (touched_[i]) expect_window(i * p_.planes + plane);
+    const Lanes zero = {};
+    for (int64_t i = 0; i < count_; ++i)
+      on_sensor(i * p_.planes + plane, [&](int64_t, int64_t on, int64_t n) {
+        for (int64_t k = 0; k < n; k += LANES) std::memcpy(sum_.data() + on + k, &zero, sizeof zero);
+      });
+  }
+
+  // Light of a molecule onto its pixels. Rows are added in whole vectors, with nothing beyond the window.
+  void add_to_sum(const Unknowns &at, int64_t i, int64_t plane) {
+    const int64_t window = i * p_.planes + plane, start = window * pixels_;
+    const double *molecule = at.molecules.data() + i * size_;
+    const real photons = real(molecule[3] * p_.brightness[plane]), level = real(molecule[4 + plane]);
+    const real *unit = rows_.data() + (window * PER_PLANE + 3) * pixels_, *share = share_.data() + start;
+    on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
+      for (int64_t k = 0; k < n; k += LANES) {
+        Lanes image, part, sum;
+        Chunk::load(unit + in - start + k, image), Chunk::load(share + in - start + k, part), Chunk::load(sum_.data() + on + k, sum);
+        Lanes light = photons * image + level * part;
+        if (n - k < LANES) lanes_.keep(n - k, light);
+        sum += light;
+        std::memcpy(sum_.data() + on + k, &sum, sizeof sum);
+      }
+    });
+  }
+
+  void expect_window(int64_t window) {
+    const int64_t plane = window % p_.planes;
+    real *expected = expected_.data() + window * pixels_, *weight = weight_.data() + window * pixels_;
+    const real *level = background_.data() + window * pixels_, *use = use_.data() + window * pixels_;
+    std::copy_n(level, pixels_, expected);
+    on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
+      for (int64_t k = 0; k < n; k += LANES) {
+        Lanes value, sum;
+        Chunk::load(expected_.data() + in + k, value), Chunk::load(sum_.data() + on + k, sum);
+        if (n - k < LANES) lanes_.keep(n - k, sum);
+        value += sum;
+        std::memcpy(expected_.data() + in + k, &value, sizeof value);
+      }
+    });
+    const real slope = real(p_.slope[plane]), read = real(p_.read_variance[plane]), darkest = real(p_.darkest_photons);
+    for (int64_t k = 0; k < pixels_; ++k) weight[k] = use[k] / (slope * std::max(expected[k], darkest) + read);
   }
 
   void image_window(const Unknowns &at, int64_t i, int64_t plane) {
@@ -189,28 +261,26 @@ class FrameModel {
     for (int axis = 0; axis < 2; ++axis)
       place[axis] = (mapped[axis] - double(corner_[2 * window + axis])) * p_.pixel_nm + a[2 * axis] * moved[0] +
                     a[2 * axis + 1] * moved[1];
-    real *rows = rows_.data() + window * PER_PLANE * pixels_, *unit = rows + 3 * pixels_;
-    images_->write(plane, real(place[0]), real(place[1]), real(p_.depths_nm[plane] - molecule[2]), unit, rows, rows + pixels_,
-                  rows + 2 * pixels_);
+    real *rows = rows_.data() + window * PER_PLANE * pixels_;
+    images_->write(plane, real(place[0]), real(place[1]), real(p_.depths_nm[plane] - molecule[2]), rows + 3 * pixels_, rows,
+                  rows + pixels_, rows + 2 * pixels_);
     std::copy_n(share_.data() + window * pixels_, pixels_, rows + 4 * pixels_);
-    const real photons = real(molecule[3] * p_.brightness[plane]), level = real(molecule[4 + plane]);
-    const int64_t first_pixel = window * pixels_;
-    on_sensor(window, [&](int64_t in, int64_t on, int64_t n) {
-      for (int64_t k = 0; k < n; ++k) sum_[on + k] += photons * unit[in - first_pixel + k] + level * share_[in + k];
-    });
   }
 
   // Deviance of a window, and its information and gradient.
   void add_window(int64_t i, int64_t plane, Evaluation &out) {
     const int64_t window = i * p_.planes + plane;
     const real *rows = rows_.data() + window * PER_PLANE * pixels_;
-    add_deviance(i, window, plane, out);
-    real sums[PER_PLANE][PER_PLANE + 1] = {};
-    weighted_products<0>(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
-                         expected_.data() + window * pixels_, pixels_, sums);
-    double products[PER_PLANE * (PER_PLANE + 1)];
-    for (int a = 0; a < PER_PLANE; ++a)
-      for (int b = 0; b <= PER_PLANE; ++b) products[a * (PER_PLANE + 1) + b] = double(b < a ? sums[b][a] : sums[a][b]);
+    double *products = products_.data() + window * PER_PLANE * (PER_PLANE + 1);
+    if (touched_[i]) {
+      measure_deviance(window, plane);
+      real sums[PER_PLANE][PER_PLANE + 1] = {};
+      weighted_products<0>(rows, weight_.data() + window * pixels_, photons_.data() + window * pixels_,
+                           expected_.data() + window * pixels_, pixels_, sums);
+      for (int a = 0; a < PER_PLANE; ++a)
+        for (int b = 0; b <= PER_PLANE; ++b) products[a * (PER_PLANE + 1) + b] = double(b < a ? sums[b][a] : sums[a][b]);
+    }
+    out.deviance[i] += deviances_[2 * window], out.cost += deviances_[2 * window + 1];
     double turned[PER_PLANE * (PER_PLANE + 1)];
     to_reference(products, PER_PLANE + 1, axes(i, plane), out.at, i, plane, turned);
     double blocks[PER_PLANE * PER_PLANE];
@@ -230,7 +300,8 @@ class FrameModel {
     add_moving(blocks, false, i, plane, out.equations.with_drift_alone, out.equations.about_drift_alone);
   }
 
-  void add_deviance(int64_t i, int64_t window, int64_t plane, Evaluation &out) {
+  // Deviance of a window, and by its share of every pixel.
+  void measure_deviance(int64_t window, int64_t plane) {
     const int64_t start = window * pixels_;
     const real slope = real(p_.slope[plane]), shift = real(p_.read_variance[plane] / p_.slope[plane]);
     real whole[PIXEL_BLOCK] = {}, own[PIXEL_BLOCK] = {};
@@ -243,7 +314,9 @@ class FrameModel {
         whole[k] += deviance;
         own[k] += deviance * share_[block + k];
       }
-    for (int k = 0; k < PIXEL_BLOCK; ++k) out.deviance[i] += double(whole[k]), out.cost += double(own[k]);
+    double *sums = deviances_.data() + 2 * window;
+    sums[0] = sums[1] = 0;
+    for (int k = 0; k < PIXEL_BLOCK; ++k) sums[0] += double(whole[k]), sums[1] += double(own[k]);
   }
 
   double factor(const Unknowns &at, int64_t i, int64_t plane, int row) const {
@@ -303,24 +376,35 @@ class FrameModel {
     std::fill_n(sums, PER_PLANE * PER_PLANE, 0.0);
     if (right <= left || bottom <= top) return;
     const int64_t common = padded((right - left) * (bottom - top));
-    shared_.assign(2 * PER_PLANE * common, real(0));
-    int64_t to = 0;
-    for (int64_t r = top; r < bottom; ++r, to += right - left)
-      for (int a = 0; a < PER_PLANE; ++a) {
-        const real *from = rows_.data() + (one * PER_PLANE + a) * pixels_ + r * p_.side + left;
-        const real *weight = weight_.data() + one * pixels_ + r * p_.side + left;
-        const real *other = rows_.data() + (two * PER_PLANE + a) * pixels_ + (r + y) * p_.side + left + x;
-        real *here = shared_.data() + a * common + to, *there = here + PER_PLANE * common;
-        for (int64_t k = 0; k < right - left; ++k) here[k] = from[k] * weight[k], there[k] = other[k];
-      }
+    const int64_t pixels = (right - left) * (bottom - top);
+    shared_.resize(2 * PER_PLANE * common + LANES);
+    // Rows are copied in whole vectors: what is too much, the next row overwrites.
+    for (int a = 0; a < 2 * PER_PLANE; ++a) {
+      const bool is_second = a >= PER_PLANE;
+      const real *weight = weight_.data() + one * pixels_ + top * p_.side + left;
+      const real *from = rows_.data() + (is_second ? (two * PER_PLANE + a - PER_PLANE) * pixels_ + (top + y) * p_.side + left + x
+                                                   : (one * PER_PLANE + a) * pixels_ + top * p_.side + left);
+      real *to = shared_.data() + a * common;
+      for (int64_t r = top; r < bottom; ++r, to += right - left, from += p_.side, weight += p_.side)
+        for (int64_t k = 0; k < right - left; k += LANES) {
+          Chunk values;
+          values.add(1, from + k);
+          if (!is_second) values.multiply(weight + k);
+          values.store(to + k);
+        }
+      std::fill(to, to + common - pixels, real(0));
+    }
+    constexpr int STEP = PIXEL_BLOCK * sizeof(float) / sizeof(real);  // pixels whose sums stay in registers
+    using Block = Row<real, STEP / LANES>;
     for (int a = 0; a < PER_PLANE; ++a) {
-      real partial[PER_PLANE][PIXEL_BLOCK] = {};
-      const real *here = shared_.data() + a * common, *there = shared_.data() + PER_PLANE * common;
-      for (int64_t block = 0; block < common; block += PIXEL_BLOCK)
-        for (int b = 0; b < PER_PLANE; ++b)
-          for (int k = 0; k < PIXEL_BLOCK; ++k) partial[b][k] += here[block + k] * there[b * common + block + k];
-      for (int b = 0; b < PER_PLANE; ++b)
-        for (int k = 0; k < PIXEL_BLOCK; ++k) sums[a * PER_PLANE + b] += double(partial[b][k]);
+      Block partial[PER_PLANE];
+      const real *there = shared_.data() + PER_PLANE * common;
+      for (int64_t block = 0; block < common; block += STEP) {
+        Block here;
+        here.add(1, shared_.data() + a * common + block);
+        for (int b = 0; b < PER_PLANE; ++b) partial[b].add_product(here, there + b * common + block);
+      }
+      for (int b = 0; b < PER_PLANE; ++b) sums[a * PER_PLANE + b] = double(partial[b].sum());
     }
   }
 
@@ -356,6 +440,7 @@ class FrameModel {
       }
   }
 
+  const FirstLanes<real> lanes_{};
   const Problem &p_;
   int64_t pixels_, size_, drifts_;  // `pixels_` of a window with its padding
   int64_t first_ = 0, count_ = 0;
@@ -364,6 +449,12 @@ class FrameModel {
   std::vector<real> photons_, background_, use_, share_, expected_, weight_;  // (count, planes, pixels_)
   std::vector<real> rows_;  // (count, planes, 5, pixels_): derivatives by x, y and defocus, image of one photon, share
   std::vector<real> shared_;
+  Unknowns last_;           // where windows were evaluated, if they were
+  bool evaluated_ = false;
+  bool changes_ = false, drifts_now_ = false;
+  std::vector<uint8_t> moves_, touched_;  // (count) which the last change of `last_` moved, or whose windows it changed
+  std::vector<int64_t> neighbours_, first_neighbour_;
+  Numbers products_, deviances_;  // of every window: (5, 6) sums, and two sums of the deviance
   std::vector<int64_t> corner_, pairs_;
   Numbers used_, coupling_, precision_, drift_precision_;
   Unknowns start_;

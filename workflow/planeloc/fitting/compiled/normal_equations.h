@@ -100,7 +100,7 @@ class SolverOfPlanes final : public Solver {
     for (int64_t i = 0; i < e_->count; ++i) {
       double *own = own_.data() + i * size * size, *inverse = inverse_.data() + i * size * size;
       for (int64_t k = 0; k < size; ++k) own[k * size + k] += damping[i * size + k] * own[k * size + k];
-      invert(own, size, inverse, work_);
+      invert<PLANES ? 4 + PLANES : 0>(own, size, inverse, work_);
       const double *with_drift = e_->with_drift_alone.data() + i * size * drifts;
       double *gain = gain_.data() + i * size * drifts;
       for (int64_t r = 0; r < size; ++r) add_transposed(with_drift, inverse + r * size, size, drifts, 1, gain + r * drifts);
@@ -109,7 +109,7 @@ class SolverOfPlanes final : public Solver {
           for (int64_t c = 0; c < drifts; ++c) rest[r * drifts + c] -= with_drift[k * drifts + r] * gain[k * drifts + c];
     }
     drift_covariance_.resize(drifts * drifts);
-    invert(rest.data(), drifts, drift_covariance_.data(), work_);
+    invert<PLANES ? 2 * (PLANES - 1) : 0>(rest.data(), drifts, drift_covariance_.data(), work_);
   }
 
   // Exact solution of equations whose molecules do not overlap.

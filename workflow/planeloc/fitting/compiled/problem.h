@@ -64,6 +64,8 @@ struct Result {
   double *moved;               // (molecules, 4 + planes, 2 · (planes - 1)) as `with_drift`, with what overlaps add
   double *gradient;            // (molecules, 4 + planes) of the posterior
   double *drift_gradient;      // (molecules, 2 · (planes - 1)) each molecule's part of that of the likelihood
+  double *covariance;          // (molecules, 4 + planes, 4 + planes)
+  double *of_known_drift;      // (molecules, 4 + planes, 4 + planes) covariance with the drift known
   void *residual, *weight;     // (molecules, planes, side, side) real
 };
 

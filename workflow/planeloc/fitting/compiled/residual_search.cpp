@@ -23,36 +23,6 @@ struct SearchResult {
   double *gain, *photons;  // (count)
 };
 
-// Integers as many and as large as eight numbers.
-template <class real>
-struct Whole;
-template <>
-struct Whole<float> {
-  typedef int32_t type __attribute__((vector_size(LANES * sizeof(int32_t))));
-  static constexpr int MANTISSA = 23, BIAS = 127, TERMS = 8, LEAST = -80;
-};
-template <>
-struct Whole<double> {
-  typedef int64_t type __attribute__((vector_size(LANES * sizeof(int64_t))));
-  static constexpr int MANTISSA = 52, BIAS = 1023, TERMS = 16, LEAST = -700;
-};
-
-// Turn eight numbers that are not positive into their exponentials.
-template <class real>
-inline void take_exponentials(typename Vector<real>::type &values) {
-  using Kind = Whole<real>;
-  typedef int32_t Small __attribute__((vector_size(LANES * sizeof(int32_t))));
-  values = values > real(Kind::LEAST) ? values : real(Kind::LEAST) + 0 * values;
-  const Small power = __builtin_convertvector(values * real(1.4426950408889634), Small);
-  const auto rest = values - __builtin_convertvector(power, typename Vector<real>::type) * real(0.6931471805599453);
-  typename Vector<real>::type sum = 1 + 0 * rest;
-  for (int k = Kind::TERMS; k > 0; --k) sum = 1 + rest * sum / real(k);
-  const auto bits = (__builtin_convertvector(power, typename Kind::type) + Kind::BIAS) << Kind::MANTISSA;
-  typename Vector<real>::type factor;
-  std::memcpy(&factor, &bits, sizeof factor);
-  values = sum * factor;
-}
-
 template <class real>
 class Search {
  public:

@@ -100,21 +100,27 @@ class UnitImagesOfWidth final : public UnitImages<real> {
 
   // Share of the photons along one axis, and its derivatives.
   struct Profile {
-    real value[WIDTH] = {}, by_place[WIDTH] = {}, by_defocus[WIDTH] = {};
+    real value[WIDTH], by_place[WIDTH], by_defocus[WIDTH];
   };
 
   void write_profile(real place, real width, real width_by_defocus, Profile &out) {
     const real pixel = real(p_.pixel_nm), root_two_pi = real(2.5066282746310002), root_half = real(0.70710678118654752);
     if (!p_.pixel_integration) {
-      for (int64_t i = 0; i < side_; ++i) {
-        const real distance = ((real(i) + real(0.5)) * pixel - place) / width;
-        const real share = std::exp(real(-0.5) * distance * distance) * (pixel / root_two_pi) / width;
-        out.value[i] = share;
-        out.by_place[i] = share * distance / width;
-        out.by_defocus[i] = share * (distance * distance - 1) / width * width_by_defocus;
+      const real over = 1 / width, factor = pixel / root_two_pi * over, by_width = over * width_by_defocus;
+      const typename Vector<real>::type first = {0, 1, 2, 3, 4, 5, 6, 7};
+      for (int i = 0; i < WIDTH; i += LANES) {
+        const auto distance = ((first + (real(i) + real(0.5))) * pixel - place) * over;
+        auto share = real(-0.5) * distance * distance;
+        take_exponentials<real>(share);
+        share *= factor;
+        const auto by_place = share * distance * over, by_defocus = share * (distance * distance - 1) * by_width;
+        std::memcpy(out.value + i, &share, sizeof share);
+        std::memcpy(out.by_place + i, &by_place, sizeof by_place);
+        std::memcpy(out.by_defocus + i, &by_defocus, sizeof by_defocus);
       }
       return;
     }
+    std::fill_n(out.value, WIDTH, real(0)), std::fill_n(out.by_place, WIDTH, real(0)), std::fill_n(out.by_defocus, WIDTH, real(0));
     real edge = -place / width, below = std::erf(edge * root_half), density = std::exp(real(-0.5) * edge * edge) / root_two_pi;
     for (int64_t i = 0; i < side_; ++i) {
       const real next = (real(i + 1) * pixel - place) / width, above = std::erf(next * root_half);
@@ -151,9 +157,10 @@ class UnitImagesOfWidth final : public UnitImages<real> {
       return false;
     // All of the first step before the second: a processor waits where it reads across numbers that it just wrote.
     const int64_t first = std::max<int64_t>(0, -y.first), last = std::min(lines_, p_.lateral_knots - y.first);
-    for (int64_t line = first; line < last; ++line) contract_depth(set, y.first + line, z, slices_.data() + line * slice());
-    std::fill(columns_.begin(), columns_.end(), real(0));
-    for (int64_t line = first; line < last; ++line) write_columns(x, slices_.data() + line * slice(), columns_.data() + 3 * WIDTH * line);
+    contract_depth(set, y.first, first, last, z);
+    if (first > 0) std::fill_n(columns_.begin(), 3 * WIDTH * first, real(0));
+    if (last < lines_) std::fill(columns_.begin() + 3 * WIDTH * last, columns_.end(), real(0));
+    write_columns(x, first, last);
     for (int tap = 0; tap < TAPS; ++tap) {
       taps[tap] = y.value[tap];
       slopes[tap] = -y.slope[tap] / spacing;
@@ -164,40 +171,51 @@ class UnitImagesOfWidth final : public UnitImages<real> {
   // Numbers of a line of knots at one depth: values and slopes of every phase, with zeros around them.
   int64_t slice() const { return 2 * p_.knots_per_pixel * (in_phase_ + 2 * KNOTS); }
 
-  // A line of knots at the molecule's defocus.
-  void contract_depth(int64_t set, int64_t knot_line, const Taps<real> &z, real *out) {
+  // Lines of knots [first, last) at the molecule's defocus, of which line 0 is knot `offset`.
+  void contract_depth(int64_t set, int64_t offset, int64_t first, int64_t last, const Taps<real> &z) {
     const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS;
-    for (int64_t phase = 0; phase < every; ++phase, out += 2 * next) {
-      const real *from[TAPS];
-      for (int tap = 0; tap < TAPS; ++tap) {
-        const int64_t depth = z.first + tap, line = (set * p_.axial_knots + depth) * p_.lateral_knots + knot_line;
-        const bool measured = depth >= 0 && depth < p_.axial_knots;
-        from[tap] = measured ? table_.data() + (line * every + phase) * in_phase_ : zeros_.data();
-      }
+    const real *from[TAPS];
+    int64_t step[TAPS];  // from one line of knots to the next; 0 beyond the depths that were measured
+    for (int tap = 0; tap < TAPS; ++tap) {
+      const int64_t depth = z.first + tap, line = (set * p_.axial_knots + depth) * p_.lateral_knots + offset + first;
+      const bool measured = depth >= 0 && depth < p_.axial_knots;
+      from[tap] = measured ? table_.data() + line * every * in_phase_ : zeros_.data();
+      step[tap] = measured ? in_phase_ : 0;
+    }
+    real *out = slices_.data() + first * slice() + KNOTS;
+    for (int64_t k = 0; k < (last - first) * every; ++k, out += 2 * next) {
       for (int64_t i = 0; i < in_phase_; i += LANES) {
         Row<real, 1> value, slope;
         for (int tap = 0; tap < TAPS; ++tap) {
           value.add(z.value[tap], from[tap] + i);
           slope.add(z.slope[tap], from[tap] + i);
         }
-        value.store(out + KNOTS + i), slope.store(out + next + KNOTS + i);
+        value.store(out + i), slope.store(out + next + i);
       }
+      for (int tap = 0; tap < TAPS; ++tap) from[tap] += step[tap];
     }
   }
 
-  // A line of knots at the pixels' columns: (3, WIDTH) values, derivatives by x and by defocus.
-  void write_columns(const Taps<real> &x, const real *slice, real *out) {
-    const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS, first = floor_division(x.first, every);
-    int64_t pixel = KNOTS + first, phase = x.first - first * every;
-    Pixels values, by_place, by_depth;
+  // Lines [first, last) of knots at the pixels' columns: (3, WIDTH) values, derivatives by x and by defocus each.
+  void write_columns(const Taps<real> &x, int64_t first, int64_t last) {
+    const int64_t every = p_.knots_per_pixel, next = in_phase_ + 2 * KNOTS, column = floor_division(x.first, every);
+    int64_t at[TAPS], pixel = KNOTS + column, phase = x.first - column * every;
     for (int tap = 0; tap < TAPS; ++tap) {
-      const real *value = slice + 2 * phase * next + pixel;
-      values.add(x.value[tap], value);
-      by_place.add(x.slope[tap], value);
-      by_depth.add(x.value[tap], value + next);
+      at[tap] = 2 * phase * next + pixel;
       if (++phase == every) phase = 0, ++pixel;
     }
-    values.store(out), by_place.store(out + WIDTH), by_depth.store(out + 2 * WIDTH);
+    const real *from = slices_.data() + first * slice();
+    real *out = columns_.data() + 3 * WIDTH * first;
+    for (int64_t line = first; line < last; ++line, from += slice(), out += 3 * WIDTH) {
+      Pixels values, by_place, by_depth;
+      for (int tap = 0; tap < TAPS; ++tap) {
+        const real *value = from + at[tap];
+        values.add(x.value[tap], value);
+        by_place.add(x.slope[tap], value);
+        by_depth.add(x.value[tap], value + next);
+      }
+      values.store(out), by_place.store(out + WIDTH), by_depth.store(out + 2 * WIDTH);
+    }
   }
 
   const Problem &p_;
