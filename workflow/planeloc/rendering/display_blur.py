@@ -1,8 +1,8 @@
 """How much a picture is blurred so that single molecules are seen on a screen.
 
-A field of 12 µm on a screen of 1,000 lines has 12 nm per line: a molecule localized to 8 nm is a dot of two lines, which
-nobody sees from the last row. Pictures are therefore blurred by the little that makes it visible. Stacks to measure in
-are not.
+A field of 12 µm on a screen of 1,000 lines has 12 nm per line: a molecule localized to 8 nm is a dot of two lines,
+which nobody sees from the last row. Pictures are therefore blurred by the little that makes it visible. Stacks to
+measure in are not.
 """
 
 from __future__ import annotations
