@@ -133,7 +133,7 @@ def _draw(panel: Axes, histogram: Histogram, label: str, limits: Sequence[float]
     panel.set_xlabel(label)
     panel.spines[["top", "right"]].set_visible(False)
     panel.set_ylabel("localizations", fontsize=8)
-    panel.tick_params(axis="y", labelsize=8)
+    panel.tick_params(labelsize=8)
     panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     if not len(histogram.edges):
         panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color="#888888")
@@ -150,17 +150,18 @@ def _draw(panel: Axes, histogram: Histogram, label: str, limits: Sequence[float]
         panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(edges[0], edges[-1])
     panel.set_ylim(0, 1.12 * max(histogram.before.max(), 1))
-    for limit in sorted(set(limits)):
+    for line, limit in enumerate(sorted(set(limits))):
+        top = 1.0 - 0.07 * line  # labels of neighbouring limits stand below each other
         if edges[0] <= limit <= edges[-1]:
             panel.axvline(limit, color=_LIMIT, linestyle="--", linewidth=1.3)
             panel.text(
-                limit, 1.0, f" {limit:g}", transform=panel.get_xaxis_transform(), color=_LIMIT, va="top", fontsize=8
+                limit, top, f" {limit:g}", transform=panel.get_xaxis_transform(), color=_LIMIT, va="top", fontsize=8
             )
         else:
             where = "left" if limit < edges[0] else "right"
             place = 0.01 if where == "left" else 0.99
             panel.text(
-                place, 1.0, f"limit {limit:g}", transform=panel.transAxes, color=_LIMIT, va="top", ha=where, fontsize=8
+                place, top, f"limit {limit:g}", transform=panel.transAxes, color=_LIMIT, va="top", ha=where, fontsize=8
             )
 
 

@@ -31,7 +31,8 @@ def write_displacements(
     figure.suptitle(_title(found, updated, cameras, settings), fontsize=12, fontweight="bold")
     for plane in range(1, len(found)):
         axes = figure.add_subplot(rows, columns, plane)
-        _draw(axes, found[plane], f"{cameras[plane].name}: transform {'updated' if updated[plane] else 'kept'}")
+        new = "transform updated" if settings.mode == "auto" else "displaced"
+        _draw(axes, found[plane], f"{cameras[plane].name}: {new if updated[plane] else 'transform kept'}")
     limit = f"up to {settings.displacement_px:g} px, the transform is kept"
     figure.supxlabel(f"○ measured displacement    + none    {limit}", fontsize=10)
     with atomic_path(path) as partial:
