@@ -9,6 +9,7 @@ import pytest
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table, picasso
+from planeloc.postprocessing import link_figure
 from planeloc.postprocessing.link import link_columns, link_localizations
 from planeloc.postprocessing.merge import Scatter, merge, scatter
 from planeloc.postprocessing.settings import LinkSettings
@@ -209,3 +210,9 @@ def test_a_drift_of_fewer_frames_and_a_table_that_is_not_linked_are_refused(tmp_
         localization_table.read_linked_row(tmp_path / "table.h5")
     with pytest.raises(PlanelocError, match="no such file"):
         localization_table.read_linked_row(tmp_path / "absent.h5")
+
+
+@pytest.mark.parametrize(("longest", "end"), [(20, 20), (14, 14), (400, 10)])
+def test_axes_show_every_blink_unless_few_are_far_beyond_the_others(longest, end):
+    lengths = np.array([1] * 500 + [2, 3, 5, 8] * 20 + [longest])
+    assert link_figure._end(lengths) == end
