@@ -7,6 +7,7 @@ import pytest
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table, picasso, thunderstorm
 from planeloc.postprocessing.filter import Criteria, apply, filter_localizations
+from planeloc.postprocessing.filter_expression import Expression
 from planeloc.postprocessing.filter_figure import Histogram
 from planeloc.postprocessing.settings import FilterSettings
 
@@ -54,6 +55,29 @@ def test_one_criterion_at_a_time(settings, bad):
     assert record["failing"] == {**dict.fromkeys(record["failing"], 0), next(iter(settings)): 1}
     assert record["failing_alone"] == record["failing"]
     assert (record["rows_read"], record["rows_kept"]) == (2, 1)
+
+
+def test_the_figure_tells_what_each_condition_joined_by_and_removes():
+    settings = FilterSettings(expression="z_sd < 40 and (photons > 800 or y > 500) and x > 100")
+    criteria = Criteria(settings, SIZE_NM)
+    table = rows({}, {"z_sd": 50}, {"photons": 700, "y": 400}, {"z_sd": 50, "x": 90}, {"x": np.nan})
+    quantities = criteria.quantities(table)
+    failing = criteria.failing(quantities)
+    parts = criteria.in_parts(failing, quantities)
+    found = {name: fails.tolist() for name, fails in parts.items() if name not in failing}
+    assert found == {
+        "not (z_sd < 40)": [False, True, False, True, False],
+        "not (photons > 800 or y > 500)": [False, False, True, False, False],
+        "not (x > 100)": [False, False, False, True, False],
+    }
+    whole = np.any([parts[name] for name in found], axis=0)
+    np.testing.assert_array_equal(whole, failing["expression"])
+    assert "expression" not in parts and set(failing) - set(parts) == {"expression"}
+
+
+@pytest.mark.parametrize("text", ["photons > 800 or z_sd < 40", "not (photons < 800 and z_sd > 40)", "photons > 800"])
+def test_a_condition_without_and_is_one(text):
+    assert [part.text for part in Expression(text).parts()] == [text]
 
 
 def test_defaults_keep_all_and_unknown_values_pass():

@@ -9,6 +9,7 @@ import pytest
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io import localization_table, picasso
+from planeloc.postprocessing import link_figure
 from planeloc.postprocessing.link import link_columns, link_localizations
 from planeloc.postprocessing.merge import Scatter, merge, scatter
 from planeloc.postprocessing.settings import LinkSettings
@@ -223,3 +224,9 @@ def test_a_table_that_is_linked_already_is_refused(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     with pytest.raises(PlanelocError, match=r"table\.h5: already linked, its rows are blinks"):
         run(tmp_path / "again", linked)
+
+
+@pytest.mark.parametrize(("longest", "end"), [(20, 20), (14, 14), (400, 10)])
+def test_axes_show_every_blink_unless_few_are_far_beyond_the_others(longest, end):
+    lengths = np.array([1] * 500 + [2, 3, 5, 8] * 20 + [longest])
+    assert link_figure._end(lengths) == end

@@ -59,6 +59,39 @@ def test_a_bar_of_densities_has_the_brightness_of_the_picture(tmp_path, drawn):
     assert mesh.norm(200.0) == pytest.approx(0.5**0.5)
 
 
+def test_titles_and_scale_bars_cover_no_data_and_no_other_text(tmp_path, drawn):
+    """A view from the objective, and from two sides, with bars below and beside the panels."""
+    front, below, beside = (np.zeros((*shape, 3), np.uint8) for shape in ((600, 600), (160, 600), (600, 160)))
+    panels = [
+        Panel(front, (10.0, 10.0), title="xy", bars=""),
+        Panel(below, (10.0, 5.0), top=612, title="xz, z × 2 ↑", bars="across down"),
+        Panel(beside, (5.0, 10.0), left=612, title="yz, z × 2 →", bars=""),
+    ]
+    write_panels(tmp_path / "p.png", panels, "5,797 localizations · 600 frames", BAR)
+    (figure,) = drawn
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    pictures = [axes.get_window_extent(renderer) for axes in figure.axes if axes.images]
+    texts = [text for axes in figure.axes[:3] for text in axes.texts] + figure.texts
+    bars = [patch for axes in figure.axes[:3] for patch in axes.patches if patch.get_fill()]
+    assert (len(pictures), len(texts), len(bars)) == (3, 6, 2)
+    boxes = [artist.get_window_extent(renderer) for artist in (*texts, *bars)]
+    for number, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in (*pictures, *boxes[:number], figure.axes[3].bbox))
+
+
+def test_a_scale_bar_has_the_length_that_it_states(tmp_path, drawn):
+    write_panels(
+        tmp_path / "p.png", [Panel(np.zeros((400, 500, 3), np.uint8), (10.0, 4.0), bars="across down")], "", BAR
+    )
+    axes = drawn[0].axes[0]
+    stated = [float(text.get_text().split()[0]) for text in axes.texts]
+    across, down = axes.patches
+    assert [text.get_text().split()[1] for text in axes.texts] == ["nm", "nm"]
+    assert across.get_width() * 10.0 == pytest.approx(stated[0])
+    assert down.get_height() * 4.0 == pytest.approx(stated[1])
+
+
 def test_panels_are_drawn_pixel_for_pixel(tmp_path):
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (900, width, 3), dtype=np.uint8) for width in (400, 500)]

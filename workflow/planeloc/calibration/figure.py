@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from planeloc.calibration.gaussian_model import PsfFit
 from planeloc.calibration.scan_fit import CalibratedPSF
 from planeloc.core.arrays import Array
-from planeloc.core.figure_style import plane_colour, save_figure
+from planeloc.core.figure_style import MODEL, plane_colour, save_figure
 from planeloc.psf import PSF, Emitters, GaussianPSF
 
 _INCHES = 12.0  # width of the figure
@@ -73,8 +73,9 @@ def _draw_residual(axes: Axes, calibrated: CalibratedPSF) -> None:
         ("spline", calibrated.of_spline or (), "-"),
     ):
         for p, plane in enumerate(planes):
-            name = label if p == 0 else None
-            axes.plot(plane.defocus_nm, 100 * plane.relative, style, color=plane_colour(p), lw=1.4, label=name)
+            axes.plot(plane.defocus_nm, 100 * plane.relative, style, color=plane_colour(p), lw=1.4)
+        if planes:
+            axes.plot([], [], style, color=MODEL, lw=1.4, label=label)
     axes.set(xlabel="defocus (nm)", ylabel="relative residual (%)", ylim=(0, 100))
     axes.set_title("Relative residual of the PSF fit on the beads", fontsize=10)
     axes.legend(frameon=False, fontsize=9, labelcolor="#333333")

@@ -75,7 +75,7 @@ def _title(found: SampleDrift | None, values: Mapping[str, float]) -> str:
     ranges = ", ".join(quantity(f"sample_drift_range_{a}_nm", values[f"sample_drift_range_{a}_nm"]) for a in "xyz")
     sd = (values["drift_sd_lateral_nm"], values["drift_sd_axial_nm"])
     return (
-        f"sample drift corrected: range {ranges} in x, y, z; known to {sd[0]:.2g} nm laterally, {sd[1]:.2g} nm axially"
+        f"sample drift corrected: range {ranges} in x, y, z;\nknown to {sd[0]:.2g} nm laterally, {sd[1]:.2g} nm axially"
     )
 
 

@@ -86,6 +86,17 @@ class Criteria:
                 fails["expression"] = nobody | self.expression.fails(of)
         return fails
 
+    def in_parts(
+        self, failing: Mapping[str, NDArray[np.bool_]], of: Mapping[str, NDArray[np.float64]]
+    ) -> dict[str, NDArray[np.bool_]]:
+        """The same as `failing`, with each of the conditions that `and` joins by itself, named by its text."""
+        if not self.expression:
+            return dict(failing)
+        nobody = np.zeros(len(of["frame"]), dtype=bool)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            parts = {f"not ({part.text})": nobody | part.fails(of) for part in self.expression.parts()}
+        return {name: rows for name, rows in failing.items() if name != "expression"} | parts
+
     def limits(self) -> dict[str, list[float]]:
         """Every limit that may remove something, by the quantity that it is on."""
         settings, defaults = self._settings, FilterSettings()
@@ -170,11 +181,12 @@ def filter_localizations(
     _check_columns(localizations_file, criteria.expression, names)
     density = _density(localizations_file, rows, criteria, settings.density_radius_nm)
     histograms = Histograms(_sample(localizations_file, rows, density, criteria), criteria.limits()) if figure else None
-    counts = Counts()
+    counts, in_parts = Counts(), Counts()
     for fails, quantities, _ in _judged(localizations_file, density, criteria):
         keep = counts.add(fails)
         if histograms:
             histograms.add(quantities, keep)
+            in_parts.add(criteria.in_parts(fails, quantities))
     record = {**counts.record(), "settings": asdict(settings)}
     metadata = {**metadata, "filter": record}
     added = {*names, "local_density"} & set(localization_table.ADDED_COLUMNS)
@@ -185,7 +197,7 @@ def filter_localizations(
     del density
     _tell(output, record)
     if histograms and figure:
-        write_histograms(figure, histograms, record)
+        write_histograms(figure, histograms, {**in_parts.record(), "settings": record["settings"]})
     if exporters:
         kept, metadata = localization_table.read(output)
         for exporter, path in exporters:

@@ -100,6 +100,13 @@ class Expression:
         """Rows for which the condition is false; unknown ones (NaN) do not fail by what is unknown."""
         return _truth(self._tree, columns).false
 
+    def parts(self) -> list[Expression]:
+        """The conditions that `and` joins, outside of parentheses; a row fails the whole if it fails one of them."""
+        if not (isinstance(self._tree, ast.BoolOp) and isinstance(self._tree.op, ast.And)):
+            return [self]
+        texts = (ast.get_source_segment(self.text.strip(), node) or ast.unparse(node) for node in self._tree.values)
+        return [Expression(text) for text in texts]
+
     def limits(self) -> Iterator[tuple[str, float]]:
         """Columns that are compared with a number, and that number, wherever it stands."""
         for node in ast.walk(self._tree):

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from planeloc.core.figure_style import save_figure
+from planeloc.core.figure_style import MEASURED, MODEL, save_figure
 
 Array = NDArray[np.float64]
 
 _SIZE_INCH, _DPI = (13.0, 8.0), 150
-_BEFORE, _AFTER, _LIMIT = "#bdbdbd", "#0072b2", "#d55e00"  # distinguishable with colour blindness (Okabe and Ito)
+_BEFORE, _AFTER, _LIMIT = MEASURED, MODEL, "#d55e00"
 _BINS, _TAILS_PERCENT = 80, 0.2
 _MARGIN, _NEAR = 0.03, 0.5  # of the range: around it, and how far away a limit is still shown
 _LINEAR, _LOG, _WHOLE = "linear", "log", "whole numbers"
@@ -41,7 +41,6 @@ _CRITERIA = {
     "maximum_lateral_sd_nm": "lateral precision > {:g} nm",
     "maximum_axial_sd_nm": "axial precision > {:g} nm",
     "maximum_goodness_of_fit": "goodness of fit > {:g}",
-    "expression": "not ({})",
     "minimum_depth_nm": "z < {:g} nm",
     "maximum_depth_nm": "z > {:g} nm",
     "border_nm": "nearer than {:g} nm to the edge",
@@ -109,29 +108,34 @@ def write_histograms(path: Path, histograms: Histograms, record: Mapping[str, An
 
     Parameters
     ----------
-    record : of the filter: rows read and kept, failures by criterion, and settings.
+    record : of the filter: rows read and kept, failures by criterion (a setting, or a condition as it is written), and
+        settings.
     """
     figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, layout="constrained")
     read, kept = record["rows_read"], record["rows_kept"]
     share = f" ({100 * kept / read:.3g} %)" if read else ""
     figure.suptitle(f"filter: {kept:,} of {read:,} localizations kept{share}", fontsize=13, fontweight="bold")
-    grid = figure.add_gridspec(3, 4)
+    removed = [name for name, count in record["failing"].items() if count]
+    grid = figure.add_gridspec(3, 4) if removed else figure.add_gridspec(2, 5)
     for number, (name, histogram) in enumerate(histograms.of.items()):
-        panel = figure.add_subplot(grid[number // 4, number % 4])
+        panel = figure.add_subplot(grid[divmod(number, grid.ncols)])
         _draw(panel, histogram, _PANELS[name][0], histograms.limits.get(name, ()))
         if number == 0 and len(histogram.edges):
             panel.legend(loc="best", frameon=False, fontsize=8)
-    _draw_removed(figure.add_subplot(grid[2, 2:]), record)
+    if removed:
+        _draw_removed(figure.add_subplot(grid[2, 2:]), record, removed)
     save_figure(path, figure, "filter")
 
 
 def _draw(panel: Axes, histogram: Histogram, label: str, limits: Sequence[float]) -> None:
     panel.set_xlabel(label)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.set_yticks([])
+    panel.set_ylabel("localizations", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     if not len(histogram.edges):
         panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color="#888888")
-        panel.set_xticks([])
+        panel.set(xticks=[], yticks=[], ylabel="")
         return
     edges = histogram.edges
     panel.stairs(histogram.before, edges, fill=True, color=_BEFORE, label="before")
@@ -144,41 +148,37 @@ def _draw(panel: Axes, histogram: Histogram, label: str, limits: Sequence[float]
         panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlim(edges[0], edges[-1])
     panel.set_ylim(0, 1.12 * max(histogram.before.max(), 1))
-    for limit in sorted(set(limits)):
+    for line, limit in enumerate(sorted(set(limits))):
+        top = 1.0 - 0.07 * line  # labels of neighbouring limits stand below each other
         if edges[0] <= limit <= edges[-1]:
             panel.axvline(limit, color=_LIMIT, linestyle="--", linewidth=1.3)
             panel.text(
-                limit, 1.0, f" {limit:g}", transform=panel.get_xaxis_transform(), color=_LIMIT, va="top", fontsize=8
+                limit, top, f" {limit:g}", transform=panel.get_xaxis_transform(), color=_LIMIT, va="top", fontsize=8
             )
         else:
             where = "left" if limit < edges[0] else "right"
             place = 0.01 if where == "left" else 0.99
             panel.text(
-                place, 1.0, f"limit {limit:g}", transform=panel.transAxes, color=_LIMIT, va="top", ha=where, fontsize=8
+                place, top, f"limit {limit:g}", transform=panel.transAxes, color=_LIMIT, va="top", ha=where, fontsize=8
             )
 
 
-def _draw_removed(panel: Axes, record: Mapping[str, Any]) -> None:
+def _draw_removed(panel: Axes, record: Mapping[str, Any], removed: Sequence[str]) -> None:
     """A bar for every criterion that removed something: all that fail it, and those that fail it alone."""
     panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
     panel.set_xticks([])
     panel.set_title("removed by each criterion (dark: by it alone)", loc="left", fontsize=10)
-    removed = [name for name, count in record["failing"].items() if count]
-    if not removed:
-        panel.set_yticks([])
-        panel.text(0.0, 0.85, "nothing was removed", transform=panel.transAxes, color="#888888")
-        return
     places = [row + 0.25 for row in range(len(removed))]
     panel.barh(places, [record["failing"][name] for name in removed], color="#f0c8a8", height=0.4)
     panel.barh(places, [record["failing_alone"][name] for name in removed], color=_LIMIT, height=0.4)
     panel.set_yticks([])
     for row, name in enumerate(removed):
         count, alone = record["failing"][name], record["failing_alone"][name]
-        text = f"{_criterion(name, record['settings'][name])}: {count:,} ({100 * count / record['rows_read']:.2g} %)"
+        text = f"{_criterion(name, record['settings'])}: {count:,} ({100 * count / record['rows_read']:.2g} %)"
         panel.text(0, row - 0.05, f"{text}, {alone:,} alone", va="bottom", fontsize=9)
     panel.set_ylim(max(len(removed), 4) - 0.5, -0.5)
 
 
-def _criterion(name: str, value: Any) -> str:
-    text = _CRITERIA[name].format(value)
+def _criterion(name: str, settings: Mapping[str, Any]) -> str:
+    text = _CRITERIA[name].format(settings[name]) if name in _CRITERIA else name
     return text if len(text) <= 60 else f"{text[:57]}..."

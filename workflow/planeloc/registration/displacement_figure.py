@@ -31,8 +31,10 @@ def write_displacements(
     figure.suptitle(_title(found, updated, cameras, settings), fontsize=12, fontweight="bold")
     for plane in range(1, len(found)):
         axes = figure.add_subplot(rows, columns, plane)
-        _draw(axes, found[plane], f"{cameras[plane].name}: transform {'updated' if updated[plane] else 'kept'}")
-    figure.supxlabel("○ measured displacement    ＋ none".replace("＋", "+"), fontsize=10)
+        new = "transform updated" if settings.mode == "auto" else "displaced"
+        _draw(axes, found[plane], f"{cameras[plane].name}: {new if updated[plane] else 'transform kept'}")
+    limit = f"up to {settings.displacement_px:g} px, the transform is kept"
+    figure.supxlabel(f"○ measured displacement    + none    {limit}", fontsize=10)
     save_figure(path, figure, "update-registration")
 
 
@@ -58,7 +60,9 @@ def _draw(axes: Axes, found: Displacement, name: str) -> None:
     axes.imshow(found.correlation, cmap="gray", origin="upper", extent=(-edge, edge, edge, -edge))
     axes.axhline(0, color="#56b4e9", linewidth=0.8)
     axes.axvline(0, color="#56b4e9", linewidth=0.8)
-    axes.plot(*found.shift_px, "o", markersize=13, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.5)
+    axes.plot(
+        *found.shift_px, "o", markersize=13, markerfacecolor="none", markeredgecolor="#ffd92e", markeredgewidth=1.5
+    )
     (x, y), (x_sd, y_sd) = found.shift_px, found.sd_px
     axes.set_title(f"{name}\n{x:+.2f} ± {x_sd:.2f}, {y:+.2f} ± {y_sd:.2f} px".replace("-", "−"), fontsize=10)
     axes.set_xlabel("displacement in x (px)")

@@ -137,7 +137,7 @@ def _depth(axes: Axes, measured: Measured) -> None:
     unknown = [each for each in slices if not math.isfinite(each.frc.nm)]
     for each in unknown:
         label = "cannot be told: too few molecules" if each is unknown[0] else None
-        axes.axvspan(each.low_nm, each.high_nm, color="#eeeeee", linewidth=0, zorder=0, label=label)
+        axes.axvspan(each.low_nm, each.high_nm, facecolor="#e8e8e8", edgecolor="none", zorder=0, label=label)
     limits = [slices[0].low_nm, slices[-1].high_nm]
     if limits[1] > limits[0]:
         axes.set_xlim(*limits)
