@@ -134,7 +134,7 @@ def test_linked_molecules_are_called_so_and_count_with_their_frames(tmp_path, mo
     monkeypatch.setattr(render_module, "write_picture", lambda *given: notes.append(given[3]))
     rows = table(3, x=500.0, y=500.0, z=0.0, frames=[1, 4, 2], last_frame=9)
     paths = run(tmp_path, rows)
-    assert notes[0].startswith("3 molecules ·")
+    assert notes[0].startswith("3 blinks ·")
     assert tifffile.imread(paths[3]).max() == 7
 
 

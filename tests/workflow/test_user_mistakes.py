@@ -137,6 +137,12 @@ def test_mistakes_in_the_configuration(
             "",
             "names 1 file(s), but my data/microscope.yaml lists 2 cameras",
         ),
+        (
+            "samples",
+            "two.0.tif;my data/two.1.tif",
+            "one.0.tif;my data/../my data/one.1.tif",
+            "samples.tsv:3: sample 'two' has the movie and the calibration of 'one' in line 2; correct the file names",
+        ),
         ("samples", "two.1.tif", "two.0.tif", "column movie names my data/two.0.tif twice"),
         ("calibrations", "\t50", "\tfifty", "calibrations.tsv:2: z_step_nm is 'fifty'; give a number"),
         ("calibrations", "\t50", "\tinf", "calibrations.tsv:2: z_step_nm is inf; give a number that is finite"),

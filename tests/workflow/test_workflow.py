@@ -121,6 +121,7 @@ def test_a_view_is_drawn_when_it_is_new_or_changed_and_no_other(checkout: Checko
     folder = checkout.folder / DEMO / "filaments" / "views"
     names = ["tip.ome.tif", "tip.png", "tip.view.provenance.json"]
     assert sorted(path.name for path in folder.glob("tip*")) == names
+    assert "<figcaption>View tip.</figcaption>" in (folder.parent / "quality.html").read_text()
 
     checkout.edit(file, "0,900,0,900", "0,800,0,900")
     checkout.edit(file, "  whole:\n", "  whole:\n  side:\n    projection: xz\n")

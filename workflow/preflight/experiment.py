@@ -128,8 +128,11 @@ def read_experiment(samples: str, calibrations: str, simulated: str | None = Non
     checks = _Checks(mistakes, simulated)
     for row in calibration_rows:
         checks.calibration(row)
+    first: dict[tuple[str, ...], Row] = {}
     for row in sample_rows:
         checks.sample(row, known, calibrations)
+        with mistakes:
+            _check_movie(row, first)
     mistakes.stop()
     experiment = Experiment(
         {row.values["sample"]: _sample(row) for row in sample_rows},
@@ -182,6 +185,17 @@ def _check_name(row: Row, column: str, first: dict[str, int]) -> None:
     line = first.setdefault(name.lower(), row.line)
     if line != row.line:
         raise ConfigurationError(f"{row.where}: {column} {name!r} is already in line {line}; give each its own name")
+
+
+def _check_movie(row: Row, first: dict[tuple[str, ...], Row]) -> None:
+    """The same movie with another calibration is a comparison, with the same one a slip of copying."""
+    files = (row.values["calibration"], *(str(Path(path).resolve()) for path in row.files("movie")))
+    other = first.setdefault(files, row)
+    if other is not row:
+        raise ConfigurationError(
+            f"{row.where}: sample {row.values['sample']!r} has the movie and the calibration of "
+            f"{other.values['sample']!r} in line {other.line}; correct the file names, or delete a row"
+        )
 
 
 def _calibration(row: Row) -> Calibration:

@@ -84,7 +84,7 @@ class FrameCounts:
 def count_frames(table: Mapping[str, NDArray], grid: Grid) -> FrameCounts:
     """Count the frames in which each voxel has a localization; localizations outside the field are left out.
 
-    Of linked molecules, which have a column `frames`, the frames are summed.
+    Of linked tables, which have a column `frames`, the frames are summed.
     """
     column = np.floor(np.asarray(table["x"]) / grid.voxel_nm[0]).astype(np.int64)
     row = np.floor(np.asarray(table["y"]) / grid.voxel_nm[1]).astype(np.int64)

@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 Box = Mapping[str, Interval]
 
 COLUMNS = ("frame", "x", "y", "z", "photons", "x_sd", "y_sd", "z_sd", "frames")
-"""What a picture needs of a table; only tables of linked molecules have `frames`."""
+"""What a picture needs of a table; only linked tables have `frames`."""
 
 SIDES = {"xy": ("x", "y", "z"), "xz": ("x", "z", "y"), "yz": ("y", "z", "x"), "zy": ("z", "y", "x")}
 """Direction of view → axes to the right, downwards and into the picture. As a row, z points upwards."""
