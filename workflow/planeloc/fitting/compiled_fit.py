@@ -101,6 +101,11 @@ def fit_frames(
     )
     found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
     _run(problem, found, images.dtype)
+    return _maximum(found, molecules.frame, pairs, corner)
+
+
+def _maximum(found: dict[str, Tensor], frame: Tensor, pairs: Tensor, corner: Tensor) -> Maximum:
+    """What the library has written."""
     information = (found[name] for name in ("own", "between", "with_drift", "about_drift"))
     likelihood = (found[name] for name in ("own", "between", "moved", "gradient", "drift_gradient"))
     overlapping = OverlappingPairs(pairs[:, 0], pairs[:, 1])
@@ -111,7 +116,7 @@ def fit_frames(
         found["deviance"],
         found["pixels"],
         found["goodness"],
-        *covariance_of_molecules(molecules.frame, overlapping, *information),
+        *covariance_of_molecules(frame, overlapping, *information),
         overlapping,
         Likelihood(*likelihood),
         corner,
