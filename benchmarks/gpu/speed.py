@@ -130,7 +130,7 @@ def what_limits(machine: Machine, record: Record, localizer: Localizer) -> None:
     """A group alone: reading, computing, and the making of columns; operations, and the device's own time."""
     last = min(localizer.group, localizer.context.movie.frames)
     batch = localizer.read(0, last)
-    found = localizer.detect(*batch)
+    found = localizer.detect(*batch).detections
     parts = {
         "reading": machine.seconds(lambda: localizer.read(0, last), warm_up=False),
         "device": machine.seconds(lambda: localizer.detect(*batch)),

@@ -277,7 +277,7 @@ def test_operations_of_a_frame(files, large, operations):
         found = localizer.detect(
             counts.repeat(group // 100, 1, 1, 1), counts[None, ::4].repeat(group // 100, 1, 1, 1, 1)
         )
-    assert group == 800 and len(found[0].frame) > 4 * group
+    assert group == 800 and len(found.detections[0].frame) > 4 * group
     assert counted.started["aten.addcmul"] > 300  # of conjugate gradients, of two fits
     assert 10 < counted.total / group <= MOST_OPERATIONS
 

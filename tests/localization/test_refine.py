@@ -83,9 +83,10 @@ def test_same_numbers_for_any_blocks(files, tmp_path):
     table, metadata = localization_table.read(tmp_path / "a.h5")
     localizer = localizer_of(files, weights=WEIGHTS[1], refine="likelihood")
     parts = [localize_frames(localizer, *block) for block in ((0, 7), (7, 21), (21, FRAMES_OF_FILES))]
+    whole = localize_frames(localizer, 0, FRAMES_OF_FILES)
     for name in table.columns:
-        of_parts = np.concatenate([part[name] for part in parts])
-        assert np.array_equal(of_parts.astype(np.float32), table[name].to_numpy().astype(np.float32), equal_nan=True)
+        assert np.array_equal(np.concatenate([part[name] for part in parts]), whole[name], equal_nan=True)
+    assert len(whole["x"]) == len(table)
     assert metadata["refine"] == "likelihood" and metadata["inter_camera_drift_nm"] > 0
     assert np.isfinite(table.drop(columns="goodness_of_fit").to_numpy()).all() and (
         table[["x_sd", "y_sd", "z_sd"]] > 0
@@ -112,8 +113,9 @@ def test_refinement_adds_a_molecule_that_was_left_out(files):
         left_out, _ = divmod(int(apart.argmin()), len(apart))
         assert 100 < apart.min() < 4 * PIXEL
         kept = torch.arange(len(found.frame)) != left_out
-        complete = localizer.refinement(images, level, found)
-        again = localizer.refinement(images, level, found.at(kept))
+        complete, _ = localizer.refinement(images, level, found)
+        again, known = localizer.refinement(images, level, found.at(kept))
+    assert (torch.linalg.eigvalsh(known.precision)[:, -1] > 0).sum() >= 19  # frames with molecules
     assert len(complete.frame) == len(again.frame) == len(found.frame)
     added, true = again.at(slice(-1, None)), complete.at(complete.frame == found.frame[left_out])
     assert int(added.frame) == int(found.frame[left_out])

@@ -101,6 +101,11 @@ def fit_frames(
     )
     found = _result_arrays(images, len(molecules.frame), len(pairs), side**2)
     _run(problem, found, images.dtype)
+    return _maximum(found, pairs, corner)
+
+
+def _maximum(found: dict[str, Tensor], pairs: Tensor, corner: Tensor) -> Maximum:
+    """What the library has written."""
     likelihood = (found[name] for name in ("own", "between", "moved", "gradient", "drift_gradient"))
     return Maximum(
         Unknowns(found["unknowns"], found["drift"]),

@@ -107,14 +107,14 @@ def localize(
             job = _job(inputs, replace(settings, device=device, precision=precision))
             finished, work = _localize_blocks(client, job, inputs.movie, folder, settings.block_frames)
         drift = drift_of_movie(finished, inputs.movie.frames) if settings.inter_camera_drift_nm < 0 else None
-        known = drift.record() if drift else None
+        known = drift and drift.record()
         rows = write_table(output, finished, table_metadata(inputs, settings, checked, known), drift)
         if drift_files:
             listed = drift.listed() if drift else unknown(inputs.movie.frames, inputs.psf.planes)
             drift_files.write(listed, inputs)
         checkpoints.remove(folder)
-    left_out = inputs.movie.camera_frames.frames_left_out
-    summary = {"localizations": rows, "frames": inputs.movie.frames, "frames_left_out": left_out, **work}
+    of_movie = {"frames": inputs.movie.frames, "frames_left_out": inputs.movie.camera_frames.frames_left_out}
+    summary = {"localizations": rows, **of_movie, **work}
     _LOG.info(summary_line(summary))
     if known:
         _LOG.info(in_words(known, [camera.name for camera in inputs.movie.microscope.cameras]))
