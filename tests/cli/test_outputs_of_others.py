@@ -56,7 +56,8 @@ def words_of(name: str, folder: Path, **paths: Path) -> list[str]:
     """A command line with all that a command needs; its files do not exist, unless given by their option."""
     words = []
     for parameter in ALL[name].params:
-        path = str(paths.get(parameter.name or "", folder / f"{parameter.name}.file"))
+        ending = ".png" if "(PNG)" in (getattr(parameter, "help", None) or "") else ".file"
+        path = str(paths.get(parameter.name or "", folder / f"{parameter.name}{ending}"))
         if isinstance(parameter, click.Argument):
             words += [f"movie={path}"] if parameter.nargs < 0 else [path]
         elif parameter.name in paths or parameter.required:
