@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 from planeloc import __version__
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import atomic_path, read_json, require_file
-from planeloc.core.marks import ANY_FIGURE
+from planeloc.core.marks import ANY_FIGURE, software
 from planeloc.reporting.html import write_page
 from planeloc.scenes.scene import PAPER_PHOTONS
 from planeloc_reproduction import analysis, published, wording
@@ -170,6 +172,8 @@ def _summary(one: OneMolecule) -> Errors:
 def _copied(image: Path, target: Path) -> Path:
     if not require_file(image, "picture of the structure").read_bytes().startswith(_PNG):
         raise PlanelocError(f"{image}: not a PNG picture; render it again")
-    with atomic_path(target, ANY_FIGURE) as partial:
-        shutil.copyfile(image, partial)
+    made_by = PngInfo()
+    made_by.add_text("Software", software("paper report"))
+    with Image.open(image) as picture, atomic_path(target, ANY_FIGURE) as partial:
+        picture.save(partial, pnginfo=made_by)
     return target

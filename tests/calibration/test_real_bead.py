@@ -73,7 +73,7 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
         50.0,
         "objective",
         out["psf.h5"],
-        figure,
+        tmp_path / "psf.png",
         quality,
         CalibrateSettings(),
         registration=out["registration.json"],

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from planeloc.cli import main
 from planeloc.cli.options import File, Used, options, output, stage_command
-from planeloc.core import files
+from planeloc.core import files, marks
 from planeloc.core.errors import PlanelocError
 from planeloc.postprocessing.settings import FilterSettings
 from planeloc.training.settings import TrainSettings
@@ -160,7 +160,7 @@ def test_the_record_of_a_run_names_files_and_settings(tmp_path):
         FilterSettings,
         File("--movie", "A movie.", multiple=True),
         File("--extra", "An optional file.", required=False),
-        output("--output", "A file."),
+        output("--output", "A file.", marks.QUALITY),
     )
     def toy(movie, extra, output, settings):
         output.write_text("made")

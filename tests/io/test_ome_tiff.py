@@ -55,4 +55,5 @@ def test_a_header_without_pixels_announces_nothing() -> None:
     assert OmeHeader.parse(None) is None
     data = '<TiffData><UUID FileName="a.tif"/></TiffData>'
     header = OmeHeader.parse(f'<OME><Pixels SizeT="3" SizeZ="2" SizeC="4">{data}</Pixels></OME>')
-    assert header == OmeHeader(6, 4, frozenset({"a.tif"}))
+    assert (header.frames, header.channels, header.files) == (6, 4, {"a.tif"})
+    assert header.planes[2, 1, 3] == ("a.tif", 23) and len(header.planes) == 24  # XYZCT: z runs fastest

@@ -313,7 +313,8 @@ def test_a_run_that_goes_on_tells_all_localizations_and_todays_speed(files, tmp_
     capsys.readouterr()
     used = again(files, output)
     rows = len(localization_table.read(output)[0])
-    *_, progress, summary = capsys.readouterr().err.splitlines()
+    *_, progress, summary, moved = capsys.readouterr().err.splitlines()
+    assert moved.startswith("planeloc: moved during the movie, against ")
     assert progress.startswith("localizing: 22 of 22 frames (100%), ") and progress.endswith(f", {rows} localizations")
     computed = used["computed_frames"]
     assert 0 < computed <= FRAMES - 4 * BLOCK and (used["localizations"], used["frames"]) == (rows, FRAMES)

@@ -141,7 +141,7 @@ def test_cameras_that_share_no_slice_are_registered_with_a_warning(tmp_path: Pat
 def test_the_same_images_twice_are_refused(tmp_path: Path) -> None:
     files, microscope = wandering_scan(tmp_path, 0.0, 0.0, slices=1)
     files[1].write_bytes(files[0].read_bytes())
-    with pytest.raises(PlanelocError, match=r"beads_1\.tif: cameras camera 0 and camera 1 have identical images"):
+    with pytest.raises(PlanelocError, match=r"beads_1\.tif: camera 0 and camera 1 have identical images"):
         run(tmp_path, files, microscope)
 
 

@@ -141,7 +141,7 @@ def test_equal_views_are_equal_files(tmp_path):
 
 def test_linked_tables_have_blinks(tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr(view_module, "write_picture", lambda *given: notes.append(given[3]))
+    monkeypatch.setattr(view_module, "write_picture", lambda *given, **_: notes.append(given[3]))
     written(tmp_path, table(3, frames=2, last_frame=9))
     assert notes[0].startswith("3 blinks · x 0–2 µm")
 

@@ -309,6 +309,7 @@ def test_command(tmp_path: Path) -> None:
     assert result.output == f"{tmp_path.name}: quality pass; see {tmp_path}/q.html\n", result.exception
     verdict = json.loads((tmp_path / "v.json").read_text())
     said = "The only check passed."
+    assert verdict.pop("format") == "planeloc verdicts 1"
     expected = {"sample": tmp_path.name, "verdict": "pass", "why": said, "localizations": 12}
     assert verdict == expected and isinstance(verdict["localizations"], int)
     text = (tmp_path / "q.html").read_text(encoding="utf-8")

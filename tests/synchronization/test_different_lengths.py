@@ -64,6 +64,6 @@ def test_it_is_put_in_step(tmp_path, counts):
     assert movie.camera_frames.left_out == (range(LATE), range(FRAMES - EARLY, FRAMES))
     np.testing.assert_array_equal(movie.read(LATE, FRAMES - EARLY), counts[LATE : FRAMES - EARLY])
     checks = {check["name"]: check for check in json.loads((tmp_path / "quality.json").read_text())["checks"]}
-    assert "43 frames early" in checks["camera_2_lag_frames"]["advice"]
+    assert "43 frames early" in checks["camera_2_out_of_step_frames"]["advice"]
     assert Movie.open(manifest).camera_frames.frames == FRAMES
     assert movie.height == SIDE

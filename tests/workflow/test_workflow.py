@@ -40,6 +40,7 @@ QUALITY_TITLES = [
         "Synchronization",
         "Transforms in the movie",
         "Network",
+        "Drift of the cameras",
         "Localization",
         "Sample drift",
         "Filter",
@@ -64,7 +65,7 @@ def test_demo_runs_every_stage_once_and_then_nothing(checkout: Checkout) -> None
     assert "a check" in page
     assert re.findall("<summary><h2>([^<]+)</h2>", page) == QUALITY_TITLES
     assert "<h1>filaments</h1>" in page and "not recorded" in page  # by the stub, which compares no movie
-    assert page.count("data:image/webp") == 16
+    assert page.count("data:image/webp") == 17
     verdicts = json.loads((checkout.folder / DEMO / "calibration" / "quadplane" / "qc.json").read_text())
     assert verdicts["verdict"] == "warn"
     assert list(verdicts["stages"]) == ["cameras", "calibration", "registration"]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from planeloc.core.checks import print_warnings, write_quality
 from planeloc.io.camera_drift import CameraDrift, write_camera_drift
-from planeloc.localization.camera_drift_figure import draw_camera_drift
 from planeloc.localization.camera_drift_text import drift_checks, drift_values, in_words, movement
 from planeloc.localization.context import Inputs
 
@@ -27,6 +26,8 @@ class DriftFiles(NamedTuple):
         if self.table:
             write_camera_drift(self.table, drift)
         if self.figure:
+            from planeloc.localization.camera_drift_figure import draw_camera_drift  # half a second, for matplotlib
+
             draw_camera_drift(self.figure, drift.frame, drift.drift_nm, drift.sd_nm, names)
         if not self.quality:
             return

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from planeloc.localization.drift_model import FREE_SD_NM, FrameInformation, Posterior, Process, posterior
 
@@ -137,6 +136,8 @@ def most_probable(frames: FrameInformation, start: Strengths, groups: NDArray[np
             raise StopIteration
 
     options = {"maxiter": _STEPS, "ftol": 0.0, "gtol": 0.0}
+    from scipy.optimize import minimize  # a tenth of a second, which workers need not spend
+
     minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options, callback=stop_when_flat)
     return tried[0]
 
