@@ -65,7 +65,7 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
     beads = [source / f"beads_camera{p}.ome.tif" for p in range(4)]
     movies = [source / f"movie_camera{p}.ome.tif" for p in range(4)]
     out = {name: tmp_path / name for name in ("psf.h5", "registration.json", "movie.json", "w.safetensors")}
-    figure, quality = tmp_path / "figure.png", tmp_path / "quality.json"
+    figure, quality = tmp_path / "registration.png", tmp_path / "quality.json"
     register(beads, microscope, out["registration.json"], figure, quality, RegisterSettings())
     calibrate(
         beads,
@@ -86,7 +86,7 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
         QUADPLANE_WEIGHTS,
         out["w.safetensors"],
         tmp_path / "training.json",
-        figure,
+        tmp_path / "training.png",
         TrainSettings(network="upsampling", samples=TUNING_IMAGES, validation=16, threads=2, device="cpu"),
         registration=out["registration.json"],
     )
@@ -100,7 +100,9 @@ def test_the_chain_on_a_real_bead(tmp_path, capsys):
     )
     exports = [("picasso", tmp_path / "p.hdf5"), ("thunderstorm", tmp_path / "t.csv")]
     filter_localizations(tmp_path / "all.h5", tmp_path / "kept.h5", exports, FilterSettings())
-    evaluate(tmp_path / "kept.h5", source / "truth.csv", tmp_path / "e.json", figure, EvaluateSettings())
+    evaluate(
+        tmp_path / "kept.h5", source / "truth.csv", tmp_path / "e.json", tmp_path / "evaluation.png", EvaluateSettings()
+    )
     values = json.loads((tmp_path / "e.json").read_text())["values"]
     with capsys.disabled():
         shown = ("recall", "precision", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "bias_z_nm")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from planeloc.diagnostics.registered_changes import (
     LARGEST_PX,
@@ -38,6 +39,7 @@ _LOCAL_ROUNDS = 2
 _LOCAL_PX = 5  # displacement of a part, beyond that of the whole
 _AROUND_PX = 14  # of a part: displacements at which its correlation is known
 _SMALL_PX = 0.02  # displacements below are not worth another round
+_FOUR_SIGMAS = 0.99997  # share of a normal distribution below four standard deviations
 _AFFINE_GAIN = 25.0  # by which four more parameters must lower the weighted sum of squares: chance gives 4 ± 3
 
 
@@ -183,7 +185,8 @@ def _of_tiles(images: RegisteredChanges, tiles: Sequence[Tile]) -> list[list[tup
 
 
 def _fitted(images: RegisteredChanges, plane: int, middles: Array, parts: Sequence[tuple[Array, Array]]) -> _Local:
-    shift, sd = _over_stretches(images.correlation(plane), LARGEST_PX)
+    correlation = images.correlation(plane)
+    shift, sd = _over_stretches(correlation, LARGEST_PX)
     none = np.zeros((2, 2))
     known = [number for number, (_, own_sd) in enumerate(parts) if np.isfinite(own_sd).all()]
     if len(known) < 4:
@@ -196,9 +199,14 @@ def _fitted(images: RegisteredChanges, plane: int, middles: Array, parts: Sequen
     if sum(gain) < _AFFINE_GAIN:
         return _Local(shift, sd, none, 0.0)
     slope = np.array([own[1:] for own in fitted])
-    slope_sd = float(np.sqrt(np.mean([np.diag(own)[1:] for own in covariance])))
+    slope_sd = float(np.sqrt(np.mean([np.diag(own)[1:] for own in covariance]))) * _of_few(len(correlation))
     sd = np.maximum(sd, [own[0, 0] ** 0.5 for own in covariance])
     return _Local(np.array([own[0] for own in fitted]), sd, slope, slope_sd)
+
+
+def _of_few(stretches: int) -> float:
+    """By how much four standard deviations grow if they come from the scatter of so few (Student's distribution)."""
+    return float(stdtrit(max(stretches - 1, 1), _FOUR_SIGMAS) / ndtri(_FOUR_SIGMAS))
 
 
 def _over_stretches(correlation: Array, largest_px: int) -> tuple[Array, Array]:
