@@ -19,7 +19,7 @@ from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.synchronization.synchronize import camera_frames, look
 from support.shared_light import Recorded, blinking_counts, out_of_step, transforms
 
-EXAMPLES = int(os.environ.get("PLANELOC_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("PLANELOC_EXAMPLES", "4"))
 IN_STEP, IN_PLACE = SynchronizeSettings(), UpdateRegistrationSettings()
 MOST_WRONG = 10  # moments about a slip, whose frame the light of a few molecules shows late
 
