@@ -1,5 +1,7 @@
 """Drift of the cameras through a movie: exact, with strengths that it finds itself, from jumps to none."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from planeloc.localization.camera_drift import estimate_drift
 from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.drift_model import LEVEL_SD_NM, FrameInformation, Process, posterior, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
+from planeloc.localization.localize_frames import Block, Localizer
 from support.movies import run, write_files
 
 Q = 6
@@ -234,3 +237,13 @@ def test_only_fitted_molecules_move():
     assert np.allclose(moved["x"][[0, 2, 3]], [0, 2, 3] - 0.5 * found.drift_nm[[0, 2, 3], 0])
     assert np.allclose(moved["x_sd"][0], np.sqrt(25 + 0.25 * found.covariance[0, 0, 0]))
     assert np.allclose(moved["z_sd"][0], 5)
+
+
+def test_a_block_in_which_nothing_was_found_follows_the_drift():
+    """A finder that marks no tile returns no detections, not an empty table of them."""
+    localizer = SimpleNamespace(_columns=pytest.fail)
+    known = np.tile(np.eye(Q), (5, 1, 1)), np.ones((5, Q))
+    columns, arrays = Block(Localizer.table(localizer, []), *known).parts()
+    assert arrays["response"].shape == (0, 3, Q)
+    moved = camera_drift.follow(columns, arrays, estimate_drift(FrameInformation(*known)))
+    assert set(moved) == set(columns) and not len(moved["frame"])

@@ -90,6 +90,8 @@ class Block(NamedTuple):
         if self.moment is None:
             return columns, {}
         following = {name: self.columns[name].astype(np.float32) for name in FOLLOWING}
+        if not len(following["response"]):  # without a detection, its last axis may be anything
+            following["response"] = following["response"].reshape(0, 3, self.moment.shape[1])
         return columns, {**following, "precision": self.precision, "moment": self.moment}
 
     @classmethod
