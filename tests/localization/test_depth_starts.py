@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.fitting.multi_emitter import MultiEmitterFit
+from planeloc.fitting.drift_information import DriftInformation
+from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
-from planeloc.localization.depth_starts import DepthStarts
+from planeloc.localization.depth_starts import DepthStarts, _State
 from planeloc.localization.detections import Detections
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.molecule_frames import NOISE, PIXEL, PSF, on_planes, scene
@@ -107,3 +108,58 @@ def test_pixels_beyond_a_sensor_take_no_part(compiled):
     assert fits[0].fitted.all()
     assert fits[0].position.numpy() == pytest.approx(fits[1].position.numpy(), abs=0.05)
     assert fits[0].covariance.numpy() == pytest.approx(fits[1].covariance.numpy(), rel=0.01, abs=1.0)
+
+
+class Heights:
+    """A fit that stays at the depths it starts from; the squared residual is the distance from the truth."""
+
+    TRUTH = torch.tensor([600.0, -600.0]).double()
+
+    def __init__(self, z):
+        self.z = z
+
+    def excess_over(self, rows, other, others):
+        return (self.z - self.TRUTH)[rows].abs() - (other.z - self.TRUTH)[others].abs()
+
+    def adopt(self, rows, other, others):
+        self.z = self.z.index_copy(0, rows, other.z[others])
+
+    def frames_of(self, rows):
+        return torch.zeros_like(rows)
+
+    @classmethod
+    def fits(cls, found):
+        n = len(found.frame)
+        known = DriftInformation(*(torch.zeros(size).double() for size in ((1, 2, 2), (1, 2), (n, 3, 2), (n, 3))))
+        eye, yes = torch.eye(4).double().expand(n, 4, 4), torch.ones(n).bool()
+        zero = torch.zeros(n, 3).double()
+        fits = MoleculeFits(found.position, found.photons, zero[:, :2], eye, zero[:, 0], yes, ~yes, zero, zero, known)
+        return cls(found.position[:, 2]), fits._replace(drift_nm=torch.zeros(1, 2, 2).double())
+
+
+def test_a_later_start_of_one_molecule_leaves_another_of_its_frame_where_an_earlier_one_put_it():
+    wrong = torch.tensor([[0.0, 0, -500], [0, 0, 500]]).double()
+    found = found_at(wrong, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+    state = _State.first(fits, torch.arange(2))
+    for molecule, z in ((0, 600.0), (1, -600.0)):
+        position = torch.tensor([[0.0, 0.0, z]]).double()
+        state = state.after(problem, found, Heights.fits, torch.tensor([molecule]), position, fits.photons[:1])
+    assert state.fits.position[:, 2].tolist() == [600.0, -600.0]
+    assert state.excess.tolist() == [-1100.0, -1100.0]
+    assert state.judged(torch.zeros(2).bool(), 1e4).covariance.isfinite().all()
+
+
+def test_a_frame_is_not_adopted_where_a_molecule_that_began_at_its_best_fit_loses():
+    right = torch.tensor([[0.0, 0, 600], [0, 0, 500]]).double()
+    found = found_at(right, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+
+    def worse(start):
+        return Heights.fits(start._replace(position=start.position - torch.tensor([[0.0, 0, 300], [0, 0, 0]])))
+
+    position = torch.tensor([[0.0, 0.0, -600.0]]).double()
+    state = _State.first(fits, torch.arange(2))
+    state = state.after(problem, found, worse, torch.tensor([1]), position, fits.photons[:1])
+    assert state.fits.position[:, 2].tolist() == problem.z.tolist() == [600.0, -600.0]
+    assert state.excess.tolist() == [0.0, -1100.0]
