@@ -33,11 +33,11 @@ def found_at(position, photons):
 def fitted(made, start, registration, starts=True):
     """Fits of one molecule a frame from `start`, with or without other starts."""
 
-    def fit(found):
+    def fit(found, typical=None):
         mapped = on_planes(found.position, registration.transforms)
         begin = InitialMolecules(found.frame, found.position, found.photons, *mapped)
         problem = MultiEmitterFit(PSF, NOISE, made.images, made.level, begin, 0.0)
-        return problem, problem.fit()
+        return problem, problem.fit(typical=typical)
 
     context = SimpleNamespace(
         psf=PSF,
@@ -113,6 +113,7 @@ def test_pixels_beyond_a_sensor_take_no_part(compiled):
 class Heights:
     """A fit that stays at the depths it starts from; the squared residual is the distance from the truth."""
 
+    typical = None
     TRUTH = torch.tensor([600.0, -600.0]).double()
 
     def __init__(self, z):
@@ -144,7 +145,9 @@ def test_a_later_start_of_one_molecule_leaves_another_of_its_frame_where_an_earl
     state = _State.first(fits, torch.arange(2))
     for molecule, z in ((0, 600.0), (1, -600.0)):
         position = torch.tensor([[0.0, 0.0, z]]).double()
-        state = state.after(problem, found, Heights.fits, torch.tensor([molecule]), position, fits.photons[:1])
+        state = state.after(
+            problem, found, lambda start, _: Heights.fits(start), torch.tensor([molecule]), position, fits.photons[:1]
+        )
     assert state.fits.position[:, 2].tolist() == [600.0, -600.0]
     assert state.excess.tolist() == [-1100.0, -1100.0]
     assert state.judged(torch.zeros(2).bool(), 1e4).covariance.isfinite().all()
@@ -155,7 +158,7 @@ def test_a_frame_is_not_adopted_where_a_molecule_that_began_at_its_best_fit_lose
     found = found_at(right, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
     problem, fits = Heights.fits(found)
 
-    def worse(start):
+    def worse(start, _):
         return Heights.fits(start._replace(position=start.position - torch.tensor([[0.0, 0, 300], [0, 0, 0]])))
 
     position = torch.tensor([[0.0, 0.0, -600.0]]).double()
@@ -163,3 +166,20 @@ def test_a_frame_is_not_adopted_where_a_molecule_that_began_at_its_best_fit_lose
     state = state.after(problem, found, worse, torch.tensor([1]), position, fits.photons[:1])
     assert state.fits.position[:, 2].tolist() == problem.z.tolist() == [600.0, -600.0]
     assert state.excess.tolist() == [0.0, -1100.0]
+
+
+def test_a_window_that_no_depth_explains_is_a_suspect_however_few_are_fitted_again():
+    """A second molecule near the edge was not detected: the median of that one window alone would explain it."""
+    registration = cameras(0.0, 0.0, 5.0)
+    random = np.random.default_rng(0)
+    inside = np.column_stack((random.uniform(18, 30, (19, 2)) * PIXEL, random.uniform(-400, 400, 19)))
+    edge = [[(SIDE - 4) * PIXEL, 24 * PIXEL, 200.0], [(SIDE - 7) * PIXEL, 26 * PIXEL, -300.0]]
+    made = scene(
+        [*range(19), 19, 19], np.vstack((inside, edge)), np.full(21, 4000.0), SIDE, maps=registration.transforms
+    )
+    for z in (200.0, -500.0):
+        position = made.position[:20].clone()
+        position[-1, 2] = z
+        fits = fitted(made, found_at(position, made.photons[:20]), registration)
+        assert fits.fitted[:-1].all()
+        assert fits.suspect[-1] and not fits.fitted[-1]

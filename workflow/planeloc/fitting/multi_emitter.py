@@ -75,6 +75,11 @@ class MultiEmitterFit:
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
     expected_deviance : (planes, KNOTS) of a pixel, see `planeloc.cameras.expected_deviance`; None: 1, of bright ones.
     compiled : whether compiled code may run the fit, where there is some for the model and the device.
+
+    Attributes
+    ----------
+    typical : deviance per degree of freedom of a window, the median of the last fit or what was given to it; None
+        before, and where no window has enough pixels.
     """
 
     def __init__(
@@ -96,14 +101,19 @@ class MultiEmitterFit:
         small = not in_large_groups(images.device) and background.dim() == 3
         self._compiled = compiled and small and compiled_fit.is_available(psf, images.device)
         self._found: Maximum | None = None
+        self.typical: Tensor | None = None
 
-    def fit(self, iterations: int = 6) -> MoleculeFits:
-        """Iterate until nearly all steps are small."""
+    def fit(self, iterations: int = 6, typical: Tensor | None = None) -> MoleculeFits:
+        """Iterate until nearly all steps are small.
+
+        With `typical` of another fit, windows are compared with those of that fit: the few windows of a fit that is
+        repeated do not tell what is usual.
+        """
         if self._compiled:
             self._found = compiled_fit.fit_frames(*self._problem, iterations)
         else:
             self._found = TensorFit(*self._problem, self._usable).fit(iterations)
-        return self._result(self._found)
+        return self._result(self._found, typical)
 
     def residuals(self, rows: Tensor) -> Residuals:
         """What the last fit leaves in some windows."""
@@ -140,13 +150,14 @@ class MultiEmitterFit:
         starts = zip(self._start, other._start, strict=True)
         self._start = InitialMolecules(*(old.index_copy(0, rows, then[others]) for old, then in starts))
 
-    def _result(self, found: Maximum) -> MoleculeFits:
+    def _result(self, found: Maximum, typical: Tensor | None) -> MoleculeFits:
         """A window with a larger residual than others has a molecule too few."""
         molecules = found.at.molecules
         freedom = found.used_pixels - molecules.shape[1]
         seen = freedom > 0
         reduced = found.deviance / freedom.clamp(min=1)
-        explained = reduced <= _EXCESS_DEVIANCE * reduced[seen].median() if seen.any() else seen
+        self.typical = reduced[seen].median() if typical is None and seen.any() else typical
+        explained = seen if self.typical is None else seen & (reduced <= _EXCESS_DEVIANCE * self.typical)
         scale = reduced.clamp(min=1)
         covariance = found.covariance[:, :4, :4] * scale[:, None, None]
         variance = torch.diagonal(covariance, dim1=1, dim2=2)

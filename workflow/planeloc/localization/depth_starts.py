@@ -39,7 +39,8 @@ _TOLD = 9.0  # twice the logarithm of the likelihood ratio of two depths: three 
 _FEWEST_PLANES = 2  # that tell depths on both sides of a focus apart
 _MOLECULES_AT_ONCE = 32
 
-Refit = Callable[[Detections], tuple[MultiEmitterFit, MoleculeFits]]
+# From some starts, with the deviance that is typical of windows (`MultiEmitterFit.typical`).
+Refit = Callable[[Detections, Tensor | None], tuple[MultiEmitterFit, MoleculeFits]]
 
 
 class _Explored(NamedTuple):
@@ -95,7 +96,7 @@ class _State(NamedTuple):
             position=fits.position.index_copy(0, own, position), photons=fits.photons.index_copy(0, own, photons)
         )
         together = torch.nonzero(torch.isin(found.frame, found.frame[own]))[:, 0]
-        other, refitted = refit(start.at(together))
+        other, refitted = refit(start.at(together), problem.typical)
         near = torch.nonzero(torch.isin(found.frame[self.rows], found.frame[own]))[:, 0]  # `number` and more
         rows, started = self.rows[near], torch.isin(near, number)
         place = torch.searchsorted(together, rows)
