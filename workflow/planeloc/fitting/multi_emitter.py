@@ -182,7 +182,7 @@ class MultiEmitterFit:
         """Molecules that were not fitted say nothing of the drift, and do not follow it."""
         variance = torch.diagonal(found.of_known_drift, dim1=1, dim2=2)[:, :3] * scale[:, None]
         known = drift_information(
-            self._given.frame, found.pairs, found.likelihood, found.at.drift, fitted | ~self._usable, variance
+            self._given.frame, found.pairs, found.likelihood, found.at.drift, fitted | ~self._usable, variance, scale
         )
         return known._replace(response=torch.where(fitted[:, None, None], known.response, 0.0))
 
