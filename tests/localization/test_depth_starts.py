@@ -135,7 +135,8 @@ class Heights:
         eye, yes = torch.eye(4).double().expand(n, 4, 4), torch.ones(n).bool()
         zero = torch.zeros(n, 3).double()
         fits = MoleculeFits(found.position, found.photons, zero[:, :2], eye, zero[:, 0], yes, ~yes, zero, zero, known)
-        return cls(found.position[:, 2]), fits._replace(drift_nm=torch.zeros(1, 2, 2).double())
+        known = known._replace(precision=torch.full((1, 2, 2), 7.0).double() + found.position[0, 2])
+        return cls(found.position[:, 2]), fits._replace(drift_nm=torch.zeros(1, 2, 2).double(), drift_known=known)
 
 
 def test_a_later_start_of_one_molecule_leaves_another_of_its_frame_where_an_earlier_one_put_it():
@@ -166,6 +167,20 @@ def test_a_frame_is_not_adopted_where_a_molecule_that_began_at_its_best_fit_lose
     state = state.after(problem, found, worse, torch.tensor([1]), position, fits.photons[:1])
     assert state.fits.position[:, 2].tolist() == problem.z.tolist() == [600.0, -600.0]
     assert state.excess.tolist() == [0.0, -1100.0]
+
+
+@pytest.mark.parametrize(("other_z", "precision"), [(-600.0, 607.0), (900.0, 0.0)])
+def test_a_frame_of_which_some_molecules_are_adopted_says_nothing_of_the_drift(other_z, precision):
+    wrong = torch.tensor([[0.0, 0, -500], [0, 0, 500]]).double()
+    found = found_at(wrong, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+    assert (fits.drift_known.precision == -493).all()
+    position = torch.tensor([[0.0, 0.0, 600.0], [0.0, 0.0, other_z]]).double()
+    both = torch.arange(2)
+    state = _State.first(fits, both)
+    state = state.after(problem, found, lambda start, _: Heights.fits(start), both, position, fits.photons)
+    assert state.fits.position[:, 2].tolist() == [600.0, -600.0 if precision else 500.0]
+    assert (state.fits.drift_known.precision == precision).all()
 
 
 def test_a_window_that_no_depth_explains_is_a_suspect_however_few_are_fitted_again():

@@ -111,8 +111,10 @@ class _State(NamedTuple):
         chosen[place[better & started]] = True
         taken = chosen[place]
         problem.adopt(together[chosen], other, torch.nonzero(chosen)[:, 0])
+        frames, left = (problem.frames_of(together[rows]) for rows in (chosen, ~chosen))
+        partly = left[torch.isin(left, frames)]
         return _State(
-            fits.replaced(together[chosen], refitted.at(chosen), problem.frames_of(together[chosen])),
+            fits.replaced(together[chosen], refitted.at(chosen), frames, partly),
             self.rows,
             self.excess.index_copy(0, near[taken], excess[taken]),
             (*self.tried, explored),
