@@ -99,21 +99,21 @@ def look(movie: Movie, registration: Registration, settings: SynchronizeSettings
     reader = _Reader(movie, registration, largest, looked_at[-1])
     for most in looked_at:
         stretches, lights = reader.read(_spread(movie.frames, most))
-        measured = _measured(stretches, lights)
+        measured = measure_lags(_lit(stretches, lights))
         if (measured.significance >= settings.lag_significance_warn).all():
             break
         if in_place := _in_place(movie, registration, measured, lights, largest, settings):
             reader = _Reader(movie, in_place, largest, looked_at[-1])
             stretches, lights = reader.read(_spread(movie.frames, most))
-            measured = _measured(stretches, lights)
+            measured = measure_lags(_lit(stretches, lights))
         if movie.frames <= most:
             break
     while gaps := _gaps_with_a_slip(stretches, measured) or _cut_all(gaps_with_an_end(lights, dark_frames(lights))):
         more, lit = reader.read(gaps)
         stretches = sorted([*stretches, *more], key=lambda part: part.start)
         lights = sorted([*lights, *lit], key=lambda part: part.start)
-        measured = _measured(stretches, lights)
-    return Looked(measured, locate_slips(stretches, measured), dark_frames(lights))
+        measured = measure_lags(_lit(stretches, lights))
+    return Looked(measured, locate_slips(_lit(stretches, lights), measured), dark_frames(lights))
 
 
 def _in_place(
@@ -151,13 +151,10 @@ def _in_place(
     return replace(registration, transforms=tuple(images.transforms)) if found else None
 
 
-def _measured(stretches: Sequence[Stretch], lights: Sequence[Light]) -> MeasuredLags:
-    """The lags, from frames in which no camera is dark: noise alone must not look like a slip."""
-    for plane, dark in enumerate(dark_frames(lights)):
-        for part in stretches:
-            for own in dark:
-                part.blank(plane, own)
-    return measure_lags(stretches)
+def _lit(stretches: Sequence[Stretch], lights: Sequence[Light]) -> list[Stretch]:
+    """Changes in frames in which no camera is dark: noise alone must not look like a slip."""
+    dark = dark_frames(lights)
+    return [part.without(dark) for part in stretches]
 
 
 def _largest_lag(movie: Movie, settings: SynchronizeSettings) -> int:
