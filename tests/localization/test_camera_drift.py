@@ -247,3 +247,19 @@ def test_a_block_in_which_nothing_was_found_follows_the_drift():
     assert arrays["response"].shape == (0, 3, Q)
     moved = camera_drift.follow(columns, arrays, estimate_drift(FrameInformation(*known)))
     assert set(moved) == set(columns) and not len(moved["frame"])
+
+
+def test_the_error_does_not_leap_where_many_frames_are_loose():
+    """One frame in ten contradicts the others, beside a jump: all are set free, as if there were few of them."""
+    n, random = 2600, np.random.default_rng(0)
+    drift = np.zeros((n, 2))
+    drift[n // 2 :, 0] = 150.0
+    seen = drift + random.normal(0, 5, (n, 2))
+    bad = random.random(n) < 0.1
+    seen[bad] += random.normal(0, 200, (bad.sum(), 2))
+    information = np.tile(np.eye(2) / 25, (n, 1, 1))
+    found = estimate_drift(FrameInformation(information, seen.clip(-590, 590) / 25))
+    assert bad.sum() > 230
+    assert [jump["frame"] for jump in found.record()["jumps"]] == [n // 2]
+    assert len(found.record()["loose_frames"]) > 0.95 * bad.sum()
+    assert np.sqrt(np.mean((found.drift_nm - drift)[~bad] ** 2)) < 0.5
