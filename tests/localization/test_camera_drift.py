@@ -263,3 +263,11 @@ def test_the_error_does_not_leap_where_many_frames_are_loose():
     assert [jump["frame"] for jump in found.record()["jumps"]] == [n // 2]
     assert len(found.record()["loose_frames"]) > 0.95 * bad.sum()
     assert np.sqrt(np.mean((found.drift_nm - drift)[~bad] ** 2)) < 0.5
+
+
+@pytest.mark.parametrize(("far_nm", "warned"), [(650.0, True), (300.0, False)])
+def test_a_camera_that_is_too_far_away_to_drift_is_said(caplog, far_nm, warned):
+    information, moment = np.tile(np.eye(4) / 100, (50, 1, 1)), np.zeros((50, 4))
+    moment[:, 0] = far_nm / 100
+    assert (estimate_drift(FrameInformation(information, moment)) is None) == warned
+    assert ("more than 600 nm from where its transform says" in caplog.text) == warned
