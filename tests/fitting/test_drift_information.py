@@ -7,6 +7,7 @@ import torch
 import planeloc.fitting.drift_information as module
 from planeloc.fitting.drift_information import Likelihood, drift_information
 from planeloc.fitting.multi_emitter import MultiEmitterFit
+from planeloc.fitting.normal_equations import covariance_of_molecules
 from planeloc.fitting.windows import OverlappingPairs
 from support.molecule_frames import NOISE, PIXEL, PSF, scene
 
@@ -140,3 +141,16 @@ def test_molecules_follow_as_if_they_were_fitted_again(far_nm):
     if far_nm < 50:
         now = torch.diagonal(again.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         assert torch.allclose(deviation, now, rtol=0.1)
+
+
+def test_where_the_covariance_has_no_root_nothing_is_known():
+    """Two overlapping molecules, of which the information on one is indefinite: it must not look precise."""
+    sound = 4 * torch.eye(5).double()
+    wrong = sound.clone()
+    wrong[0, 1] = wrong[1, 0] = 8
+    pairs = OverlappingPairs(torch.tensor([0]), torch.tensor([1]))
+    between, drift = torch.zeros(1, 5, 5).double(), torch.zeros(2, 5, 2).double()
+    frame, own = torch.zeros(2).long(), torch.stack((wrong, sound))
+    both, alone = covariance_of_molecules(frame, pairs, own, between, drift, torch.eye(2).double()[None])
+    assert both[0].isnan().any() and alone[0].isnan().all()
+    assert torch.allclose(alone[1], torch.eye(5).double() / 4)
