@@ -7,6 +7,7 @@ import torch
 import planeloc.fitting.drift_information as module
 from planeloc.fitting.drift_information import Likelihood, drift_information
 from planeloc.fitting.multi_emitter import MultiEmitterFit
+from planeloc.fitting.normal_equations import covariance_of_molecules
 from planeloc.fitting.windows import OverlappingPairs
 from support.molecule_frames import NOISE, PIXEL, PSF, scene
 
@@ -48,7 +49,9 @@ def test_elimination_is_that_of_the_dense_equations(overlap, tolerance, error, m
         monkeypatch.setattr(module, "_ITERATIONS", 100)
     known, pairs, _, moved = equations(overlap)
     frame, drift = torch.tensor([0, 0, 0, 1]), torch.randn(2, Q, generator=torch.Generator().manual_seed(2)).double()
-    found = drift_information(frame, pairs, known, drift, torch.ones(4).bool(), torch.ones(4, 3).double())
+    found = drift_information(
+        frame, pairs, known, drift, torch.ones(4).bool(), torch.ones(4, 3).double(), torch.ones(4)
+    )
     K = torch.block_diag(*known.own[:3])
     if overlap:
         K[:P, P : 2 * P], K[P : 2 * P, :P] = known.between[0], known.between[0].T
@@ -71,12 +74,48 @@ def test_doubtful_molecules_and_their_neighbours_say_nothing():
         torch.zeros(2, Q).double(),
         torch.tensor([True, False, True, True]),
     )
-    found = drift_information(frame, pairs, known, drift, trusted, torch.ones(4, 3).double())
+    found = drift_information(frame, pairs, known, drift, trusted, torch.ones(4, 3).double(), torch.ones(4))
     third = Likelihood(known.own[2:3], known.between[:0], *(values[2:3] for values in known[2:]))
     none = OverlappingPairs(pairs.first[:0], pairs.second[:0])
-    alone = drift_information(frame[:1], none, third, drift[:1], trusted[:1], torch.ones(1, 3).double())
+    alone = drift_information(frame[:1], none, third, drift[:1], trusted[:1], torch.ones(1, 3).double(), torch.ones(1))
     assert torch.allclose(found.precision[0], alone.precision[0])
     assert torch.allclose(found.moment[0], alone.moment[0])
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_what_molecules_say_counts_as_little_as_their_variance_is_large(overlap):
+    """The same as with all derivatives of the likelihood divided by the scale."""
+    known, pairs, *_ = equations(overlap)
+    drift = torch.randn(2, Q, generator=torch.Generator().manual_seed(2)).double()
+    handed_on = torch.tensor([0, 0, 0, 1]), pairs
+    trusted = torch.ones(4).bool(), torch.ones(4, 3).double()
+    found, plain = (
+        drift_information(*handed_on, known, drift, *trusted, torch.tensor([scale, scale, scale, 1.0]).double())
+        for scale in (2.5, 1.0)
+    )
+    weaker = Likelihood(known.own / 2.5, known.between / 2.5, *(values / 2.5 for values in known[2:]))
+    expected = drift_information(*handed_on, weaker, drift, *trusted, torch.ones(4).double())
+    assert torch.allclose(found.precision[0], expected.precision[0])
+    assert torch.allclose(found.moment[0], expected.moment[0])
+    assert torch.equal(found.precision[1], plain.precision[1])
+    assert torch.equal(found.response, plain.response)
+
+
+def test_a_model_that_explains_less_says_less_of_the_drift():
+    """Images whose noise is twice what the model expects: precision and variances agree."""
+    position = [[4600, 4500, -300], [2000, 2400, 100], [6800, 2300, 500], [4600, 4600, -500]]
+    made = scene([0, 0, 0, 1], position, [5000.0] * 4)
+    noise = torch.randn(made.images.shape, generator=torch.Generator().manual_seed(4))
+    rough = made._replace(images=made.images + 6 * noise)
+    calm, loud = (each.fit(drift_sd_nm=34.0) for each in (made, rough))
+    assert calm.fitted.all() and loud.fitted.all()
+    more = (loud.drift_known.variance / calm.drift_known.variance).mean()
+    less = (
+        calm.drift_known.precision.diagonal(dim1=1, dim2=2).sum(-1)
+        / loud.drift_known.precision.diagonal(dim1=1, dim2=2).sum(-1)
+    ).mean()
+    assert more > 1.3
+    assert less == pytest.approx(more.item(), rel=0.15)
 
 
 @pytest.mark.parametrize("far_nm", [10.0, 100.0])
@@ -102,3 +141,16 @@ def test_molecules_follow_as_if_they_were_fitted_again(far_nm):
     if far_nm < 50:
         now = torch.diagonal(again.covariance, dim1=1, dim2=2)[:, :3].sqrt()
         assert torch.allclose(deviation, now, rtol=0.1)
+
+
+def test_where_the_covariance_has_no_root_nothing_is_known():
+    """Two overlapping molecules, of which the information on one is indefinite: it must not look precise."""
+    sound = 4 * torch.eye(5).double()
+    wrong = sound.clone()
+    wrong[0, 1] = wrong[1, 0] = 8
+    pairs = OverlappingPairs(torch.tensor([0]), torch.tensor([1]))
+    between, drift = torch.zeros(1, 5, 5).double(), torch.zeros(2, 5, 2).double()
+    frame, own = torch.zeros(2).long(), torch.stack((wrong, sound))
+    both, alone = covariance_of_molecules(frame, pairs, own, between, drift, torch.eye(2).double()[None])
+    assert both[0].isnan().any() and alone[0].isnan().all()
+    assert torch.allclose(alone[1], torch.eye(5).double() / 4)

@@ -234,3 +234,18 @@ def test_frames_do_not_see_each_other():
     start = InitialMolecules(*(values[first] for values in start))
     alone = MultiEmitterFit(PSF, NOISE, made.images[:1], made.level, start, 30.0).fit()
     assert torch.allclose(alone.position, together.position[first], atol=1.0)
+
+
+def test_molecules_that_are_not_adopted_stay_where_their_residuals_were_made():
+    """Two fits of a frame whose drifts differ; the second molecule is adopted from the second fit."""
+    made = scene([0, 0], [[2000, 4500, -300], [6500, 4300, 200]], [4000.0, 4000.0], drift_sd_nm=34.0)
+    one, two = (MultiEmitterFit(PSF, NOISE, made.images, made.level, made.start(), sd) for sd in (0.0, 34.0))
+    one.fit(), two.fit()
+    both = torch.arange(2)
+    before, other = one.residuals(both), two.residuals(both)
+    assert (before.in_window_nm - other.in_window_nm).abs().max() > 5
+    one.adopt(both[1:], two, both[1:])
+    after = one.residuals(both)
+    for name in ("position", "in_window_nm", "residual"):
+        values = torch.stack((getattr(before, name)[0], getattr(other, name)[1]))
+        assert torch.equal(getattr(after, name), values), name

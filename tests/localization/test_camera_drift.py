@@ -1,5 +1,7 @@
 """Drift of the cameras through a movie: exact, with strengths that it finds itself, from jumps to none."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from planeloc.localization.camera_drift import estimate_drift
 from planeloc.localization.camera_drift_files import DriftFiles
 from planeloc.localization.drift_model import LEVEL_SD_NM, FrameInformation, Process, posterior, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
+from planeloc.localization.localize_frames import Block, Localizer
 from support.movies import run, write_files
 
 Q = 6
@@ -234,3 +237,37 @@ def test_only_fitted_molecules_move():
     assert np.allclose(moved["x"][[0, 2, 3]], [0, 2, 3] - 0.5 * found.drift_nm[[0, 2, 3], 0])
     assert np.allclose(moved["x_sd"][0], np.sqrt(25 + 0.25 * found.covariance[0, 0, 0]))
     assert np.allclose(moved["z_sd"][0], 5)
+
+
+def test_a_block_in_which_nothing_was_found_follows_the_drift():
+    """A finder that marks no tile returns no detections, not an empty table of them."""
+    localizer = SimpleNamespace(_columns=pytest.fail)
+    known = np.tile(np.eye(Q), (5, 1, 1)), np.ones((5, Q))
+    columns, arrays = Block(Localizer.table(localizer, []), *known).parts()
+    assert arrays["response"].shape == (0, 3, Q)
+    moved = camera_drift.follow(columns, arrays, estimate_drift(FrameInformation(*known)))
+    assert set(moved) == set(columns) and not len(moved["frame"])
+
+
+def test_the_error_does_not_leap_where_many_frames_are_loose():
+    """One frame in ten contradicts the others, beside a jump: all are set free, as if there were few of them."""
+    n, random = 2600, np.random.default_rng(0)
+    drift = np.zeros((n, 2))
+    drift[n // 2 :, 0] = 150.0
+    seen = drift + random.normal(0, 5, (n, 2))
+    bad = random.random(n) < 0.1
+    seen[bad] += random.normal(0, 200, (bad.sum(), 2))
+    information = np.tile(np.eye(2) / 25, (n, 1, 1))
+    found = estimate_drift(FrameInformation(information, seen.clip(-590, 590) / 25))
+    assert bad.sum() > 230
+    assert [jump["frame"] for jump in found.record()["jumps"]] == [n // 2]
+    assert len(found.record()["loose_frames"]) > 0.95 * bad.sum()
+    assert np.sqrt(np.mean((found.drift_nm - drift)[~bad] ** 2)) < 0.5
+
+
+@pytest.mark.parametrize(("far_nm", "warned"), [(650.0, True), (300.0, False)])
+def test_a_camera_that_is_too_far_away_to_drift_is_said(caplog, far_nm, warned):
+    information, moment = np.tile(np.eye(4) / 100, (50, 1, 1)), np.zeros((50, 4))
+    moment[:, 0] = far_nm / 100
+    assert (estimate_drift(FrameInformation(information, moment)) is None) == warned
+    assert ("more than 600 nm from where its transform says" in caplog.text) == warned

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from planeloc.fitting.multi_emitter import MultiEmitterFit
+from planeloc.fitting.drift_information import DriftInformation
+from planeloc.fitting.multi_emitter import MoleculeFits, MultiEmitterFit
 from planeloc.fitting.windows import InitialMolecules
-from planeloc.localization.depth_starts import DepthStarts
+from planeloc.localization.depth_starts import DepthStarts, _State
 from planeloc.localization.detections import Detections
 from planeloc.transforms.camera_transform import Affine, Registration
 from support.molecule_frames import NOISE, PIXEL, PSF, on_planes, scene
@@ -32,11 +33,11 @@ def found_at(position, photons):
 def fitted(made, start, registration, starts=True):
     """Fits of one molecule a frame from `start`, with or without other starts."""
 
-    def fit(found):
+    def fit(found, typical=None):
         mapped = on_planes(found.position, registration.transforms)
         begin = InitialMolecules(found.frame, found.position, found.photons, *mapped)
         problem = MultiEmitterFit(PSF, NOISE, made.images, made.level, begin, 0.0)
-        return problem, problem.fit()
+        return problem, problem.fit(typical=typical)
 
     context = SimpleNamespace(
         psf=PSF,
@@ -107,3 +108,93 @@ def test_pixels_beyond_a_sensor_take_no_part(compiled):
     assert fits[0].fitted.all()
     assert fits[0].position.numpy() == pytest.approx(fits[1].position.numpy(), abs=0.05)
     assert fits[0].covariance.numpy() == pytest.approx(fits[1].covariance.numpy(), rel=0.01, abs=1.0)
+
+
+class Heights:
+    """A fit that stays at the depths it starts from; the squared residual is the distance from the truth."""
+
+    typical = None
+    TRUTH = torch.tensor([600.0, -600.0]).double()
+
+    def __init__(self, z):
+        self.z = z
+
+    def excess_over(self, rows, other, others):
+        return (self.z - self.TRUTH)[rows].abs() - (other.z - self.TRUTH)[others].abs()
+
+    def adopt(self, rows, other, others):
+        self.z = self.z.index_copy(0, rows, other.z[others])
+
+    def frames_of(self, rows):
+        return torch.zeros_like(rows)
+
+    @classmethod
+    def fits(cls, found):
+        n = len(found.frame)
+        known = DriftInformation(*(torch.zeros(size).double() for size in ((1, 2, 2), (1, 2), (n, 3, 2), (n, 3))))
+        eye, yes = torch.eye(4).double().expand(n, 4, 4), torch.ones(n).bool()
+        zero = torch.zeros(n, 3).double()
+        fits = MoleculeFits(found.position, found.photons, zero[:, :2], eye, zero[:, 0], yes, ~yes, zero, zero, known)
+        known = known._replace(precision=torch.full((1, 2, 2), 7.0).double() + found.position[0, 2])
+        return cls(found.position[:, 2]), fits._replace(drift_nm=torch.zeros(1, 2, 2).double(), drift_known=known)
+
+
+def test_a_later_start_of_one_molecule_leaves_another_of_its_frame_where_an_earlier_one_put_it():
+    wrong = torch.tensor([[0.0, 0, -500], [0, 0, 500]]).double()
+    found = found_at(wrong, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+    state = _State.first(fits, torch.arange(2))
+    for molecule, z in ((0, 600.0), (1, -600.0)):
+        position = torch.tensor([[0.0, 0.0, z]]).double()
+        state = state.after(
+            problem, found, lambda start, _: Heights.fits(start), torch.tensor([molecule]), position, fits.photons[:1]
+        )
+    assert state.fits.position[:, 2].tolist() == [600.0, -600.0]
+    assert state.excess.tolist() == [-1100.0, -1100.0]
+    assert state.judged(torch.zeros(2).bool(), 1e4).covariance.isfinite().all()
+
+
+def test_a_frame_is_not_adopted_where_a_molecule_that_began_at_its_best_fit_loses():
+    right = torch.tensor([[0.0, 0, 600], [0, 0, 500]]).double()
+    found = found_at(right, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+
+    def worse(start, _):
+        return Heights.fits(start._replace(position=start.position - torch.tensor([[0.0, 0, 300], [0, 0, 0]])))
+
+    position = torch.tensor([[0.0, 0.0, -600.0]]).double()
+    state = _State.first(fits, torch.arange(2))
+    state = state.after(problem, found, worse, torch.tensor([1]), position, fits.photons[:1])
+    assert state.fits.position[:, 2].tolist() == problem.z.tolist() == [600.0, -600.0]
+    assert state.excess.tolist() == [0.0, -1100.0]
+
+
+@pytest.mark.parametrize(("other_z", "precision"), [(-600.0, 607.0), (900.0, 0.0)])
+def test_a_frame_of_which_some_molecules_are_adopted_says_nothing_of_the_drift(other_z, precision):
+    wrong = torch.tensor([[0.0, 0, -500], [0, 0, 500]]).double()
+    found = found_at(wrong, torch.full((2,), 1000.0).double())._replace(frame=torch.zeros(2).long())
+    problem, fits = Heights.fits(found)
+    assert (fits.drift_known.precision == -493).all()
+    position = torch.tensor([[0.0, 0.0, 600.0], [0.0, 0.0, other_z]]).double()
+    both = torch.arange(2)
+    state = _State.first(fits, both)
+    state = state.after(problem, found, lambda start, _: Heights.fits(start), both, position, fits.photons)
+    assert state.fits.position[:, 2].tolist() == [600.0, -600.0 if precision else 500.0]
+    assert (state.fits.drift_known.precision == precision).all()
+
+
+def test_a_window_that_no_depth_explains_is_a_suspect_however_few_are_fitted_again():
+    """A second molecule near the edge was not detected: the median of that one window alone would explain it."""
+    registration = cameras(0.0, 0.0, 5.0)
+    random = np.random.default_rng(0)
+    inside = np.column_stack((random.uniform(18, 30, (19, 2)) * PIXEL, random.uniform(-400, 400, 19)))
+    edge = [[(SIDE - 4) * PIXEL, 24 * PIXEL, 200.0], [(SIDE - 7) * PIXEL, 26 * PIXEL, -300.0]]
+    made = scene(
+        [*range(19), 19, 19], np.vstack((inside, edge)), np.full(21, 4000.0), SIDE, maps=registration.transforms
+    )
+    for z in (200.0, -500.0):
+        position = made.position[:20].clone()
+        position[-1, 2] = z
+        fits = fitted(made, found_at(position, made.photons[:20]), registration)
+        assert fits.fitted[:-1].all()
+        assert fits.suspect[-1] and not fits.fitted[-1]

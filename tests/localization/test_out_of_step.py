@@ -1,9 +1,13 @@
 """A movie whose cameras are out of step is localized as one whose cameras are in step."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from planeloc.io import localization_table
+from planeloc.localization.localize_frames import Localizer, compute_frames
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
 from planeloc.movie.writer import write_movie
@@ -44,3 +48,30 @@ def test_a_partial_result_of_other_lags_is_not_used(files, tmp_path):
     assert with_lags.camera_frames.identity
     assert not without.camera_frames.identity
     assert with_lags.digest == without.digest
+
+
+def test_a_group_without_a_whole_frame_is_not_computed(files, tmp_path, monkeypatch):
+    """The last two of 22 frames are left out, and are a group of their own."""
+    _, late = files
+    detect, seen = Localizer.detect, []
+
+    def counted(self, counts, background):
+        seen.append(len(counts))
+        return detect(self, counts, background)
+
+    monkeypatch.setattr(Localizer, "detect", counted)
+    run(late, tmp_path / "late.h5", synchronization=late / "s.json")
+    assert seen and set(seen) == {20}
+    assert localization_table.read(tmp_path / "late.h5")[0]["frame"].max() == 19
+
+
+def test_frames_of_which_none_is_whole_are_an_empty_block(files):
+    _, late = files
+    known = SimpleNamespace(movie=Movie.open(late / "m.json", late / "s.json"), device=torch.device("cpu"))
+    localizer = SimpleNamespace(context=known, group=20, refinement=True, groups=lambda firsts: iter(firsts))
+    localizer.nothing = lambda frames: Localizer.nothing(localizer, frames)
+    localizer.table = lambda found: Localizer.table(localizer, found)
+    columns, arrays = compute_frames(localizer, 20, 22).parts()
+    assert not len(columns["frame"])
+    assert arrays["precision"].shape == (2, 6, 6) and not arrays["precision"].any()
+    assert arrays["response"].shape == (0, 3, 6)

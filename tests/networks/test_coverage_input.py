@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from planeloc.core.errors import PlanelocError
 from planeloc.networks.regression import Architecture, RegressionNetwork, with_coverage
+from planeloc.networks.self_test import recorded, run
 from planeloc.networks.tiled_regression import maps_on_tiles
 from planeloc.networks.training_match import disagreements
 from planeloc.networks.weight_files import load_network, save_network
@@ -78,3 +81,19 @@ def test_a_weight_file_keeps_the_shape(tmp_path):
     save_network(tmp_path / "told.safetensors", told(start), record)
     network, read = load_network(tmp_path / "told.safetensors")
     assert read.architecture.coverage and read.scene.edges == 0.5 and network.architecture.inputs == 8
+
+
+def test_the_self_test_of_a_weight_file_covers_what_the_coverage_leads_to(tmp_path):
+    start, record = load_network(WEIGHTS)
+    network = told(start)
+    with torch.no_grad():
+        network.entry[0][0].weight[:, 4:] = 0.3
+    file = tmp_path / "told.safetensors"
+    save_network(file, network, replace(record, architecture=network.architecture))
+    stored = recorded(network, replace(record, architecture=network.architecture), "told")
+    assert stored["images"].shape[1] == 8 and set(stored["images"][:, 4:].unique().tolist()) == {0.0, 1.0}
+    run(load_network(file)[0], stored, "told")
+    with torch.no_grad():
+        network.entry[0][0].weight[:, 4:] = 0.0
+    with pytest.raises(PlanelocError, match="self-test"):
+        run(network, stored, "told")

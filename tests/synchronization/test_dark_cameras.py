@@ -8,6 +8,7 @@ import pytest
 from planeloc.core.errors import PlanelocError
 from planeloc.movie.camera_frames import CameraFrames
 from planeloc.movie.writer import write_movie
+from planeloc.synchronization.lags import Stretch
 from planeloc.synchronization.settings import SynchronizeSettings
 from planeloc.synchronization.synchronize import camera_frames, look, synchronize
 from support.movies import MICROSCOPE, Source
@@ -127,3 +128,14 @@ def test_frames_of_a_camera_that_goes_dark_are_left_out(tmp_path, bright):
         run(tmp_path, dark, mode="check")
     with pytest.raises(PlanelocError, match=r"camera 1: dark"):
         run(tmp_path, dark, dark_fraction_fail=0.2)
+
+
+def test_frames_taken_for_dark_can_turn_out_to_be_lit():
+    """More of the movie may move the ends of what is dark: what was read stays as it is."""
+    changes = np.ones((14, 2, 3), np.float32)  # moments 98 to 112
+    part = Stretch(100, 110, changes)
+    dark = part.without([[], [range(104, 106)]])
+    assert (changes == 1).all()
+    assert np.flatnonzero((dark.changes[:, 1] == 0).all(axis=1)).tolist() == [6, 7, 8]
+    assert (dark.changes[:, 0] == 1).all()
+    assert part.without([[], [range(50)]]) is part

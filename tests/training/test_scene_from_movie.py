@@ -32,6 +32,7 @@ REGRESSION, UPSAMPLING = TrainSettings(network="regression"), TrainSettings(netw
         (replace(REGRESSION, density="0-0"), "setting density: 0-0 leaves nothing"),
         (replace(REGRESSION, density="0-inf"), "setting density: .* neither"),
         (replace(UPSAMPLING, emitters=26), "setting emitters: 26; more than 25 emitters per 16×16 pixels"),
+        (replace(UPSAMPLING, edges=0.5), "setting edges: 0.5; a network of kind upsampling"),
         (replace(REGRESSION, photons="0-5000"), "setting photons: '0-5000' begins below 1"),
         (TrainSettings(photons="100-2e7"), "setting photons: .* above 1e.07 photons per molecule"),
         (TrainSettings(background="4-2e6"), "setting background: .* above 1e.06 photons per pixel"),

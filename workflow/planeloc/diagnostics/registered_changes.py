@@ -6,7 +6,8 @@ registered changes with those of all others peaks at the displacement by which i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +29,7 @@ LARGEST_PX = 20  # displacement that is looked for at once; `Changes.far` looks 
 _LARGEST_FIELD_PX = 512  # of larger fields, windows that together are as large are looked at
 _WINDOWS = 3  # along a side of a larger field, evenly from edge to edge
 PIXELS = 4_000_000  # of all frames together that are looked at, of every camera
+_READ_PIXELS = 40_000_000  # of every camera at once
 _MOST_FRAMES = 100  # of a stretch
 _MOST_SIGMAS = 15.0  # a change counts at most so many standard deviations of the noise: no single molecule decides
 _EDGE_PX = 3  # around a window, for the interpolation
@@ -65,6 +67,21 @@ class Windows:
         )
         return cls(tuple((x, y) for y in ys for x in xs), (size[0], size[1]))
 
+    @property
+    def pixels(self) -> int:
+        """Number of all together."""
+        return len(self.corners) * self.size[0] * self.size[1]
+
+    def within(self, pixels: int) -> Windows:
+        """Some of the windows, or the middle of one, of at most so many pixels together."""
+        each = self.size[0] * self.size[1]
+        count, scale = int(np.clip(pixels // each, 1, len(self.corners))), min(1.0, (pixels / each) ** 0.5)
+        chosen = (2 * np.arange(count) + 1) * len(self.corners) // (2 * count)
+        rows, columns = (max(int(length * scale), 1) for length in self.size)
+        down, along = (self.size[0] - rows) // 2, (self.size[1] - columns) // 2
+        corners = [self.corners[number] for number in chosen.tolist()]
+        return Windows(tuple((x + along, y + down) for x, y in corners), (rows, columns))
+
 
 @dataclass
 class _Stretch:
@@ -77,29 +94,34 @@ class _Stretch:
     @cached_property
     def kept(self) -> list[Images]:
         """The changes of every plane, for a field that memory holds."""
-        return self._changes(range(self.movie.planes))
+        return list(self._changes(range(self.movie.planes)))
 
-    def changes(self, plane: int, keep: bool) -> Images:
-        """A plane's changes from frame to frame, in standard deviations of the noise."""
-        return self.kept[plane] if keep else self._changes([plane])[0]
+    @cached_property
+    def pieces(self) -> list[_Stretch]:
+        """What is read at once: all of it, if memory holds that."""
+        steps = max(_READ_PIXELS // math.prod(self.movie.shape[2:]) - 1, 1)
+        starts = range(self.start, self.stop - 1, steps)
+        return [_Stretch(self.movie, first, min(first + steps + 1, self.stop)) for first in starts]
 
-    def _changes(self, planes: Sequence[int]) -> list[Images]:
+    def changes(self, planes: Sequence[int], keep: bool) -> Iterable[Images]:
+        """Changes of some planes from frame to frame, in standard deviations of the noise."""
+        return [self.kept[plane] for plane in planes] if keep else self._changes(planes)
+
+    def _changes(self, planes: Sequence[int]) -> Iterator[Images]:
         whole = self.movie.camera_frames.whole(np.arange(self.start, self.stop))
-        counts, found = self.movie.read(self.start, self.stop), []
+        counts = self.movie.read(self.start, self.stop)
         for plane in planes:
             steps = np.diff(counts[:, plane].astype(np.float32), axis=0)[whole[1:] & whole[:-1]]
             if len(steps):
                 steps -= np.median(steps, axis=(1, 2), keepdims=True)
                 sd = 1.4826 * float(np.median(np.abs(steps)))
                 steps /= sd if sd > 0 else np.inf
-            found.append(steps.clip(-_MOST_SIGMAS, _MOST_SIGMAS))
-        return found
+            yield steps.clip(-_MOST_SIGMAS, _MOST_SIGMAS)
 
 
 def _stretches(movie: Movie, windows: Windows, most: int, fewest_frames: int, most_pixels: int) -> list[_Stretch]:
     """Some stretches, at most `most`, evenly over a movie, of at least so many changes from frame to frame."""
-    pixels = len(windows.corners) * windows.size[0] * windows.size[1]
-    frames = min(most_pixels // (most * pixels), movie.frames // most)
+    frames = min(most_pixels // (most * windows.pixels), movie.frames // most)
     length = min(int(np.clip(frames, fewest_frames, max(_MOST_FRAMES, fewest_frames))) + 1, movie.frames)
     count = int(np.clip(movie.frames // length, 1, most))
     starts = np.linspace(0, movie.frames - length, count).astype(int).tolist()
@@ -144,19 +166,20 @@ class RegisteredChanges:
         most_stretches: int = 10,
         fewest_frames: int = 8,
         most_pixels: int = PIXELS,
+        windows: Windows | None = None,
     ) -> None:
         rows, columns = movie.shape[2:]
-        self.windows, self.centre = Windows.of((rows, columns)), np.array([columns, rows]) / 2
+        self.windows, self.centre = windows or Windows.of((rows, columns)), np.array([columns, rows]) / 2
         self.transforms = list(registration.transforms)
         self._stretches = _stretches(movie, self.windows, most_stretches, fewest_frames, most_pixels)
         self._padded = [fft.next_fast_len(length + 2 * LARGEST_PX, real=True) for length in self.windows.size]
         parts = [[None] * movie.planes for _ in self.windows.corners]
         self._images: list[list[list[Images]]] = [[list(each) for each in parts] for _ in self._stretches]
-        self._spectra: list[list[list[NDArray[np.complex64]]]] = [
+        self._spectra: list[list[list[NDArray[np.complex64] | None]]] = [
             [list(each) for each in parts] for _ in self._stretches
         ]
-        for plane in range(movie.planes):
-            self._register(plane)
+        self._keep = self.windows.size == (rows, columns)
+        self._register(range(movie.planes))
 
     @property
     def planes(self) -> int:
@@ -166,23 +189,37 @@ class RegisteredChanges:
     def move(self, plane: int, shift: Array, slope: Array) -> None:
         """Register a plane by its transform of points displaced by shift + slope @ (x − centre)."""
         self.transforms[plane] = moved(self.transforms[plane], shift, slope, self.centre)
-        self._register(plane)
+        self._register([plane])
 
-    def _register(self, plane: int) -> None:
-        parts = [_Part.of(self.transforms[plane], corner, self.windows.size) for corner in self.windows.corners]
+    def _register(self, planes: Sequence[int]) -> None:
+        corners, size = self.windows.corners, self.windows.size
+        parts = [[_Part.of(self.transforms[plane], corner, size) for corner in corners] for plane in planes]
         for number, stretch in enumerate(self._stretches):
-            changes = stretch.changes(plane, keep=len(parts) == 1)
-            for window, part in enumerate(parts):
-                image = part.registered(changes)
-                self._images[number][window][plane] = image
-                self._spectra[number][window][plane] = fft.rfft2(image, self._padded)
+            images = [[[] for _ in corners] for _ in planes]
+            for piece in stretch.pieces:
+                for place, changes in enumerate(piece.changes(planes, self._keep)):
+                    for part, found in zip(parts[place], images[place], strict=True):
+                        found += [part.registered(changes)] if len(changes) else []
+            for plane, of_plane in zip(planes, images, strict=True):
+                for window, found in enumerate(of_plane):
+                    self._images[number][window][plane] = found[0] if len(found) == 1 else np.concatenate(found)
+                    self._spectra[number][window][plane] = None
+
+    def _spectra_of(self, number: int, window: int) -> list[NDArray[np.complex64]]:
+        """Spectra of all planes of a stretch; those that were not asked for yet are computed."""
+        spectra = self._spectra[number][window]
+        for plane, image in enumerate(self._images[number][window]):
+            if spectra[plane] is None:
+                spectra[plane] = fft.rfft2(image, self._padded)
+        return spectra
 
     def correlation(self, plane: int) -> Array:
         """(stretches, 2·LARGEST_PX + 1, same) of a plane with all others, by displacement along y and x."""
         place = np.ix_(*(np.arange(-LARGEST_PX, LARGEST_PX + 1) % length for length in self._padded))
         found = np.zeros((len(self._stretches), 2 * LARGEST_PX + 1, 2 * LARGEST_PX + 1))
         for number, windows in enumerate(self._spectra):
-            product = sum(_product(_others(spectra, plane), spectra[plane]) for spectra in windows)
+            known = (self._spectra_of(number, window) for window in range(len(windows)))
+            product = sum(_product(_others(spectra, plane), spectra[plane]) for spectra in known)
             found[number] = fft.irfft2(product, self._padded)[place]
         return found
 

@@ -39,8 +39,8 @@ class _Result(ctypes.Structure):
     """`Result` of compiled/problem.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in (
-        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "with_drift",
-        "about_drift", "moved", "gradient", "drift_gradient", "covariance", "of_known_drift", "residual", "weight",
+        "unknowns", "drift", "cost", "deviance", "pixels", "goodness", "held", "own", "between", "moved",
+        "gradient", "drift_gradient", "covariance", "of_known_drift", "residual", "weight",
     )]  # fmt: skip
 
 
@@ -146,10 +146,8 @@ def _result_arrays(images: Tensor, count: int, pairs: int, pixels: int) -> dict[
         "held": torch.zeros(count, dtype=torch.bool),
         "own": torch.zeros(count, size, size, **double),
         "between": torch.zeros(pairs, size, size, **double),
-        "with_drift": torch.zeros(count, size, drifts, **double),
         "covariance": torch.zeros(count, size, size, **double),
         "of_known_drift": torch.zeros(count, size, size, **double),
-        "about_drift": torch.eye(drifts, **double).repeat(frames, 1, 1),
         "moved": torch.zeros(count, size, drifts, **double),
         "gradient": torch.zeros(count, size, **double),
         "drift_gradient": torch.zeros(count, drifts, **double),

@@ -58,7 +58,7 @@ class Problem(ctypes.Structure):
         *[(name, ctypes.c_double) for name in ("farthest_z_nm", "least_photons", "small_step", "unfinished")],
         *[(name, ctypes.c_double) for name in ("least_damping", "largest_damping", "damping_increase")],
         *[(name, ctypes.c_double) for name in ("damping_decrease", "damping_of_rejected", "cost_tolerance")],
-        *[(name, ctypes.c_double) for name in ("largest_loss", "largest_gain")],
+        *[(name, ctypes.c_double) for name in ("largest_loss", "largest_gain", "least_remaining")],
     ]
 
 

@@ -46,7 +46,13 @@ class DriftInformation(NamedTuple):
 
 
 def drift_information(
-    frame: Tensor, pairs: OverlappingPairs, likelihood: Likelihood, drift: Tensor, trusted: Tensor, variance: Tensor
+    frame: Tensor,
+    pairs: OverlappingPairs,
+    likelihood: Likelihood,
+    drift: Tensor,
+    trusted: Tensor,
+    variance: Tensor,
+    scale: Tensor,
 ) -> DriftInformation:
     """Eliminate the molecules of frames.
 
@@ -57,6 +63,7 @@ def drift_information(
     drift : (frames, q) there.
     trusted : (n,) molecules that may say something of the drift; the others and their neighbours do not.
     variance : (n, 3) with the drift known, which is handed on.
+    scale : (n,) by which variances are larger than the likelihood says: what a molecule says counts less by as much.
     """
     columns = torch.cat((likelihood.with_drift, likelihood.gradient[:, :, None]), dim=2)
     solved = _eliminated(frame, len(drift), pairs, likelihood, columns)
@@ -65,6 +72,7 @@ def drift_information(
     each = _moved_alone(likelihood.with_drift) - taken[..., :q]
     slope = likelihood.drift_gradient - taken[..., q]
     rows = _without_neighbours_of(~trusted, pairs) & taken.isfinite().flatten(1).all(dim=1)
+    each, slope = each / scale[:, None, None], slope / scale[:, None]
     each, slope = (torch.where(rows.view(-1, *[1] * (values.dim() - 1)), values, 0.0) for values in (each, slope))
     precision = each.new_zeros(len(drift), q, q).index_add_(0, frame, each)
     precision = (precision + precision.transpose(1, 2)) / 2

@@ -18,6 +18,9 @@ LEAST_PHOTONS = 0.05  # of those at the start
 SMALL_STEP = 0.05  # squared length, in standard deviations, after which the next step would be much shorter
 UNFINISHED = 0.02  # fraction of a frame's molecules whose steps need not have become small
 
+# Covariance.
+LEAST_REMAINING = 0.02  # of a molecule's information that its neighbours leave, along every direction
+
 # Conjugate gradients.
 SOLVER_ITERATIONS = 20
 SOLVER_TOLERANCE = 0.03  # of the solution, in the norm of the information

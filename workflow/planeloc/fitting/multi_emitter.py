@@ -52,12 +52,18 @@ class MoleculeFits(NamedTuple):
         known = known._replace(response=known.response[rows], variance=known.variance[rows])
         return MoleculeFits(*(values[rows] for values in self[:-2]), self.drift_nm, known)
 
-    def replaced(self, rows: Tensor, others: MoleculeFits, frames: Tensor) -> MoleculeFits:
-        """Return the fits with those of others in some rows, by number, and in the `frames` of these rows."""
+    def replaced(self, rows: Tensor, others: MoleculeFits, frames: Tensor, partly: Tensor) -> MoleculeFits:
+        """Return the fits with those of others in some rows, by number, and in the `frames` of these rows.
+
+        Frames of which other rows are left, `partly`, say nothing of the drift: neither fit is that of its molecules.
+        """
         values = (a.index_copy(0, rows, b) for a, b in zip(self[:-2], others[:-2], strict=True))
         own, new = self.drift_known, others.drift_known
         known = DriftInformation(
-            *(a.index_copy(0, frames, b[frames]) for a, b in zip(own[:2], new[:2], strict=True)),
+            *(
+                a.index_copy(0, frames, b[frames]).index_fill(0, partly, 0.0)
+                for a, b in zip(own[:2], new[:2], strict=True)
+            ),
             *(a.index_copy(0, rows, b) for a, b in zip(own[2:], new[2:], strict=True)),
         )
         return MoleculeFits(*values, self.drift_nm.index_copy(0, frames, others.drift_nm[frames]), known)
@@ -75,6 +81,11 @@ class MultiEmitterFit:
     ceiling : (planes,) photons from which on a pixel is saturated and not used.
     expected_deviance : (planes, KNOTS) of a pixel, see `planeloc.cameras.expected_deviance`; None: 1, of bright ones.
     compiled : whether compiled code may run the fit, where there is some for the model and the device.
+
+    Attributes
+    ----------
+    typical : deviance per degree of freedom of a window, the median of the last fit or what was given to it; None
+        before, and where no window has enough pixels.
     """
 
     def __init__(
@@ -96,21 +107,34 @@ class MultiEmitterFit:
         small = not in_large_groups(images.device) and background.dim() == 3
         self._compiled = compiled and small and compiled_fit.is_available(psf, images.device)
         self._found: Maximum | None = None
+        self._place: Tensor | None = None  # of the molecules in their windows
+        self.typical: Tensor | None = None
 
-    def fit(self, iterations: int = 6) -> MoleculeFits:
-        """Iterate until nearly all steps are small."""
+    def fit(self, iterations: int = 6, typical: Tensor | None = None) -> MoleculeFits:
+        """Iterate until nearly all steps are small.
+
+        With `typical` of another fit, windows are compared with those of that fit: the few windows of a fit that is
+        repeated do not tell what is usual.
+        """
         if self._compiled:
             self._found = compiled_fit.fit_frames(*self._problem, iterations)
         else:
             self._found = TensorFit(*self._problem, self._usable).fit(iterations)
-        return self._result(self._found)
+        self._place = None
+        return self._result(self._found, typical)
 
     def residuals(self, rows: Tensor) -> Residuals:
         """What the last fit leaves in some windows."""
         found, start = self._found, self._start
-        place = in_window_nm(start, found.at, (start.mapped_px - found.corner) * self._pixel_nm)
-        position = found.at.molecules[:, :3]
+        position, place = found.at.molecules[:, :3], self._in_window_nm()
         return Residuals(start.frame, position, place, start.axes, found.residual, found.weight).at(rows)
+
+    def _in_window_nm(self) -> Tensor:
+        """(n, planes, 2) Places of the molecules in their windows, each with the drift that it was fitted with."""
+        if self._place is None:
+            found, start = self._found, self._start
+            self._place = in_window_nm(start, found.at, (start.mapped_px - found.corner) * self._pixel_nm)
+        return self._place
 
     def excess_over(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> Tensor:
         """By how much the squared residuals of some rows (n,) exceed those that another fit leaves in some of its rows.
@@ -131,6 +155,7 @@ class MultiEmitterFit:
 
     def adopt(self, rows: Tensor, other: MultiEmitterFit, others: Tensor) -> None:
         """Take some rows, by number, and their frames' inter-camera drift from another fit of the same images."""
+        self._place = self._in_window_nm().index_copy(0, rows, other._in_window_nm()[others])
         own, new, frames = self._found, other._found, self.frames_of(rows)
         drift = own.at.drift.index_copy(0, frames, new.at.drift[frames])
         molecules = own.at.molecules.index_copy(0, rows, new.at.molecules[others])
@@ -140,13 +165,14 @@ class MultiEmitterFit:
         starts = zip(self._start, other._start, strict=True)
         self._start = InitialMolecules(*(old.index_copy(0, rows, then[others]) for old, then in starts))
 
-    def _result(self, found: Maximum) -> MoleculeFits:
+    def _result(self, found: Maximum, typical: Tensor | None) -> MoleculeFits:
         """A window with a larger residual than others has a molecule too few."""
         molecules = found.at.molecules
         freedom = found.used_pixels - molecules.shape[1]
         seen = freedom > 0
         reduced = found.deviance / freedom.clamp(min=1)
-        explained = reduced <= _EXCESS_DEVIANCE * reduced[seen].median() if seen.any() else seen
+        self.typical = reduced[seen].median() if typical is None and seen.any() else typical
+        explained = seen if self.typical is None else seen & (reduced <= _EXCESS_DEVIANCE * self.typical)
         scale = reduced.clamp(min=1)
         covariance = found.covariance[:, :4, :4] * scale[:, None, None]
         variance = torch.diagonal(covariance, dim1=1, dim2=2)
@@ -171,7 +197,7 @@ class MultiEmitterFit:
         """Molecules that were not fitted say nothing of the drift, and do not follow it."""
         variance = torch.diagonal(found.of_known_drift, dim1=1, dim2=2)[:, :3] * scale[:, None]
         known = drift_information(
-            self._given.frame, found.pairs, found.likelihood, found.at.drift, fitted | ~self._usable, variance
+            self._given.frame, found.pairs, found.likelihood, found.at.drift, fitted | ~self._usable, variance, scale
         )
         return known._replace(response=torch.where(fitted[:, None, None], known.response, 0.0))
 

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from planeloc.fitting.conjugate_gradients import FrameSystem, Information, Neighbourhood, inverse
 from planeloc.fitting.drift_information import Likelihood
+from planeloc.fitting.limits import LEAST_REMAINING
 from planeloc.fitting.windows import InitialMolecules, OverlappingPairs
 
 PER_PLANE = 5  # numbers that describe a molecule on a plane: x, y and defocus there, photons, background
-_LEAST_REMAINING = 0.02  # of a molecule's information that its neighbours leave, along every direction
 
 
 class Unknowns(NamedTuple):
@@ -139,11 +139,13 @@ def _beside_neighbours(inverse: Tensor, between: Tensor, pairs: OverlappingPairs
     crowded &= sound
     scale = torch.diagonal(inverse[crowded], dim1=1, dim2=2).sqrt()
     factor, failed = torch.linalg.cholesky_ex(inverse[crowded] / _outer(scale))
-    root = scale[:, :, None] * torch.where(failed[:, None, None] > 0, 0.0, factor)
+    without = failed[:, None, None] > 0  # no root: nothing is known of these
+    root = torch.where(without, 0.0, scale[:, :, None] * factor)
     left, axes = torch.linalg.eigh(root.transpose(1, 2) @ taken[crowded] @ root)
     whitened = root @ axes
     alone = torch.where(sound[:, None, None], inverse, torch.nan)
-    alone[crowded] = (whitened / (1 - left).clamp(min=_LEAST_REMAINING)[:, None, :]) @ whitened.transpose(1, 2)
+    beside = (whitened / (1 - left).clamp(min=LEAST_REMAINING)[:, None, :]) @ whitened.transpose(1, 2)
+    alone[crowded] = torch.where(without, torch.nan, beside)
     return alone
 
 

@@ -56,6 +56,11 @@ class Upsampling(NetworkKind):
                 f"setting emitters: {settings.emitters}; more than {most} emitters per {Scene.window_px}×"
                 f"{Scene.window_px} pixels cannot be resolved; give fewer"
             )
+        if settings.edges > 0:
+            raise PlanelocError(
+                f"setting edges: {settings.edges:g}; a network of kind {self.name} cannot be told where sensors end; "
+                "give 0, or network: regression"
+            )
 
 
 KIND = Upsampling()

@@ -7,6 +7,7 @@ that is found, by its response: no second fit is needed, and the table does not 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from planeloc.io import localization_table
 from planeloc.io.camera_drift import CameraDrift, listed_frames
 from planeloc.localization.checkpoints import Checkpoint
-from planeloc.localization.drift_model import FrameInformation, sound
+from planeloc.localization.drift_model import FARTHEST_NM, FrameInformation, sound
 from planeloc.localization.drift_strengths import Strengths, estimate_strengths
+
+_LOG = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -118,17 +121,25 @@ def stretches(frames: int) -> list[Stretch]:
 
 
 def _in_stretches(read: Callable[[range], FrameInformation | None], frames: int) -> DriftOfMovie | None:
-    found, spoke = [], False
+    found, spoke, silenced = [], 0, 0
     for own, wide in stretches(frames):
         known = read(wide)
         if known is None:
             return None
+        before = np.count_nonzero(known.precision.any(axis=(1, 2)))
         known = sound(known)
-        spoke = spoke or bool(known.precision.any())
+        now = np.count_nonzero(known.precision.any(axis=(1, 2)))
+        spoke, silenced = spoke + now, silenced + before - now
         strengths, best = estimate_strengths(known)
         rows = slice(own.start - wide.start, own.stop - wide.start)
         values = (each[rows] for each in (best.drift, best.covariance, best.level))
         found.append(DriftOfMovie((_within(strengths, own, wide.start),), *values))
+    if silenced > spoke:
+        _LOG.warning(
+            "most frames say that a camera is more than %.0f nm from where its transform says: they are not used to"
+            " estimate the drift of the cameras; run update-registration, or register again",
+            FARTHEST_NM,
+        )
     if not spoke:
         return None
     names = ("drift_nm", "covariance", "level_nm")

@@ -39,7 +39,8 @@ _TOLD = 9.0  # twice the logarithm of the likelihood ratio of two depths: three 
 _FEWEST_PLANES = 2  # that tell depths on both sides of a focus apart
 _MOLECULES_AT_ONCE = 32
 
-Refit = Callable[[Detections], tuple[MultiEmitterFit, MoleculeFits]]
+# From some starts, with the deviance that is typical of windows (`MultiEmitterFit.typical`).
+Refit = Callable[[Detections, Tensor | None], tuple[MultiEmitterFit, MoleculeFits]]
 
 
 class _Explored(NamedTuple):
@@ -88,27 +89,34 @@ class _State(NamedTuple):
     ) -> _State:
         """The state after some of the n molecules, by number, were fitted from other starts, with all of their frames.
 
-        `problem` adopts what is better.
+        The other molecules start from their best fits. `problem` adopts what is better.
         """
         own, fits = self.rows[number], self.fits
         start = found._replace(
-            position=found.position.index_copy(0, own, position), photons=found.photons.index_copy(0, own, photons)
+            position=fits.position.index_copy(0, own, position), photons=fits.photons.index_copy(0, own, photons)
         )
         together = torch.nonzero(torch.isin(found.frame, found.frame[own]))[:, 0]
-        other, refitted = refit(start.at(together))
-        place = torch.searchsorted(together, own)
-        excess = self.excess[number] + other.excess_over(place, problem, own)
-        succeeded = refitted.fitted[place]
-        better = torch.where(succeeded == fits.fitted[own], excess < self.excess[number], succeeded)
-        explored = _Explored(number, refitted.position[place], excess.where(succeeded, torch.inf))
+        other, refitted = refit(start.at(together), problem.typical)
+        near = torch.nonzero(torch.isin(found.frame[self.rows], found.frame[own]))[:, 0]  # `number` and more
+        rows, started = self.rows[near], torch.isin(near, number)
+        place = torch.searchsorted(together, rows)
+        excess, succeeded = self.excess[near] + other.excess_over(place, problem, rows), refitted.fitted[place]
+        # What began at its best fit need not gain, but must not lose.
+        limit = self.excess[near] + _TOLD * ~started
+        better = torch.where(succeeded == fits.fitted[rows], excess < limit, succeeded)
+        there, its_excess = refitted.position[place], excess.where(succeeded, torch.inf)
+        explored = _Explored(number, there[started], its_excess[started])
         # All molecules of frames of which every start was better, of others only those that were.
-        chosen = ~torch.isin(found.frame[together], found.frame[own[~better]])
-        chosen[place[better]] = True
+        chosen = ~torch.isin(found.frame[together], found.frame[rows[~better]])
+        chosen[place[better & started]] = True
+        taken = chosen[place]
         problem.adopt(together[chosen], other, torch.nonzero(chosen)[:, 0])
+        frames, left = (problem.frames_of(together[rows]) for rows in (chosen, ~chosen))
+        partly = left[torch.isin(left, frames)]
         return _State(
-            fits.replaced(together[chosen], refitted.at(chosen), problem.frames_of(together[chosen])),
+            fits.replaced(together[chosen], refitted.at(chosen), frames, partly),
             self.rows,
-            self.excess.index_copy(0, number[better], excess[better]),
+            self.excess.index_copy(0, near[taken], excess[taken]),
             (*self.tried, explored),
         )
 

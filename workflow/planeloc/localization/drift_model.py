@@ -27,8 +27,11 @@ with a few molecules in all."""
 FREE_SD_NM = 500.0
 """Of jumps and loose frames."""
 
+FARTHEST_NM = 600.0
+"""A frame that says that the drift is farther away speaks of no drift."""
+
 _LEAST_INFORMATION = 1e-7  # 1/nm², along a direction of the drift; less is rounding
-_FARTHEST_NM, _UNKNOWN_SD_NM = 600.0, 200.0  # a frame that says that the drift is farther away speaks of no drift
+_UNKNOWN_SD_NM = 200.0
 
 
 class FrameInformation(NamedTuple):
@@ -65,7 +68,7 @@ def sound(frames: FrameInformation) -> FrameInformation:
     precision = (axes * kept[:, None]) @ axes.transpose(0, 2, 1)
     along = (axes.transpose(0, 2, 1) @ frames.moment[..., None])[..., 0] * (kept > 0)
     drift = (axes @ (along / (kept + _UNKNOWN_SD_NM**-2))[..., None])[..., 0]
-    possible = (abs(drift) < _FARTHEST_NM).all(axis=1)
+    possible = (abs(drift) < FARTHEST_NM).all(axis=1)
     moment = (axes @ along[..., None])[..., 0]
     return FrameInformation(precision * possible[:, None, None], moment * possible[:, None])
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ _FIRST_SD_NM = (1.0, 10.0)  # of step and white part, to start from
 _FALSE_ALARMS = 1e-3  # jumps and loose frames in a movie that has none
 _APART = 20  # frames between two places that are set free at once
 _ROUNDS = 12
-_MOST_FREE = 200  # of a movie
+_MOST_FREE, _MOST_FREE_SHARE = 200, 0.1  # of a movie: so many, or this share of frames times planes
 _LEAST_INFORMATION = 1e-4  # 1/nm², of a plane in a frame that may be loose
 _TOLERANCE = 0.01  # of the logarithm of the probability
 _STEPS = 60
@@ -63,11 +63,13 @@ def estimate_strengths(frames: FrameInformation) -> tuple[Strengths, Posterior]:
     first, white = (np.full(q, sd**2) for sd in _FIRST_SD_NM)
     of_planes = np.arange(q) // 2
     found, best = most_probable(frames, _of_stretches(frames, Strengths(first, white), of_planes), of_planes)
+    most = max(_MOST_FREE, round(_MOST_FREE_SHARE * n * (q // 2)))
     for _ in range(_ROUNDS):
-        jumps, loose = _contradictions(frames, found, best)
-        free = len(found.jumps) + len(found.loose) + len(jumps) + len(loose)
-        if not (jumps or loose) or free > _MOST_FREE:
+        left = most - len(found.jumps) - len(found.loose)
+        places = _contradictions(frames, found, best)[:left]
+        if not places:
             break
+        jumps, loose = (tuple(each.at for each in places if each.is_jump is kind) for kind in (True, False))
         more = replace(found, jumps=(*found.jumps, *jumps), loose=(*found.loose, *loose))
         found, best = most_probable(frames, more, of_planes)
     kept = tuple(jump for jump in sorted(found.jumps) if _is_jump(best, *jump, n, q))
@@ -146,30 +148,35 @@ def _log_bounds(sd_nm: tuple[float, float]) -> tuple[float, float]:
     return 2 * math.log(sd_nm[0]), 2 * math.log(sd_nm[1])
 
 
-def _contradictions(
-    frames: FrameInformation, found: Strengths, best: Posterior
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Steps and frames that the strengths do not explain, the most significant ones of their surroundings."""
+class _Contradiction(NamedTuple):
+    """A step or a frame that the strengths do not explain."""
+
+    significance: float
+    is_jump: bool
+    at: tuple[int, int]  # frame, plane − 1
+
+
+def _contradictions(frames: FrameInformation, found: Strengths, best: Posterior) -> list[_Contradiction]:
+    """The most significant contradictions of their surroundings, those first that are the most significant of all."""
     n, q = frames.moment.shape
     process = found.process(n)
     steps = _significance(best.step, best.step_covariance, process.step)
     whites = _significance(best.white, best.white_covariance, process.white)
     own = np.einsum("nii->ni", frames.precision)
     whites[(own[:, 0::2] < _LEAST_INFORMATION) | (own[:, 1::2] < _LEAST_INFORMATION)] = 0
-    known = {"jumps": set(found.jumps), "loose": set(found.loose)}
-    jumps: list[tuple[int, int]] = []
-    loose: list[tuple[int, int]] = []
+    known = {True: set(found.jumps), False: set(found.loose)}
+    places: list[_Contradiction] = []
     least = 2 * math.log(2 * n * (q // 2) / _FALSE_ALARMS)
     for plane in range(q // 2):
         both = np.concatenate((steps[:, plane], whites[:, plane]))
         at = np.concatenate((np.arange(1, n), np.arange(n)))
         while len(both) and both.max() > least:
             place = int(both.argmax())
-            kind, places = ("jumps", jumps) if place < n - 1 else ("loose", loose)
-            if (int(at[place]), plane) not in known[kind]:
-                places.append((int(at[place]), plane))
+            one = _Contradiction(float(both[place]), place < n - 1, (int(at[place]), plane))
+            if one.at not in known[one.is_jump]:
+                places.append(one)
             both[abs(at - at[place]) < _APART] = 0
-    return jumps, loose
+    return sorted(places, reverse=True)
 
 
 def _significance(mean: Array, covariance: Array, variance: Array) -> Array:

@@ -90,6 +90,8 @@ class Block(NamedTuple):
         if self.moment is None:
             return columns, {}
         following = {name: self.columns[name].astype(np.float32) for name in FOLLOWING}
+        if not len(following["response"]):  # without a detection, its last axis may be anything
+            following["response"] = following["response"].reshape(0, 3, self.moment.shape[1])
         return columns, {**following, "precision": self.precision, "moment": self.moment}
 
     @classmethod
@@ -215,11 +217,16 @@ class Localizer:
             detections = self._find_in_stretches(images, registered, background)
         else:
             detections = self.finder(images, registered, background)
-        known = KnownOfDrift.nothing(len(images), 2 * (images.shape[1] - 1), "cpu") if self.refinement else None
+        known = self.nothing(len(images)).known
         if self.refinement and detections:
             refined, known = self.refinement(images, level, Detections.joined(detections))
             detections, known = [refined], KnownOfDrift(*(values.cpu() for values in known))
         return Found([Detections(*(values.cpu() for values in found)) for found in detections], known)
+
+    def nothing(self, frames: int) -> Found:
+        """What is in frames without molecules."""
+        drifts = 2 * (self.context.movie.planes - 1)
+        return Found([], KnownOfDrift.nothing(frames, drifts, "cpu") if self.refinement else None)
 
     def _find_in_stretches(self, images: Tensor, registered: Tensor, background: Tensor) -> list[Detections]:
         """Detections of a large group, each stretch with its own background."""
@@ -289,16 +296,22 @@ def compute_frames(localizer: Localizer, start: int, stop: int) -> Block:
     """Localize the frames [start, stop), and say what they know of the inter-camera drift.
 
     Frames are always computed in the same groups, from multiples of `group`, even if only some of a group are asked
-    for: other groups might be rounded differently.
+    for: other groups might be rounded differently. Groups of which no frame shows the same moment in all cameras are
+    not computed.
     """
-    firsts = range(start - start % localizer.group, stop, localizer.group)
-    groups = localizer.groups(firsts)
+    movie = localizer.context.movie
+    whole = movie.camera_frames.whole
+    parts = [
+        range(first, min(first + localizer.group, movie.frames))
+        for first in range(start - start % localizer.group, stop, localizer.group)
+    ]
+    asked_for = [part for part in parts if whole(np.array(part)).any()]
+    groups = localizer.groups([part.start for part in asked_for])
 
     def finished(first: int, found: Found) -> Block:
         columns = localizer.table(found.detections)
         columns["frame"] += first
         asked = (columns["frame"] >= start) & (columns["frame"] < stop)
-        whole = localizer.context.movie.camera_frames.whole
         asked &= whole(columns["frame"])
         columns = {name: values[asked] for name, values in columns.items()}
         if found.known is None:
@@ -311,10 +324,13 @@ def compute_frames(localizer: Localizer, start: int, stop: int) -> Block:
         # Beside a GPU the tables of the last group are made while the next one is computed.
         finish = writer.submit if in_large_groups(localizer.context.device) else _at_once
         computed = []
-        for first in firsts:
+        for part in parts:
+            if part not in asked_for:
+                computed.append(finish(finished, part.start, localizer.nothing(len(part))))
+                continue
             with localizer.stopwatch("reading"):
                 counts, background = next(groups)
-            computed.append(finish(finished, first, localizer.detect(counts, background)))
+            computed.append(finish(finished, part.start, localizer.detect(counts, background)))
         return Block.joined([block.result() for block in computed])
 
 

@@ -8,7 +8,7 @@ residuals of the fit show are added (`planeloc.fitting.residual_search`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -115,13 +115,11 @@ class Refinement:
         self, images: Tensor, background: Tensor, found: Detections, frames: slice
     ) -> tuple[MultiEmitterFit, MoleculeFits]:
         """Fit all molecules of some frames, from several depths where a camera does not see."""
-        problem, fits = self._fit_once(images, background, found, frames)
-        return problem, self._depth_starts(
-            problem, fits, found, lambda others: self._fit_once(images, background, others, frames)
-        )
+        problem, fits = self._fit_once(images, background, frames, found)
+        return problem, self._depth_starts(problem, fits, found, partial(self._fit_once, images, background, frames))
 
     def _fit_once(
-        self, images: Tensor, background: Tensor, found: Detections, frames: slice
+        self, images: Tensor, background: Tensor, frames: slice, found: Detections, typical: Tensor | None = None
     ) -> tuple[MultiEmitterFit, MoleculeFits]:
         """Fit all molecules of some frames from where they were found."""
         context, position = self._context, found.position
@@ -140,7 +138,7 @@ class Refinement:
             self._ceiling,
             self._expected_deviance,
         )
-        return problem, problem.fit().at(slice(0, len(photons)))
+        return problem, problem.fit(typical=typical).at(slice(0, len(photons)))
 
     def _updated(self, found: Detections, fits: MoleculeFits, background: Tensor) -> Detections:
         """Detections with the values of successful fits; how well the model explains the pixels is said of all."""

@@ -35,6 +35,8 @@ def recorded(network: nn.Module, record: NetworkRecord, where: str) -> dict[str,
     PlanelocError : the outputs are not finite, or all the same: such weights find nothing. `where` names their file.
     """
     images = _images(record.architecture.planes)
+    if getattr(record.architecture, "coverage", False):
+        images = torch.cat((images, _seen(images)), dim=1)
     expected = _outputs(network, images)
     if not torch.isfinite(expected).all() or expected.numel() < 2 or not expected.std() > 0:
         raise PlanelocError(f"{where}: the network tells no image from another; train it again with other settings")
@@ -74,6 +76,13 @@ def _images(planes: int) -> Tensor:
                 width = random.uniform(1, 3)
                 plane += brightness * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * width**2))
     return torch.from_numpy(images.astype(np.float32))
+
+
+def _seen(images: Tensor) -> Tensor:
+    """Pixels that each camera sees, as the images: the last columns of every second plane are beyond its edge."""
+    seen = torch.ones_like(images)
+    seen[:, 1::2, :, -(_SIDE_PX // 4) :] = 0
+    return seen
 
 
 def _outputs(network: nn.Module, images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ cost that chance does not pay.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,10 +47,17 @@ class Stretch:
         """Largest lag that can be measured."""
         return (len(self.changes) - (self.stop - self.start)) // 2
 
-    def blank(self, plane: int, frames: range) -> None:
-        """Set the changes of some frames of a plane to zero, and the one after them."""
-        first, stop = (edge - self.start + self.largest for edge in (frames.start, frames.stop + 1))
-        self.changes[max(first, 0) : max(stop, 0), plane] = 0
+    def without(self, dark: Sequence[Sequence[range]]) -> Stretch:
+        """The stretch with the changes of some frames of every plane set to zero, and the one after them."""
+        changes = None
+        for plane, ranges in enumerate(dark):
+            for frames in ranges:
+                first, stop = (edge - self.start + self.largest for edge in (frames.start, frames.stop + 1))
+                own = slice(max(first, 0), max(stop, 0))
+                if self.changes[own, plane].any():
+                    changes = self.changes.copy() if changes is None else changes
+                    changes[own, plane] = 0
+        return self if changes is None else replace(self, changes=changes)
 
     def _cut(self, start: int, stop: int) -> Stretch:
         """A part of it."""

@@ -17,7 +17,7 @@ import numpy as np
 from planeloc.core.checks import print_warnings, stop_on_failure, write_quality
 from planeloc.core.progress import progress_bar
 from planeloc.core.settings import check
-from planeloc.diagnostics.registered_changes import RegisteredChanges
+from planeloc.diagnostics.registered_changes import RegisteredChanges, Windows
 from planeloc.movie.camera_frames import CameraFrames, Lag
 from planeloc.movie.store import Movie
 from planeloc.synchronization.block_changes import BlockGrid, changes
@@ -31,6 +31,7 @@ from planeloc.transforms.camera_transform import Registration
 _STRETCH_FRAMES = 100
 _PARTS = 4  # of a movie in which a displaced camera is looked for
 _FEWEST_FRAMES = 20  # of such a part, beyond the largest lags
+_PIXELS = 16_000_000  # of all frames of such parts together, of every camera
 _VALUES, _BLOCKS = 16_000_000, (64, 1024)  # changes of a camera in memory; blocks in which most happens
 _ROWS = 64  # in which the light of a camera is measured
 _BEYOND_LENGTH, _MOST_FOR_LENGTH = 10, 200  # frames: lags looked for beyond a difference in length, at most
@@ -98,21 +99,21 @@ def look(movie: Movie, registration: Registration, settings: SynchronizeSettings
     reader = _Reader(movie, registration, largest, looked_at[-1])
     for most in looked_at:
         stretches, lights = reader.read(_spread(movie.frames, most))
-        measured = _measured(stretches, lights)
+        measured = measure_lags(_lit(stretches, lights))
         if (measured.significance >= settings.lag_significance_warn).all():
             break
         if in_place := _in_place(movie, registration, measured, lights, largest, settings):
             reader = _Reader(movie, in_place, largest, looked_at[-1])
             stretches, lights = reader.read(_spread(movie.frames, most))
-            measured = _measured(stretches, lights)
+            measured = measure_lags(_lit(stretches, lights))
         if movie.frames <= most:
             break
     while gaps := _gaps_with_a_slip(stretches, measured) or _cut_all(gaps_with_an_end(lights, dark_frames(lights))):
         more, lit = reader.read(gaps)
         stretches = sorted([*stretches, *more], key=lambda part: part.start)
         lights = sorted([*lights, *lit], key=lambda part: part.start)
-        measured = _measured(stretches, lights)
-    return Looked(measured, locate_slips(stretches, measured), dark_frames(lights))
+        measured = measure_lags(_lit(stretches, lights))
+    return Looked(measured, locate_slips(_lit(stretches, lights), measured), dark_frames(lights))
 
 
 def _in_place(
@@ -133,7 +134,10 @@ def _in_place(
     if not planes or movie.frames < _FEWEST_FRAMES:
         return None
     lags = range(-largest_lag, largest_lag + 1)
-    images, found = RegisteredChanges(movie, registration, _PARTS, 2 * largest_lag + _FEWEST_FRAMES), False
+    frames = 2 * largest_lag + _FEWEST_FRAMES
+    windows = Windows.of(movie.shape[2:]).within(_PIXELS // frames)
+    parts = int(np.clip(_PIXELS // (frames * windows.pixels), 1, _PARTS))
+    images, found = RegisteredChanges(movie, registration, parts, frames, _PIXELS, windows), False
     while planes:
         seen = {plane: images.far(plane, lags) for plane in planes}
         clearest = max(planes, key=lambda plane: seen[plane][2])
@@ -147,13 +151,10 @@ def _in_place(
     return replace(registration, transforms=tuple(images.transforms)) if found else None
 
 
-def _measured(stretches: Sequence[Stretch], lights: Sequence[Light]) -> MeasuredLags:
-    """The lags, from frames in which no camera is dark: noise alone must not look like a slip."""
-    for plane, dark in enumerate(dark_frames(lights)):
-        for part in stretches:
-            for own in dark:
-                part.blank(plane, own)
-    return measure_lags(stretches)
+def _lit(stretches: Sequence[Stretch], lights: Sequence[Light]) -> list[Stretch]:
+    """Changes in frames in which no camera is dark: noise alone must not look like a slip."""
+    dark = dark_frames(lights)
+    return [part.without(dark) for part in stretches]
 
 
 def _largest_lag(movie: Movie, settings: SynchronizeSettings) -> int:

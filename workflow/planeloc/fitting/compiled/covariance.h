@@ -12,6 +12,8 @@ namespace planeloc {
 
 class Covariance {
  public:
+  explicit Covariance(double least_remaining) : least_remaining_(least_remaining) {}
+
   // Write (count, size, size), with the drift unknown and known; what the inverse of the information fails for is NaN.
   void write(const Equations &e, const int64_t *pairs, double *out, double *of_known_drift) {
     const int64_t size = e.size, block = size * size, drifts = e.drifts, pair_count = int64_t(e.between.size()) / block;
@@ -80,7 +82,7 @@ class Covariance {
   // Covariance with the neighbours unknown; along every direction, these leave a fraction of the information at least.
   void beside_neighbours(const double *own, const double *taken, int64_t size, double *covariance) {
     left_.resize(size * size);
-    for (int64_t k = 0; k < size * size; ++k) left_[k] = (1 - LEAST_REMAINING) * own[k] - taken[k];
+    for (int64_t k = 0; k < size * size; ++k) left_[k] = (1 - least_remaining_) * own[k] - taken[k];
     if (take_root(left_.data(), size)) {
       for (int64_t k = 0; k < size * size; ++k) left_[k] = own[k] - taken[k];
       invert_any(left_.data(), size, covariance, work_);
@@ -92,7 +94,7 @@ class Covariance {
     for (int64_t r = 0; r < size; ++r)
       for (int64_t c = 0; c < size; ++c) root_[r * size + c] /= scale_[r] * scale_[c];
     if (!take_root(root_.data(), size)) {
-      std::fill_n(covariance, size * size, 0.0);
+      std::fill_n(covariance, size * size, NAN);
       return;
     }
     for (int64_t r = 0; r < size; ++r)
@@ -107,7 +109,7 @@ class Covariance {
       for (int64_t c = 0; c < size; ++c) {
         double sum = 0;
         for (int64_t k = 0; k < size; ++k)
-          sum += root_[r * size + k] * root_[c * size + k] / std::max(1 - left_[k * size + k], LEAST_REMAINING);
+          sum += root_[r * size + k] * root_[c * size + k] / std::max(1 - left_[k * size + k], least_remaining_);
         covariance[r * size + c] = sum;
       }
   }
@@ -149,7 +151,7 @@ class Covariance {
     }
   }
 
-  static constexpr double LEAST_REMAINING = 0.02;  // as in normal_equations.py
+  const double least_remaining_;
   std::vector<uint8_t> crowded_;
   Numbers alone_, gain_, taken_, drift_;  // (count, size, size), (count, size, drifts), (count, size, size)
   Numbers turned_, product_, left_, root_, scale_, work_;

@@ -96,8 +96,6 @@ class FrameFit {
     std::copy(held_.begin(), held_.end(), out_.held + first);
     std::copy(equations.own.begin(), equations.own.end(), out_.own + first * size * size);
     std::copy(equations.between.begin(), equations.between.end(), out_.between + first_pair * size * size);
-    std::copy(equations.with_drift_alone.begin(), equations.with_drift_alone.end(), out_.with_drift + first * size * drifts);
-    std::copy(equations.about_drift_alone.begin(), equations.about_drift_alone.end(), out_.about_drift + frame * drifts * drifts);
     std::copy(equations.with_drift.begin(), equations.with_drift.end(), out_.moved + first * size * drifts);
     std::copy(equations.gradient.molecules.begin(), equations.gradient.molecules.end(), out_.gradient + first * size);
     std::copy(equations.drift_gradient.begin(), equations.drift_gradient.end(), out_.drift_gradient + first * drifts);
@@ -113,7 +111,7 @@ class FrameFit {
   Result &out_;
   FrameModel<real> model_;
   GoodnessOfFit<real> goodness_;
-  Covariance covariance_;
+  Covariance covariance_{p_.least_remaining};
   std::unique_ptr<Solver> solver_;
   Evaluation now_, then_;
   Unknowns step_, proposed_;

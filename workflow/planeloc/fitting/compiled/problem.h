@@ -48,6 +48,8 @@ struct Problem {
   double farthest_px, farthest_z_nm, least_photons, small_step, unfinished;
   double least_damping, largest_damping, damping_increase, damping_decrease, damping_of_rejected;
   double cost_tolerance, largest_loss, largest_gain;
+  // Covariance
+  double least_remaining;
 };
 
 struct Result {
@@ -59,9 +61,7 @@ struct Result {
   uint8_t *held;               // (molecules)
   double *own;                 // (molecules, 4 + planes, 4 + planes) information, priors included
   double *between;             // (pair_count, 4 + planes, 4 + planes)
-  double *with_drift;          // (molecules, 4 + planes, 2 · (planes - 1)) as if nothing overlapped
-  double *about_drift;         // (frames, 2 · (planes - 1), 2 · (planes - 1)) as if nothing overlapped
-  double *moved;               // (molecules, 4 + planes, 2 · (planes - 1)) as `with_drift`, with what overlaps add
+  double *moved;               // (molecules, 4 + planes, 2 · (planes - 1)) with the drift, with what overlaps add
   double *gradient;            // (molecules, 4 + planes) of the posterior
   double *drift_gradient;      // (molecules, 2 · (planes - 1)) each molecule's part of that of the likelihood
   double *covariance;          // (molecules, 4 + planes, 4 + planes)
