@@ -163,6 +163,32 @@ def test_a_tiff_for_every_frame(tmp_path: Path) -> None:
     assert "no file fits this pattern" in message(tmp_path / "cam2_*.tif")
 
 
+def test_a_dot_in_the_names_of_many_files_hides_no_number(tmp_path: Path) -> None:
+    counts = movie(12)
+    for number in np.random.default_rng(1).permutation(12):  # folders are listed in the order of writing, at times
+        tifffile.imwrite(tmp_path / f"exp_25.5ms_{number:04d}.ome.TIF", counts[number], metadata=None)
+    assert_reads(tmp_path, counts)
+    (tmp_path / "exp_25.5ms_0004.ome.TIF").unlink()
+    assert "missing between exp_25.5ms_0003.ome.TIF and exp_25.5ms_0005.ome.TIF" in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["background.tif", "cam0_1.tif", "cam0_2.tif"],
+        ["cam0.tif", "cam1_2.tif"],
+        ["cam0.tif", "cam01_2.tif"],
+        ["movie.tif", "movie.ome.tif"],
+        ["cam0_1.tif", "cam0_1.tiff"],
+        ["cam0_1.tif", "cam0_01.tif", "cam0_2.tif"],
+    ],
+)
+def test_files_that_do_not_continue_each_other_are_no_movie(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        tifffile.imwrite(tmp_path / name, movie(1)[0])
+    assert "more than one series" in message(tmp_path)
+
+
 def test_frames_of_another_size_among_many_files_are_named(tmp_path: Path) -> None:
     for number in range(4):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.zeros((6, 8 + (number == 2)), np.uint16))
