@@ -125,7 +125,8 @@ def main() -> None:
         values.setdefault(name, []).append(value if separator else "" if flag else words.pop(0))
     for name in (*INPUTS, *CAMERA_MOVIES, *PAPER_INPUTS):
         for path in values.get(name, []):
-            assert Path(path).is_file(), f"{verb}: input {path} is missing"
+            found = Path(path).exists() or any(Path(path).parent.glob(Path(path).name))
+            assert found, f"{verb}: input {path} is missing"
     for folder in values.get("results", []):
         assert Path(folder).is_dir(), f"{verb}: folder {folder} is missing"
     if verb == os.environ.get("STUB_CTRL_C"):

@@ -314,8 +314,21 @@ def test_a_recording_may_be_a_folder_or_a_pattern(own_data: Checkout) -> None:
     (call,) = (call for call in own_data.calls() if call[0] == "convert")
     given = [call[k + 1] for k, word in enumerate(call) if word == "--movie"]
     assert given == ["my data/two", "my data/two.1.*"]
-    again = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
-    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+    own_data.calls()
+
+    def repeated() -> list[str]:
+        again = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
+        assert again.returncode == 0, again.stderr
+        return own_data.verbs()
+
+    assert repeated() == []
+    (data / "another.tif").write_text("of another sample, in the folder of the pattern")
+    assert repeated() == []
+    for name in ("two/0001.tif", "two.1.tif"):  # written again, which changes no date of a folder
+        (data / name).write_text("other counts")
+        assert repeated() == ["convert"], name
+    (data / "two" / "0002.tif").write_text("counts")
+    assert repeated() == ["convert"]
 
 
 @pytest.mark.slow

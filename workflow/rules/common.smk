@@ -22,8 +22,8 @@ from preflight.configuration import (
     read_all,
     simulated_folder,
 )
-from preflight.experiment import watched_path
 from preflight.errors import ConfigurationError
+from preflight.recordings import content, watched_path
 from preflight.results_of_others import is_foreign, refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
@@ -90,8 +90,24 @@ def recordings(option, paths):
 
 
 def watched(paths):
-    """An input function: what of recordings has a date: the file or folder, and of a pattern the folder."""
-    return lambda wildcards: [watched_path(path) for path in paths(wildcards)]
+    """An input function: what of recordings has to be there: the file or folder, and of a pattern the folder.
+
+    Dates count only of files: for folders, see `contents`.
+    """
+    return lambda wildcards: [
+        ancient(file) if Path(file).is_dir() else file
+        for file in map(watched_path, paths(wildcards))
+    ]
+
+
+def contents(*paths):
+    """A function for `params:`, whose changes repeat a step: what is in the recordings that are folders or patterns."""
+    return lambda wildcards: " | ".join(
+        f"{path}: {state}"
+        for of_rule in paths
+        for path in of_rule(wildcards)
+        if (state := content(path))
+    )
 
 
 def of_calibration(field):
