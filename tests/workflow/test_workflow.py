@@ -188,6 +188,11 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     assert "<strong>warn</strong>" in page.read_text()
 
 
+def outcome_of(checkout: Checkout) -> dict[str, dict[str, str]]:
+    with (checkout.folder / "results" / "outcome.tsv").open(newline="") as file:
+        return {row.pop("sample"): row for row in csv.DictReader(file, delimiter="\t")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["convert", "evaluate"])
 def test_one_bad_sample_costs_that_sample(own_data: Checkout, verb: str) -> None:
@@ -201,8 +206,7 @@ def test_one_bad_sample_costs_that_sample(own_data: Checkout, verb: str) -> None
     assert (results / "two" / "depth.png").is_file() == (verb == "evaluate")
 
     name = {"convert": "movie", "evaluate": "evaluation"}[verb]
-    with (results / "outcome.tsv").open(newline="") as file:
-        rows = {row.pop("sample"): row for row in csv.DictReader(file, delimiter="\t")}
+    rows = outcome_of(own_data)
     assert [rows[sample]["verdict"] for sample in ("one", "two", "three")] == ["warn", "fail", "warn"]
     assert rows["two"]["error"] == f"{name}: {verb} went wrong; correct it"
     assert rows["two"]["where to look"] == "results/two/quality.html"
@@ -347,6 +351,20 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
             assert given == expected, call
     pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
     assert ["<h2>Cameras<" in page for page in pages] == [True, False]
+
+
+@pytest.mark.slow
+def test_an_old_error_of_cameras_that_are_no_longer_measured_is_none_of_a_sample(own_data: Checkout) -> None:
+    tables = {path: path.read_text() for path in (own_data.folder / "config").glob("*.tsv")}
+    own_data.give_camera_movies()
+    assert own_data.snakemake("--cores", "2", STUB_FAIL="cameras").returncode == 1
+    rows = outcome_of(own_data)
+    assert rows["one"]["error"] == "cameras: cameras went wrong; correct it"
+    for path, text in tables.items():
+        path.write_text(text)
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    assert {row["verdict"] for row in outcome_of(own_data).values()} == {"warn"}
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:

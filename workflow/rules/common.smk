@@ -157,11 +157,16 @@ def of_one_sample(path, sample):
     return path
 
 
-def on_page(sample):
-    """The files on the quality page of a sample by name."""
-    measured = experiment.calibrations[
+def measures_cameras(sample):
+    """Whether the calibration of a sample measures its cameras."""
+    return experiment.calibrations[
         experiment.samples[sample].calibration
     ].measures_cameras
+
+
+def on_page(sample):
+    """The files on the quality page of a sample by name."""
+    measured = measures_cameras(sample)
     names = [name for name in ON_PAGE if measured or "cameras" not in name]
     views = {
         f"figure:view_{view}": f"<results>/{sample}/views/{view}.png"
@@ -216,6 +221,7 @@ def stopped_steps(sample):
             of_one_sample(rule.log[0], sample),
         )
         for name, rule in TOLD_IF_STOPPED.items()
+        if name != "cameras" or measures_cameras(sample)
     }
     for view in views_of(config["views"], sample):
         files = rules.view.output[0], rules.view.log[0]
