@@ -354,6 +354,15 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
 
 
 @pytest.mark.slow
+def test_a_report_can_follow_a_run(own_data: Checkout) -> None:
+    run = own_data.snakemake("--cores", "2", "--report", "results/report.html", "--report-after-run")
+    assert run.returncode == 0, run.stderr
+    assert "measure-resolution" in own_data.verbs()
+    report = (own_data.folder / "results" / "report.html").read_text()
+    assert "where to look" in report and "results/two/quality.html" in report
+
+
+@pytest.mark.slow
 def test_an_old_error_of_cameras_that_are_no_longer_measured_is_none_of_a_sample(own_data: Checkout) -> None:
     tables = {path: path.read_text() for path in (own_data.folder / "config").glob("*.tsv")}
     own_data.give_camera_movies()

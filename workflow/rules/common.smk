@@ -41,7 +41,11 @@ QUALITY_STAGES = {
     "calibration": "psf",
 }
 
-MAKES_REPORT = any(word.split("=")[0] == "--report" for word in sys.argv)
+# Of what is there, without running anything.
+MAKES_REPORT = (
+    any(word.split("=")[0] == "--report" for word in sys.argv)
+    and "--report-after-run" not in sys.argv
+)
 
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
@@ -265,6 +269,7 @@ def tell_outcome():
     if any(row.verdict != NOT_FINISHED for row in rows):
         path = Path(config["pathvars"]["results"]) / "outcome.tsv"
         write_table(path, rows)
+        config["outcome"] = in_restructured_text(rows)  # of a report that follows
         print(f"\n{in_columns(rows)}\n\nThis table is in {path}.", file=sys.stderr)
 
 
