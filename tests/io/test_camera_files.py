@@ -306,6 +306,7 @@ def write_dcimg(path: Path, counts: np.ndarray) -> None:
     struct.pack_into("<Q", content, 0x30, len(content))
     values = (frames, 2, 0, columns, rows, 2 * columns, image_bytes, 0, 0, session)
     struct.pack_into("<Q13I7IIIQ", content, header, len(content) - header, *[0] * 13, *values)
+    struct.pack_into("<I", content, header + 124, 32)  # bytes after every image
     struct.pack_into("<4H", content, header + 712, 0, columns, 1023 - line, rows)
     for number, image in enumerate(counts):
         start, stored = header + session + number * (image_bytes + 32), image.copy()
@@ -321,6 +322,11 @@ def test_dcimg(tmp_path: Path) -> None:
     assert_reads(tmp_path / "a.dcimg", counts)
     (tmp_path / "cut.dcimg").write_bytes((tmp_path / "a.dcimg").read_bytes()[:-500])
     assert "cut short" in message(tmp_path / "cut.dcimg")
+    content = bytearray((tmp_path / "a.dcimg").read_bytes())
+    for footer in (16, 512):  # as other cameras have: their second image begins elsewhere
+        struct.pack_into("<I", content, 128 + 124, footer)
+        (tmp_path / "other.dcimg").write_bytes(content)
+        assert f"with {footer} bytes after every image" in message(tmp_path / "other.dcimg")
     (tmp_path / "odd.dcimg").write_bytes(b"DCIMG\0\0\0" + bytes(200))
     assert "another version" in message(tmp_path / "odd.dcimg")
 
