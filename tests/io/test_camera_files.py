@@ -269,6 +269,19 @@ def test_a_part_of_ome_that_lost_frames_is_named(tmp_path: Path) -> None:
         open_camera_file(first)
 
 
+def test_pages_of_a_part_that_the_header_does_not_name(tmp_path: Path) -> None:
+    """At the end of the movie they are left out, and said; within it, frames would be missing."""
+    counts = movie(12)
+    first = write_ome_parts(tmp_path, [counts[:5], counts[5:10]])
+    part = tmp_path / "run_MMStack_Pos0_1.ome.tif"
+    tifffile.imwrite(part, counts[5:12], photometric="minisblack", metadata=None)
+    assert "its last part holds 2 pages that its header does not name" in assert_reads(first, counts[:10]).remarks[0]
+    header = write_ome_parts(tmp_path, [counts[:4], counts[5:10]])
+    xml = tifffile.TiffFile(header).ome_metadata
+    tifffile.imwrite(header, counts[:5], photometric="minisblack", description=xml.encode(), metadata=None)
+    assert "frames within the movie would be left out" in message(header)
+
+
 def test_a_part_without_its_header_says_that_it_may_be_a_part(tmp_path: Path) -> None:
     counts = movie(12)
     write_ome_parts(tmp_path, [counts[:5], counts[5:]]).unlink()
