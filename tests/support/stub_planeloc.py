@@ -138,6 +138,8 @@ def main() -> None:
     if verb == os.environ.get("STUB_CRASH"):
         print("planeloc: note: a message before it", file=sys.stderr)
         raise ZeroDivisionError(f"nobody expected this of {verb}")
+    if verb == os.environ.get("STUB_KILLED"):  # as by a system without memory
+        os.kill(os.getpid(), signal.SIGKILL)
     failing, _, sample = os.environ.get("STUB_FAIL", "").partition(":")
     if verb == failing and (not sample or any(f"/{sample}/" in value[0] for value in values.values())):
         Path(values[OUTPUTS[verb][0]][0]).write_text("half")

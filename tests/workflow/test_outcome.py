@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
-from outcome.samples import Row, error_in, in_columns, in_restructured_text, read_verdict, write_table
+from outcome.samples import Row, error_in, in_columns, in_restructured_text, is_current, read_verdict, write_table
 
 ROWS = [
     Row("cell-1", "warn", 12345, "results/cell-1/quality.html"),
@@ -66,3 +67,15 @@ def test_a_verdict_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> Non
     path = tmp_path / "verdict.json"
     path.write_text(text)
     assert read_verdict(path) == {}
+
+
+def test_a_verdict_is_about_files_that_are_there_and_older(tmp_path: Path) -> None:
+    verdict, files = tmp_path / "verdict.json", [tmp_path / "a.png", tmp_path / "b.png"]
+    assert not is_current(verdict, [])
+    for number, path in enumerate((*files, verdict)):
+        path.write_text("")
+        os.utime(path, (number, number))
+    assert is_current(verdict, files)
+    os.utime(files[0], (9, 9))
+    assert not is_current(verdict, files)
+    assert not is_current(verdict, [tmp_path / "c.png"])

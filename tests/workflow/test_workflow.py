@@ -354,6 +354,23 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["STUB_KILLED", "STUB_CRASH"])
+def test_a_step_that_ends_among_older_results_is_told_and_repeated(own_data: Checkout, how: str) -> None:
+    """The verdict from before does not count; a killed step says nothing in its log."""
+    assert own_data.snakemake("--cores", "2").returncode == 0
+    (own_data.folder / "my data" / "two.0.tif").write_text("other counts")
+    assert own_data.snakemake("--cores", "2", **{how: "localize"}).returncode == 1
+    rows = outcome_of(own_data)
+    verdict = "not finished" if how == "STUB_KILLED" else "fail"
+    assert {name: row["verdict"] for name, row in rows.items()} == {"one": "warn", "two": verdict, "three": "warn"}
+    assert bool(rows["two"]["error"]) == (verdict == "fail")
+    own_data.calls()
+    assert own_data.snakemake("--cores", "2").returncode == 0
+    assert "localize" in own_data.verbs()
+    assert outcome_of(own_data)["two"]["verdict"] == "warn"
+
+
+@pytest.mark.slow
 def test_a_report_can_follow_a_run(own_data: Checkout) -> None:
     run = own_data.snakemake("--cores", "2", "--report", "results/report.html", "--report-after-run")
     assert run.returncode == 0, run.stderr

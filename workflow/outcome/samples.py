@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,18 @@ def read_verdict(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def is_current(verdict: Path, files: Iterable[str | Path]) -> bool:
+    """Whether all files that a verdict is about are there, and none is newer than it.
+
+    A step that the system killed leaves no error in its log: only its outputs, which Snakemake removed, tell.
+    """
+    try:
+        made = verdict.stat().st_mtime_ns
+        return all(Path(file).stat().st_mtime_ns <= made for file in files)
+    except OSError:
+        return False
 
 
 def in_columns(rows: Sequence[Row]) -> str:

@@ -13,6 +13,7 @@ from outcome.samples import (
     error_in,
     in_columns,
     in_restructured_text,
+    is_current,
     read_verdict,
     write_table,
 )
@@ -28,6 +29,7 @@ from preflight.results_of_others import is_foreign, refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
 from preflight.views import views_of
+from snakemake.io import IOFile
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -215,6 +217,16 @@ def write_failed_verdicts():
             report_failure(
                 "quality", [page, verdict], [*words, *named_files(files | stopped)]
             )
+        if any(not Path(path).exists() for path in on_page(sample).values()):
+            mark_outdated(rules.quality.output, sample)
+
+
+def mark_outdated(outputs, sample):
+    """Let the next run make them again, and so what they lack: Snakemake makes missing files only for what it makes."""
+    for path in (Path(of_one_sample(output, sample)) for output in outputs):
+        if path.is_file() and not is_foreign(path):
+            workflow.persistence.cleanup_metadata(IOFile(str(path)))
+            os.utime(path, (0, 0))
 
 
 def stopped_steps(sample):
@@ -239,8 +251,11 @@ def stopped_steps(sample):
     }
 
 
-def outcome():
-    """A row for every sample: verdict, localizations, where to look, and the error that stopped it."""
+def outcome(failed=False):
+    """A row for every sample: verdict, localizations, where to look, and the error that stopped it.
+
+    `failed`: after an error, a verdict counts only if nothing on the page is missing, or newer than the verdict.
+    """
     rows = []
     for sample in experiment.samples:
         page, file = (
@@ -251,21 +266,23 @@ def outcome():
         if not logs and not said:
             logs = {"quality": Path(of_one_sample(rules.quality.log[0], sample))}
         errors = {name: error for name, log in logs.items() if (error := error_in(log))}
+        if failed and not errors and not is_current(file, on_page(sample).values()):
+            said = {}
         name, error = next(iter(errors.items()), ("", ""))
         row = Row(
             name=sample,
             verdict="fail" if errors else said.get("verdict", NOT_FINISHED),
             localizations=said.get("localizations"),
-            where=f"{page if page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
+            where=f"{page if (said or errors) and page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
             error=f"{name}: {error}" if errors else "",
         )
         rows.append(row)
     return rows
 
 
-def tell_outcome():
+def tell_outcome(failed=False):
     """Print the table of all samples and write it; a run that was to make something else says nothing."""
-    rows = outcome()
+    rows = outcome(failed)
     if any(row.verdict != NOT_FINISHED for row in rows):
         path = Path(config["pathvars"]["results"]) / "outcome.tsv"
         write_table(path, rows)
