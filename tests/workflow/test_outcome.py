@@ -50,11 +50,24 @@ def test_columns_are_aligned_and_every_row_is_a_line() -> None:
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "results" / "outcome.tsv"
     for rows in (ROWS, ROWS[:1]):
-        write_table(path, rows)
+        assert write_table(path, rows) == ""
     assert path.read_text() == (
         "sample\tverdict\tlocalizations\twhere to look\terror\ncell-1\twarn\t12345\tresults/cell-1/quality.html\t\n"
     )
     assert [file.name for file in path.parent.iterdir()] == ["outcome.tsv"]
+
+
+def test_what_is_in_the_place_of_the_table_stays(tmp_path: Path) -> None:
+    path = tmp_path / "outcome.tsv"
+    path.write_text("my notes")
+    assert write_table(path, ROWS) == "it is no table of planeloc; move it away"
+    assert path.read_text() == "my notes"
+    path.unlink()
+    path.mkdir()
+    assert "no table of planeloc" in write_table(path, ROWS)
+    (tmp_path / "file").write_text("")
+    assert write_table(tmp_path / "file" / "outcome.tsv", ROWS) in ("File exists", "Not a directory")
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
 def test_the_report_shows_an_error_as_it_was_written() -> None:

@@ -85,15 +85,34 @@ def in_columns(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table with tabs between its columns; complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_table(path: Path, rows: Sequence[Row]) -> str:
+    """Write the table with tabs between its columns; complete or not at all.
+
+    Returns
+    -------
+    why it is not written, "" if it is: something else is in its place, or the folder cannot be written to.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(_HEADER)
-        writer.writerows(astuple(row) for row in rows)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not _is_table(path):
+            return "it is no table of planeloc; move it away"
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(_HEADER)
+            writer.writerows(astuple(row) for row in rows)
+        partial.replace(path)
+    except OSError as error:
+        return error.strerror or f"{error}"
+    return ""
+
+
+def _is_table(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    begin = "\t".join(_HEADER).encode()
+    with path.open("rb") as file:
+        return file.read(len(begin)) in (b"", begin)
 
 
 def in_restructured_text(rows: Sequence[Row]) -> str:

@@ -285,9 +285,10 @@ def tell_outcome(failed=False):
     rows = outcome(failed)
     if any(row.verdict != NOT_FINISHED for row in rows):
         path = Path(config["pathvars"]["results"]) / "outcome.tsv"
-        write_table(path, rows)
+        why = write_table(path, rows)
+        where = f"{path} was not written: {why}" if why else f"This table is in {path}"
         config["outcome"] = in_restructured_text(rows)  # of a report that follows
-        print(f"\n{in_columns(rows)}\n\nThis table is in {path}.", file=sys.stderr)
+        print(f"\n{in_columns(rows)}\n\n{where}.", file=sys.stderr)
 
 
 def targets_of_calibration(name):
