@@ -354,6 +354,18 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
 
 
 @pytest.mark.slow
+def test_samples_whose_network_waits_for_the_first_say_so(own_data: Checkout) -> None:
+    assert own_data.snakemake("--cores", "2", STUB_FAIL="convert:one").returncode == 1
+    rows = outcome_of(own_data)
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "one": "fail",
+        "two": "not finished",
+        "three": "warn",
+    }
+    assert rows["two"]["error"] == "network: waits for sample one, the first of calibration a; correct that one"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["STUB_KILLED", "STUB_CRASH"])
 def test_a_step_that_ends_among_older_results_is_told_and_repeated(own_data: Checkout, how: str) -> None:
     """The verdict from before does not count; a killed step says nothing in its log."""

@@ -274,10 +274,24 @@ def outcome(failed=False):
             verdict="fail" if errors else said.get("verdict", NOT_FINISHED),
             localizations=said.get("localizations"),
             where=f"{page if (said or errors) and page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
-            error=f"{name}: {error}" if errors else "",
+            error=(
+                f"{name}: {error}"
+                if errors
+                else "" if said else awaited_network(sample)
+            ),
         )
         rows.append(row)
     return rows
+
+
+def awaited_network(sample):
+    """Says which sample the network of an unfinished one waits for: the first of its calibration; "" if for none."""
+    calibration = experiment.samples[sample].calibration
+    first = experiment.samples_of(calibration)[0]
+    network = Path(of_one_sample(rules.train.output.weights, sample))
+    if first == sample or network.exists() or not stopped_steps(first):
+        return ""
+    return f"network: waits for sample {first}, the first of calibration {calibration}; correct that one"
 
 
 def tell_outcome(failed=False):
