@@ -81,6 +81,25 @@ def test_a_lease_of_another_computer_counts_while_it_is_fresh(tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_stale_lease_with_the_number_of_a_running_process_is_taken_over(tmp_path, monkeypatch):
+    without_locks(monkeypatch)
+    output, lease = tmp_path / "w", tmp_path / ".w.lock.lease"
+    here = {"process": os.getppid(), "computer": "here", "kernel": locks.host(), "token": "1"}
+    lease.write_text(json.dumps(here))
+    with pytest.raises(PlanelocError, match="another run"), locked(output):
+        pass
+    old = time.time() - locks.STALE_S - 5
+    os.utime(lease, (old, old))
+    with locked(output):
+        assert json.loads(lease.read_text())["process"] == os.getpid()
+
+
+def test_no_folder_of_a_lock_is_left(tmp_path, way):
+    with locked(tmp_path / "t.h5", tmp_path / ".t.h5.parts" / "lock"):
+        assert (tmp_path / ".t.h5.parts").is_dir()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_lease_is_kept_fresh(tmp_path, monkeypatch):
     without_locks(monkeypatch)
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)

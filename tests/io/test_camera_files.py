@@ -163,6 +163,32 @@ def test_a_tiff_for_every_frame(tmp_path: Path) -> None:
     assert "no file fits this pattern" in message(tmp_path / "cam2_*.tif")
 
 
+def test_a_dot_in_the_names_of_many_files_hides_no_number(tmp_path: Path) -> None:
+    counts = movie(12)
+    for number in np.random.default_rng(1).permutation(12):  # folders are listed in the order of writing, at times
+        tifffile.imwrite(tmp_path / f"exp_25.5ms_{number:04d}.ome.TIF", counts[number], metadata=None)
+    assert_reads(tmp_path, counts)
+    (tmp_path / "exp_25.5ms_0004.ome.TIF").unlink()
+    assert "missing between exp_25.5ms_0003.ome.TIF and exp_25.5ms_0005.ome.TIF" in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["background.tif", "cam0_1.tif", "cam0_2.tif"],
+        ["cam0.tif", "cam1_2.tif"],
+        ["cam0.tif", "cam01_2.tif"],
+        ["movie.tif", "movie.ome.tif"],
+        ["cam0_1.tif", "cam0_1.tiff"],
+        ["cam0_1.tif", "cam0_01.tif", "cam0_2.tif"],
+    ],
+)
+def test_files_that_do_not_continue_each_other_are_no_movie(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        tifffile.imwrite(tmp_path / name, movie(1)[0])
+    assert "more than one series" in message(tmp_path)
+
+
 def test_frames_of_another_size_among_many_files_are_named(tmp_path: Path) -> None:
     for number in range(4):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.zeros((6, 8 + (number == 2)), np.uint16))
@@ -243,6 +269,19 @@ def test_a_part_of_ome_that_lost_frames_is_named(tmp_path: Path) -> None:
         open_camera_file(first)
 
 
+def test_pages_of_a_part_that_the_header_does_not_name(tmp_path: Path) -> None:
+    """At the end of the movie they are left out, and said; within it, frames would be missing."""
+    counts = movie(12)
+    first = write_ome_parts(tmp_path, [counts[:5], counts[5:10]])
+    part = tmp_path / "run_MMStack_Pos0_1.ome.tif"
+    tifffile.imwrite(part, counts[5:12], photometric="minisblack", metadata=None)
+    assert "its last part holds 2 pages that its header does not name" in assert_reads(first, counts[:10]).remarks[0]
+    header = write_ome_parts(tmp_path, [counts[:4], counts[5:10]])
+    xml = tifffile.TiffFile(header).ome_metadata
+    tifffile.imwrite(header, counts[:5], photometric="minisblack", description=xml.encode(), metadata=None)
+    assert "frames within the movie would be left out" in message(header)
+
+
 def test_a_part_without_its_header_says_that_it_may_be_a_part(tmp_path: Path) -> None:
     counts = movie(12)
     write_ome_parts(tmp_path, [counts[:5], counts[5:]]).unlink()
@@ -280,6 +319,7 @@ def write_dcimg(path: Path, counts: np.ndarray) -> None:
     struct.pack_into("<Q", content, 0x30, len(content))
     values = (frames, 2, 0, columns, rows, 2 * columns, image_bytes, 0, 0, session)
     struct.pack_into("<Q13I7IIIQ", content, header, len(content) - header, *[0] * 13, *values)
+    struct.pack_into("<I", content, header + 124, 32)  # bytes after every image
     struct.pack_into("<4H", content, header + 712, 0, columns, 1023 - line, rows)
     for number, image in enumerate(counts):
         start, stored = header + session + number * (image_bytes + 32), image.copy()
@@ -295,6 +335,11 @@ def test_dcimg(tmp_path: Path) -> None:
     assert_reads(tmp_path / "a.dcimg", counts)
     (tmp_path / "cut.dcimg").write_bytes((tmp_path / "a.dcimg").read_bytes()[:-500])
     assert "cut short" in message(tmp_path / "cut.dcimg")
+    content = bytearray((tmp_path / "a.dcimg").read_bytes())
+    for footer in (16, 512):  # as other cameras have: their second image begins elsewhere
+        struct.pack_into("<I", content, 128 + 124, footer)
+        (tmp_path / "other.dcimg").write_bytes(content)
+        assert f"with {footer} bytes after every image" in message(tmp_path / "other.dcimg")
     (tmp_path / "odd.dcimg").write_bytes(b"DCIMG\0\0\0" + bytes(200))
     assert "another version" in message(tmp_path / "odd.dcimg")
 

@@ -125,7 +125,8 @@ def main() -> None:
         values.setdefault(name, []).append(value if separator else "" if flag else words.pop(0))
     for name in (*INPUTS, *CAMERA_MOVIES, *PAPER_INPUTS):
         for path in values.get(name, []):
-            assert Path(path).is_file(), f"{verb}: input {path} is missing"
+            found = Path(path).exists() or any(Path(path).parent.glob(Path(path).name))
+            assert found, f"{verb}: input {path} is missing"
     for folder in values.get("results", []):
         assert Path(folder).is_dir(), f"{verb}: folder {folder} is missing"
     if verb == os.environ.get("STUB_CTRL_C"):
@@ -137,6 +138,8 @@ def main() -> None:
     if verb == os.environ.get("STUB_CRASH"):
         print("planeloc: note: a message before it", file=sys.stderr)
         raise ZeroDivisionError(f"nobody expected this of {verb}")
+    if verb == os.environ.get("STUB_KILLED"):  # as by a system without memory
+        os.kill(os.getpid(), signal.SIGKILL)
     failing, _, sample = os.environ.get("STUB_FAIL", "").partition(":")
     if verb == failing and (not sample or any(f"/{sample}/" in value[0] for value in values.values())):
         Path(values[OUTPUTS[verb][0]][0]).write_text("half")

@@ -10,8 +10,9 @@ from support.repository import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
+from planeloc.core import marks
 from preflight.errors import ConfigurationError
-from preflight.results_of_others import refuse_foreign
+from preflight.results_of_others import is_foreign, refuse_foreign
 
 
 @pytest.fixture
@@ -74,3 +75,27 @@ def test_only_what_was_not_made_is_refused(tmp_path):
         (store / name).unlink()
     (store / "counts" / "c" / "1").symlink_to(tmp_path)
     assert refused(store)
+
+
+KINDS = {name: kind for name, kind in vars(marks).items() if isinstance(kind, marks.Kind)}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_mark_of_a_result_is_known(name, tmp_path):
+    """With Snakemake's records lost, the marks alone tell that a run may go on."""
+    kind = KINDS[name]
+    path = tmp_path / (kind.record or "result")
+    path.write_bytes(kind.begins + b" ".join(kind.words + kind.any_of))
+    assert not is_foreign(tmp_path if kind.record == "zarr.json" else path)
+
+
+@pytest.mark.parametrize("name", ["microscope.yaml", "truth.csv", "inter_camera_drift.csv", "sample_drift.csv"])
+def test_files_of_a_simulated_acquisition_are_known_by_its_record(name, tmp_path):
+    (tmp_path / name).write_text("frame,x_nm,y_nm,z_nm,photons\n")
+    assert is_foreign(tmp_path / name)
+    (tmp_path / "simulation.json").write_text('{"format": "of others"}')
+    assert is_foreign(tmp_path / name)
+    (tmp_path / "simulation.json").write_text('{"format": "planeloc simulation 1"}')
+    assert not is_foreign(tmp_path / name)
+    (tmp_path / "raw.csv").write_text("my data")
+    assert is_foreign(tmp_path / "raw.csv")

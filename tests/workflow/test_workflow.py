@@ -189,6 +189,11 @@ def test_a_failing_stage_shows_its_line_and_leaves_nothing(checkout: Checkout) -
     assert "<strong>warn</strong>" in page.read_text()
 
 
+def outcome_of(checkout: Checkout) -> dict[str, dict[str, str]]:
+    with (checkout.folder / "results" / "outcome.tsv").open(newline="") as file:
+        return {row.pop("sample"): row for row in csv.DictReader(file, delimiter="\t")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["convert", "evaluate"])
 def test_one_bad_sample_costs_that_sample(own_data: Checkout, verb: str) -> None:
@@ -202,8 +207,7 @@ def test_one_bad_sample_costs_that_sample(own_data: Checkout, verb: str) -> None
     assert (results / "two" / "depth.png").is_file() == (verb == "evaluate")
 
     name = {"convert": "movie", "evaluate": "evaluation"}[verb]
-    with (results / "outcome.tsv").open(newline="") as file:
-        rows = {row.pop("sample"): row for row in csv.DictReader(file, delimiter="\t")}
+    rows = outcome_of(own_data)
     assert [rows[sample]["verdict"] for sample in ("one", "two", "three")] == ["warn", "fail", "warn"]
     assert rows["two"]["error"] == f"{name}: {verb} went wrong; correct it"
     assert rows["two"]["where to look"] == "results/two/quality.html"
@@ -315,8 +319,21 @@ def test_a_recording_may_be_a_folder_or_a_pattern(own_data: Checkout) -> None:
     (call,) = (call for call in own_data.calls() if call[0] == "convert")
     given = [call[k + 1] for k, word in enumerate(call) if word == "--movie"]
     assert given == ["my data/two", "my data/two.1.*"]
-    again = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
-    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+    own_data.calls()
+
+    def repeated() -> list[str]:
+        again = own_data.snakemake("--cores", "2", "results/two/movie.manifest.json")
+        assert again.returncode == 0, again.stderr
+        return own_data.verbs()
+
+    assert repeated() == []
+    (data / "another.tif").write_text("of another sample, in the folder of the pattern")
+    assert repeated() == []
+    for name in ("two/0001.tif", "two.1.tif"):  # written again, which changes no date of a folder
+        (data / name).write_text("other counts")
+        assert repeated() == ["convert"], name
+    (data / "two" / "0002.tif").write_text("counts")
+    assert repeated() == ["convert"]
 
 
 @pytest.mark.slow
@@ -335,6 +352,58 @@ def test_measured_cameras_are_used_where_there_are_movies_to_measure_them_by(own
             assert given == expected, call
     pages = [(own_data.folder / "results" / name / "quality.html").read_text() for name in ("one", "three")]
     assert ["<h2>Cameras<" in page for page in pages] == [True, False]
+
+
+@pytest.mark.slow
+def test_samples_whose_network_waits_for_the_first_say_so(own_data: Checkout) -> None:
+    assert own_data.snakemake("--cores", "2", STUB_FAIL="convert:one").returncode == 1
+    rows = outcome_of(own_data)
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "one": "fail",
+        "two": "not finished",
+        "three": "warn",
+    }
+    assert rows["two"]["error"] == "network: waits for sample one, the first of calibration a; correct that one"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["STUB_KILLED", "STUB_CRASH"])
+def test_a_step_that_ends_among_older_results_is_told_and_repeated(own_data: Checkout, how: str) -> None:
+    """The verdict from before does not count; a killed step says nothing in its log."""
+    assert own_data.snakemake("--cores", "2").returncode == 0
+    (own_data.folder / "my data" / "two.0.tif").write_text("other counts")
+    assert own_data.snakemake("--cores", "2", **{how: "localize"}).returncode == 1
+    rows = outcome_of(own_data)
+    verdict = "not finished" if how == "STUB_KILLED" else "fail"
+    assert {name: row["verdict"] for name, row in rows.items()} == {"one": "warn", "two": verdict, "three": "warn"}
+    assert bool(rows["two"]["error"]) == (verdict == "fail")
+    own_data.calls()
+    assert own_data.snakemake("--cores", "2").returncode == 0
+    assert "localize" in own_data.verbs()
+    assert outcome_of(own_data)["two"]["verdict"] == "warn"
+
+
+@pytest.mark.slow
+def test_a_report_can_follow_a_run(own_data: Checkout) -> None:
+    run = own_data.snakemake("--cores", "2", "--report", "results/report.html", "--report-after-run")
+    assert run.returncode == 0, run.stderr
+    assert "measure-resolution" in own_data.verbs()
+    report = (own_data.folder / "results" / "report.html").read_text()
+    assert "where to look" in report and "results/two/quality.html" in report
+
+
+@pytest.mark.slow
+def test_an_old_error_of_cameras_that_are_no_longer_measured_is_none_of_a_sample(own_data: Checkout) -> None:
+    tables = {path: path.read_text() for path in (own_data.folder / "config").glob("*.tsv")}
+    own_data.give_camera_movies()
+    assert own_data.snakemake("--cores", "2", STUB_FAIL="cameras").returncode == 1
+    rows = outcome_of(own_data)
+    assert rows["one"]["error"] == "cameras: cameras went wrong; correct it"
+    for path, text in tables.items():
+        path.write_text(text)
+    run = own_data.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stderr
+    assert {row["verdict"] for row in outcome_of(own_data).values()} == {"warn"}
 
 
 def test_a_calibration_can_be_looked_at_before_there_are_samples(own_data: Checkout) -> None:

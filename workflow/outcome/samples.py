@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,18 @@ def read_verdict(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def is_current(verdict: Path, files: Iterable[str | Path]) -> bool:
+    """Whether all files that a verdict is about are there, and none is newer than it.
+
+    A step that the system killed leaves no error in its log: only its outputs, which Snakemake removed, tell.
+    """
+    try:
+        made = verdict.stat().st_mtime_ns
+        return all(Path(file).stat().st_mtime_ns <= made for file in files)
+    except OSError:
+        return False
+
+
 def in_columns(rows: Sequence[Row]) -> str:
     """The table for a terminal: aligned columns; the error, which may be long, comes last."""
     cells = [_HEADER, *map(_texts, rows)]
@@ -73,15 +85,34 @@ def in_columns(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table with tabs between its columns; complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_table(path: Path, rows: Sequence[Row]) -> str:
+    """Write the table with tabs between its columns; complete or not at all.
+
+    Returns
+    -------
+    why it is not written, "" if it is: something else is in its place, or the folder cannot be written to.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(_HEADER)
-        writer.writerows(astuple(row) for row in rows)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not _is_table(path):
+            return "it is no table of planeloc; move it away"
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(_HEADER)
+            writer.writerows(astuple(row) for row in rows)
+        partial.replace(path)
+    except OSError as error:
+        return error.strerror or f"{error}"
+    return ""
+
+
+def _is_table(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    begin = "\t".join(_HEADER).encode()
+    with path.open("rb") as file:
+        return file.read(len(begin)) in (b"", begin)
 
 
 def in_restructured_text(rows: Sequence[Row]) -> str:

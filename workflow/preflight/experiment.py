@@ -14,6 +14,7 @@ import yaml
 
 from preflight import schema as schemas
 from preflight.errors import ConfigurationError, Mistakes
+from preflight.recordings import pattern_files
 from preflight.sample_tables import Row, read_table
 
 # Columns of the calibrations from which the cameras are measured.
@@ -283,17 +284,7 @@ def _is_recording(path: str, column: str) -> bool:
     """Whether a path is a file; for images also a folder, or a pattern that some files fit."""
     if Path(path).is_file():
         return True
-    return column in _RECORDINGS and (Path(path).is_dir() or bool(_pattern_files(path)))
-
-
-def watched_path(path: str) -> str:
-    """The file or folder that a recording is; the folder of a pattern."""
-    return str(Path(path).parent) if has_magic(Path(path).name) and not Path(path).exists() else path
-
-
-def _pattern_files(path: str) -> list[Path]:
-    name = Path(path).name
-    return list(Path(path).parent.glob(name)) if has_magic(name) else []
+    return column in _RECORDINGS and (Path(path).is_dir() or bool(pattern_files(path)))
 
 
 def _missing(path: str) -> str:

@@ -11,7 +11,17 @@ from preflight.errors import ConfigurationError
 
 _LOOKED_AT = 1 << 16  # bytes at each end of a file
 # Marks of results (`planeloc.core.marks`), which say planeloc, but for tables in text.
-_MARKS = (b"planeloc", b"x_sd_nm,y_sd_nm,z_sd_nm", b'"local_density"', b'"probability"', b'"goodness_of_fit"')
+_MARKS = (
+    b"planeloc",
+    b"x_sd_nm,y_sd_nm,z_sd_nm",
+    b"frame,plane,x_nm,y_nm,x_sd_nm,y_sd_nm",
+    b'"local_density"',
+    b'"probability"',
+    b'"goodness_of_fit"',
+)
+# Of a simulated acquisition, files of a form that others have, too; its record beside them tells.
+_SIMULATED = re.compile(r"microscope\.yaml|(truth|((inter_camera|sample)_)?drift)\.csv")
+_SIMULATION_RECORD, _SIMULATION_MARK = "simulation.json", b'"format": "planeloc simulation '
 _OWN_ENTRY = re.compile(r"(.*/)?\.snakemake_timestamp|((counts|\d+)/)?zarr\.json|(counts|\d+)/c(/\d+)+")
 _CLOCKS_S = 60.0  # a network disk's clock is another one
 
@@ -43,6 +53,8 @@ def is_foreign(path: Path, made: float | None = None) -> bool:
         status = path.stat()
         if not status.st_size or (made is not None and status.st_mtime <= made + _CLOCKS_S):
             return False
+        if _SIMULATED.fullmatch(path.name) and _is_simulation(path.parent):
+            return False
         with path.open("rb") as file:
             seen = file.read(_LOOKED_AT)
             file.seek(max(status.st_size - _LOOKED_AT, 0))
@@ -50,6 +62,11 @@ def is_foreign(path: Path, made: float | None = None) -> bool:
     except OSError:  # there is none, or Snakemake tells
         return False
     return not any(mark in seen for mark in _MARKS)
+
+
+def _is_simulation(folder: Path) -> bool:
+    record = folder / _SIMULATION_RECORD
+    return record.is_file() and _SIMULATION_MARK in record.read_bytes()
 
 
 def _files(folder: Path) -> Iterator[Path]:

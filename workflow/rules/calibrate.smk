@@ -21,6 +21,7 @@ rule calibrate:
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         beads=recordings("--beads", of_calibration("beads")),
+        contents=contents(of_calibration("beads")),
         z_step=of_calibration("z_step_nm"),
         scan=of_calibration("scan"),
         options=options("calibrate"),

@@ -27,6 +27,7 @@ rule cameras:
             "--bright-without-em", of_calibration("bright_without_em")
         ),
         options=options("cameras"),
+        contents=contents(*map(of_calibration, ("dark", "bright", "bright_without_em"))),
         version=stage_version("cameras"),
     shell:
         "planeloc cameras {params.dark} {params.bright} {params.bright_without_em} "

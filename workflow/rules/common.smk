@@ -13,6 +13,7 @@ from outcome.samples import (
     error_in,
     in_columns,
     in_restructured_text,
+    is_current,
     read_verdict,
     write_table,
 )
@@ -22,12 +23,13 @@ from preflight.configuration import (
     read_all,
     simulated_folder,
 )
-from preflight.experiment import watched_path
 from preflight.errors import ConfigurationError
+from preflight.recordings import content, watched_path
 from preflight.results_of_others import is_foreign, refuse_foreign
 from preflight.schema import YamlLines
 from preflight.stage_versions import stage_version
 from preflight.views import views_of
+from snakemake.io import IOFile
 
 # `planeloc` is installed beside the Python that runs Snakemake, also if that environment was never activated.
 os.environ.update(
@@ -41,7 +43,11 @@ QUALITY_STAGES = {
     "calibration": "psf",
 }
 
-MAKES_REPORT = any(word.split("=")[0] == "--report" for word in sys.argv)
+# Of what is there, without running anything.
+MAKES_REPORT = (
+    any(word.split("=")[0] == "--report" for word in sys.argv)
+    and "--report-after-run" not in sys.argv
+)
 
 # Snakemake lowers this to what --cores allows; on a cluster set-threads of the profile decides.
 ALL_CORES = 64
@@ -90,8 +96,24 @@ def recordings(option, paths):
 
 
 def watched(paths):
-    """An input function: what of recordings has a date: the file or folder, and of a pattern the folder."""
-    return lambda wildcards: [watched_path(path) for path in paths(wildcards)]
+    """An input function: what of recordings has to be there: the file or folder, and of a pattern the folder.
+
+    Dates count only of files: for folders, see `contents`.
+    """
+    return lambda wildcards: [
+        ancient(file) if Path(file).is_dir() else file
+        for file in map(watched_path, paths(wildcards))
+    ]
+
+
+def contents(*paths):
+    """A function for `params:`, whose changes repeat a step: what is in the recordings that are folders or patterns."""
+    return lambda wildcards: " | ".join(
+        f"{path}: {state}"
+        for of_rule in paths
+        for path in of_rule(wildcards)
+        if (state := content(path))
+    )
 
 
 def of_calibration(field):
@@ -141,11 +163,16 @@ def of_one_sample(path, sample):
     return path
 
 
-def on_page(sample):
-    """The files on the quality page of a sample by name."""
-    measured = experiment.calibrations[
+def measures_cameras(sample):
+    """Whether the calibration of a sample measures its cameras."""
+    return experiment.calibrations[
         experiment.samples[sample].calibration
     ].measures_cameras
+
+
+def on_page(sample):
+    """The files on the quality page of a sample by name."""
+    measured = measures_cameras(sample)
     names = [name for name in ON_PAGE if measured or "cameras" not in name]
     views = {
         f"figure:view_{view}": f"<results>/{sample}/views/{view}.png"
@@ -190,6 +217,16 @@ def write_failed_verdicts():
             report_failure(
                 "quality", [page, verdict], [*words, *named_files(files | stopped)]
             )
+        if any(not Path(path).exists() for path in on_page(sample).values()):
+            mark_outdated(rules.quality.output, sample)
+
+
+def mark_outdated(outputs, sample):
+    """Let the next run make them again, and so what they lack: Snakemake makes missing files only for what it makes."""
+    for path in (Path(of_one_sample(output, sample)) for output in outputs):
+        if path.is_file() and not is_foreign(path):
+            workflow.persistence.cleanup_metadata(IOFile(str(path)))
+            os.utime(path, (0, 0))
 
 
 def stopped_steps(sample):
@@ -200,6 +237,7 @@ def stopped_steps(sample):
             of_one_sample(rule.log[0], sample),
         )
         for name, rule in TOLD_IF_STOPPED.items()
+        if name != "cameras" or measures_cameras(sample)
     }
     for view in views_of(config["views"], sample):
         files = rules.view.output[0], rules.view.log[0]
@@ -213,8 +251,11 @@ def stopped_steps(sample):
     }
 
 
-def outcome():
-    """A row for every sample: verdict, localizations, where to look, and the error that stopped it."""
+def outcome(failed=False):
+    """A row for every sample: verdict, localizations, where to look, and the error that stopped it.
+
+    `failed`: after an error, a verdict counts only if nothing on the page is missing, or newer than the verdict.
+    """
     rows = []
     for sample in experiment.samples:
         page, file = (
@@ -225,25 +266,43 @@ def outcome():
         if not logs and not said:
             logs = {"quality": Path(of_one_sample(rules.quality.log[0], sample))}
         errors = {name: error for name, log in logs.items() if (error := error_in(log))}
+        if failed and not errors and not is_current(file, on_page(sample).values()):
+            said = {}
         name, error = next(iter(errors.items()), ("", ""))
         row = Row(
             name=sample,
             verdict="fail" if errors else said.get("verdict", NOT_FINISHED),
             localizations=said.get("localizations"),
-            where=f"{page if page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
-            error=f"{name}: {error}" if errors else "",
+            where=f"{page if (said or errors) and page.is_file() else logs[name] if errors else of_one_sample('<logs>', sample)}",
+            error=(
+                f"{name}: {error}"
+                if errors
+                else "" if said else awaited_network(sample)
+            ),
         )
         rows.append(row)
     return rows
 
 
-def tell_outcome():
+def awaited_network(sample):
+    """Says which sample the network of an unfinished one waits for: the first of its calibration; "" if for none."""
+    calibration = experiment.samples[sample].calibration
+    first = experiment.samples_of(calibration)[0]
+    network = Path(of_one_sample(rules.train.output.weights, sample))
+    if first == sample or network.exists() or not stopped_steps(first):
+        return ""
+    return f"network: waits for sample {first}, the first of calibration {calibration}; correct that one"
+
+
+def tell_outcome(failed=False):
     """Print the table of all samples and write it; a run that was to make something else says nothing."""
-    rows = outcome()
+    rows = outcome(failed)
     if any(row.verdict != NOT_FINISHED for row in rows):
         path = Path(config["pathvars"]["results"]) / "outcome.tsv"
-        write_table(path, rows)
-        print(f"\n{in_columns(rows)}\n\nThis table is in {path}.", file=sys.stderr)
+        why = write_table(path, rows)
+        where = f"{path} was not written: {why}" if why else f"This table is in {path}"
+        config["outcome"] = in_restructured_text(rows)  # of a report that follows
+        print(f"\n{in_columns(rows)}\n\n{where}.", file=sys.stderr)
 
 
 def targets_of_calibration(name):

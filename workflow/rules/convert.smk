@@ -17,6 +17,7 @@ rule convert:
     threads: 2
     params:
         movie=recordings("--movie", of_sample("movie")),
+        contents=contents(of_sample("movie")),
         options=options("convert"),
         version=stage_version("convert"),
     shell:

@@ -20,6 +20,7 @@ rule register:
     priority: 10  # a calibration that fails should stop the run before movies are converted
     params:
         beads=recordings("--beads", of_calibration("registration_beads")),
+        contents=contents(of_calibration("registration_beads")),
         options=options("register"),
         version=stage_version("register"),
     shell:

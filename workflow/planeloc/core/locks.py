@@ -57,11 +57,14 @@ def locked(output: Path, lock: Path | None = None) -> Iterator[None]:
             except BlockingIOError:
                 raise _held(output, file.read()) from None
             except OSError:  # this file system has no locks
-                with _leased(output, lock.with_name(f"{lock.name}.lease")):
-                    try:
-                        yield
-                    finally:
-                        _remove(lock)
+                try:
+                    with _leased(output, lock.with_name(f"{lock.name}.lease")):
+                        try:
+                            yield
+                        finally:
+                            _remove(lock)
+                finally:
+                    _remove_folder(lock)  # in which the lease was
                 return
             if not _is_at(file.fileno(), lock):
                 continue  # a run that ended has just removed the locked file
@@ -113,6 +116,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _remove(lock: Path) -> None:
     with suppress(OSError):
         lock.unlink()
+    _remove_folder(lock)
+
+
+def _remove_folder(lock: Path) -> None:
     if lock.parent.name.startswith("."):  # made for the lock
         with suppress(OSError):
             lock.parent.rmdir()
@@ -166,7 +173,8 @@ def _take_over(output: Path, lease: Path) -> None:
         return  # it has just been removed
     told = f"process {holder.get('process')} on {holder.get('computer')}"
     here = holder.get("kernel") == host()
-    if is_running(int(holder.get("process", 0))) if here else _age_s(lease) <= STALE_S:
+    # The number of a process that ended may be another one's now: on this computer, too, a lease must be fresh.
+    if _age_s(lease) <= STALE_S and (not here or is_running(int(holder.get("process", 0)))):
         raise _held(output, told)
     aside = lease.with_name(f"{lease.name}-{secrets.token_hex(8)}")
     with suppress(FileNotFoundError):  # another run was faster

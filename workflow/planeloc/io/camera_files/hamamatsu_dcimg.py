@@ -2,7 +2,8 @@
 
 The format is not documented; the layout is the one that the package ``dcimg`` (MIT) found, which fails under NumPy 2.4.
 After every image stand 32 bytes: its number, its time, and four pixels of one row of the sensor, which are not valid in
-the image itself.
+the image itself. Other cameras leave 16, or 512 and more, without those pixels or with them elsewhere: their files are
+refused, since nothing here was tried on one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ suffixes = (".dcimg",)
 _VERSION = 0x1000000
 _FILE_BYTES, _SESSION_BYTES = 0x30, 720  # of the two headers, as far as they are read
 _FOOTER_BYTES, _PIXELS_IN_FOOTER = 32, 12
+_FOOTER_SIZE_AT = 124  # in the header of the session: how many bytes stand after every image
 _ROW_IN_FOOTER = 1023  # of the sensor
 
 
@@ -40,9 +42,15 @@ def open(path: Path, channels: int | None = None) -> ImageStack:
         raise PlanelocError(f"{path}: a DCIMG of another version, or cut short; export it as TIFF")
     frames, depth, _, columns, rows, row_bytes, image_bytes = struct.unpack_from("<7I", session, 60)
     (data,) = struct.unpack_from("<Q", session, 96)
+    (footer_bytes,) = struct.unpack_from("<I", session, _FOOTER_SIZE_AT)
     first_row, sensor_rows = struct.unpack_from("<2H", session, 716)
     if depth not in (1, 2) or row_bytes != columns * depth or image_bytes != row_bytes * rows or not frames:
         raise PlanelocError(f"{path}: a DCIMG with {depth} bytes a pixel or rows of odd length; export it as TIFF")
+    if footer_bytes != _FOOTER_BYTES or depth != 2:
+        raise PlanelocError(
+            f"{path}: a DCIMG of {8 * depth}-bit pixels with {footer_bytes} bytes after every image; planeloc reads "
+            f"those of 16 bit with {_FOOTER_BYTES}: export it as TIFF"
+        )
     binning = max(sensor_rows // rows, 1)
     row = (_ROW_IN_FOOTER - first_row) // binning
     starts = start + data + (image_bytes + _FOOTER_BYTES) * np.arange(frames, dtype=np.int64)

@@ -75,12 +75,24 @@ def _part(path: Path, own: str, name: str) -> Path:
     )
 
 
+def _only_the_end_is_unused(parts: Parts, pages: Sequence[Images]) -> bool:
+    """Whether the header names every page of every part, but for some at the end of the last."""
+    for number, part in enumerate(pages):
+        named = np.unique(parts.places[parts.places[:, 0] == number, 1])
+        complete = len(named) == part.shape[0]
+        at_the_end = number == len(pages) - 1 and len(named) == named[-1] + 1
+        if not complete and not at_the_end:
+            return False
+    return True
+
+
 def images(path: Path, parts: Parts, pages: Sequence[Images]) -> Images:
     """The images of all parts in the order of the header.
 
     Raises
     ------
-    PlanelocError : a part has fewer pages than the header says, or other images.
+    PlanelocError : a part has fewer pages than the header says, or other images, or pages within the movie that the
+        header does not name.
     """
 
     def close() -> None:
@@ -104,9 +116,14 @@ def images(path: Path, parts: Parts, pages: Sequence[Images]) -> Images:
             found[file == number] = pages[number].read(page[file == number])
         return found
 
-    held = sum(part.shape[0] for part in pages)
-    unused = held - len(parts.places)
-    remarks = (f"{path}: its parts hold {unused} pages that its header does not name; they are left out",) * (
+    unused = sum(part.shape[0] for part in pages) - len(parts.places)
+    if unused > 0 and not _only_the_end_is_unused(parts, pages):
+        close()
+        raise PlanelocError(
+            f"{path}: its parts hold {unused} pages that its header does not name, not all at its end, "
+            "so that frames within the movie would be left out; export the camera's frames as one file"
+        )
+    remarks = (f"{path}: its last part holds {unused} pages that its header does not name; they are left out",) * (
         unused > 0
     )
     axes, shape = zip(*((a, n) for a, n in zip("TZC", parts.shape, strict=True) if n > 1), strict=True)

@@ -94,7 +94,7 @@ def matches(path: Path) -> list[Path]:
 
 def _in_order(path: Path, files: list[Path]) -> list[Path]:
     """Files by the number in their names: one number counts, without a gap; anything else is no single movie."""
-    words = {file: re.split(r"(\d+)", file.name.split(".")[0]) for file in files}
+    words = {file: re.split(r"(\d+)", _stem(file)) for file in files}
     longest = max(map(len, words.values()))
     # "name.tif, name_1.tif, name_2.tif …" and "name.tif, name (2).tif …": the first part has no number
     first = [file for file in files if len(words[file]) < longest]
@@ -102,7 +102,9 @@ def _in_order(path: Path, files: list[Path]) -> list[Path]:
     texts = {tuple(words[file][0::2]) for file in counted}
     numbers = np.array([[int(number) for number in words[file][1::2]] for file in counted])
     varying = np.flatnonzero((numbers != numbers[:1]).any(axis=0)) if numbers.size else np.array([], int)
-    if len(first) > 1 or len(texts) > 1 or len(varying) > 1:
+    repeated = len(set(map(tuple, numbers.tolist()))) < len(counted)
+    strange = any(not _continues(_stem(file), _stem(each)) for file in first for each in counted)
+    if len(first) > 1 or len(texts) > 1 or len(varying) > 1 or repeated or strange:
         some = ", ".join(sorted(file.name for file in files)[:: max(1, len(files) // 3)][:4])
         raise PlanelocError(
             f"{path}: its {len(files)} files are more than one series ({some}); give a pattern that fits one movie, "
@@ -115,6 +117,17 @@ def _in_order(path: Path, files: list[Path]) -> list[Path]:
             before, after = counted[gap[0]].name, counted[gap[0] + 1].name
             raise PlanelocError(f"{path}: files are missing between {before} and {after}; copy the whole series again")
     return [*first, *counted]
+
+
+def _stem(file: Path) -> str:
+    """The name without the ending of the format; a dot elsewhere, as in ``25.5ms``, belongs to the name."""
+    return re.sub(r"(\.ome)?\.(tiff?|btf)$", "", file.name, flags=re.IGNORECASE)
+
+
+def _continues(first: str, stem: str) -> bool:
+    """Whether a name is that of the first part and something more, which is not only a longer number."""
+    more = stem.removeprefix(first)
+    return stem.startswith(first) and not (first[-1:].isdigit() and more[:1].isdigit())
 
 
 def _read(files: list[Path], shape: tuple[int, int], dtype: type, numbers: NDArray[np.int64]) -> NDArray:
