@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from planeloc.core import locks
 from planeloc.core.errors import PlanelocError
 from planeloc.core.locks import lock_of, locked
+from support.competing_runs import compete
 
 HOLDER = """
 import fcntl, sys, time
@@ -132,22 +132,6 @@ def test_the_lock_is_beside_what_a_link_points_to(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "w").symlink_to(tmp_path / "disk" / "w")
     assert lock_of(tmp_path / "w") == lock_of(tmp_path / "disk" / "w")
-
-
-def compete(folder: str, way: str, rounds: int, results) -> None:
-    if way == "lease":
-        fcntl.flock = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOTSUP, "no locks"))
-    inside, done, refused = Path(folder) / "inside", 0, 0
-    for _ in range(rounds):
-        try:
-            with locked(Path(folder) / "w"):
-                inside.touch(exist_ok=False)  # FileExistsError, if another run is inside
-                time.sleep(0.002)
-                inside.unlink()
-                done += 1
-        except PlanelocError:
-            refused += 1
-    results.put((done, refused))
 
 
 @pytest.mark.parametrize("kind", ["lock", "lease"])
