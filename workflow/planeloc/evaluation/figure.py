@@ -43,7 +43,7 @@ def write_comparison(
     _error_by_depth(axes[3], depths)
     _recall_by_depth(axes[4], depths)
     _recall_by_photons(axes[5], comparison)
-    _save(path, figure)
+    save_figure(path, figure, "evaluate")
 
 
 def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def write_statistics(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any
     _histogram(axes[4], {"background": (table["background"], _NEUTRAL)}, "background (photons per pixel)")
     deviations = {"x, y": (lateral_sd(table), LATERAL), "z": (table["z_sd"], AXIAL)}
     _histogram(axes[5], deviations, "standard deviation (nm)")
-    _save(path, figure)
+    save_figure(path, figure, "evaluate")
 
 
 def _panels(title: str) -> tuple[Figure, NDArray]:
@@ -72,10 +72,6 @@ def _panels(title: str) -> tuple[Figure, NDArray]:
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _save(path: Path, figure: Figure) -> None:
-    save_figure(path, figure, "evaluate")
 
 
 def _error_histogram(axes: Axes, error: NDArray[np.float64], name: str, colour: str) -> None:
