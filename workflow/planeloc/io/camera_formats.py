@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from planeloc.core.errors import PlanelocError
 from planeloc.core.files import require_file
 from planeloc.core.registry import Registry
+from planeloc.io.camera_files.image_stack import matches
 
 
 class CameraStack(Protocol):
@@ -107,7 +108,7 @@ def _existing(path: Path) -> Path:
     if path.is_dir():
         return path
     if has_magic(path.name) and not path.exists():
-        if not any(path.parent.glob(path.name)):
+        if not matches(path):
             raise PlanelocError(f"{path}: no file fits this pattern; check the folder and the names")
         return path
     return require_file(path, "camera file")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.io.camera_files.image_stack import Images, ImageStack, RawImages, begins_with
+from planeloc.io.camera_files.image_stack import Images, ImageStack, RawImages, begins_with, in_one_file
 
 name = "Hamamatsu DCIMG"
 suffixes = (".dcimg",)
@@ -54,7 +54,7 @@ def open(path: Path, channels: int | None = None) -> ImageStack:
     binning = max(sensor_rows // rows, 1)
     row = (_ROW_IN_FOOTER - first_row) // binning
     starts = start + data + (image_bytes + _FOOTER_BYTES) * np.arange(frames, dtype=np.int64)
-    places = np.stack([np.zeros_like(starts), starts], axis=1)
+    places = in_one_file(starts)
     dtype = f"<u{depth}"
     whole = RawImages([path], places, (rows, columns), dtype)
     beside = RawImages([path], places + np.array([0, image_bytes + _PIXELS_IN_FOOTER]), (1, 4), dtype)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from threading import Lock
 
@@ -210,8 +211,12 @@ class RawImages:
 
 def contiguous(images: int, image_bytes: int, start: int = 0) -> NDArray[np.int64]:
     """Places for `RawImages` of images that follow on each other in one file."""
-    first = start + image_bytes * np.arange(images, dtype=np.int64)
-    return np.stack([np.zeros_like(first), first], axis=1)
+    return in_one_file(start + image_bytes * np.arange(images, dtype=np.int64))
+
+
+def in_one_file(first_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places for `RawImages` of images in one file, by their first bytes."""
+    return np.stack([np.zeros_like(first_bytes), first_bytes], axis=1)
 
 
 def runs(numbers: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -246,6 +251,11 @@ def read_by(path: Path, library: str) -> Iterator[None]:
             f"{path}: {library} cannot read it ({type(error).__name__}: {one_line(error)}); export it as TIFF with the "
             "camera's program"
         ) from None
+
+
+def matches(path: Path) -> list[Path]:
+    """Files that fit a pattern in the name of a file; none if it is no pattern."""
+    return list(path.parent.glob(path.name)) if has_magic(path.name) else []
 
 
 def begins_with(path: Path, *first_bytes: bytes) -> bool:

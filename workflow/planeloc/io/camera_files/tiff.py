@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
 from planeloc.io.camera_files import ome_parts
-from planeloc.io.camera_files.image_stack import Images, ImageStack, RawImages, begins_with, check_pixels, one_line
+from planeloc.io.camera_files.image_stack import (
+    Images,
+    ImageStack,
+    RawImages,
+    begins_with,
+    check_pixels,
+    in_one_file,
+    one_line,
+)
 from planeloc.io.ome_tiff import OmeHeader
 
 # What tifffile logs about a damaged file is raised here as an error; without a handler it would reach the terminal.
@@ -56,32 +64,19 @@ def opens(path: Path) -> bool:
 
 def open(path: Path, channels: int | None = None) -> ImageStack:
     """Open a TIFF file, with the files that continue it; see `planeloc.io.camera_formats.CameraFormat.open`."""
-    parts = _parts(path)
-    if parts is None:
-        return TiffStack(path, channels)
-    return ImageStack(path, ome_parts.images(path, parts, [page_images(file) for file in parts.files]), channels)
-
-
-def _parts(path: Path) -> ome_parts.Parts | None:
-    """The files of a movie that is in several, by the header of the first."""
-    with _opened(path) as tiff:
-        return ome_parts.find(path, _guarded(path, partial(_ome_header, tiff)))
-
-
-def _ome_header(tiff: tifffile.TiffFile) -> OmeHeader | None:
-    return OmeHeader.parse(tiff.ome_metadata) if tiff.is_ome else None
+    return TiffStack(path, channels, with_parts=True)
 
 
 class TiffStack(ImageStack):
-    """The frames of one TIFF file.
+    """The frames of a TIFF file; `with_parts`, also of the files that continue it by its header.
 
     Raises
     ------
-    PlanelocError : the file is damaged, cut short, of another pixel type or of other axes.
+    PlanelocError : a file is damaged, cut short, missing, of another pixel type or of other axes.
     """
 
-    def __init__(self, path: Path, channels: int | None = None) -> None:
-        super().__init__(path, _images(path), channels)
+    def __init__(self, path: Path, channels: int | None = None, with_parts: bool = False) -> None:
+        super().__init__(path, _images(path, with_parts), channels)
         if self.frames * self.channels > _MANY_IMAGES:
             gc.collect()  # page objects refer to each other; free them before the next file
 
@@ -118,14 +113,17 @@ def _guarded(path: Path, task: Callable[[], _Result], tiff: tifffile.TiffFile | 
         raise
 
 
-def _images(path: Path) -> Images:
+def _images(path: Path, with_parts: bool) -> Images:
     tiff = _opened(path)
-    return _guarded(path, partial(_indexed, path, tiff), tiff)
+    return _guarded(path, partial(_indexed, path, tiff, with_parts), tiff)
 
 
-def _indexed(path: Path, tiff: tifffile.TiffFile) -> Images:
-    """The images of the only series in a file."""
-    header = _ome_header(tiff)
+def _indexed(path: Path, tiff: tifffile.TiffFile, with_parts: bool) -> Images:
+    """The images of the only series in a file, or of all files of a movie that is in several."""
+    header = OmeHeader.parse(tiff.ome_metadata) if tiff.is_ome else None
+    if with_parts and (parts := ome_parts.find(path, header)):
+        tiff.close()
+        return ome_parts.images(path, parts, [page_images(file) for file in parts.files])
     series = _series(path, tiff, header)
     announced, pages = int(np.prod(series.shape[:-2], dtype=np.int64)), len(tiff.pages)
     if pages > announced:
@@ -189,8 +187,7 @@ def _readable(
     # Everything needed is now known: the page objects, 0.4 kB for every image, need not stay in memory.
     order = tiff.byteorder
     tiff.close()
-    places = np.stack([np.zeros_like(starts), starts], axis=1)
-    read = RawImages([path], places, shape[-2:], np.dtype(dtype).newbyteorder(order))
+    read = RawImages([path], in_one_file(starts), shape[-2:], np.dtype(dtype).newbyteorder(order))
     return Images(axes, shape, dtype, read, (path,), read.close)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
-from glob import has_magic
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from planeloc.core.errors import PlanelocError
-from planeloc.io.camera_files.image_stack import Images, ImageStack, one_line, runs
+from planeloc.io.camera_files.image_stack import Images, ImageStack, matches, one_line, runs
 from planeloc.io.camera_files.tiff import DAMAGE, TiffStack
 from planeloc.io.camera_files.tiff import suffixes as endings
 
@@ -85,11 +84,6 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return [file for file in path.iterdir() if file.name.lower().endswith(endings) and file.is_file()]
     return matches(path)
-
-
-def matches(path: Path) -> list[Path]:
-    """Files that fit a pattern in the name of a file; none if it is no pattern."""
-    return list(path.parent.glob(path.name)) if has_magic(path.name) else []
 
 
 def _in_order(path: Path, files: list[Path]) -> list[Path]:
