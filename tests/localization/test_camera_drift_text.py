@@ -99,7 +99,7 @@ def test_the_figure(tmp_path, seconds):
     drift = np.stack([path("settling", 41, seed=1), path("jump", 60, 0.6, 2), path("still", 0)], axis=1)
     errors = np.stack([sd(4), sd(2), sd(np.nan)], axis=1)
     names = ("camera 1", "camera 2", "camera 3")
-    draw_camera_drift(tmp_path / "a.png", FRAMES, drift, errors, names, seconds)
-    draw_camera_drift(tmp_path / "b.png", FRAMES, drift, errors, names, seconds)
+    draw_camera_drift(tmp_path / "a.png", FRAMES, drift, errors, names, names, seconds)
+    draw_camera_drift(tmp_path / "b.png", FRAMES, drift, errors, names, names, seconds)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert matplotlib.image.imread(tmp_path / "a.png").shape[1] > 1500

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from planeloc.core.figure_style import plane_colour, save_figure
-from planeloc.localization.camera_drift_text import in_words, movement
 
 _SIZE_INCH, _DPI = (10.5, 4.0), 150
 _LINE_INCH = 0.24  # of text above the panels
@@ -25,6 +24,7 @@ def draw_camera_drift(
     drift_nm: NDArray[np.float64],
     sd_nm: NDArray[np.float64],
     names: Sequence[str],
+    sentences: Sequence[str],
     seconds_per_frame: float | None = None,
 ) -> None:
     """Draw the drift along x and y against time, with a band of one standard deviation.
@@ -34,14 +34,9 @@ def draw_camera_drift(
     path : PNG to write.
     frames : (n,), ascending.
     drift_nm, sd_nm : (n, planes − 1, 2) of planes 1…, and its standard deviation (NaN: unknown).
-    names : of the cameras of planes 1….
+    names, sentences : of the cameras of planes 1…; the sentences say how each moved.
     seconds_per_frame : time from frame to frame; None: unknown, the axis shows frames.
     """
-    length = int(frames[-1]) + 1 if len(frames) else 0
-    sentences = [
-        in_words(name, movement(frames, drift_nm[:, plane], sd_nm[:, plane]), length, seconds_per_frame)
-        for plane, name in enumerate(names)
-    ]
     width, height = _SIZE_INCH
     figure = Figure(figsize=(width, height + _LINE_INCH * len(sentences)), dpi=_DPI, layout="constrained")
     figure.suptitle("\n".join(sentences), fontsize=11, fontweight="bold", x=0.01, ha="left")
